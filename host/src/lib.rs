@@ -1,1 +1,20 @@
-//! stub
+//! orghost: a WebAssembly plugin host for org templates.
+//!
+//! Data flows one way: [`template`] -> [`plugin`] -> [`plan`] -> [`policy`] ->
+//! [`provision`] -> [`event`]s. No arrow goes back up, and the library renders
+//! nothing: that is [`cli`]'s.
+
+pub mod cli;
+pub mod config;
+pub mod diagnostic;
+mod digest;
+pub mod event;
+#[cfg(feature = "fault-injection")]
+mod fault;
+pub mod limits;
+pub mod plan;
+// pub mod plugin;
+pub mod policy;
+pub mod provision;
+pub mod store;
+pub mod template;

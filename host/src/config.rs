@@ -1,0 +1,256 @@
+//! The operator's configuration: `orghost.toml` and the process environment.
+//! With `main` the only reader of that environment, and it never hands more
+//! of it on than what the operator named. A template's folder is never
+//! searched for a configuration: a template must not configure its host.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::diagnostic::Diagnostic;
+use crate::limits;
+use crate::plan::is_identifier;
+
+/// What the process environment says; taken once, at the start.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    vars: BTreeMap<OsString, OsString>,
+}
+
+/// Where orghost finds and keeps things, when no flag says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folders {
+    /// The store, and the local engine's workspaces.
+    pub state: PathBuf,
+    /// Compiled plugins.
+    pub cache: PathBuf,
+}
+
+/// The operator's file. Every key is optional; an unknown one is an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which engine runs workspaces: `docker` or `local`. Default: `docker` where one answers, else `local`.
+    pub engine: Option<EngineKind>,
+    /// Workspaces that are provisioned at the same time, at least 1.
+    pub concurrency: Option<usize>,
+    /// What a plan may ask for.
+    pub policy: PolicyKeys,
+    /// How each runtime that a template may name is run.
+    pub runtimes: BTreeMap<String, Runtime>,
+}
+
+/// The keys under `[policy]`; the flags of the same names add to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyKeys {
+    /// The highest tier that may run: 1 to 4, default 2.
+    pub max_tier: Option<u8>,
+    /// Directories of this machine under which workspaces may mount. Default: none.
+    pub allow_mount: Vec<PathBuf>,
+    /// Provision although required variables are missing.
+    pub ignore_missing_env: bool,
+    /// Leave out `!external` subtrees, with a warning.
+    pub skip_external: bool,
+    /// The demonstration runtime stands in for every runtime that is not configured.
+    pub demo: bool,
+}
+
+/// How one runtime is run.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    /// The image, for the Docker engine.
+    pub image: Option<String>,
+    /// The program and its arguments, for the local engine. It listens on `$HOST:$PORT`.
+    pub command: Option<Vec<String>>,
+    /// The port that it listens on in its container. The local engine chooses one and sets `PORT`.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// A path that answers 200 when the workspace is ready; without it a workspace is ready once its port accepts.
+    pub health: Option<String>,
+    /// Variables that every workspace of this runtime gets, below its own.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// What runs workspaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// A child process for each workspace. No isolation: for trying out, and where there is no Docker.
+    Local,
+    /// A container for each workspace.
+    Docker,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there, or cannot be read.
+    #[error("the operator's file {file} cannot be read: {reason}")]
+    Unreadable {
+        /// Its path.
+        file: PathBuf,
+        /// The operating system's words.
+        reason: std::io::Error,
+    },
+    /// The file has something wrong in it.
+    #[error("{}", .0.message)]
+    Invalid(Box<Diagnostic>),
+    /// There is no home directory and nothing else says where to keep state.
+    #[error("there is no place for orghost's {0}: HOME is not set")]
+    NoHome(&'static str),
+}
+
+fn default_port() -> u16 {
+    8000
+}
+
+impl Environment {
+    /// Reads the process environment, once.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this module is the one that reads the environment"
+    )]
+    pub fn of_process() -> Self {
+        Self {
+            vars: std::env::vars_os().collect(),
+        }
+    }
+
+    /// One variable, when it is set, not empty and UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.vars
+            .get(std::ffi::OsStr::new(name))?
+            .to_str()
+            .filter(|v| !v.is_empty())
+    }
+
+    /// One variable as a path.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        let value = self.vars.get(std::ffi::OsStr::new(name))?;
+        (!value.is_empty()).then(|| PathBuf::from(value))
+    }
+
+    /// The value of a granted name: also when it is empty.
+    pub fn granted(&self, name: &str) -> Option<&str> {
+        self.vars.get(std::ffi::OsStr::new(name))?.to_str()
+    }
+
+    /// `ORGHOST_STATE` and `ORGHOST_CACHE`, or the folders of the XDG base directory specification.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoHome`].
+    pub fn folders(&self) -> Result<Folders, ConfigError> {
+        let below = |own: &str, xdg: &str, home: &str| {
+            self.path(own)
+                .or_else(|| Some(self.path(xdg)?.join("orghost")))
+                .or_else(|| Some(self.path("HOME")?.join(home).join("orghost")))
+        };
+        Ok(Folders {
+            state: below("ORGHOST_STATE", "XDG_STATE_HOME", ".local/state")
+                .ok_or(ConfigError::NoHome("state"))?,
+            cache: below("ORGHOST_CACHE", "XDG_CACHE_HOME", ".cache")
+                .ok_or(ConfigError::NoHome("cache"))?,
+        })
+    }
+
+    /// The operator's file: `given`, else `ORGHOST_CONFIG`, else the first that
+    /// exists of `$XDG_CONFIG_HOME/orghost/orghost.toml` and `/etc/orghost/orghost.toml`.
+    pub fn config_file(&self, given: Option<&Path>) -> Option<PathBuf> {
+        if let Some(named) = given
+            .map(Path::to_owned)
+            .or_else(|| self.path("ORGHOST_CONFIG"))
+        {
+            return Some(named);
+        }
+        let home = self
+            .path("XDG_CONFIG_HOME")
+            .or_else(|| Some(self.path("HOME")?.join(".config")));
+        let usual = [home, Some(PathBuf::from("/etc"))];
+        let mut usual = usual
+            .into_iter()
+            .flatten()
+            .map(|dir| dir.join("orghost/orghost.toml"));
+        usual.find(|file| file.exists())
+    }
+}
+
+impl Config {
+    /// Reads and checks the operator's file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the place of what is wrong.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|reason| ConfigError::Unreadable {
+            file: file.to_owned(),
+            reason,
+        })?;
+        Self::parse(&text, &file.display().to_string())
+            .map_err(|d| ConfigError::Invalid(Box::new(d)))
+    }
+
+    fn parse(text: &str, file: &str) -> Result<Self, Diagnostic> {
+        let invalid = |message: String| Diagnostic::new("config-invalid", message).file(file);
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let mut problem = invalid(error.message().to_owned());
+            if let Some(span) = error.span() {
+                let before = text.get(..span.start).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+                problem.line = u32::try_from(line).ok();
+                problem.column = u32::try_from(column).ok();
+            }
+            problem
+        })?;
+        if config.concurrency == Some(0) {
+            return Err(
+                invalid("concurrency is 0: nothing would ever start".to_owned())
+                    .help("at least 1; 4 is usual"),
+            );
+        }
+        if let Some(tier) = config
+            .policy
+            .max_tier
+            .filter(|tier| !(1..=4).contains(tier))
+        {
+            return Err(invalid(format!("policy.max_tier is {tier}")).help("1, 2, 3 or 4"));
+        }
+        if let Some(root) = config
+            .policy
+            .allow_mount
+            .iter()
+            .find(|root| !root.is_absolute())
+        {
+            let root = root.display();
+            return Err(
+                invalid(format!("policy.allow_mount holds {root}")).help("an absolute path")
+            );
+        }
+        for (name, runtime) in &config.runtimes {
+            if runtime.image.is_none() && runtime.command.is_none() {
+                return Err(invalid(format!(
+                    "the runtime {name:?} has neither an image nor a command"
+                ))
+                .help("image is for the Docker engine, command for the local one"));
+            }
+            if runtime.command.as_ref().is_some_and(Vec::is_empty) {
+                return Err(invalid(format!(
+                    "the command of the runtime {name:?} is empty"
+                )));
+            }
+            if let Some(name) = runtime.env.keys().find(|name| !is_identifier(name)) {
+                return Err(invalid(format!("{name:?} is not a name of a variable")));
+            }
+        }
+        Ok(config)
+    }
+
+    /// See [`Config::concurrency`].
+    pub fn concurrency(&self) -> usize {
+        self.concurrency.unwrap_or(limits::CONCURRENCY)
+    }
+}

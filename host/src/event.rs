@@ -1,0 +1,157 @@
+//! What happens while an org is provisioned, as data. Append-only: an event
+//! is never changed, and never holds the value of a variable.
+
+use serde::Serialize;
+
+use crate::config::EngineKind;
+use crate::plan::WorkspaceKey;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// The org's slug.
+    pub org: String,
+    /// Absent when it is about the org.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<WorkspaceKey>,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// See [`Event`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// An `up` or a `down` began.
+    Began {
+        /// Which.
+        operation: Operation,
+        /// On which engine.
+        engine: EngineKind,
+        /// How many workspaces it is about.
+        workspaces: usize,
+    },
+    /// An earlier operation was cut off (the host was killed); this one finishes or cleans up.
+    Resumed {
+        /// Which was cut off.
+        operation: Operation,
+        /// Steps that had begun and not ended, as `key: step`.
+        cut_off: Vec<String>,
+    },
+    /// A step is about to be taken. Stored before it is taken: this is the journal.
+    Step {
+        /// Which.
+        step: Step,
+    },
+    /// It is there already, and equal.
+    Unchanged {
+        /// Where it answers.
+        url: Option<String>,
+    },
+    /// It runs elsewhere; nothing is provisioned.
+    External {
+        /// Where.
+        url: Option<String>,
+    },
+    /// It was seeded, verified and started.
+    Up {
+        /// Where it answers.
+        url: Option<String>,
+        /// Whether its health was seen, not only its start.
+        ready: bool,
+    },
+    /// It did not come up.
+    Failed(Box<Failure>),
+    /// It was not tried, because its parent did not come up or somebody cancelled.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// It is in the org, but not in the plan.
+    Orphaned,
+    /// It was stopped and removed.
+    Removed,
+    /// The operation ended.
+    Ended {
+        /// Workspaces that did not come up, or did not go.
+        failed: usize,
+    },
+}
+
+/// Why a workspace did not come up, and what that leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Where it stopped.
+    pub step: Step,
+    /// A stable, lower-case code.
+    pub code: &'static str,
+    /// Why.
+    pub reason: String,
+    /// What to do about it.
+    pub help: String,
+    /// The last lines that it printed, when it had been started.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
+    /// How it ended, when it had been started and ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// What is still there of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_behind: Vec<String>,
+}
+
+/// What a host can do with an org.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Bring it up.
+    Up,
+    /// Take it down.
+    Down,
+}
+
+/// One step of provisioning a workspace, in their order (`spec/provisioning.md` §1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Take away what stands in the way: an older or half-made container of this workspace.
+    Remove,
+    /// Make its volumes.
+    Volumes,
+    /// Make its container, not started.
+    Create,
+    /// Put the seed.
+    Seed,
+    /// Read the seed back and compare.
+    Verify,
+    /// Start.
+    Start,
+    /// Wait until it answers.
+    Ready,
+}
+
+impl Step {
+    /// The step as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Remove => "remove",
+            Self::Volumes => "volumes",
+            Self::Create => "create",
+            Self::Seed => "seed",
+            Self::Verify => "verify",
+            Self::Start => "start",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+impl Operation {
+    /// The operation as a word: the command's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}

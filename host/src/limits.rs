@@ -1,0 +1,79 @@
+//! Every limit of the host, with its unit and its reason, in one place.
+//! Nothing here is enforced: the modules that name a limit enforce it.
+
+use std::time::Duration;
+
+/// Wall clock for one call into a plugin. A plan of 10 000 workspaces takes well under a second.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often the epoch advances, and with it the precision of [`CALL_DEADLINE`].
+pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+
+/// Linear memory of one call, in bytes.
+pub const PLUGIN_MEMORY: usize = 256 << 20;
+
+/// Bytes of a slot's memory that stay resident between calls, so that a fresh
+/// instance need not fault them in again. More than an ordinary plan touches.
+pub const PLUGIN_MEMORY_KEPT: usize = 16 << 20;
+
+/// Elements of one table; `org-import` has a few hundred.
+pub const PLUGIN_TABLE_ELEMENTS: usize = 100_000;
+
+/// Core instances, memories and tables that one component may have.
+pub const PLUGIN_INSTANCES: usize = 16;
+
+/// Calls that may run at the same time in one process: slots of the pooling allocator.
+pub const CONCURRENT_CALLS: u32 = 64;
+
+/// Native stack of a call, in bytes. Recursion past it is a trap.
+pub const PLUGIN_STACK: usize = 1 << 20;
+
+/// Bytes that a call may hand to the host: the plan, and the paths that it asks for.
+pub const PLAN_BYTES: usize = 64 << 20;
+
+/// A plugin file larger than this is refused before it is read.
+pub const PLUGIN_FILE_BYTES: u64 = 64 << 20;
+
+/// One file of a template, in bytes.
+pub const TEMPLATE_FILE_BYTES: u64 = 8 << 20;
+
+/// Everything that one call reads from a template, in bytes.
+pub const TEMPLATE_BYTES: u64 = 64 << 20;
+
+/// Requests for files and folders that one call may make.
+pub const TEMPLATE_CALLS: u32 = 20_000;
+
+/// Entries of one folder of a template.
+pub const TEMPLATE_ENTRIES: usize = 10_000;
+
+/// Workspaces of one plan.
+pub const WORKSPACES: usize = 1_000;
+
+/// Seeded files of one workspace.
+pub const SEED_FILES: usize = 5_000;
+
+/// Seeded bytes of one workspace: its archive is held in memory while it travels.
+pub const SEED_BYTES: u64 = 32 << 20;
+
+/// Variables of one workspace, and the bytes of one value (Linux: `MAX_ARG_STRLEN`, 128 KiB).
+pub const ENV_VARS: usize = 1_000;
+/// See [`ENV_VARS`].
+pub const ENV_VALUE_BYTES: usize = 128 * 1024 - 1;
+
+/// Workspaces that are provisioned at the same time. Measured on two cores: an engine's throughput levels off here.
+pub const CONCURRENCY: usize = 4;
+
+/// One request to an engine. An engine that is slower than this is reported as away.
+pub const ENGINE_CALL: Duration = Duration::from_secs(60);
+
+/// Removing what a failed start left behind has its own time, so that it also happens after a cancellation.
+pub const CLEANUP: Duration = Duration::from_secs(30);
+
+/// From started to ready, with `--wait`.
+pub const READY: Duration = Duration::from_secs(60);
+
+/// Between TERM and KILL.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Lines of a container's output that a failure report carries.
+pub const LAST_LINES: usize = 20;

@@ -1,0 +1,272 @@
+//! Runs plugins: load, check the imports, link, plan. The only module that
+//! knows wasmtime. It never touches an engine and never reads the process
+//! environment; what a plugin may reach is what [`call`] links, and that is
+//! the template's files.
+//!
+//! Who pays: a [`Sandbox`] once per process, a [`Plugin`] (checked, compiled,
+//! linked) once per plugin file, a store and an instance once per call.
+
+mod bindings;
+mod call;
+mod convert;
+mod ticker;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use orghost_build::inspect::{self, ContractError, InspectError};
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::{Cache, CacheConfig, Config, Engine, PoolingAllocationConfig};
+
+use crate::diagnostic::Diagnostic;
+use crate::limits;
+use crate::plan::Plan;
+use crate::template::TemplateDir;
+use bindings::exports::orghost::plugin::{expander, importer};
+use call::Call;
+use ticker::Ticker;
+
+/// The plugin that orghost ships: `guest/org-import`.
+pub const ORG_IMPORT: &[u8] = include_bytes!("../../guest/org-import.wasm");
+
+/// The process's one wasmtime engine, and everything that a plugin may import.
+pub struct Sandbox {
+    engine: Engine,
+    linker: Linker<Call>,
+    ticker: Arc<Ticker>,
+}
+
+/// A plugin that was checked, compiled and linked. Calling it is cheap.
+pub struct Plugin {
+    pre: InstancePre<Call>,
+    importer: importer::GuestIndices,
+    expander: Option<expander::GuestIndices>,
+    ticker: Arc<Ticker>,
+    digest: PluginDigest,
+}
+
+/// The sha-256 of a plugin file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PluginDigest(String);
+
+/// What a plugin says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Description {
+    /// Its short name.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// The template dialects that it handles.
+    pub handles: Vec<String>,
+}
+
+/// What a call into a plugin gets besides the template's files. There is no other source.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The operator's explicit map.
+    pub vars: EnvMap,
+    /// Names that the operator exposed, with their values.
+    pub granted: EnvMap,
+    /// Leave out `!external` subtrees instead of failing.
+    pub skip_external: bool,
+}
+
+/// Names and values, sorted.
+pub type EnvMap = std::collections::BTreeMap<String, String>;
+
+/// The result of expanding one text.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Expansion {
+    /// The text with its references replaced.
+    pub text: String,
+    /// References that have no value.
+    pub unresolved: Vec<String>,
+    /// Groups that are no references, as they were written.
+    pub malformed: Vec<String>,
+}
+
+/// Why the process can run no plugins at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the WebAssembly engine does not start: {0:#}")]
+pub struct SandboxError(wasmtime::Error);
+
+/// Why a plugin was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It is no component.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// It is a component, but not a plugin that this host may run.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    /// wasmtime refused it.
+    #[error("the component is not valid: {0}")]
+    Invalid(String),
+}
+
+/// Why a call gave no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The plugin said no: the template has these problems.
+    #[error("the template has {} problem(s)", .0.len())]
+    SaidNo(Vec<Diagnostic>),
+    /// The plugin broke: it trapped or passed a limit.
+    #[error("the plugin broke: {reason}")]
+    Broke {
+        /// Which trap or which limit.
+        reason: String,
+        /// Whose problem it is and what to do.
+        help: &'static str,
+    },
+    /// The plugin lied: what it returned breaks the rules of the contract.
+    #[error("the plugin returned a plan that breaks the contract: {0}")]
+    Lied(String),
+    /// The plugin does not export the interface.
+    #[error("the plugin does not export `{0}`")]
+    NotExported(&'static str),
+}
+
+impl PluginDigest {
+    /// Of the bytes of a plugin file.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(crate::digest::hex(&Sha256::digest(bytes)))
+    }
+
+    /// 64 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Sandbox {
+    /// Starts the engine. Compiled code is kept under `cache`, by wasmtime's
+    /// own rules; without one every start compiles.
+    ///
+    /// # Errors
+    /// When the machine lacks what the engine needs, such as address space.
+    pub fn new(cache: Option<&Path>) -> Result<Self, SandboxError> {
+        let engine = Engine::new(&config(cache)).map_err(SandboxError)?;
+        let mut linker = Linker::new(&engine);
+        bindings::orghost::plugin::template_files::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)
+            .map_err(SandboxError)?;
+        let ticker = Ticker::new(engine.weak());
+        Ok(Self { engine, linker, ticker })
+    }
+
+    /// Checks, compiles and links a plugin. Its imports and the version of its
+    /// world are read, and refused, before anything is compiled.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        inspect::check(&inspect::inspect(bytes)?)?;
+        let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
+        let component = Component::from_binary(&self.engine, bytes).map_err(invalid)?;
+        let pre = self.linker.instantiate_pre(&component).map_err(invalid)?;
+        Ok(Plugin {
+            importer: importer::GuestIndices::new(&pre).map_err(invalid)?,
+            expander: expander::GuestIndices::new(&pre).ok(),
+            pre,
+            ticker: self.ticker.clone(),
+            digest: PluginDigest::of(bytes),
+        })
+    }
+}
+
+impl Plugin {
+    /// The sha-256 of the file that it was loaded from.
+    pub fn digest(&self) -> &PluginDigest {
+        &self.digest
+    }
+
+    /// What the plugin says about itself.
+    ///
+    /// # Errors
+    /// [`CallError::Broke`] and [`CallError::Lied`].
+    pub fn describe(&self) -> Result<Description, CallError> {
+        let said = self.call(None, |mut store, instance| {
+            let importer = self.importer.load(&mut store, instance)?;
+            importer.call_describe(store)
+        })?;
+        convert::description(said)
+    }
+
+    /// Plans one template. Blocks for at most [`limits::CALL_DEADLINE`]; the
+    /// same template and request give the same plan.
+    ///
+    /// # Errors
+    /// See [`CallError`]: the plugin said no, broke, or lied.
+    pub fn plan(&self, template: &TemplateDir, request: &Request) -> Result<Plan, CallError> {
+        let wanted = convert::request(request);
+        let said = self.call(Some(template.clone()), |mut store, instance| {
+            let importer = self.importer.load(&mut store, instance)?;
+            importer.call_import_org(store, &wanted)
+        })?;
+        convert::answer(said)
+    }
+
+    /// Expands one text by the plugin's own expander.
+    ///
+    /// # Errors
+    /// [`CallError::NotExported`] when it has none; [`CallError::Broke`].
+    pub fn expand(&self, text: &str, request: &Request) -> Result<Expansion, CallError> {
+        let indices = self
+            .expander
+            .as_ref()
+            .ok_or(CallError::NotExported("orghost:plugin/expander"))?;
+        let environment = convert::environment(request);
+        let said = self.call(None, |mut store, instance| {
+            let expander = indices.load(&mut store, instance)?;
+            expander.call_expand(store, text, &environment)
+        })?;
+        Ok(Expansion {
+            text: said.text,
+            unresolved: said.unresolved,
+            malformed: said.malformed,
+        })
+    }
+
+    fn call<T>(
+        &self,
+        template: Option<TemplateDir>,
+        body: impl FnOnce(&mut wasmtime::Store<Call>, &wasmtime::component::Instance) -> wasmtime::Result<T>,
+    ) -> Result<T, CallError> {
+        let mut store = Call::store(self.pre.engine(), template);
+        let _running = self.ticker.running();
+        let outcome = self
+            .pre
+            .instantiate(&mut store)
+            .and_then(|instance| body(&mut store, &instance));
+        outcome.map_err(|error| call::broke(&error, store.data()))
+    }
+}
+
+fn config(cache: Option<&Path>) -> Config {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(limits::CONCURRENT_CALLS)
+        .total_core_instances(limits::CONCURRENT_CALLS * 4)
+        .total_memories(limits::CONCURRENT_CALLS)
+        .total_tables(limits::CONCURRENT_CALLS * 4)
+        .max_memory_size(limits::PLUGIN_MEMORY)
+        .table_elements(limits::PLUGIN_TABLE_ELEMENTS)
+        .linear_memory_keep_resident(limits::PLUGIN_MEMORY_KEPT)
+        .table_keep_resident(1 << 20);
+
+    let mut config = Config::new();
+    config
+        .allocation_strategy(pool)
+        .epoch_interruption(true)
+        .max_wasm_stack(limits::PLUGIN_STACK)
+        .memory_init_cow(true)
+        // A host that compiles for itself needs no room for a bigger memory than the limit.
+        .memory_reservation(limits::PLUGIN_MEMORY as u64)
+        .memory_may_move(false);
+    if let Some(directory) = cache {
+        let mut settings = CacheConfig::new();
+        settings.with_directory(directory);
+        // Without a cache everything works, only slower.
+        config.cache(Cache::new(settings).ok());
+    }
+    config
+}

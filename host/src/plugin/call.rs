@@ -1,0 +1,157 @@
+//! One call into a plugin: its store's state, its limits, and the one
+//! interface that it may import. Lives as long as the call.
+
+use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+
+use super::CallError;
+use super::bindings::orghost::plugin::template_files::{Entry, EntryKind, FileError, Host};
+use crate::limits;
+use crate::template::{self, TemplateDir, TemplatePath};
+
+/// State of one call.
+pub struct Call {
+    template: Option<TemplateDir>,
+    bytes_read: u64,
+    requests: u32,
+    memory_denied: bool,
+}
+
+/// A limit of the host's own functions; ends the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Exceeded {
+    #[error("it read more than {} MiB from the template", limits::TEMPLATE_BYTES >> 20)]
+    TemplateBytes,
+    #[error("it asked for files more than {} times", limits::TEMPLATE_CALLS)]
+    TemplateCalls,
+}
+
+impl Call {
+    /// A fresh store with every limit set.
+    pub fn store(engine: &Engine, template: Option<TemplateDir>) -> Store<Self> {
+        let mut store = Store::new(
+            engine,
+            Self {
+                template,
+                bytes_read: 0,
+                requests: 0,
+                memory_denied: false,
+            },
+        );
+        store.limiter(|call| call);
+        store.set_hostcall_fuel(limits::PLAN_BYTES);
+        let ticks = limits::CALL_DEADLINE.as_millis() / limits::EPOCH_TICK.as_millis();
+        store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
+        store
+    }
+
+    fn request(&mut self) -> wasmtime::Result<()> {
+        self.requests += 1;
+        if self.requests > limits::TEMPLATE_CALLS {
+            return Err(Exceeded::TemplateCalls.into());
+        }
+        Ok(())
+    }
+}
+
+impl Host for Call {
+    fn read(&mut self, path: String) -> wasmtime::Result<Result<Vec<u8>, FileError>> {
+        self.request()?;
+        let Some(template) = &self.template else {
+            return Ok(Err(FileError::NotFound));
+        };
+        let bytes = match TemplatePath::new(&path).and_then(|path| template.read(&path)) {
+            Ok(file) => file.bytes,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        self.bytes_read += bytes.len() as u64;
+        if self.bytes_read > limits::TEMPLATE_BYTES {
+            return Err(Exceeded::TemplateBytes.into());
+        }
+        Ok(Ok(bytes))
+    }
+
+    fn entries(&mut self, path: String) -> wasmtime::Result<Result<Vec<Entry>, FileError>> {
+        self.request()?;
+        let Some(template) = &self.template else {
+            return Ok(Err(FileError::NotFound));
+        };
+        let listed = TemplatePath::new(&path).and_then(|path| template.entries(&path));
+        Ok(listed
+            .map(|entries| entries.into_iter().map(Entry::from).collect())
+            .map_err(FileError::from))
+    }
+}
+
+impl ResourceLimiter for Call {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
+        let allowed = desired <= limits::PLUGIN_MEMORY;
+        self.memory_denied |= !allowed;
+        Ok(allowed)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= limits::PLUGIN_TABLE_ELEMENTS)
+    }
+
+    fn instances(&self) -> usize {
+        limits::PLUGIN_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        limits::PLUGIN_INSTANCES
+    }
+
+    fn memories(&self) -> usize {
+        limits::PLUGIN_INSTANCES
+    }
+}
+
+/// Says which limit or which trap ended a call.
+pub fn broke(error: &wasmtime::Error, call: &Call) -> CallError {
+    const LIMIT: &str = "the limits protect the host; a plugin that needs more for an ordinary template has a defect: tell its author";
+    const DEFECT: &str = "this is a defect of the plugin, not of the template: tell its author, or use another plugin";
+    let (reason, help) = if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+        (exceeded.to_string(), LIMIT)
+    } else if call.memory_denied {
+        let memory = limits::PLUGIN_MEMORY >> 20;
+        (format!("it asked for more than {memory} MiB of memory"), LIMIT)
+    } else {
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => {
+                let seconds = limits::CALL_DEADLINE.as_secs();
+                (format!("it ran for longer than {seconds} seconds"), LIMIT)
+            }
+            Some(Trap::StackOverflow) => ("it recursed until its stack was used up".to_owned(), LIMIT),
+            Some(trap) => (trap.to_string(), DEFECT),
+            None => (error.root_cause().to_string(), DEFECT),
+        }
+    };
+    CallError::Broke { reason, help }
+}
+
+impl From<template::FileError> for FileError {
+    fn from(error: template::FileError) -> Self {
+        match error {
+            template::FileError::NotFound => Self::NotFound,
+            template::FileError::InvalidPath => Self::InvalidPath,
+            template::FileError::WrongKind => Self::WrongKind,
+            template::FileError::TooLarge => Self::TooLarge,
+            template::FileError::Unreadable(reason) => Self::Unreadable(reason),
+        }
+    }
+}
+
+impl From<template::Entry> for Entry {
+    fn from(entry: template::Entry) -> Self {
+        Self {
+            name: entry.name,
+            kind: match entry.kind {
+                template::EntryKind::File => EntryKind::File,
+                template::EntryKind::Directory => EntryKind::Directory,
+                template::EntryKind::Symlink => EntryKind::Symlink,
+                template::EntryKind::Other => EntryKind::Other,
+            },
+            size: entry.size,
+        }
+    }
+}

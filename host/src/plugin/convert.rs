@@ -1,0 +1,248 @@
+//! The one place where the contract's types become the host's. What a plan
+//! must be to be shown and judged at all is checked here; a plan that is not
+//! so is a lie, and is refused whole.
+
+use std::collections::BTreeSet;
+
+use super::bindings::exports::orghost::plugin::importer as wit;
+use super::{CallError, Description, EnvMap, Request};
+use crate::diagnostic::Diagnostic;
+use crate::limits;
+use crate::plan::{
+    Access, AgentPlugin, Canvas, Channel, ConfigEntry, Content, EnvVar, Memory, MemoryScope, Org, Plan, Requirement,
+    Schedule, SeedFile, SkippedChannel, Workspace, WorkspaceKey,
+};
+
+type Lie = String;
+
+pub fn request(request: &Request) -> wit::Request {
+    wit::Request {
+        entry: String::new(),
+        environment: environment(request),
+        options: wit::Options {
+            skip_external: request.skip_external,
+        },
+    }
+}
+
+pub fn environment(request: &Request) -> wit::Environment {
+    let variables = |map: &EnvMap| {
+        map.iter()
+            .map(|(name, value)| wit::Variable {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect()
+    };
+    wit::Environment {
+        vars: variables(&request.vars),
+        granted: variables(&request.granted),
+    }
+}
+
+pub fn description(said: wit::Description) -> Result<Description, CallError> {
+    if !crate::plan::is_slug(&said.name) {
+        return Err(CallError::Lied(format!("its name {:?} is not a slug", said.name)));
+    }
+    Ok(Description {
+        name: said.name,
+        version: said.version,
+        handles: said.handles,
+    })
+}
+
+pub fn answer(said: Result<wit::Plan, Vec<wit::Diagnostic>>) -> Result<Plan, CallError> {
+    match said {
+        Ok(said) => plan(said).map_err(CallError::Lied),
+        Err(problems) if problems.is_empty() => Err(CallError::Lied("it failed without saying why".to_owned())),
+        Err(problems) => Err(CallError::SaidNo(problems.into_iter().map(diagnostic).collect())),
+    }
+}
+
+fn plan(said: wit::Plan) -> Result<Plan, Lie> {
+    if said.org.name.trim().is_empty() {
+        return Err("the org has no name".to_owned());
+    }
+    // A hard bound on what is held and shown; the operator's own bound is policy.
+    if said.workspaces.len() > 10 * limits::WORKSPACES {
+        return Err(format!("it has {} workspaces", said.workspaces.len()));
+    }
+    let mut keys = BTreeSet::new();
+    let mut workspaces = Vec::with_capacity(said.workspaces.len());
+    for workspace in said.workspaces {
+        let workspace = self::workspace(workspace)?;
+        let key = &workspace.key;
+        if key.parent() != workspace.parent.as_ref().map(WorkspaceKey::as_str) {
+            return Err(format!("the parent of {key} is not the key without its last slug"));
+        }
+        if let Some(parent) = &workspace.parent
+            && !keys.contains(parent)
+        {
+            return Err(format!("{key} stands before its parent"));
+        }
+        if !keys.insert(key.clone()) {
+            return Err(format!("the key {key} occurs twice"));
+        }
+        workspaces.push(workspace);
+    }
+    Ok(Plan {
+        org: Org {
+            name: said.org.name,
+            description: said.org.description,
+        },
+        workspaces,
+        required_env: requirements(said.required_env)?,
+        recommended_env: requirements(said.recommended_env)?,
+        warnings: said.warnings.into_iter().map(diagnostic).collect(),
+    })
+}
+
+fn workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
+    let key = self::key(&said.key)?;
+    if said.name.trim().is_empty() {
+        return Err(format!("{key} has no name"));
+    }
+    let plugins = said
+        .plugins
+        .into_iter()
+        .map(|plugin| {
+            let config = plugin.config.map(|text| serde_json::from_str(&text)).transpose();
+            let config = config.map_err(|e| format!("{key}: the configuration of a plugin is not JSON: {e}"))?;
+            Ok(AgentPlugin {
+                source: plugin.source,
+                config,
+            })
+        })
+        .collect::<Result<_, Lie>>()?;
+    Ok(Workspace {
+        parent: said.parent.as_deref().map(self::key).transpose()?,
+        key,
+        name: said.name,
+        role: said.role,
+        runtime: said.runtime,
+        model: said.model,
+        tier: said.tier,
+        external: said.external,
+        url: said.url,
+        workspace_dir: said.workspace_dir,
+        workspace_access: match said.workspace_access {
+            wit::WorkspaceAccess::None => Access::None,
+            wit::WorkspaceAccess::ReadOnly => Access::ReadOnly,
+            wit::WorkspaceAccess::ReadWrite => Access::ReadWrite,
+        },
+        plugins,
+        files: said.files.into_iter().map(seed_file).collect(),
+        env: said.env.into_iter().map(env_var).collect(),
+        schedules: said.schedules.into_iter().map(schedule).collect(),
+        channels: said.channels.into_iter().map(channel).collect(),
+        skipped_channels: said.skipped_channels.into_iter().map(skipped).collect(),
+        memories: said.memories.into_iter().map(memory).collect(),
+        max_concurrent_tasks: said.max_concurrent_tasks.max(1),
+        canvas: Canvas {
+            x: said.canvas.x,
+            y: said.canvas.y,
+        },
+    })
+}
+
+fn key(text: &str) -> Result<WorkspaceKey, Lie> {
+    WorkspaceKey::new(text).map_err(|e| e.to_string())
+}
+
+fn requirements(said: Vec<wit::Requirement>) -> Result<Vec<Requirement>, Lie> {
+    said.into_iter()
+        .map(|requirement| {
+            if requirement.any_of.is_empty() {
+                return Err("a requirement names no variable".to_owned());
+            }
+            Ok(Requirement {
+                any_of: requirement.any_of,
+                missing_for: requirement.missing_for,
+            })
+        })
+        .collect()
+}
+
+fn seed_file(said: wit::SeedFile) -> SeedFile {
+    SeedFile {
+        path: said.path,
+        content: match said.content {
+            wit::Content::Inline(bytes) => Content::Inline(bytes),
+            wit::Content::Template(path) => Content::Template { path, text: false },
+            wit::Content::TemplateText(path) => Content::Template { path, text: true },
+        },
+        secret: said.secret,
+    }
+}
+
+fn env_var(said: wit::EnvVar) -> EnvVar {
+    EnvVar {
+        name: said.name,
+        value: said.value,
+        secret: said.secret,
+    }
+}
+
+fn schedule(said: wit::Schedule) -> Schedule {
+    Schedule {
+        name: said.name,
+        cron: said.cron,
+        timezone: said.timezone,
+        prompt: said.prompt,
+        enabled: said.enabled,
+    }
+}
+
+fn channel(said: wit::Channel) -> Channel {
+    let config = said.config.into_iter().map(|entry| ConfigEntry {
+        name: entry.name,
+        value: entry.value,
+        secret: entry.secret,
+    });
+    Channel {
+        kind: said.kind,
+        config: config.collect(),
+        allowed_users: said.allowed_users,
+        enabled: said.enabled,
+    }
+}
+
+fn skipped(said: wit::SkippedChannel) -> SkippedChannel {
+    SkippedChannel {
+        kind: said.kind,
+        reason: said.reason,
+    }
+}
+
+fn memory(said: wit::Memory) -> Memory {
+    Memory {
+        content: said.content,
+        scope: match said.scope {
+            wit::MemoryScope::Local => MemoryScope::Local,
+            wit::MemoryScope::Team => MemoryScope::Team,
+            wit::MemoryScope::Global => MemoryScope::Global,
+        },
+    }
+}
+
+fn diagnostic(said: wit::Diagnostic) -> Diagnostic {
+    let (file, line, column) = match said.place {
+        Some(place) => (Some(place.file), known(place.line), known(place.column)),
+        None => (None, None, None),
+    };
+    Diagnostic {
+        code: said.code,
+        message: said.message,
+        file,
+        line,
+        column,
+        field: said.field,
+        workspace: said.workspace,
+        help: said.help,
+    }
+}
+
+/// The contract's 0 means unknown.
+fn known(number: u32) -> Option<u32> {
+    (number > 0).then_some(number)
+}

@@ -1,0 +1,304 @@
+//! What an engine can do. An engine only obeys: the order of the steps, the
+//! journal and the undoing are [`provision`](super)'s. It cannot start what
+//! was not seeded, because [`Engine::start`] takes a [`Verified`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+
+use super::seed::{Manifest, Verified};
+use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
+use crate::config::EngineKind;
+
+/// Runs workspaces. Two engines implement it, and one suite of tests holds for both.
+pub trait Engine: Send + Sync {
+    /// Which one it is.
+    fn kind(&self) -> EngineKind;
+
+    /// Every container of an org: one request, nothing is changed.
+    fn observe(
+        &self,
+        org: &OrgId,
+    ) -> impl Future<Output = Result<Vec<Observed>, EngineError>> + Send;
+
+    /// Every volume of an org: one request, nothing is changed.
+    fn volumes(
+        &self,
+        org: &OrgId,
+    ) -> impl Future<Output = Result<Vec<ObservedVolume>, EngineError>> + Send;
+
+    /// What the workspaces of an org share, such as a network. Idempotent.
+    fn prepare(&self, org: &OrgId) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Undoes [`Engine::prepare`]. Nothing there is success.
+    fn dismantle(&self, org: &OrgId) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Makes one volume of a workspace, unless it exists and is this host's own.
+    fn create_volume(
+        &self,
+        spec: &Spec,
+        kind: VolumeKind,
+        operation: &OperationId,
+    ) -> impl Future<Output = Result<VolumeOutcome, EngineError>> + Send;
+
+    /// Makes the container. It is not started and nothing may start it: no restart policy yet.
+    fn create(
+        &self,
+        spec: &Spec,
+        operation: &OperationId,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Unpacks an archive of regular files and folders under `/configs`.
+    fn put_seed(
+        &self,
+        id: &WorkspaceId,
+        archive: Vec<u8>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// What really stands under `/configs` now.
+    fn read_seed(
+        &self,
+        id: &WorkspaceId,
+    ) -> impl Future<Output = Result<Manifest, EngineError>> + Send;
+
+    /// Starts the container whose seed was verified, and keeps it running from now on.
+    fn start(
+        &self,
+        spec: &Spec,
+        verified: Verified,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// How a container is now.
+    fn inspect(
+        &self,
+        id: &WorkspaceId,
+    ) -> impl Future<Output = Result<Observed, EngineError>> + Send;
+
+    /// The last lines that it printed, oldest first.
+    fn last_lines(
+        &self,
+        id: &WorkspaceId,
+        lines: usize,
+    ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
+
+    /// Asks a container to end, waits for the grace, kills it. Not there is success.
+    fn stop(&self, id: &WorkspaceId) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Removes a container at once, running or not. Not there is success. Volumes stay.
+    fn remove(&self, id: &WorkspaceId) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Removes one volume and what is in it. Not there is success.
+    fn remove_volume(
+        &self,
+        id: &WorkspaceId,
+        kind: VolumeKind,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+}
+
+/// A container, as an engine reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Whose it is.
+    pub id: WorkspaceId,
+    /// The workspace's key, from the label.
+    pub key: String,
+    /// [`Spec::digest`] of what it was made from, from the label.
+    pub spec: String,
+    /// How it is.
+    pub state: State,
+    /// Where it can be reached from this machine, `http://127.0.0.1:PORT`.
+    pub url: Option<String>,
+}
+
+/// How a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Made, and never started: nobody can tell whether it is seeded.
+    Created,
+    /// It runs.
+    Running,
+    /// It ended, and its engine is about to start it again; `restarts` counts.
+    Restarting {
+        /// How often it was started again.
+        restarts: u32,
+        /// How it ended the last time.
+        exit_code: Option<i32>,
+    },
+    /// It ended.
+    Exited {
+        /// How; absent when a signal ended it or nobody knows.
+        exit_code: Option<i32>,
+    },
+}
+
+/// A volume, as an engine reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedVolume {
+    /// Whose it is.
+    pub id: WorkspaceId,
+    /// Which one.
+    pub kind: VolumeKind,
+    /// The operation that made it.
+    pub operation: String,
+    /// What its engine calls it: for messages.
+    pub name: String,
+}
+
+/// The volumes of a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VolumeKind {
+    /// `/configs`: made from the plan, made anew whenever the workspace is replaced.
+    Configs,
+    /// `/workspace`: the agent's own work; survives everything but `down --volumes`.
+    Workspace,
+}
+
+/// What [`Engine::create_volume`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumeOutcome {
+    /// This very operation made it, so a failure of this operation may remove it.
+    Created,
+    /// It was there, and belongs to this workspace.
+    Existing,
+}
+
+/// Why an engine did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// It does not answer.
+    #[error("the {engine} engine at {endpoint} does not answer: {reason}")]
+    Away {
+        /// Its kind.
+        engine: &'static str,
+        /// Where it was looked for.
+        endpoint: String,
+        /// The transport's words.
+        reason: String,
+    },
+    /// It answered too late; what was asked may still happen.
+    #[error("the engine did not answer within {0} seconds")]
+    TimedOut(u64),
+    /// The image is not there.
+    #[error("the image {image} is not on this engine: {reason}")]
+    ImageMissing {
+        /// Its reference.
+        image: String,
+        /// Why it could not be pulled.
+        reason: String,
+    },
+    /// The runtime has no image (Docker) or no command (local).
+    #[error("the runtime {runtime:?} has no {wanted}, which the {engine} engine needs")]
+    RuntimeUnsuited {
+        /// Its name.
+        runtime: String,
+        /// `image` or `command`.
+        wanted: &'static str,
+        /// The engine's kind.
+        engine: &'static str,
+    },
+    /// Something of the same name belongs to somebody else.
+    #[error("the name {name} is in use by {what} that is not this host's")]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// `a container`, `a volume`.
+        what: &'static str,
+    },
+    /// It has no such container.
+    #[error("there is no container {0}")]
+    NotFound(String),
+    /// The disk is full.
+    #[error("there is no space left for it: {0}")]
+    NoSpace(String),
+    /// A program cannot be started.
+    #[error("{program:?} cannot be started: {reason}")]
+    NotExecutable {
+        /// The program.
+        program: String,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// The operator's directory cannot be mounted.
+    #[error("{path} cannot be mounted: {reason}")]
+    Mount {
+        /// The directory.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// It refused for a reason of its own.
+    #[error("the engine refused: {0}")]
+    Refused(String),
+}
+
+impl EngineError {
+    /// A stable, lower-case code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Away { .. } => "engine-away",
+            Self::TimedOut(_) => "engine-timeout",
+            Self::ImageMissing { .. } => "image-missing",
+            Self::RuntimeUnsuited { .. } => "runtime-unsuited",
+            Self::NameInUse { .. } => "name-in-use",
+            Self::NotFound(_) => "not-found",
+            Self::NoSpace(_) => "no-space",
+            Self::NotExecutable { .. } => "not-executable",
+            Self::Mount { .. } => "mount",
+            Self::Refused(_) => "engine-refused",
+        }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Away { .. } => "start the engine, point DOCKER_HOST to it, or use --engine local",
+            Self::TimedOut(_) => {
+                "look at the engine's own log; running the same command again picks up where this one stopped"
+            }
+            Self::ImageMissing { .. } => {
+                "pull or build it, or correct the runtime's image in the operator's file; for --demo run scripts/demo-image"
+            }
+            Self::RuntimeUnsuited { .. } => {
+                "add it to the runtime in the operator's file, or use the other engine"
+            }
+            Self::NameInUse { .. } => {
+                "remove or rename it: orghost never touches what is not its own"
+            }
+            Self::NotFound(_) => "somebody removed it; run `orghost up` again",
+            Self::NoSpace(_) => "free some space and run the same command again",
+            Self::NotExecutable { .. } => "correct the runtime's command in the operator's file",
+            Self::Mount { .. } => "create the directory, or change workspace_dir in the template",
+            Self::Refused(_) => "the engine's own log says more",
+        }
+    }
+}
+
+impl fmt::Display for VolumeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Configs => "configs",
+            Self::Workspace => "workspace",
+        })
+    }
+}
+
+/// The variables that a workspace's process gets: its own, above its
+/// runtime's, below the host's (`spec/provisioning.md` §5).
+pub fn process_env(spec: &Spec, configs: &str, host: &str, port: u16) -> BTreeMap<String, String> {
+    let mut env = spec.runtime.env.clone();
+    env.extend(spec.env.clone());
+    let reserved = [
+        ("HOST", host.to_owned()),
+        ("ORGHOST_ORG", spec.org.slug().to_owned()),
+        ("PORT", port.to_string()),
+        ("TIER", u8::from(spec.tier).to_string()),
+        ("WORKSPACE_CONFIG_PATH", configs.to_owned()),
+        ("WORKSPACE_ID", spec.id.as_str().to_owned()),
+        ("WORKSPACE_KEY", spec.key.as_str().to_owned()),
+    ];
+    env.extend(reserved.map(|(name, value)| (name.to_owned(), value)));
+    if let Some(parent) = &spec.parent {
+        env.insert("PARENT_ID".to_owned(), parent.as_str().to_owned());
+    }
+    env
+}

@@ -1,0 +1,327 @@
+//! The seed: what stands under `/configs` before a runtime's first
+//! instruction. Makes the archive, and the only proof that a container was
+//! seeded: a [`Verified`] comes from nothing but a [`Manifest`] that was read
+//! back from the engine and matched.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256};
+
+use super::spec::WorkspaceId;
+use crate::digest::hex;
+use crate::limits;
+use crate::policy::{SeedContent, SeedPath, SeedSource};
+use crate::template::{FileError, TemplateDir};
+
+/// Files and folders of the seed belong to this user and group: what agent images run as.
+pub const OWNER: u64 = 1000;
+
+/// The file that a runtime reads at its first instruction.
+pub const CONFIG: &str = "config.yaml";
+
+/// The seed of one workspace: its manifest, and where the bytes come from.
+/// The bytes of template files are read again when the archive is made, so
+/// that only the archives under way are in memory.
+#[derive(Debug)]
+pub struct Seed {
+    sources: BTreeMap<SeedPath, SeedSource>,
+    template: TemplateDir,
+    manifest: Manifest,
+}
+
+/// What stands, or should stand, under `/configs`: each regular file's path, mode, size and sha-256.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifest {
+    files: BTreeMap<String, FileFacts>,
+}
+
+/// What a manifest says about one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Permission bits.
+    pub mode: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Hexadecimal digits.
+    pub sha256: String,
+}
+
+/// The sha-256 of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestDigest(String);
+
+/// Proof that the seed of one container was read back and matched. There is
+/// no other way to get one, and an engine starts nothing without one.
+#[derive(Debug)]
+pub struct Verified {
+    id: WorkspaceId,
+}
+
+/// Why there is no seed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SeedError {
+    /// A template file cannot be had.
+    #[error("the template file {path} cannot be read: {reason}")]
+    Unreadable {
+        /// Its path in the template.
+        path: String,
+        /// Why.
+        reason: FileError,
+    },
+    /// All files together are too large.
+    #[error("the files of this workspace have more than {} MiB", limits::SEED_BYTES >> 20)]
+    TooLarge,
+    /// A template file is not what it was when the seed was planned.
+    #[error("the template file {0} changed while the org was provisioned")]
+    Changed(String),
+    /// The archive could not be made.
+    #[error("the archive cannot be made: {0}")]
+    Archive(String),
+}
+
+/// What was read back is not what was put: the first differences.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("what stands under /configs is not what was put there: {0}")]
+pub struct Mismatch(String);
+
+impl Seed {
+    /// Reads every file once, for the manifest.
+    ///
+    /// # Errors
+    /// [`SeedError::Unreadable`] and [`SeedError::TooLarge`].
+    pub fn read(
+        sources: &BTreeMap<SeedPath, SeedSource>,
+        template: &TemplateDir,
+    ) -> Result<Self, SeedError> {
+        let mut seed = Self {
+            sources: sources.clone(),
+            template: template.clone(),
+            manifest: Manifest::default(),
+        };
+        let mut total = 0;
+        for (path, source) in &seed.sources {
+            let (bytes, mode) = seed.bytes(source)?;
+            total += bytes.len() as u64;
+            if total > limits::SEED_BYTES {
+                return Err(SeedError::TooLarge);
+            }
+            seed.manifest
+                .files
+                .insert(path.as_str().to_owned(), FileFacts::of(&bytes, mode));
+        }
+        Ok(seed)
+    }
+
+    /// What should stand under `/configs`.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Every file with its bytes and its mode, in the order of their paths.
+    ///
+    /// # Errors
+    /// [`SeedError`]; a file that changed since [`Seed::read`] is one.
+    pub fn files(&self) -> impl Iterator<Item = Result<(&str, Vec<u8>, u32), SeedError>> {
+        self.sources.iter().map(|(path, source)| {
+            let (bytes, mode) = self.bytes(source)?;
+            if self.manifest.files.get(path.as_str()) != Some(&FileFacts::of(&bytes, mode)) {
+                return Err(SeedError::Changed(path.as_str().to_owned()));
+            }
+            Ok((path.as_str(), bytes, mode))
+        })
+    }
+
+    /// The same bytes for the same seed: a tar archive of regular files and
+    /// folders only, parents first, without times.
+    ///
+    /// # Errors
+    /// As [`Seed::files`].
+    pub fn archive(&self) -> Result<Vec<u8>, SeedError> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let failed = |e: io::Error| SeedError::Archive(e.to_string());
+        // The folder itself: agents run as OWNER and may write beside their seed.
+        append(&mut tar, "./", tar::EntryType::Directory, 0o755, &[]).map_err(failed)?;
+        let mut folders = std::collections::BTreeSet::new();
+        for file in self.files() {
+            let (path, bytes, mode) = file?;
+            for (end, _) in path.match_indices('/') {
+                let folder = path.get(..=end).unwrap_or_default();
+                if folders.insert(folder.to_owned()) {
+                    append(&mut tar, folder, tar::EntryType::Directory, 0o755, &[])
+                        .map_err(failed)?;
+                }
+            }
+            append(&mut tar, path, tar::EntryType::Regular, mode, &bytes).map_err(failed)?;
+        }
+        tar.into_inner().map_err(failed)
+    }
+
+    fn bytes(&self, source: &SeedSource) -> Result<(Vec<u8>, u32), SeedError> {
+        let (bytes, executable) = match &source.content {
+            SeedContent::Inline(bytes) => (bytes.clone(), false),
+            SeedContent::Template { path, text } => {
+                let file = self
+                    .template
+                    .read(path)
+                    .map_err(|reason| SeedError::Unreadable {
+                        path: path.as_str().to_owned(),
+                        reason,
+                    })?;
+                let bytes = if *text {
+                    without_cr(file.bytes)
+                } else {
+                    file.bytes
+                };
+                (bytes, file.executable)
+            }
+        };
+        let mode = match (source.secret, executable) {
+            (true, _) => 0o600,
+            (false, true) => 0o755,
+            (false, false) => 0o644,
+        };
+        Ok((bytes, mode))
+    }
+}
+
+impl Manifest {
+    /// Reads the manifest of what an archive holds, below its folder `root`.
+    ///
+    /// # Errors
+    /// The archive's own, and one for any entry that is neither a regular file nor a folder.
+    pub fn of_archive(archive: impl Read, root: &str) -> io::Result<Self> {
+        let mut manifest = Self::default();
+        for entry in tar::Archive::new(archive).entries()? {
+            let mut entry = entry?;
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if entry.header().entry_type().is_dir() {
+                continue;
+            }
+            if !entry.header().entry_type().is_file() {
+                return Err(io::Error::other(format!(
+                    "{path} is neither a file nor a folder"
+                )));
+            }
+            let mode = entry.header().mode()?;
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes)?;
+            let below = path.strip_prefix("./").unwrap_or(&path);
+            let below = below
+                .strip_prefix(root)
+                .unwrap_or(below)
+                .trim_start_matches('/');
+            manifest.insert(below, FileFacts::of(&bytes, mode & 0o777));
+        }
+        Ok(manifest)
+    }
+
+    /// Adds one file.
+    pub fn insert(&mut self, path: &str, facts: FileFacts) {
+        self.files.insert(path.to_owned(), facts);
+    }
+
+    /// The sha-256 over every path, mode, size and digest.
+    pub fn digest(&self) -> ManifestDigest {
+        let mut hash = Sha256::new();
+        for (path, facts) in &self.files {
+            hash.update(format!(
+                "{path}\0{:o}\0{}\0{}\n",
+                facts.mode, facts.size, facts.sha256
+            ));
+        }
+        ManifestDigest(hex(&hash.finalize()))
+    }
+
+    /// Turns what was read back into the proof that a start needs.
+    ///
+    /// # Errors
+    /// [`Mismatch`] names the first files that are missing, extra or different.
+    pub fn verify(&self, read_back: &Self, id: &WorkspaceId) -> Result<Verified, Mismatch> {
+        // A runtime reads this file the moment it boots (spec/provisioning.md §8).
+        if self.files.get(CONFIG).is_none_or(|config| config.size == 0) {
+            return Err(Mismatch(format!("{CONFIG} is missing or empty")));
+        }
+        if self == read_back {
+            return Ok(Verified { id: id.clone() });
+        }
+        let missing_or_changed =
+            self.files
+                .iter()
+                .filter_map(|(path, facts)| match read_back.files.get(path) {
+                    None => Some(format!("{path} is missing")),
+                    Some(found) if found.size != facts.size => Some(format!(
+                        "{path} has {} bytes instead of {}",
+                        found.size, facts.size
+                    )),
+                    Some(found) if found.mode != facts.mode => Some(format!(
+                        "{path} has mode {:o} instead of {:o}",
+                        found.mode, facts.mode
+                    )),
+                    Some(found) if found != facts => Some(format!("{path} has other bytes")),
+                    Some(_) => None,
+                });
+        let extra = read_back
+            .files
+            .keys()
+            .filter(|path| !self.files.contains_key(*path));
+        let differences: Vec<String> = missing_or_changed
+            .chain(extra.map(|path| format!("{path} was not put there")))
+            .take(3)
+            .collect();
+        Err(Mismatch(differences.join("; ")))
+    }
+}
+
+impl FileFacts {
+    /// Of one file.
+    pub fn of(bytes: &[u8], mode: u32) -> Self {
+        Self {
+            mode,
+            size: bytes.len() as u64,
+            sha256: hex(&Sha256::digest(bytes)),
+        }
+    }
+}
+
+impl ManifestDigest {
+    /// Hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Verified {
+    /// The container that may be started now.
+    pub fn id(&self) -> &WorkspaceId {
+        &self.id
+    }
+}
+
+fn append(
+    tar: &mut tar::Builder<Vec<u8>>,
+    path: &str,
+    kind: tar::EntryType,
+    mode: u32,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(OWNER);
+    header.set_gid(OWNER);
+    header.set_mtime(0);
+    header.set_size(bytes.len() as u64);
+    tar.append_data(&mut header, path, bytes)
+}
+
+fn without_cr(bytes: Vec<u8>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes.len());
+    let mut rest = bytes.into_iter().peekable();
+    while let Some(byte) = rest.next() {
+        if byte != b'\r' || rest.peek() != Some(&b'\n') {
+            text.push(byte);
+        }
+    }
+    text
+}

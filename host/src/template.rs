@@ -1,0 +1,209 @@
+//! A template's folder: read-only, bounded, and closed. No path, `..` or
+//! symbolic link leaves it (cap-std opens every component relative to the
+//! folder's descriptor); only what is asked for is read.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+
+use crate::limits;
+
+/// The folder of one org template, opened.
+#[derive(Debug, Clone)]
+pub struct TemplateDir {
+    dir: Arc<Dir>,
+    path: PathBuf,
+}
+
+/// A path in a template: relative, with `/` between components, none of them
+/// empty, `.` or `..`; no backslash, no NUL (`spec/org-template.md` §3).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TemplatePath(String);
+
+/// Why a file or a folder of a template could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// Nothing is there.
+    #[error("there is no such file in the template")]
+    NotFound,
+    /// The path is not a [`TemplatePath`], or a link leads out.
+    #[error("the path leads out of the template, or is not a plain relative path")]
+    InvalidPath,
+    /// A folder was read, or something that is no folder was listed, or it is a device or a pipe.
+    #[error("it is not of the kind that is wanted here")]
+    WrongKind,
+    /// See [`limits::TEMPLATE_FILE_BYTES`] and [`limits::TEMPLATE_ENTRIES`].
+    #[error("it is larger than the limit")]
+    TooLarge,
+    /// The operating system refused.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// What an entry of a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Directory,
+    /// A symbolic link, wherever it leads.
+    Symlink,
+    /// A socket, a device, a pipe.
+    Other,
+}
+
+/// One entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The last component of the path.
+    pub name: String,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Size in bytes; 0 unless it is a file.
+    pub size: u64,
+}
+
+/// A file's bytes, and whether its owner may execute it.
+#[derive(Debug)]
+pub struct TemplateFile {
+    /// The whole content.
+    pub bytes: Vec<u8>,
+    /// Whether the owner's executable bit is set.
+    pub executable: bool,
+}
+
+impl TemplatePath {
+    /// Accepts a normalised relative path; the empty path is the template's folder.
+    ///
+    /// # Errors
+    /// [`FileError::InvalidPath`] for everything else.
+    pub fn new(path: &str) -> Result<Self, FileError> {
+        if is_normal(path) || path.is_empty() {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(FileError::InvalidPath)
+        }
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a path is relative, normalised and not empty: the rule for paths in
+/// a template and for paths under `/configs`.
+pub fn is_normal(path: &str) -> bool {
+    !path.contains(['\\', '\0']) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+impl TemplateDir {
+    /// Opens a template's folder.
+    ///
+    /// # Errors
+    /// The operating system's, when `path` is no readable folder.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            dir: Arc::new(Dir::open_ambient_dir(path, ambient_authority())?),
+            path: path.to_owned(),
+        })
+    }
+
+    /// The folder, as it was given: for messages only.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads one whole file of at most [`limits::TEMPLATE_FILE_BYTES`].
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn read(&self, path: &TemplatePath) -> Result<TemplateFile, FileError> {
+        // Without NONBLOCK the open of a pipe would wait for its other end.
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let file = self
+            .dir
+            .open_with(named(path), &options)
+            .map_err(|e| refused(&e))?;
+        let metadata = file.metadata().map_err(|e| refused(&e))?;
+        if !metadata.is_file() {
+            return Err(FileError::WrongKind);
+        }
+        if metadata.len() > limits::TEMPLATE_FILE_BYTES {
+            return Err(FileError::TooLarge);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        // The file may grow while it is read: the limit holds for what was read.
+        file.take(limits::TEMPLATE_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| refused(&e))?;
+        if bytes.len() as u64 > limits::TEMPLATE_FILE_BYTES {
+            return Err(FileError::TooLarge);
+        }
+        Ok(TemplateFile {
+            bytes,
+            executable: cap_std::fs::PermissionsExt::mode(&metadata.permissions()) & 0o100 != 0,
+        })
+    }
+
+    /// Lists one folder, sorted by name; names that are not UTF-8 are left out.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn entries(&self, path: &TemplatePath) -> Result<Vec<Entry>, FileError> {
+        let listing = self.dir.read_dir(named(path)).map_err(|e| refused(&e))?;
+        let mut entries = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(|e| refused(&e))?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let kind = entry.file_type().map_err(|e| refused(&e))?;
+            let kind = if kind.is_file() {
+                EntryKind::File
+            } else if kind.is_dir() {
+                EntryKind::Directory
+            } else if kind.is_symlink() {
+                EntryKind::Symlink
+            } else {
+                EntryKind::Other
+            };
+            let size = match kind {
+                EntryKind::File => entry.metadata().map_err(|e| refused(&e))?.len(),
+                _ => 0,
+            };
+            if entries.len() == limits::TEMPLATE_ENTRIES {
+                return Err(FileError::TooLarge);
+            }
+            entries.push(Entry { name, kind, size });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+}
+
+fn named(path: &TemplatePath) -> &str {
+    if path.0.is_empty() { "." } else { &path.0 }
+}
+
+fn refused(error: &std::io::Error) -> FileError {
+    use std::io::ErrorKind;
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return FileError::InvalidPath;
+    }
+    match error.kind() {
+        ErrorKind::NotFound => FileError::NotFound,
+        ErrorKind::IsADirectory | ErrorKind::NotADirectory => FileError::WrongKind,
+        // cap-std's answer to an escape; a folder without permission says the same words to a plugin.
+        ErrorKind::PermissionDenied if error.raw_os_error().is_none() => FileError::InvalidPath,
+        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => FileError::InvalidPath,
+        kind => FileError::Unreadable(kind.to_string()),
+    }
+}
