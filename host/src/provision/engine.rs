@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 
+use bytes::Bytes;
+use futures_util::Stream;
+
 use super::seed::{Manifest, Verified};
 use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
@@ -80,6 +83,15 @@ pub trait Engine: Send + Sync {
         id: &WorkspaceId,
         lines: usize,
     ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
+
+    /// What it printed, as it printed it: the last `tail` lines or all of it,
+    /// and with `follow` also what comes until it ends.
+    fn logs(
+        &self,
+        id: &WorkspaceId,
+        tail: Option<usize>,
+        follow: bool,
+    ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send;
 
     /// Asks a container to end, waits for the grace, kills it. Not there is success.
     fn stop(&self, id: &WorkspaceId) -> impl Future<Output = Result<(), EngineError>> + Send;
