@@ -73,14 +73,23 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Failure> {
     // What needs neither folders nor a configuration.
     match cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "orghost", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "orghost",
+                &mut std::io::stdout(),
+            );
             return Ok(Exit::Done);
         }
         Command::Man { folder } => return man(&folder),
         Command::DemoRuntime => return Ok(Exit::Other(orghost_demo::run(demo_env(&environment)))),
         Command::Supervise { folder } => return Ok(Exit::Other(local::supervise(&folder))),
         Command::ExecChild { command } => return Ok(Exit::Other(local::exec_child(&command))),
-        Command::Plugin(PluginCommand::Build { folder, output, wit }) => {
+        Command::Plugin(PluginCommand::Build {
+            folder,
+            output,
+            wit,
+        }) => {
             return plugin::build(&folder, output, wit, &environment, cli.global.json);
         }
         _ => {}
@@ -153,9 +162,13 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 }
 
 fn man(folder: &std::path::Path) -> Result<Exit, Failure> {
-    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
     written.map_err(|error| {
-        let message = format!("the manual pages cannot be written to {}: {error}", folder.display());
+        let message = format!(
+            "the manual pages cannot be written to {}: {error}",
+            folder.display()
+        );
         Failure::one(Exit::Failed, Diagnostic::new("write", message))
     })?;
     Ok(Exit::Done)
@@ -174,7 +187,10 @@ fn demo_env(environment: &Environment) -> orghost_demo::Env {
 /// Prints one JSON document, or one line of a stream of them.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|e| {
-        Failure::one(Exit::Failed, Diagnostic::new("json", format!("the answer cannot be written as JSON: {e}")))
+        Failure::one(
+            Exit::Failed,
+            Diagnostic::new("json", format!("the answer cannot be written as JSON: {e}")),
+        )
     })?;
     print_line(&text);
     Ok(())
@@ -193,9 +209,8 @@ impl From<ConfigError> for Failure {
             ConfigError::Unreadable { file, .. } => {
                 Diagnostic::new("config-unreadable", message).file(file.display().to_string())
             }
-            ConfigError::NoHome(_) => {
-                Diagnostic::new("no-home", message).help("set HOME, or ORGHOST_STATE and ORGHOST_CACHE")
-            }
+            ConfigError::NoHome(_) => Diagnostic::new("no-home", message)
+                .help("set HOME, or ORGHOST_STATE and ORGHOST_CACHE"),
         };
         Self::one(Exit::Invalid, diagnostic)
     }

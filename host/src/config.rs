@@ -189,8 +189,7 @@ impl Config {
             file: file.to_owned(),
             reason,
         })?;
-        Self::parse(&text, &file.display().to_string())
-            .map_err(ConfigError::Invalid)
+        Self::parse(&text, &file.display().to_string()).map_err(ConfigError::Invalid)
     }
 
     fn parse(text: &str, file: &str) -> Result<Self, Box<Diagnostic>> {
@@ -217,18 +216,32 @@ impl Config {
     /// What has the right type and makes no sense, and what would.
     fn nonsense(&self) -> Option<(String, &'static str)> {
         if self.concurrency == Some(0) {
-            return Some(("concurrency is 0: nothing would ever start".to_owned(), "at least 1; 4 is usual"));
+            return Some((
+                "concurrency is 0: nothing would ever start".to_owned(),
+                "at least 1; 4 is usual",
+            ));
         }
         if let Some(tier) = self.policy.max_tier.filter(|tier| !(1..=4).contains(tier)) {
             return Some((format!("policy.max_tier is {tier}"), "1, 2, 3 or 4"));
         }
-        if let Some(root) = self.policy.allow_mount.iter().find(|root| !root.is_absolute()) {
-            return Some((format!("policy.allow_mount holds {}", root.display()), "an absolute path"));
+        if let Some(root) = self
+            .policy
+            .allow_mount
+            .iter()
+            .find(|root| !root.is_absolute())
+        {
+            return Some((
+                format!("policy.allow_mount holds {}", root.display()),
+                "an absolute path",
+            ));
         }
         self.runtimes.iter().find_map(|(name, runtime)| {
             if runtime.image.is_none() && runtime.command.is_none() {
                 let message = format!("the runtime {name:?} has neither an image nor a command");
-                return Some((message, "image is for the Docker engine, command for the local one"));
+                return Some((
+                    message,
+                    "image is for the Docker engine, command for the local one",
+                ));
             }
             if runtime.command.as_ref().is_some_and(Vec::is_empty) {
                 let message = format!("the command of the runtime {name:?} is empty");
@@ -236,7 +249,10 @@ impl Config {
             }
             let wrong = runtime.env.keys().find(|name| !is_identifier(name))?;
             let message = format!("runtimes.{name}.env: {wrong:?} is not a name of a variable");
-            Some((message, "letters, digits and `_`, not beginning with a digit"))
+            Some((
+                message,
+                "letters, digits and `_`, not beginning with a digit",
+            ))
         })
     }
 
@@ -260,7 +276,9 @@ pub fn parse_env_file(text: &str, file: &str) -> Result<Vec<(String, String)>, B
             continue;
         }
         let line = line.strip_prefix("export ").unwrap_or(line);
-        let assignment = line.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
+        let assignment = line
+            .split_once('=')
+            .map(|(name, value)| (name.trim(), value.trim()));
         let Some((name, value)) = assignment.filter(|(name, _)| is_identifier(name)) else {
             let mut problem = Diagnostic::new("env-file", "this line is not NAME=VALUE")
                 .file(file)

@@ -148,10 +148,17 @@ impl Sandbox {
     pub fn new(cache: Option<&Path>) -> Result<Self, SandboxError> {
         let engine = Engine::new(&config(cache)).map_err(SandboxError)?;
         let mut linker = Linker::new(&engine);
-        bindings::orghost::plugin::template_files::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)
-            .map_err(SandboxError)?;
+        bindings::orghost::plugin::template_files::add_to_linker::<_, HasSelf<Call>>(
+            &mut linker,
+            |call| call,
+        )
+        .map_err(SandboxError)?;
         let ticker = Ticker::new(engine.weak());
-        Ok(Self { engine, linker, ticker })
+        Ok(Self {
+            engine,
+            linker,
+            ticker,
+        })
     }
 
     /// Checks, compiles and links a plugin. Its imports and the version of its
@@ -230,7 +237,10 @@ impl Plugin {
     fn call<T>(
         &self,
         template: Option<TemplateDir>,
-        body: impl FnOnce(&mut wasmtime::Store<Call>, &wasmtime::component::Instance) -> wasmtime::Result<T>,
+        body: impl FnOnce(
+            &mut wasmtime::Store<Call>,
+            &wasmtime::component::Instance,
+        ) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
         let mut store = Call::store(self.pre.engine(), template);
         let _running = self.ticker.running();

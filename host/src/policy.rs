@@ -140,6 +140,9 @@ pub struct Mount {
     pub writable: bool,
 }
 
+/// The file under `/configs` that a runtime reads at its first instruction (`spec/provisioning.md` §8).
+pub const CONFIG: &str = "config.yaml";
+
 /// Names that the host itself sets in a workspace's environment.
 pub const RESERVED_ENV: [&str; 8] = [
     "HOST",
@@ -249,7 +252,7 @@ impl Policy {
             runtime: (!workspace.external).then(|| self.runtime(&workspace.runtime, &mut judged)),
             tier: self.tier(workspace, &mut judged),
             mount: self.mount(workspace, &mut judged),
-            files: files(&workspace.files, &mut judged),
+            files: files(&workspace.files, workspace.external, &mut judged),
             env: env(&workspace.env, &mut judged),
             url: workspace.url.clone(),
         }
@@ -338,7 +341,11 @@ impl Policy {
     }
 }
 
-fn files(files: &[SeedFile], judged: &mut Judged<'_>) -> BTreeMap<SeedPath, SeedSource> {
+fn files(
+    files: &[SeedFile],
+    external: bool,
+    judged: &mut Judged<'_>,
+) -> BTreeMap<SeedPath, SeedSource> {
     if files.len() > limits::SEED_FILES {
         judged.add(
             "too-many-files",
@@ -402,6 +409,17 @@ fn files(files: &[SeedFile], judged: &mut Judged<'_>) -> BTreeMap<SeedPath, Seed
                 "this is a defect of the plugin",
             );
         }
+    }
+    let is_config = |file: &&SeedFile| {
+        let empty = matches!(&file.content, Content::Inline(bytes) if bytes.is_empty());
+        file.path == CONFIG && !empty
+    };
+    if !external && !files.iter().any(|file| is_config(&file)) {
+        judged.add(
+            "no-config",
+            format!("no {CONFIG} is seeded, or an empty one: the runtime would crash at its first instruction"),
+            "this is a defect of the plugin",
+        );
     }
     // A file where another file needs a folder would fail half-way through the seed.
     let paths: BTreeSet<&str> = approved.keys().map(SeedPath::as_str).collect();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::expand::{self, Sources};
-use crate::problems::{Problems, quoted};
+use crate::problems::{Problems, listed, quoted};
 use crate::{Channel, ConfigEntry, Diagnostic, SkippedChannel, schema};
 
 /// The channels that work, and those that are left out.
@@ -106,10 +106,6 @@ fn config(
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     (adapter.check)(&Config(&entries))?;
     Ok(entries)
-}
-
-fn listed(names: BTreeSet<String>) -> String {
-    Vec::from_iter(names).join(", ")
 }
 
 fn sounds_secret(name: &str) -> bool {

@@ -207,7 +207,6 @@ impl<'a> Scanner<'a> {
     }
 
     #[cfg(not(test))]
-    #[allow(clippy::unused_self, reason = "counts in tests only")]
     fn count(&mut self, _bytes: usize) {}
 }
 

@@ -194,21 +194,29 @@ impl<'a> Field<'a> {
             }
             return Vec::new();
         };
-        let entry = |pair: &'a Pair| {
+        let mut entries = Vec::with_capacity(pairs.len());
+        for pair in pairs
+            .iter()
+            .filter(|pair| !matches!(pair.value.value, Value::Omitted))
+        {
             let at = self.below(&join(&self.at.field, &pair.key), &pair.value);
-            (
+            if let Some(found) = text::forbidden(&pair.key) {
+                let message = format!("the key {} has the character {found}", quoted(&pair.key));
+                let problem = Diagnostic::new("control-character", message)
+                    .at(&self.at)
+                    .on(&pair.pos);
+                reader.problems.error(problem);
+                continue;
+            }
+            entries.push((
                 Rc::clone(&pair.key),
                 Field {
                     node: &pair.value,
                     at,
                 },
-            )
-        };
-        pairs
-            .iter()
-            .filter(|pair| !matches!(pair.value.value, Value::Omitted))
-            .map(entry)
-            .collect()
+            ));
+        }
+        entries
     }
 
     /// A mapping whose keys are known; `None` after a reported problem.

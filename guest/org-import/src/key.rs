@@ -9,17 +9,19 @@ use crate::limits;
 pub(crate) fn slugs<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let natural: Vec<String> = names.map(slug).collect();
     let mut taken: BTreeSet<String> = natural.iter().cloned().collect();
-    // The number that the next of equal slugs tries first.
+    let mut seen = BTreeSet::new();
+    // By what stands before the number, the number to try next: nothing is tried twice.
     let mut next: BTreeMap<&str, usize> = BTreeMap::new();
     let mut unique = Vec::with_capacity(natural.len());
     for slug in &natural {
-        let Some(number) = next.get_mut(slug.as_str()) else {
-            next.insert(slug, 2);
+        if seen.insert(slug) {
             unique.push(slug.clone());
             continue;
-        };
+        }
+        let stem = shortened(slug, limits::SLUG_BYTES - NUMBER_BYTES);
+        let number = next.entry(stem).or_insert(2);
         let candidate = loop {
-            let candidate = numbered(slug, *number);
+            let candidate = format!("{stem}-{number}");
             *number += 1;
             if taken.insert(candidate.clone()) {
                 break candidate;
@@ -29,6 +31,9 @@ pub(crate) fn slugs<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     }
     unique
 }
+
+/// Bytes of `-10000`, the last that [`limits::WORKSPACES`] allows.
+const NUMBER_BYTES: usize = 6;
 
 /// The letters and digits of ASCII in lower case; `-` for whatever is between them.
 fn slug(name: &str) -> String {
@@ -43,14 +48,6 @@ fn slug(name: &str) -> String {
     }
 }
 
-fn numbered(slug: &str, number: usize) -> String {
-    let suffix = format!("-{number}");
-    format!(
-        "{}{suffix}",
-        shortened(slug, limits::SLUG_BYTES - suffix.len())
-    )
-}
-
 /// A slug is ASCII.
 fn shortened(slug: &str, bytes: usize) -> &str {
     slug.get(..bytes).unwrap_or(slug).trim_end_matches('-')
@@ -63,7 +60,7 @@ mod tests {
     #[test]
     fn slugs_are_unique_and_plain() {
         let long = "x".repeat(80);
-        let (x63, x61) = ("x".repeat(63), format!("{}-2", "x".repeat(61)));
+        let (x63, x57) = ("x".repeat(63), format!("{}-2", "x".repeat(57)));
         for (names, expected) in [
             (&["Dev Lead"][..], &["dev-lead"][..]),
             (&["A11y + SEO  Auditor!"], &["a11y-seo-auditor"]),
@@ -78,7 +75,7 @@ mod tests {
                 &["x", "x-2", "x", "x-2", "x"],
                 &["x", "x-2", "x-3", "x-2-2", "x-4"],
             ),
-            (&[&long, &long], &[&x63, &x61]),
+            (&[&long, &long], &[&x63, &x57]),
         ] {
             assert_eq!(slugs(names.iter().copied()), expected, "{names:?}");
         }

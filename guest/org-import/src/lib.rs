@@ -18,7 +18,7 @@
 //! | compose the document | `yaml`, `include` |
 //! | read typed fields | `fields`, `schema` |
 //! | variables and references | `dotenv`, `environment`, `expand` |
-//! | resolve each part | `merge`, `prompt`, `cron`, `schedule`, `channel`, `mount`, `url`, `seed`, `key`, `canvas` |
+//! | resolve each part | `merge`, `settings`, `url`, `mount`, `prompt`, `cron`, `schedule`, `plugin`, `channel`, `seed`, `key`, `canvas` |
 //! | what is needed | `requirements` |
 //! | write files | `render` |
 //! | put it together | `plan` |
@@ -43,6 +43,7 @@ mod limits;
 mod merge;
 mod mount;
 mod plan;
+mod plugin;
 mod problems;
 mod prompt;
 mod render;
@@ -50,6 +51,7 @@ mod requirements;
 mod schedule;
 mod schema;
 mod seed;
+mod settings;
 mod text;
 mod url;
 mod yaml;

@@ -2,7 +2,7 @@
 //! directory may be had is the operator's policy, and no message shows what a reference stands for.
 
 use crate::expand::Sources;
-use crate::problems::{Problems, quoted};
+use crate::problems::{Problems, listed, quoted};
 use crate::schema::Workspace;
 use crate::{Diagnostic, WorkspaceAccess};
 
@@ -32,11 +32,10 @@ pub(crate) fn resolve(
         return nothing;
     }
     let expansion = sources.expand(&dir.text);
-    let names = expansion.unresolved.join(", ");
+    let names = listed(expansion.unresolved.iter().cloned());
     if expansion.text.is_empty() {
-        let message = format!(
-            "there is no directory, because {names} is not set: the workspace gets a volume of its own"
-        );
+        let message =
+            format!("there is no value for {names}: the workspace gets a volume, and no directory");
         problems.warn(Diagnostic::new("workspace-dir-unset", message).at(&dir.at));
         return nothing;
     }
@@ -48,7 +47,7 @@ pub(crate) fn resolve(
     } else if !expansion.unresolved.is_empty() {
         Some((
             "workspace-dir-unresolved",
-            format!("refers to {names}, which is not set"),
+            format!("has references without a value: {names}"),
         ))
     } else {
         invalid(&expansion.text).map(|why| ("workspace-dir-invalid", why.to_owned()))

@@ -9,16 +9,16 @@ use crate::environment::Layers;
 use crate::expand::{self, Sources, Variables};
 use crate::fields::{Number, Reader};
 use crate::files::{self, Template, TemplateFiles, Unreadable};
-use crate::problems::{At, Problems, quoted};
+use crate::problems::{Problems, quoted};
 use crate::requirements::{Has, Scope};
 use crate::schema::{self, Defaults};
 use crate::{
-    AgentPlugin, Canvas, Content, Diagnostic, EnvVar, Memory, MemoryScope, Org, Plan, Request,
-    SeedFile, Workspace,
+    Canvas, Content, Diagnostic, EnvVar, Memory, MemoryScope, Org, Plan, Request, SeedFile,
+    Workspace,
 };
 use crate::{
-    channel, include, key, limits, merge, mount, prompt, render, requirements, schedule, seed,
-    text, url,
+    channel, include, key, limits, merge, mount, plugin, prompt, render, requirements, schedule,
+    seed, settings,
 };
 
 /// Turns a template into a plan, or says everything that is wrong with it.
@@ -117,9 +117,11 @@ fn assemble(
     }
 }
 
-/// Defaults that cost something to resolve, resolved once.
+/// The defaults, resolved and checked once.
 struct Resolved<'a> {
     spec: &'a Defaults,
+    runtime: Option<String>,
+    tier: Option<u8>,
     plugins: Vec<merge::Plugin>,
     initial_prompt: Option<String>,
     idle_prompt: Option<String>,
@@ -163,7 +165,15 @@ impl<'a> Resolved<'a> {
         // Files that defaults name are always under the template's root.
         let root = Some("");
         Self {
-            plugins: plugins(&spec.plugins, root, template, problems),
+            runtime: spec
+                .runtime
+                .as_ref()
+                .map(|name| settings::runtime(name, problems)),
+            tier: spec
+                .tier
+                .as_ref()
+                .and_then(|number| settings::tier(number, problems)),
+            plugins: plugin::resolve(&spec.plugins, root, template, problems),
             initial_prompt: prompt::resolve(&spec.prompts.initial, root, template, problems),
             idle_prompt: prompt::resolve(&spec.prompts.idle, root, template, problems),
             spec,
@@ -266,7 +276,7 @@ impl<'a> Assembly<'a, '_> {
         let (channels, skipped_channels) = channel::resolve(&spec.channels, sources, self.problems);
         let (workspace_dir, workspace_access) = mount::resolve(spec, sources, self.problems);
         let schedules = schedule::resolve(&spec.schedules, folder, self.template, self.problems);
-        let own_plugins = plugins(&spec.plugins, folder, self.template, self.problems);
+        let own_plugins = plugin::resolve(&spec.plugins, folder, self.template, self.problems);
         let plugins = merge::plugins(&self.defaults.plugins, &own_plugins);
         let memories = self.memories(spec, parent.is_none());
         let mut workspace = Workspace {
@@ -281,12 +291,12 @@ impl<'a> Assembly<'a, '_> {
                 .map(|model| model.text.clone()),
             tier: self.tier(spec),
             external: spec.external,
-            url: self.url(spec),
+            url: settings::url(spec, self.problems),
             workspace_dir,
             workspace_access,
             plugins: plugins
                 .iter()
-                .map(|plugin| self.agent_plugin(plugin))
+                .map(|plugin| plugin::planned(plugin, self.problems))
                 .collect(),
             files: Vec::new(),
             env: Vec::new(),
@@ -294,7 +304,7 @@ impl<'a> Assembly<'a, '_> {
             channels,
             skipped_channels,
             memories,
-            max_concurrent_tasks: self.max_concurrent_tasks(spec),
+            max_concurrent_tasks: settings::max_concurrent_tasks(spec, self.problems),
             // Set when the whole tree is known.
             canvas: Canvas { x: 0.0, y: 0.0 },
             key,
@@ -335,24 +345,12 @@ impl<'a> Assembly<'a, '_> {
     }
 
     fn runtime(&mut self, spec: &schema::Workspace) -> String {
-        match spec
+        let own = spec
             .runtime
             .as_ref()
-            .or(self.defaults.spec.runtime.as_ref())
-        {
-            Some(runtime) => {
-                if !is_runtime(&runtime.text) {
-                    let message = format!("{} is no name of a runtime", quoted(&runtime.text));
-                    let help = "names of runtimes have small letters, digits, `.`, `_` and `-`, and begin with a letter or digit";
-                    let at = in_workspace(&runtime.at, spec);
-                    self.problems.error(
-                        Diagnostic::new("runtime-invalid", message)
-                            .at(&at)
-                            .hint(help),
-                    );
-                }
-                runtime.text.clone()
-            }
+            .map(|own| settings::runtime(own, self.problems));
+        match own.or_else(|| self.defaults.runtime.clone()) {
+            Some(runtime) => runtime,
             None if spec.external => EXTERNAL_RUNTIME.to_owned(),
             None => {
                 let message = "the workspace has no runtime, and the defaults have none";
@@ -368,62 +366,11 @@ impl<'a> Assembly<'a, '_> {
     }
 
     fn tier(&mut self, spec: &schema::Workspace) -> u8 {
-        let Some(tier) = first_set(&spec.tier, &self.defaults.spec.tier) else {
-            return DEFAULT_TIER;
-        };
-        match u8::try_from(tier.number) {
-            Ok(number @ 1..=4) => number,
-            _ => {
-                let message = format!("there is no tier {}", tier.number);
-                let at = in_workspace(&tier.at, spec);
-                self.problems.error(
-                    Diagnostic::new("tier-invalid", message)
-                        .at(&at)
-                        .hint("tiers are 1, 2, 3 and 4"),
-                );
-                DEFAULT_TIER
-            }
-        }
-    }
-
-    fn url(&mut self, spec: &schema::Workspace) -> Option<String> {
-        match &spec.url {
-            Some(address) => {
-                if let Err(why) = url::check(&address.text) {
-                    let message = format!("the address of the workspace {why}");
-                    self.problems
-                        .error(Diagnostic::new("url-invalid", message).at(&address.at));
-                }
-                if !spec.external {
-                    let message = "`url` has no effect: the workspace is not `external`";
-                    self.problems
-                        .warn(Diagnostic::new("url-ignored", message).at(&address.at));
-                }
-            }
-            None if spec.external => {
-                let message = "an external workspace needs `url`";
-                self.problems
-                    .error(Diagnostic::new("url-missing", message).at(&spec.at));
-            }
-            None => {}
-        }
-        spec.url.as_ref().map(|address| address.text.clone())
-    }
-
-    fn max_concurrent_tasks(&mut self, spec: &schema::Workspace) -> u32 {
-        let Some(tasks) = spec
-            .max_concurrent_tasks
+        let own = spec
+            .tier
             .as_ref()
-            .filter(|tasks| tasks.number > 0)
-        else {
-            return 1;
-        };
-        u32::try_from(tasks.number).unwrap_or_else(|_| {
-            let message = format!("{} tasks at once are more than {}", tasks.number, u32::MAX);
-            self.problems
-                .error(Diagnostic::new("max-concurrent-tasks", message).at(&tasks.at));
-            1
-        })
+            .and_then(|own| settings::tier(own, self.problems));
+        own.or(self.defaults.tier).unwrap_or(DEFAULT_TIER)
     }
 
     fn memories(&mut self, spec: &schema::Workspace, is_root: bool) -> Vec<Memory> {
@@ -447,29 +394,6 @@ impl<'a> Assembly<'a, '_> {
         memories
     }
 
-    fn agent_plugin(&mut self, plugin: &merge::Plugin) -> AgentPlugin {
-        let config =
-            plugin
-                .config
-                .as_ref()
-                .and_then(|config| match serde_json::to_string(config) {
-                    Ok(json) => Some(json),
-                    Err(error) => {
-                        let message = format!(
-                            "the configuration of {} cannot be written: {error}",
-                            quoted(&plugin.source)
-                        );
-                        self.problems
-                            .error(Diagnostic::new("not-rendered", message));
-                        None
-                    }
-                });
-        AgentPlugin {
-            source: plugin.source.clone(),
-            config,
-        }
-    }
-
     /// The folder's files, and the generated ones over them.
     fn files(
         &mut self,
@@ -478,11 +402,15 @@ impl<'a> Assembly<'a, '_> {
         workspace: &Workspace,
         plugins: &[merge::Plugin],
     ) -> Vec<SeedFile> {
+        if self.inline > limits::INLINE_BYTES {
+            return Vec::new();
+        }
         let config = self.config(spec, base.folder.as_deref(), workspace, plugins);
         let system_prompt = spec
             .system_prompt
             .as_ref()
-            .and_then(|prompt| text::prompt(&prompt.text));
+            .map(|prompt| &prompt.text)
+            .filter(|text| !text.trim().is_empty());
         let Workspace {
             channels, memories, ..
         } = workspace;
@@ -490,7 +418,7 @@ impl<'a> Assembly<'a, '_> {
             ("config.yaml", Some(config), false),
             (
                 "system-prompt.md",
-                system_prompt.map(|prompt| Ok(prompt.into_bytes())),
+                system_prompt.map(|text| Ok(text.clone().into_bytes())),
                 false,
             ),
             // It may hold tokens.
@@ -510,7 +438,6 @@ impl<'a> Assembly<'a, '_> {
             .iter()
             .map(|file| (file.path.clone(), file.clone()))
             .collect();
-        let before = self.inline;
         for (path, bytes, secret) in generated {
             let Some(bytes) = bytes else { continue };
             let bytes = bytes.unwrap_or_else(|error| {
@@ -531,7 +458,7 @@ impl<'a> Assembly<'a, '_> {
                 },
             );
         }
-        if self.inline > limits::INLINE_BYTES && before <= limits::INLINE_BYTES {
+        if self.inline > limits::INLINE_BYTES {
             let message = format!(
                 "the generated files have more than {} MiB together",
                 limits::INLINE_BYTES >> 20
@@ -601,23 +528,6 @@ fn first_set<'a>(own: &'a Option<Number>, default: &'a Option<Number>) -> Option
         .or(default.as_ref().filter(is_set))
 }
 
-/// A default is wrong for every workspace, and reported for each that uses it.
-fn in_workspace(at: &At, spec: &schema::Workspace) -> At {
-    At {
-        workspace: spec.at.workspace.clone(),
-        ..at.clone()
-    }
-}
-
-/// `[a-z0-9][a-z0-9._-]*`
-fn is_runtime(name: &str) -> bool {
-    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.starts_with(word)
-        && name
-            .chars()
-            .all(|c| word(c) || matches!(c, '.' | '_' | '-'))
-}
-
 fn seeded(memory: &schema::Memory, scope: MemoryScope) -> Memory {
     Memory {
         content: memory.content.clone(),
@@ -631,40 +541,6 @@ fn env_var(name: &str, value: &str) -> EnvVar {
         value: value.to_owned(),
         secret: true,
     }
-}
-
-/// Resolves the schedules in the configurations of plugins.
-fn plugins(
-    list: &[schema::Plugin],
-    folder: Option<&str>,
-    template: &mut Template<'_>,
-    problems: &mut Problems,
-) -> Vec<merge::Plugin> {
-    let mut resolve = |plugin: &schema::Plugin| {
-        let source = plugin.source.text.clone();
-        let config = plugin.config.as_ref().map(|config| {
-            let mut mapping = config.rest.clone();
-            if let Some(list) = &config.schedules {
-                let schedules = schedule::resolve(list, folder, template, problems);
-                match render::schedules(&schedules) {
-                    Ok(schedules) => {
-                        mapping.insert("schedules".into(), schedules);
-                    }
-                    Err(error) => {
-                        let message = format!(
-                            "the schedules of {} cannot be written: {error}",
-                            quoted(&source)
-                        );
-                        problems
-                            .error(Diagnostic::new("not-rendered", message).at(&plugin.source.at));
-                    }
-                }
-            }
-            serde_yaml::Value::Mapping(mapping)
-        });
-        merge::Plugin { source, config }
-    };
-    list.iter().map(&mut resolve).collect()
 }
 
 /// Warns of roles that categories are routed to and that no workspace has.

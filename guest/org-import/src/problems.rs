@@ -145,18 +145,31 @@ pub(crate) fn did_you_mean<'a>(
         return String::new();
     }
     let lower = text.to_lowercase();
+    let farthest = 1 + text.len() / 5;
     candidates
         .into_iter()
+        .filter(|candidate| candidate.len().abs_diff(text.len()) <= farthest)
         .map(|candidate| {
             (
                 strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()),
                 candidate,
             )
         })
-        .filter(|(distance, _)| *distance <= 1 + text.len() / 5)
+        .filter(|(distance, _)| *distance <= farthest)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| format!(", did you mean `{candidate}`?"))
         .unwrap_or_default()
+}
+
+/// The first few of a list, separated by commas.
+pub(crate) fn listed(names: impl IntoIterator<Item = String>) -> String {
+    const SHOWN: usize = 10;
+    let mut names = names.into_iter();
+    let shown: Vec<String> = names.by_ref().take(SHOWN).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// Quoted and short enough for a message.

@@ -129,11 +129,8 @@ pub(crate) fn read(root: &Node, reader: &mut Reader<'_>) -> Option<Org> {
     let mut count = 0;
     let name = fields.required("name", "an org template", reader);
     let org = Org {
-        name: name.map(|name| name.text).unwrap_or_default(),
-        description: fields
-            .text("description", reader)
-            .map(|text| text.text)
-            .unwrap_or_default(),
+        name: trimmed(name),
+        description: trimmed(fields.text("description", reader)),
         defaults: fields
             .get("defaults")
             .and_then(|field| defaults(&field, reader))
@@ -208,10 +205,7 @@ fn workspace(
     let workspace = Workspace {
         at: fields.at.clone(),
         name,
-        role: fields
-            .text("role", reader)
-            .map(|role| role.text.trim().to_owned())
-            .unwrap_or_default(),
+        role: trimmed(fields.text("role", reader)),
         runtime: fields.text("runtime", reader),
         model: fields.text("model", reader),
         tier: fields.number("tier", reader),
@@ -241,6 +235,11 @@ fn workspace(
     };
     fields.finish(reader);
     Some(workspace)
+}
+
+fn trimmed(text: Option<Text>) -> String {
+    text.map(|text| text.text.trim().to_owned())
+        .unwrap_or_default()
 }
 
 fn prompts(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Prompts {

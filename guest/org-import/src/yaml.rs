@@ -160,6 +160,8 @@ enum Next {
     Key,
     /// The value of this key.
     Value(Rc<str>, Pos),
+    /// What `<<` merges.
+    Merge,
     /// The value of a key that was refused.
     NoValue,
 }
@@ -311,7 +313,8 @@ impl Composer<'_> {
                 Value::Omitted => continue,
                 _ => {
                     let message = format!("`<<` merges mappings, and this is {}", source.kind());
-                    self.handler.report(Diagnostic::new("yaml-merge", message).on(&source.pos));
+                    self.handler
+                        .report(Diagnostic::new("yaml-merge", message).on(&source.pos));
                     continue;
                 }
             };
@@ -356,8 +359,12 @@ impl Mapping {
                 self.next = Next::NoValue;
                 self.next = self.key(&node)?;
             }
-            Next::Value(key, _) if &*key == MERGE => self.merge = Some(node),
-            Next::Value(key, pos) => self.pairs.push(Pair { key, pos, value: node }),
+            Next::Merge => self.merge = Some(node),
+            Next::Value(key, pos) => self.pairs.push(Pair {
+                key,
+                pos,
+                value: node,
+            }),
             Next::NoValue => {}
         }
         Ok(())
@@ -365,18 +372,22 @@ impl Mapping {
 
     fn key(&mut self, key: &Node) -> Result<Next, Box<Diagnostic>> {
         let pos = &key.pos;
-        let Value::Scalar { text, .. } = &key.value else {
+        let Value::Scalar { text, plain } = &key.value else {
             let message = format!("a key is a text, and this is {}", key.kind());
             return Err(Box::new(Diagnostic::new("yaml-key", message).on(pos)));
         };
         let text: Rc<str> = text.as_str().into();
         if let Some(first) = self.keys.get(&text) {
             let (key, line) = (quoted(&text), first.line);
-            let message = format!("the key {key} stands here a second time; the first is in line {line}");
+            let message =
+                format!("the key {key} stands here a second time; the first is in line {line}");
             let problem = Diagnostic::new("duplicate-key", message).on(pos);
             return Err(Box::new(problem.hint("remove one of them")));
         }
         self.keys.insert(Rc::clone(&text), pos.clone());
+        if *plain && &*text == MERGE {
+            return Ok(Next::Merge);
+        }
         Ok(Next::Value(text, pos.clone()))
     }
 }
@@ -390,7 +401,9 @@ const CORE_OTHER: &str = "!!";
 fn tag_name(tag: &Tag) -> String {
     match (tag.handle.as_str(), tag.suffix.as_str()) {
         ("", "!") => CORE_STR.to_owned(),
-        (_, "bool" | "float" | "int" | "map" | "null" | "seq") if tag.is_yaml_core_schema() => CORE_OTHER.to_owned(),
+        (_, "bool" | "float" | "int" | "map" | "null" | "seq") if tag.is_yaml_core_schema() => {
+            CORE_OTHER.to_owned()
+        }
         (_, suffix) if tag.is_yaml_core_schema() => format!("!!{suffix}"),
         (handle, suffix) => format!("{handle}{suffix}"),
     }

@@ -82,9 +82,7 @@ pub enum Command {
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Print a completion script for a shell
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
     /// Write the manual pages
     Man {
         /// Where to write them

@@ -88,7 +88,10 @@ pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
     let skip_external = args.policy.skip_external || host.config.policy.skip_external;
     let request = request(host, &args.env, skip_external)?;
     let template = TemplateDir::open(&args.template).map_err(|error| {
-        let message = format!("the template {} cannot be opened: {error}", args.template.display());
+        let message = format!(
+            "the template {} cannot be opened: {error}",
+            args.template.display()
+        );
         let diagnostic = Diagnostic::new("template-not-found", message)
             .file(args.template.display().to_string())
             .help("name the folder that holds the template's org.yaml");
@@ -128,17 +131,21 @@ fn load(host: &Host, args: &PluginArgs) -> Result<(Sandbox, Plugin), Failure> {
 /// Reads a plugin's file, within its limit.
 pub fn read_plugin(file: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |message: String| {
-        let diagnostic = Diagnostic::new("plugin-unreadable", message).file(file.display().to_string());
+        let diagnostic =
+            Diagnostic::new("plugin-unreadable", message).file(file.display().to_string());
         Failure::one(Exit::Invalid, diagnostic)
     };
     let name = file.display();
-    let metadata = std::fs::metadata(file).map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))?;
+    let metadata = std::fs::metadata(file)
+        .map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))?;
     if !metadata.is_file() {
         return Err(unreadable(format!("the plugin {name} is not a file")));
     }
     if metadata.len() > limits::PLUGIN_FILE_BYTES {
         let limit = limits::PLUGIN_FILE_BYTES >> 20;
-        return Err(unreadable(format!("the plugin {name} is larger than {limit} MiB")));
+        return Err(unreadable(format!(
+            "the plugin {name} is larger than {limit} MiB"
+        )));
     }
     std::fs::read(file).map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))
 }
@@ -155,7 +162,11 @@ fn policy(host: &Host, args: &PolicyArgs) -> Result<Policy, Failure> {
     }
     let safe = Policy::default();
     Ok(Policy {
-        max_tier: args.max_tier.or(keys.max_tier).and_then(Tier::new).unwrap_or(safe.max_tier),
+        max_tier: args
+            .max_tier
+            .or(keys.max_tier)
+            .and_then(Tier::new)
+            .unwrap_or(safe.max_tier),
         allow_mount,
         ignore_missing_env: args.ignore_missing_env || keys.ignore_missing_env,
         runtimes: host.config.runtimes.keys().cloned().collect(),
@@ -172,14 +183,21 @@ fn request(host: &Host, args: &EnvArgs, skip_external: bool) -> Result<Request, 
         let name = file.display().to_string();
         let text = std::fs::read_to_string(file).map_err(|error| {
             let message = format!("the file {name} of --env-file cannot be read: {error}");
-            Failure::one(Exit::Invalid, Diagnostic::new("env-file", message).file(&name))
+            Failure::one(
+                Exit::Invalid,
+                Diagnostic::new("env-file", message).file(&name),
+            )
         })?;
-        let vars = parse_env_file(&text, &name).map_err(|error| Failure::one(Exit::Invalid, *error))?;
+        let vars =
+            parse_env_file(&text, &name).map_err(|error| Failure::one(Exit::Invalid, *error))?;
         request.vars.extend(vars);
     }
     for assignment in &args.env {
         // What stands after the name may be a secret: it is in no message.
-        let Some((name, value)) = assignment.split_once('=').filter(|(name, _)| is_identifier(name)) else {
+        let Some((name, value)) = assignment
+            .split_once('=')
+            .filter(|(name, _)| is_identifier(name))
+        else {
             let diagnostic = Diagnostic::new("env-name", "--env wants NAME=VALUE")
                 .help("a name has letters, digits and `_`; to use a variable of orghost's own environment, --grant NAME");
             return Err(Failure::one(Exit::Invalid, diagnostic));
@@ -188,8 +206,9 @@ fn request(host: &Host, args: &EnvArgs, skip_external: bool) -> Result<Request, 
     }
     for name in &args.grant {
         if !is_identifier(name) {
-            let diagnostic = Diagnostic::new("grant-name", format!("--grant wants a name, not {name:?}"))
-                .help("letters, digits and `_`, not beginning with a digit");
+            let diagnostic =
+                Diagnostic::new("grant-name", format!("--grant wants a name, not {name:?}"))
+                    .help("letters, digits and `_`, not beginning with a digit");
             return Err(Failure::one(Exit::Invalid, diagnostic));
         }
         match host.environment.granted(name) {
@@ -198,7 +217,10 @@ fn request(host: &Host, args: &EnvArgs, skip_external: bool) -> Result<Request, 
             }
             None if host.json => {}
             None => {
-                let warning = Diagnostic::new("grant-unset", format!("{name} is granted, but orghost has no such variable"));
+                let warning = Diagnostic::new(
+                    "grant-unset",
+                    format!("{name} is granted, but orghost has no such variable"),
+                );
                 report::print(&warning, Severity::Warning, None);
             }
         }
@@ -235,7 +257,16 @@ fn print_plan(plan: &Plan) {
     table
         .load_style(comfy_table::presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["WORKSPACE", "RUNTIME", "MODEL", "TIER", "FILES", "ENV", "SCHEDULES", "CHANNELS"]);
+        .set_header([
+            "WORKSPACE",
+            "RUNTIME",
+            "MODEL",
+            "TIER",
+            "FILES",
+            "ENV",
+            "SCHEDULES",
+            "CHANNELS",
+        ]);
     for workspace in &plan.workspaces {
         let indent = "  ".repeat(workspace.key.depth());
         let skipped = workspace.skipped_channels.len();
@@ -243,7 +274,11 @@ fn print_plan(plan: &Plan) {
             (made, 0) => made.to_string(),
             (made, skipped) => format!("{made} (+{skipped} skipped)"),
         };
-        let runtime = if workspace.external { "external" } else { &workspace.runtime };
+        let runtime = if workspace.external {
+            "external"
+        } else {
+            &workspace.runtime
+        };
         table.add_row([
             format!("{indent}{}", workspace.key.slug()),
             printable(runtime).into_owned(),
@@ -274,7 +309,11 @@ pub fn print_warnings(plan: &Plan, folder: &Path) {
             }
             place.push_str(": ");
         }
-        eprintln!("warning: {}{}", printable(&place), printable(&warning.message));
+        eprintln!(
+            "warning: {}{}",
+            printable(&place),
+            printable(&warning.message)
+        );
     }
     if plan.warnings.len() > SHOWN {
         let more = count(plan.warnings.len() - SHOWN, "more warning");
@@ -287,7 +326,10 @@ fn print_violations(violations: &[Violation]) {
     let mut groups: Vec<(&Violation, Vec<&str>)> = Vec::new();
     for violation in violations {
         let key = violation.workspace.as_ref().map_or("", |key| key.as_str());
-        match groups.iter_mut().find(|(first, _)| first.code == violation.code && first.message == violation.message) {
+        match groups
+            .iter_mut()
+            .find(|(first, _)| first.code == violation.code && first.message == violation.message)
+        {
             Some((_, keys)) => keys.push(key),
             None => groups.push((violation, vec![key])),
         }
@@ -297,7 +339,10 @@ fn print_violations(violations: &[Violation]) {
         shown.workspace = match keys.as_slice() {
             [""] => None,
             [key] => Some((*key).to_owned()),
-            [first, others @ ..] => Some(format!("{first} and {}", count(others.len(), "other workspace"))),
+            [first, others @ ..] => Some(format!(
+                "{first} and {}",
+                count(others.len(), "other workspace")
+            )),
             [] => None,
         };
         report::print(&shown, Severity::Error, None);
@@ -308,20 +353,32 @@ fn print_violations(violations: &[Violation]) {
 }
 
 /// Writes what each workspace would find under `/configs`.
-fn render(approved: &Approved, template: &TemplateDir, out: &Path, show_secrets: bool) -> Result<(), Failure> {
+fn render(
+    approved: &Approved,
+    template: &TemplateDir,
+    out: &Path,
+    show_secrets: bool,
+) -> Result<(), Failure> {
     let failed = |path: &Path, reason: String| {
         let message = format!("{} cannot be rendered: {reason}", path.display());
-        Failure::one(Exit::Failed, Diagnostic::new("render", message).file(path.display().to_string()))
+        Failure::one(
+            Exit::Failed,
+            Diagnostic::new("render", message).file(path.display().to_string()),
+        )
     };
     if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(failed(out, "the folder is not empty; name another one".to_owned()));
+        return Err(failed(
+            out,
+            "the folder is not empty; name another one".to_owned(),
+        ));
     }
     for workspace in approved.workspaces().iter().filter(|w| w.runtime.is_some()) {
         let folder = out.join(workspace.key.as_str());
         let mut files = workspace.files.clone();
         if !show_secrets {
             for source in files.values_mut().filter(|source| source.secret) {
-                source.content = SeedContent::Inline(b"# redacted: --show-secrets shows it\n".to_vec());
+                source.content =
+                    SeedContent::Inline(b"# redacted: --show-secrets shows it\n".to_vec());
             }
         }
         let seed = Seed::read(&files, template).map_err(|e| failed(&folder, e.to_string()))?;
@@ -374,8 +431,12 @@ fn about(mut failure: Failure, file: &Path) -> Failure {
 
 impl From<SandboxError> for Failure {
     fn from(error: SandboxError) -> Self {
-        let help = "it needs 64-bit Linux or macOS, and room in the address space (see `ulimit -v`)";
-        Self::one(Exit::Failed, Diagnostic::new("sandbox", error.to_string()).help(help))
+        let help =
+            "it needs 64-bit Linux or macOS, and room in the address space (see `ulimit -v`)";
+        Self::one(
+            Exit::Failed,
+            Diagnostic::new("sandbox", error.to_string()).help(help),
+        )
     }
 }
 

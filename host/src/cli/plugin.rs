@@ -17,10 +17,15 @@ use crate::plugin::{PluginDigest, Sandbox};
 pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
     let bytes = read_plugin(file)?;
     let about = |error: Failure| Failure {
-        errors: error.errors.into_iter().map(|e| e.file(file.display().to_string())).collect(),
+        errors: error
+            .errors
+            .into_iter()
+            .map(|e| e.file(file.display().to_string()))
+            .collect(),
         ..error
     };
-    let inspection = orghost_build::inspect(&bytes).map_err(|e| about(crate::plugin::LoadError::from(e).into()))?;
+    let inspection = orghost_build::inspect(&bytes)
+        .map_err(|e| about(crate::plugin::LoadError::from(e).into()))?;
     let digest = PluginDigest::of(&bytes);
     // The contract and the plugin's own words: what loading it would find.
     let loaded = Sandbox::new(Some(&host.folders.cache.join("wasmtime")))?.load(&bytes);
@@ -43,13 +48,23 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
         }))?;
     } else {
         if let Some(description) = description {
-            print_line(&format!("{} {}", description.name, printable(&description.version)));
-            print_line(&format!("handles  {}", printable(&description.handles.join(", "))));
+            print_line(&format!(
+                "{} {}",
+                description.name,
+                printable(&description.version)
+            ));
+            print_line(&format!(
+                "handles  {}",
+                printable(&description.handles.join(", "))
+            ));
         }
         print_line(&format!("file     {}", file.display()));
         print_line(&format!("size     {} bytes", inspection.size));
         print_line(&format!("digest   sha256:{}", digest.as_str()));
-        for (what, names) in [("imports", &inspection.imports), ("exports", &inspection.exports)] {
+        for (what, names) in [
+            ("imports", &inspection.imports),
+            ("exports", &inspection.exports),
+        ] {
             for name in names {
                 print_line(&format!("{what}  {}", printable(name)));
             }
@@ -58,7 +73,11 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
             failure.print(false);
         }
     }
-    Ok(if described.is_ok() { Exit::Done } else { Exit::Invalid })
+    Ok(if described.is_ok() {
+        Exit::Done
+    } else {
+        Exit::Invalid
+    })
 }
 
 /// `orghost plugin build`.
@@ -69,25 +88,46 @@ pub fn build(
     environment: &Environment,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let failed = |message: String| Failure::one(Exit::Failed, Diagnostic::new("plugin-build", message));
+    let failed =
+        |message: String| Failure::one(Exit::Failed, Diagnostic::new("plugin-build", message));
     let absolute = folder.canonicalize().map_err(|error| {
-        let message = format!("the crate's folder {} cannot be opened: {error}", folder.display());
+        let message = format!(
+            "the crate's folder {} cannot be opened: {error}",
+            folder.display()
+        );
         Failure::one(Exit::Invalid, Diagnostic::new("plugin-build", message))
     })?;
     let wit = wit
-        .or_else(|| absolute.ancestors().map(|dir| dir.join("wit")).find(|dir| dir.is_dir()))
+        .or_else(|| {
+            absolute
+                .ancestors()
+                .map(|dir| dir.join("wit"))
+                .find(|dir| dir.is_dir())
+        })
         .ok_or_else(|| {
-            let message = format!("there is no `wit` folder in {} or above it", absolute.display());
-            let diagnostic = Diagnostic::new("plugin-build", message).help("name the folder of the WIT files with --wit");
+            let message = format!(
+                "there is no `wit` folder in {} or above it",
+                absolute.display()
+            );
+            let diagnostic = Diagnostic::new("plugin-build", message)
+                .help("name the folder of the WIT files with --wit");
             Failure::one(Exit::Invalid, diagnostic)
         })?;
-    let tools = orghost_build::Environment::from_vars(|name| environment.path(name).map(Into::into));
+    let tools =
+        orghost_build::Environment::from_vars(|name| environment.path(name).map(Into::into));
     let guest = Guest::open(&absolute, &wit, &tools).map_err(|e| failed(e.to_string()))?;
     let built = build_guest(&guest, &tools).map_err(|e| failed(e.to_string()))?;
-    let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = absolute
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let output = output.unwrap_or_else(|| absolute.join(format!("{name}.wasm")));
     let lock = output.with_extension("lock");
-    let provenance = built.provenance.to_text().map_err(|e| failed(e.to_string()))?;
+    let provenance = built
+        .provenance
+        .to_text()
+        .map_err(|e| failed(e.to_string()))?;
     std::fs::write(&output, &built.component)
         .and_then(|()| std::fs::write(&lock, provenance))
         .map_err(|e| failed(format!("{} cannot be written: {e}", output.display())))?;

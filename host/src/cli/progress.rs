@@ -15,8 +15,14 @@ use crate::plan::WorkspaceKey;
 /// One way of showing events.
 pub enum Progress {
     Json,
-    Plain { total: usize, settled: Mutex<usize> },
-    Tree { lines: BTreeMap<WorkspaceKey, ProgressBar>, all: MultiProgress },
+    Plain {
+        total: usize,
+        settled: Mutex<usize>,
+    },
+    Tree {
+        lines: BTreeMap<WorkspaceKey, ProgressBar>,
+        all: MultiProgress,
+    },
 }
 
 impl Progress {
@@ -86,7 +92,11 @@ impl Progress {
 }
 
 fn plain(event: &Event) -> Option<String> {
-    let at = |url: &Option<String>| url.as_ref().map(|url| format!(" at {}", printable(url))).unwrap_or_default();
+    let at = |url: &Option<String>| {
+        url.as_ref()
+            .map(|url| format!(" at {}", printable(url)))
+            .unwrap_or_default()
+    };
     Some(match &event.what {
         What::Began { .. } | What::Ended { .. } | What::Step { .. } => return None,
         What::Resumed { operation, cut_off } => {
@@ -95,13 +105,20 @@ fn plain(event: &Event) -> Option<String> {
             } else {
                 format!(" ({})", cut_off.join(", "))
             };
-            format!("an earlier `{}` was cut off{where_}: going on", operation.as_str())
+            format!(
+                "an earlier `{}` was cut off{where_}: going on",
+                operation.as_str()
+            )
         }
         What::Unchanged { url } => format!("unchanged{}", at(url)),
         What::External { url } => format!("external{}", at(url)),
         What::Up { url, ready: true } => format!("ready{}", at(url)),
         What::Up { url, ready: false } => format!("started{}", at(url)),
-        What::Failed(failure) => format!("failed at {}: {}", failure.step.as_str(), printable(&failure.reason)),
+        What::Failed(failure) => format!(
+            "failed at {}: {}",
+            failure.step.as_str(),
+            printable(&failure.reason)
+        ),
         What::Skipped { reason } => format!("skipped: {}", printable(reason)),
         What::Removed => "removed".to_owned(),
     })
@@ -115,7 +132,12 @@ pub fn failure_details(failure: &Failure) -> Vec<String> {
     }
     if !failure.last_lines.is_empty() {
         lines.push("its last lines:".to_owned());
-        lines.extend(failure.last_lines.iter().map(|line| format!("  | {}", printable(line))));
+        lines.extend(
+            failure
+                .last_lines
+                .iter()
+                .map(|line| format!("  | {}", printable(line))),
+        );
     }
     for left in &failure.left_behind {
         lines.push(format!("left behind: {}", printable(left)));

@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
+    Severity,
+};
 
 use super::text::printable;
 use crate::diagnostic::Diagnostic;
@@ -80,7 +83,9 @@ pub fn print(diagnostic: &Diagnostic, severity: Severity, folder: Option<&std::p
         GraphicalTheme::unicode_nocolor()
     };
     let mut text = String::new();
-    let width = console::Term::stderr().size_checked().map_or(100, |(_, columns)| columns);
+    let width = console::Term::stderr()
+        .size_checked()
+        .map_or(100, |(_, columns)| columns);
     let handler = GraphicalReportHandler::new_themed(theme).with_width(usize::from(width));
     if handler.render_report(&mut text, report.as_ref()).is_ok() {
         eprintln!("{}", text.trim_matches('\n'));
@@ -120,9 +125,17 @@ fn source(
         return None;
     }
     let text = printable(&std::fs::read_to_string(&path).ok()?).into_owned();
-    let start: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line.checked_sub(1)?)
+        .map(str::len)
+        .sum();
     let rest = text.get(start..)?.lines().next().unwrap_or_default();
-    let skip: usize = rest.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
+    let skip: usize = rest
+        .chars()
+        .take(column.saturating_sub(1))
+        .map(char::len_utf8)
+        .sum();
     let marked = rest.get(skip..).unwrap_or_default().trim_end().len();
     Some((name.clone(), text, start + skip..start + skip + marked))
 }
@@ -143,12 +156,27 @@ impl From<Exit> for ExitCode {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let (code, help) = match &error {
-            StoreError::Folder { .. } => ("state-folder", "name a folder that you may write with --state or ORGHOST_STATE"),
-            StoreError::Locked(_) => ("state-locked", "wait until it is done, or use another --state folder"),
-            StoreError::Newer { .. } => ("store-newer", "use the newer orghost, or another --state folder; nothing was changed"),
-            StoreError::Database { .. } => ("store", "free space or restore the file from a backup; nothing was overwritten"),
+            StoreError::Folder { .. } => (
+                "state-folder",
+                "name a folder that you may write with --state or ORGHOST_STATE",
+            ),
+            StoreError::Locked(_) => (
+                "state-locked",
+                "wait until it is done, or use another --state folder",
+            ),
+            StoreError::Newer { .. } => (
+                "store-newer",
+                "use the newer orghost, or another --state folder; nothing was changed",
+            ),
+            StoreError::Database { .. } => (
+                "store",
+                "free space or restore the file from a backup; nothing was overwritten",
+            ),
         };
-        Self::one(Exit::Failed, Diagnostic::new(code, error.to_string()).help(help))
+        Self::one(
+            Exit::Failed,
+            Diagnostic::new(code, error.to_string()).help(help),
+        )
     }
 }
 
@@ -168,7 +196,9 @@ impl From<ProvisionError> for Failure {
                 Exit::Invalid,
                 Diagnostic::new("seed", error.to_string())
                     .workspace(key.as_str())
-                    .help("nothing was created; correct the template and run the same command again"),
+                    .help(
+                        "nothing was created; correct the template and run the same command again",
+                    ),
             ),
         }
     }

@@ -45,7 +45,10 @@ pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Failure> 
     let wanted_slug = wanted.map(slug);
     let mut statuses = Vec::new();
     for org in store.orgs().await? {
-        if wanted_slug.as_ref().is_none_or(|wanted| *wanted == org.slug) {
+        if wanted_slug
+            .as_ref()
+            .is_none_or(|wanted| *wanted == org.slug)
+        {
             statuses.push(org_status(host, &store, org).await?);
         }
     }
@@ -84,7 +87,11 @@ async fn org_status(host: &Host, store: &Store, org: OrgRow) -> Result<OrgStatus
         if let Some(Some(found)) = found {
             row.url = found.url;
         }
-        workspaces.push(WorkspaceStatus { row, state, exit_code });
+        workspaces.push(WorkspaceStatus {
+            row,
+            state,
+            exit_code,
+        });
     }
     let cut_off = store.cut_off(&org.slug).await?;
     Ok(OrgStatus {
@@ -93,12 +100,19 @@ async fn org_status(host: &Host, store: &Store, org: OrgRow) -> Result<OrgStatus
         name: org.name,
         org: org.slug,
         engine_error,
-        cut_off: cut_off.into_iter().map(|c| c.operation.as_str().to_owned()).collect(),
+        cut_off: cut_off
+            .into_iter()
+            .map(|c| c.operation.as_str().to_owned())
+            .collect(),
         workspaces,
     })
 }
 
-async fn observe(host: &Host, org: &OrgRow, id: &OrgId) -> Result<BTreeMap<String, Observed>, EngineError> {
+async fn observe(
+    host: &Host,
+    org: &OrgRow,
+    id: &OrgId,
+) -> Result<BTreeMap<String, Observed>, EngineError> {
     let seen = match org.engine {
         EngineKind::Docker => host.docker().await?.observe(id).await?,
         EngineKind::Local => match host.local() {
@@ -106,7 +120,10 @@ async fn observe(host: &Host, org: &OrgRow, id: &OrgId) -> Result<BTreeMap<Strin
             Err(_) => Vec::new(),
         },
     };
-    Ok(seen.into_iter().map(|found| (found.id.to_string(), found)).collect())
+    Ok(seen
+        .into_iter()
+        .map(|found| (found.id.to_string(), found))
+        .collect())
 }
 
 fn word(state: State) -> (&'static str, Option<i32>) {
@@ -123,15 +140,24 @@ fn print(statuses: &[OrgStatus]) {
         print_line("no orgs; `orghost up DIR` brings one up");
     }
     for org in statuses {
-        let running = org.workspaces.iter().filter(|w| w.state == "running").count();
+        let running = org
+            .workspaces
+            .iter()
+            .filter(|w| w.state == "running")
+            .count();
         let all = count(org.workspaces.len(), "workspace");
         let engine = match org.engine {
             EngineKind::Local => "local",
             EngineKind::Docker => "docker",
         };
-        print_line(&format!("{} ({engine}, {}): {running} of {all} running", org.org, org.template));
+        print_line(&format!(
+            "{} ({engine}, {}): {running} of {all} running",
+            org.org, org.template
+        ));
         for operation in &org.cut_off {
-            print_line(&format!("an `{operation}` was cut off: run `orghost up` or `orghost down` again"));
+            print_line(&format!(
+                "an `{operation}` was cut off: run `orghost up` or `orghost down` again"
+            ));
         }
         if let Some(error) = &org.engine_error {
             eprintln!("warning: {}", printable(error));
@@ -146,7 +172,12 @@ fn print(statuses: &[OrgStatus]) {
             if let Some(code) = workspace.exit_code {
                 state.push_str(&format!(" ({code})"));
             }
-            if let Some(reason) = workspace.row.reason.as_ref().filter(|_| workspace.state != "running") {
+            if let Some(reason) = workspace
+                .row
+                .reason
+                .as_ref()
+                .filter(|_| workspace.state != "running")
+            {
                 state.push_str(&format!(": {}", printable(reason).replace('\n', " ")));
             }
             table.add_row([

@@ -56,7 +56,9 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Failure> {
             .to_string(),
     };
     let options = Options {
-        concurrency: command.concurrency.map_or(host.config.concurrency(), usize::from),
+        concurrency: command
+            .concurrency
+            .map_or(host.config.concurrency(), usize::from),
         wait: command.wait.then(|| Duration::from_secs(command.timeout)),
         prune: command.prune,
     };
@@ -75,7 +77,11 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Failure> {
         EngineKind::Local => ascent.on(&host.local()?).await?,
     };
     print_summary(host, &org, kind, &summary)?;
-    Ok(if summary.failed() > 0 { Exit::Partly } else { Exit::Done })
+    Ok(if summary.failed() > 0 {
+        Exit::Partly
+    } else {
+        Exit::Done
+    })
 }
 
 struct Up<'a> {
@@ -103,7 +109,14 @@ impl Up<'_> {
             observer: &observer,
             keep_failed: self.keep_failed,
         };
-        let work = provision::up(&run, self.org, self.row, self.approved, self.jobs, &self.options);
+        let work = provision::up(
+            &run,
+            self.org,
+            self.row,
+            self.approved,
+            self.jobs,
+            &self.options,
+        );
         Ok(cancellable(work, &cancel).await?)
     }
 }
@@ -119,23 +132,37 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Failure> {
     };
     let org = OrgId::new(store.instance().clone(), &row.name);
     let removal = match row.engine {
-        EngineKind::Docker => down_on(host, &store, &org, &host.docker().await?, command.volumes).await?,
+        EngineKind::Docker => {
+            down_on(host, &store, &org, &host.docker().await?, command.volumes).await?
+        }
         EngineKind::Local => down_on(host, &store, &org, &host.local()?, command.volumes).await?,
     };
     print_removal(host, &org, &removal)?;
-    Ok(if removal.failed.is_empty() { Exit::Done } else { Exit::Partly })
+    Ok(if removal.failed.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partly
+    })
 }
 
 /// An org that this state folder does not know.
 pub async fn unknown_org(store: &Store, wanted: &str) -> Result<Failure, Failure> {
-    let known: Vec<String> = store.orgs().await?.into_iter().map(|row| row.slug).collect();
+    let known: Vec<String> = store
+        .orgs()
+        .await?
+        .into_iter()
+        .map(|row| row.slug)
+        .collect();
     let help = if known.is_empty() {
         "there is none; `orghost up DIR` brings one up".to_owned()
     } else {
         format!("there are {}", known.join(", "))
     };
     let message = format!("there is no org {wanted:?} in this state folder");
-    Ok(Failure::one(Exit::Invalid, Diagnostic::new("unknown-org", message).help(help)))
+    Ok(Failure::one(
+        Exit::Invalid,
+        Diagnostic::new("unknown-org", message).help(help),
+    ))
 }
 
 async fn down_on<E: Engine>(
@@ -169,7 +196,8 @@ async fn down_on<E: Engine>(
 /// next run picks up from the journal.
 async fn cancellable<T>(work: impl Future<Output = T>, cancel: &CancellationToken) -> T {
     tokio::pin!(work);
-    let signals = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
+    let signals =
+        signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
     let Ok((mut int, mut term)) = signals else {
         return work.await;
     };
@@ -195,7 +223,11 @@ async fn choose_engine(
     org: &OrgId,
     asked: Option<EngineKind>,
 ) -> Result<EngineKind, Failure> {
-    let known = store.orgs().await?.into_iter().find(|row| row.slug == org.slug());
+    let known = store
+        .orgs()
+        .await?
+        .into_iter()
+        .find(|row| row.slug == org.slug());
     match (known, asked) {
         (Some(row), Some(asked)) if row.engine != asked => {
             let message = format!("the org {} is on the other engine", org.slug());
@@ -215,7 +247,10 @@ fn runtimes(host: &Host) -> Result<impl Fn(&RuntimeName) -> Runtime, Failure> {
     })?;
     let demo = Runtime {
         image: Some(DEMO_IMAGE.to_owned()),
-        command: Some(vec![program.display().to_string(), "demo-runtime".to_owned()]),
+        command: Some(vec![
+            program.display().to_string(),
+            "demo-runtime".to_owned(),
+        ]),
         port: 8000,
         health: Some("/health".to_owned()),
         env: BTreeMap::new(),
@@ -227,15 +262,30 @@ fn runtimes(host: &Host) -> Result<impl Fn(&RuntimeName) -> Runtime, Failure> {
     })
 }
 
-fn print_summary(host: &Host, org: &OrgId, engine: EngineKind, summary: &Summary) -> Result<(), Failure> {
-    let tally = |wanted: fn(&Outcome) -> bool| summary.outcomes.iter().filter(|(_, outcome)| wanted(outcome)).count();
+fn print_summary(
+    host: &Host,
+    org: &OrgId,
+    engine: EngineKind,
+    summary: &Summary,
+) -> Result<(), Failure> {
+    let tally = |wanted: fn(&Outcome) -> bool| {
+        summary
+            .outcomes
+            .iter()
+            .filter(|(_, outcome)| wanted(outcome))
+            .count()
+    };
     let came_up = tally(|o| matches!(o, Outcome::Up(_)));
     let unchanged = tally(|o| matches!(o, Outcome::Unchanged(_)));
     let external = tally(|o| matches!(o, Outcome::External(_)));
     let failed = tally(|o| matches!(o, Outcome::Failed(_)));
     let skipped = tally(|o| matches!(o, Outcome::Skipped(_)));
     if host.json {
-        let workspaces: Vec<_> = summary.outcomes.iter().map(|(key, outcome)| outcome_json(key.as_str(), outcome)).collect();
+        let workspaces: Vec<_> = summary
+            .outcomes
+            .iter()
+            .map(|(key, outcome)| outcome_json(key.as_str(), outcome))
+            .collect();
         return print_json(&json!({
             "event": "summary", "org": org.slug(), "engine": engine,
             "up": came_up, "unchanged": unchanged, "external": external, "failed": failed, "skipped": skipped,
@@ -244,20 +294,37 @@ fn print_summary(host: &Host, org: &OrgId, engine: EngineKind, summary: &Summary
     }
     for (key, outcome) in &summary.outcomes {
         if let Outcome::Failed(failure) = outcome {
-            eprintln!("\n{key} failed at {}: {}", failure.step.as_str(), printable(&failure.reason));
+            eprintln!(
+                "\n{key} failed at {}: {}",
+                failure.step.as_str(),
+                printable(&failure.reason)
+            );
             for line in failure_details(failure) {
                 eprintln!("  {line}");
             }
         }
     }
     let mut parts = vec![format!("{came_up} started")];
-    let others = [(unchanged, "unchanged"), (external, "external"), (failed, "failed"), (skipped, "skipped")];
-    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+    let others = [
+        (unchanged, "unchanged"),
+        (external, "external"),
+        (failed, "failed"),
+        (skipped, "skipped"),
+    ];
+    parts.extend(
+        others
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{n} {what}")),
+    );
     let all = count(summary.outcomes.len(), "workspace");
     print_line(&format!("{}: {all}: {}", org.slug(), parts.join(", ")));
     if !summary.orphans.is_empty() {
         let orphans = summary.orphans.join(", ");
-        print_line(&format!("no longer in the template: {}; --prune removes them", printable(&orphans)));
+        print_line(&format!(
+            "no longer in the template: {}; --prune removes them",
+            printable(&orphans)
+        ));
     }
     Ok(())
 }
@@ -283,13 +350,23 @@ fn print_removal(host: &Host, org: &OrgId, removal: &Removal) -> Result<(), Fail
         }));
     }
     for (what, error) in &removal.failed {
-        eprintln!("{} was not removed: {error}\n  help: {}", printable(what), error.help());
+        eprintln!(
+            "{} was not removed: {error}\n  help: {}",
+            printable(what),
+            error.help()
+        );
     }
-    print_line(&format!("{}: {} removed", org.slug(), count(removal.removed.len(), "workspace")));
+    print_line(&format!(
+        "{}: {} removed",
+        org.slug(),
+        count(removal.removed.len(), "workspace")
+    ));
     if !removal.kept.is_empty() {
         let kept = count(removal.kept.len(), "volume");
         let again = format!("orghost down {} --volumes", org.slug());
-        print_line(&format!("kept {kept} with the agents' own work; to remove them too: {again}"));
+        print_line(&format!(
+            "kept {kept} with the agents' own work; to remove them too: {again}"
+        ));
     }
     Ok(())
 }

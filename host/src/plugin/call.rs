@@ -83,13 +83,23 @@ impl Host for Call {
 }
 
 impl ResourceLimiter for Call {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let allowed = desired <= limits::PLUGIN_MEMORY;
         self.memory_denied |= !allowed;
         Ok(allowed)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(desired <= limits::PLUGIN_TABLE_ELEMENTS)
     }
 
@@ -114,14 +124,19 @@ pub fn broke(error: &wasmtime::Error, call: &Call) -> CallError {
         (exceeded.to_string(), LIMIT)
     } else if call.memory_denied {
         let memory = limits::PLUGIN_MEMORY >> 20;
-        (format!("it asked for more than {memory} MiB of memory"), LIMIT)
+        (
+            format!("it asked for more than {memory} MiB of memory"),
+            LIMIT,
+        )
     } else {
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => {
                 let seconds = limits::CALL_DEADLINE.as_secs();
                 (format!("it ran for longer than {seconds} seconds"), LIMIT)
             }
-            Some(Trap::StackOverflow) => ("it recursed until its stack was used up".to_owned(), LIMIT),
+            Some(Trap::StackOverflow) => {
+                ("it recursed until its stack was used up".to_owned(), LIMIT)
+            }
             Some(trap) => (trap.to_string(), DEFECT),
             None => (error.root_cause().to_string(), DEFECT),
         }

@@ -9,8 +9,8 @@ use super::{CallError, Description, EnvMap, Request};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::{
-    Access, AgentPlugin, Canvas, Channel, ConfigEntry, Content, EnvVar, Memory, MemoryScope, Org, Plan, Requirement,
-    Schedule, SeedFile, SkippedChannel, Workspace, WorkspaceKey,
+    Access, AgentPlugin, Canvas, Channel, ConfigEntry, Content, EnvVar, Memory, MemoryScope, Org,
+    Plan, Requirement, Schedule, SeedFile, SkippedChannel, Workspace, WorkspaceKey,
 };
 
 type Lie = String;
@@ -42,7 +42,10 @@ pub fn environment(request: &Request) -> wit::Environment {
 
 pub fn description(said: wit::Description) -> Result<Description, CallError> {
     if !crate::plan::is_slug(&said.name) {
-        return Err(CallError::Lied(format!("its name {:?} is not a slug", said.name)));
+        return Err(CallError::Lied(format!(
+            "its name {:?} is not a slug",
+            said.name
+        )));
     }
     Ok(Description {
         name: said.name,
@@ -54,8 +57,12 @@ pub fn description(said: wit::Description) -> Result<Description, CallError> {
 pub fn answer(said: Result<wit::Plan, Vec<wit::Diagnostic>>) -> Result<Plan, CallError> {
     match said {
         Ok(said) => plan(said).map_err(CallError::Lied),
-        Err(problems) if problems.is_empty() => Err(CallError::Lied("it failed without saying why".to_owned())),
-        Err(problems) => Err(CallError::SaidNo(problems.into_iter().map(diagnostic).collect())),
+        Err(problems) if problems.is_empty() => {
+            Err(CallError::Lied("it failed without saying why".to_owned()))
+        }
+        Err(problems) => Err(CallError::SaidNo(
+            problems.into_iter().map(diagnostic).collect(),
+        )),
     }
 }
 
@@ -73,7 +80,9 @@ fn plan(said: wit::Plan) -> Result<Plan, Lie> {
         let workspace = to_workspace(workspace)?;
         let key = &workspace.key;
         if key.parent() != workspace.parent.as_ref().map(WorkspaceKey::as_str) {
-            return Err(format!("the parent of {key} is not the key without its last slug"));
+            return Err(format!(
+                "the parent of {key} is not the key without its last slug"
+            ));
         }
         if let Some(parent) = &workspace.parent
             && !keys.contains(parent)
@@ -106,8 +115,12 @@ fn to_workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
         .plugins
         .into_iter()
         .map(|plugin| {
-            let config = plugin.config.map(|text| serde_json::from_str(&text)).transpose();
-            let config = config.map_err(|e| format!("{key}: the configuration of a plugin is not JSON: {e}"))?;
+            let config = plugin
+                .config
+                .map(|text| serde_json::from_str(&text))
+                .transpose();
+            let config = config
+                .map_err(|e| format!("{key}: the configuration of a plugin is not JSON: {e}"))?;
             Ok(AgentPlugin {
                 source: plugin.source,
                 config,

@@ -38,7 +38,10 @@ impl Ticker {
         loop {
             let mut running = self.lock();
             while *running == 0 {
-                running = self.started.wait(running).unwrap_or_else(PoisonError::into_inner);
+                running = self
+                    .started
+                    .wait(running)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             drop(running);
             std::thread::sleep(limits::EPOCH_TICK);

@@ -11,14 +11,11 @@ use sha2::{Digest as _, Sha256};
 use super::spec::WorkspaceId;
 use crate::digest::hex;
 use crate::limits;
-use crate::policy::{SeedContent, SeedPath, SeedSource};
+use crate::policy::{CONFIG, SeedContent, SeedPath, SeedSource};
 use crate::template::{FileError, TemplateDir};
 
 /// Files and folders of the seed belong to this user and group: what agent images run as.
 pub const OWNER: u64 = 1000;
-
-/// The file that a runtime reads at its first instruction.
-pub const CONFIG: &str = "config.yaml";
 
 /// The seed of one workspace: its manifest, and where the bytes come from.
 /// The bytes of template files are read again when the archive is made, so

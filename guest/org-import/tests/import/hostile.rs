@@ -31,8 +31,11 @@ fn a_billion_includes() {
         case = case.file(&format!("{level}.yaml"), &includes);
     }
     case = case.file("12.yaml", "x");
-    // The files near the top are too large; those inside of them are fine.
-    assert_eq!(code(&case.errors()), "yaml-too-large");
+    // What is too large is left out, and then what is above it is too large once more.
+    assert_eq!(
+        case.errors(),
+        ["yaml-too-large 1.yaml:1:1", "yaml-too-large 7.yaml:1:1"]
+    );
 }
 
 #[test]
@@ -45,17 +48,30 @@ fn merge_keys_do_not_multiply() {
 
 #[test]
 fn nesting_costs_no_stack() {
-    for deep in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "? ".repeat(100_000)] {
+    for deep in [
+        "[".repeat(100_000),
+        "{a: ".repeat(100_000),
+        "- ".repeat(100_000),
+        "? ".repeat(100_000),
+    ] {
         let errors = on_a_small_stack(move || org(&deep).errors());
-        assert!(matches!(code(&errors), "yaml-too-deep" | "yaml-syntax"), "{errors:?}");
+        assert!(
+            matches!(code(&errors), "yaml-too-deep" | "yaml-syntax"),
+            "{errors:?}"
+        );
     }
 }
 
 #[test]
 fn the_deepest_tree_that_is_allowed_fits_the_stack() {
     let tree = |levels: usize| {
-        let open: String = (0..levels).map(|level| format!("{{name: W{level}, children: [")).collect();
-        format!("name: O\ndefaults: {{runtime: r}}\nworkspaces: [{open}{}]", "]}".repeat(levels))
+        let open: String = (0..levels)
+            .map(|level| format!("{{name: W{level}, children: ["))
+            .collect();
+        format!(
+            "name: O\ndefaults: {{runtime: r}}\nworkspaces: [{open}{}]",
+            "]}".repeat(levels)
+        )
     };
     let count = on_a_small_stack(move || vec![org(&tree(32)).plan().workspaces.len().to_string()]);
     assert_eq!(count, ["32"]);
@@ -65,21 +81,38 @@ fn the_deepest_tree_that_is_allowed_fits_the_stack() {
     assert_eq!(code(&errors), "yaml-too-deep");
     // Nested values that only a plugin understands.
     let config = format!("{}{}", "[".repeat(90), "]".repeat(90));
-    let yaml = format!("name: O\nworkspaces: [{{name: A, runtime: r, plugins: [{{source: p, config: {{x: {config}}}}}]}}]");
-    let found = on_a_small_stack(move || vec![org(&yaml).one().plugins[0].config.clone().unwrap_or_default()]);
+    let yaml = format!(
+        "name: O\nworkspaces: [{{name: A, runtime: r, plugins: [{{source: p, config: {{x: {config}}}}}]}}]"
+    );
+    let found = on_a_small_stack(move || {
+        vec![
+            org(&yaml).one().plugins[0]
+                .config
+                .clone()
+                .unwrap_or_default(),
+        ]
+    });
     assert_eq!(found, [format!("{{\"x\":{config}}}")]);
 }
 
 #[test]
 fn many_workspaces() {
     let plan = |count: usize| {
-        let list: String = (0..count).map(|number| format!("- {{name: W {}}}\n", number % 100)).collect();
-        org(&format!("name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}"))
+        let list: String = (0..count)
+            .map(|number| format!("- {{name: W {}}}\n", number % 100))
+            .collect();
+        org(&format!(
+            "name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}"
+        ))
     };
     let workspaces = plan(10_000).plan().workspaces;
-    let keys: std::collections::BTreeSet<&str> = workspaces.iter().map(|w| w.key.as_str()).collect();
+    let keys: std::collections::BTreeSet<&str> =
+        workspaces.iter().map(|w| w.key.as_str()).collect();
     assert_eq!(keys.len(), 10_000);
-    assert_eq!(plan(10_001).errors(), ["too-many-workspaces org.yaml:10004:3 workspaces[10000]"]);
+    assert_eq!(
+        plan(10_001).errors(),
+        ["too-many-workspaces org.yaml:10004:3 workspaces[10000]"]
+    );
 }
 
 #[test]
@@ -89,9 +122,13 @@ fn sizes_are_bounded() {
     for file in ["1.yaml", "2.yaml"] {
         case = case.file(file, &format!("{}name: A\nruntime: r", comment.repeat(5)));
     }
-    assert_eq!(case.errors(), ["yaml-too-large org.yaml:2:32"]);
-    let list: String = (0..2_100).map(|number| format!("- !include {number}.yaml\n")).collect();
-    let mut case = org(&format!("name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}"));
+    assert_eq!(case.errors(), ["yaml-too-large org.yaml:2:31"]);
+    let list: String = (0..2_100)
+        .map(|number| format!("- !include {number}.yaml\n"))
+        .collect();
+    let mut case = org(&format!(
+        "name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}"
+    ));
     for number in 0..2_100 {
         case = case.file(&format!("{number}.yaml"), "name: A");
     }
@@ -99,27 +136,43 @@ fn sizes_are_bounded() {
 }
 
 #[test]
+fn lists_in_messages_are_bounded() {
+    let references: String = (0..10_000).map(|number| format!("$A{number}/")).collect();
+    let error = crate::workspace(&format!("workspace_dir: /{references}")).error();
+    let expected =
+        "has references without a value: A0, A1, A2, A3, A4, A5, A6, A7, A8, A9 and 9990 more";
+    assert!(error.message.ends_with(expected), "{}", error.message);
+}
+
+#[test]
 fn problems_are_bounded() {
     let list = "- {name: A, tier: 9}\n".repeat(3_000);
-    let errors = org(&format!("name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}")).errors();
-    assert_eq!((errors.len(), errors[1_000].as_str()), (1_001, "too-many-problems"));
+    let errors = org(&format!(
+        "name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}"
+    ))
+    .errors();
+    assert_eq!(
+        (errors.len(), errors[1_000].as_str()),
+        (1_001, "too-many-problems")
+    );
 }
 
 #[test]
 fn generated_files_are_bounded() {
     let prompt = "x".repeat(100_000);
     let list = "- {name: A}\n".repeat(500);
-    let yaml = format!("name: O\ndefaults: {{runtime: r, initial_prompt: {prompt}}}\nworkspaces:\n{list}");
+    let yaml =
+        format!("name: O\ndefaults: {{runtime: r, initial_prompt: {prompt}}}\nworkspaces:\n{list}");
     assert_eq!(code(&org(&yaml).errors()), "plan-too-large");
 }
 
 #[test]
 fn seeded_files_are_bounded() {
     let mut case: Case = org("name: O\nworkspaces: [{name: A, runtime: r, files_dir: d}]");
-    for number in 0..5_000 {
+    for number in 0..4_990 {
         case.files.0.insert(format!("d/{number}"), Vec::new());
     }
-    assert_eq!(case.one().files.len(), 5_001);
+    assert_eq!(case.one().files.len(), 4_991);
     case.files.0.insert("d/more".to_owned(), Vec::new());
     assert_eq!(code(&case.errors()), "too-many-files");
 }

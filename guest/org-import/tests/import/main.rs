@@ -1,5 +1,11 @@
 //! The importer as its users see it: templates in, plans or problems out.
 #![allow(missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests: a panic is how they fail"
+)]
 
 mod expander;
 mod hostile;
@@ -9,7 +15,8 @@ mod render;
 mod rules;
 
 use org_import::{
-    Content, Diagnostic, Environment, MemoryFiles, Options, Plan, Request, SeedFile, Variable, Workspace, import_org,
+    Content, Diagnostic, Environment, MemoryFiles, Options, Plan, Request, SeedFile, Variable,
+    Workspace, import_org,
 };
 
 /// A template under test, with what the operator gives.
@@ -37,7 +44,9 @@ pub fn request(environment: Environment) -> Request {
     Request {
         entry: String::new(),
         environment,
-        options: Options { skip_external: false },
+        options: Options {
+            skip_external: false,
+        },
     }
 }
 
@@ -71,30 +80,46 @@ impl Case {
     }
 
     pub fn vars(mut self, vars: &[(&str, &str)]) -> Self {
-        let mut request = self.request.take().unwrap_or_else(|| request(environment(&[], &[])));
+        let mut request = self
+            .request
+            .take()
+            .unwrap_or_else(|| request(environment(&[], &[])));
         request.environment.vars = environment(vars, &[]).vars;
         self.request = Some(request);
         self
     }
 
     pub fn granted(mut self, granted: &[(&str, &str)]) -> Self {
-        let mut request = self.request.take().unwrap_or_else(|| request(environment(&[], &[])));
+        let mut request = self
+            .request
+            .take()
+            .unwrap_or_else(|| request(environment(&[], &[])));
         request.environment.granted = environment(&[], granted).granted;
         self.request = Some(request);
         self
     }
 
     pub fn skip_external(mut self) -> Self {
-        let mut request = self.request.take().unwrap_or_else(|| request(environment(&[], &[])));
+        let mut request = self
+            .request
+            .take()
+            .unwrap_or_else(|| request(environment(&[], &[])));
         request.options.skip_external = true;
         self.request = Some(request);
         self
     }
 
     pub fn import(&self) -> Result<Plan, Vec<Diagnostic>> {
-        let request = self.request.clone().unwrap_or_else(|| request(environment(&[], &[])));
+        let request = self
+            .request
+            .clone()
+            .unwrap_or_else(|| request(environment(&[], &[])));
         let first = import_org(&self.files, &request);
-        assert_eq!(first, import_org(&self.files, &request), "not deterministic");
+        assert_eq!(
+            first,
+            import_org(&self.files, &request),
+            "not deterministic"
+        );
         first
     }
 
@@ -156,7 +181,8 @@ pub fn brief(diagnostic: &Diagnostic) -> String {
 
 #[track_caller]
 pub fn inline(workspace: &Workspace, path: &str) -> String {
-    let file = seeded(workspace, path).unwrap_or_else(|| panic!("no {path} among {:#?}", workspace.files));
+    let file =
+        seeded(workspace, path).unwrap_or_else(|| panic!("no {path} among {:#?}", workspace.files));
     match &file.content {
         Content::Inline(bytes) => String::from_utf8(bytes.clone()).unwrap(),
         other => panic!("{path} is {other:?}"),

@@ -1,0 +1,64 @@
+//! Resolves the configurations of agent plugins (org-template.md §5). What a configuration means, but for its
+//! schedules, is not known here.
+
+use crate::files::Template;
+use crate::merge::Plugin;
+use crate::problems::{Problems, quoted};
+use crate::{AgentPlugin, Diagnostic, render, schedule, schema};
+
+/// The plugins of a list, with the schedules in their configurations resolved like a workspace's own. `folder` is
+/// where prompt files are; `None` when that is a problem of its own.
+pub(crate) fn resolve(
+    list: &[schema::Plugin],
+    folder: Option<&str>,
+    template: &mut Template<'_>,
+    problems: &mut Problems,
+) -> Vec<Plugin> {
+    let mut one = |plugin: &schema::Plugin| {
+        let source = plugin.source.text.clone();
+        let config = plugin.config.as_ref().map(|config| {
+            let mut mapping = config.rest.clone();
+            if let Some(list) = &config.schedules {
+                let schedules = schedule::resolve(list, folder, template, problems);
+                match render::schedules(&schedules) {
+                    Ok(schedules) => {
+                        mapping.insert("schedules".into(), schedules);
+                    }
+                    Err(error) => {
+                        let message = format!(
+                            "the schedules of {} cannot be written: {error}",
+                            quoted(&source)
+                        );
+                        problems
+                            .error(Diagnostic::new("not-rendered", message).at(&plugin.source.at));
+                    }
+                }
+            }
+            serde_yaml::Value::Mapping(mapping)
+        });
+        Plugin { source, config }
+    };
+    list.iter().map(&mut one).collect()
+}
+
+/// A plugin as it stands in the plan.
+pub(crate) fn planned(plugin: &Plugin, problems: &mut Problems) -> AgentPlugin {
+    let config = plugin
+        .config
+        .as_ref()
+        .and_then(|config| match serde_json::to_string(config) {
+            Ok(json) => Some(json),
+            Err(error) => {
+                let message = format!(
+                    "the configuration of {} cannot be written: {error}",
+                    quoted(&plugin.source)
+                );
+                problems.error(Diagnostic::new("not-rendered", message));
+                None
+            }
+        });
+    AgentPlugin {
+        source: plugin.source.clone(),
+        config,
+    }
+}

@@ -1,0 +1,218 @@
+//! The committed component: where it came from, what it imports, and that it
+//! is the same logic as the crate that it was built from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use org_import::{Entry, EntryKind, Environment, FileError, Options, TemplateFiles};
+use orghost::plugin::{CallError, ORG_IMPORT, Request, Sandbox};
+use orghost::template::{self, TemplateDir, TemplatePath};
+use orghost_build::{Guest, Inputs, Provenance};
+
+use crate::support::{own_templates, root, shared_templates};
+
+#[test]
+fn the_artifact_is_not_older_than_its_sources() {
+    let guest = Guest::open(
+        &root().join("guest/org-import"),
+        &root().join("wit"),
+        &orghost_build::Environment::default(),
+    );
+    let provenance = Provenance::read(&root().join("guest/org-import.lock")).unwrap();
+    let stale = provenance.stale(&Inputs::of(&guest.unwrap()).unwrap(), ORG_IMPORT);
+    assert!(stale.is_empty(), "run scripts/guest:\n{}", stale.join("\n"));
+}
+
+#[test]
+fn its_only_import_is_the_templates_files() {
+    let inspection = orghost_build::inspect(ORG_IMPORT).unwrap();
+    assert_eq!(inspection.imports, ["orghost:plugin/template-files@0.1.0"]);
+    assert!(inspection.has_expander());
+}
+
+/// The template's files for the native crate, through the host's own [`TemplateDir`].
+struct Files(TemplateDir);
+
+impl TemplateFiles for Files {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        let read = TemplatePath::new(path).and_then(|path| self.0.read(&path));
+        read.map(|file| file.bytes).map_err(error)
+    }
+
+    fn entries(&self, path: &str) -> Result<Vec<Entry>, FileError> {
+        let listed = TemplatePath::new(path).and_then(|path| self.0.entries(&path));
+        let entry = |entry: template::Entry| Entry {
+            name: entry.name,
+            kind: match entry.kind {
+                template::EntryKind::File => EntryKind::File,
+                template::EntryKind::Directory => EntryKind::Directory,
+                template::EntryKind::Symlink => EntryKind::Symlink,
+                template::EntryKind::Other => EntryKind::Other,
+            },
+            size: entry.size,
+        };
+        listed
+            .map(|entries| entries.into_iter().map(entry).collect())
+            .map_err(error)
+    }
+}
+
+fn error(error: template::FileError) -> FileError {
+    match error {
+        template::FileError::NotFound => FileError::NotFound,
+        template::FileError::InvalidPath => FileError::InvalidPath,
+        template::FileError::WrongKind => FileError::WrongKind,
+        template::FileError::TooLarge => FileError::TooLarge,
+        template::FileError::Unreadable(reason) => FileError::Unreadable(reason),
+    }
+}
+
+/// What the native crate makes of a template, told in the words of the host's plan.
+fn native(folder: &Path) -> Result<Vec<String>, Vec<String>> {
+    let request = org_import::Request {
+        entry: String::new(),
+        environment: Environment {
+            vars: vec![],
+            granted: vec![],
+        },
+        options: Options {
+            skip_external: false,
+        },
+    };
+    match org_import::import_org(&Files(TemplateDir::open(folder).unwrap()), &request) {
+        Ok(plan) => Ok(plan
+            .workspaces
+            .iter()
+            .map(|w| {
+                let files: Vec<_> = w
+                    .files
+                    .iter()
+                    .map(|f| (&f.path, inline(&f.content)))
+                    .collect();
+                format!(
+                    "{} {} {:?} {} {files:?} {:?}",
+                    w.key,
+                    w.runtime,
+                    w.model,
+                    w.tier,
+                    w.canvas.x + w.canvas.y
+                )
+            })
+            .chain(
+                plan.warnings
+                    .iter()
+                    .map(|w| format!("{}: {}", w.code, w.message)),
+            )
+            .collect()),
+        Err(errors) => Err(errors
+            .iter()
+            .map(|e| format!("{}: {}", e.code, e.message))
+            .collect()),
+    }
+}
+
+fn inline(content: &org_import::Content) -> Option<&[u8]> {
+    match content {
+        org_import::Content::Inline(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+fn wasm(component: &[u8], folder: &Path) -> Result<Vec<String>, Vec<String>> {
+    let plugin = Sandbox::new(None).unwrap().load(component).unwrap();
+    match plugin.plan(&TemplateDir::open(folder).unwrap(), &Request::default()) {
+        Ok(plan) => Ok(plan
+            .workspaces
+            .iter()
+            .map(|w| {
+                let files: Vec<_> = w
+                    .files
+                    .iter()
+                    .map(|f| (&f.path, host_inline(&f.content)))
+                    .collect();
+                format!(
+                    "{} {} {:?} {} {files:?} {:?}",
+                    w.key,
+                    w.runtime,
+                    w.model,
+                    w.tier,
+                    w.canvas.x + w.canvas.y
+                )
+            })
+            .chain(
+                plan.warnings
+                    .iter()
+                    .map(|w| format!("{}: {}", w.code, w.message)),
+            )
+            .collect()),
+        Err(CallError::SaidNo(errors)) => Err(errors
+            .iter()
+            .map(|e| format!("{}: {}", e.code, e.message))
+            .collect()),
+        Err(error) => panic!("{}: {error}", folder.display()),
+    }
+}
+
+fn host_inline(content: &orghost::plan::Content) -> Option<&[u8]> {
+    match content {
+        orghost::plan::Content::Inline(bytes) => Some(bytes),
+        orghost::plan::Content::Template { .. } => None,
+    }
+}
+
+#[test]
+fn the_component_plans_as_its_crate_does() {
+    for folder in own_templates().into_iter().chain(shared_templates()) {
+        assert_eq!(
+            wasm(ORG_IMPORT, &folder),
+            native(&folder),
+            "{}",
+            folder.display()
+        );
+    }
+}
+
+/// `.ci/run` rebuilds the component; whatever compiler did it, the plans are the same.
+#[test]
+fn a_rebuilt_component_gives_the_same_plans() {
+    let rebuilt = root().join("target/rebuilt/org-import.wasm");
+    let Ok(rebuilt) = std::fs::read(&rebuilt) else {
+        // `.ci/run` makes it before the tests and fails when it cannot; elsewhere there is nothing to compare.
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{} is missing",
+            rebuilt.display()
+        );
+        return;
+    };
+    if orghost::plugin::PluginDigest::of(&rebuilt) == orghost::plugin::PluginDigest::of(ORG_IMPORT)
+    {
+        return;
+    }
+    for folder in own_templates().into_iter().chain(shared_templates()) {
+        assert_eq!(
+            wasm(&rebuilt, &folder),
+            wasm(ORG_IMPORT, &folder),
+            "{}",
+            folder.display()
+        );
+    }
+}
+
+#[test]
+fn a_plan_is_the_same_every_time_and_in_every_instance() {
+    let template = TemplateDir::open(&root().join("tests/cases/forty/template")).unwrap();
+    let request = Request {
+        vars: BTreeMap::from([("TELEGRAM_BOT_TOKEN".into(), "1:a".into())]),
+        ..Request::default()
+    };
+    let sandbox = Sandbox::new(None).unwrap();
+    let (one, other) = (
+        sandbox.load(ORG_IMPORT).unwrap(),
+        sandbox.load(ORG_IMPORT).unwrap(),
+    );
+    let first = one.plan(&template, &request).unwrap();
+    assert_eq!(first.workspaces.len(), 40);
+    assert_eq!(one.plan(&template, &request).unwrap(), first);
+    assert_eq!(other.plan(&template, &request).unwrap(), first);
+}

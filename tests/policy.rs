@@ -1,0 +1,281 @@
+//! Policy: everything wrong at once, and safe when nothing is said.
+
+use orghost::plan::{
+    Access, Canvas, Content, EnvVar, Org, Plan, Requirement, SeedFile, Workspace, WorkspaceKey,
+};
+use orghost::policy::{Policy, Tier};
+
+/// A plan of one harmless workspace.
+fn plan() -> Plan {
+    Plan {
+        org: Org {
+            name: "Acme".into(),
+            description: String::new(),
+        },
+        workspaces: vec![workspace("pm")],
+        required_env: vec![],
+        recommended_env: vec![],
+        warnings: vec![],
+    }
+}
+
+fn workspace(key: &str) -> Workspace {
+    let key = WorkspaceKey::new(key).unwrap();
+    Workspace {
+        parent: key
+            .parent()
+            .map(|parent| WorkspaceKey::new(parent).unwrap()),
+        key,
+        name: "PM".into(),
+        role: String::new(),
+        runtime: "claude-code".into(),
+        model: None,
+        tier: 2,
+        external: false,
+        url: None,
+        workspace_dir: None,
+        workspace_access: Access::None,
+        plugins: vec![],
+        files: vec![inline("config.yaml")],
+        env: vec![],
+        schedules: vec![],
+        channels: vec![],
+        skipped_channels: vec![],
+        memories: vec![],
+        max_concurrent_tasks: 1,
+        canvas: Canvas { x: 0.0, y: 0.0 },
+    }
+}
+
+fn inline(path: &str) -> SeedFile {
+    SeedFile {
+        path: path.into(),
+        content: Content::Inline(b"x".to_vec()),
+        secret: false,
+    }
+}
+
+fn template(path: &str, from: &str) -> SeedFile {
+    SeedFile {
+        path: path.into(),
+        content: Content::Template {
+            path: from.into(),
+            text: false,
+        },
+        secret: false,
+    }
+}
+
+fn var(name: &str, value: &str) -> EnvVar {
+    EnvVar {
+        name: name.into(),
+        value: value.into(),
+        secret: true,
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        runtimes: ["claude-code".to_owned()].into(),
+        ..Policy::default()
+    }
+}
+
+fn codes(policy: &Policy, plan: Plan) -> Vec<&'static str> {
+    match policy.judge(plan) {
+        Ok(_) => vec![],
+        Err(rejected) => rejected
+            .violations
+            .iter()
+            .map(|violation| violation.code)
+            .collect(),
+    }
+}
+
+#[test]
+fn one_rule_broken_gives_its_code() {
+    type Break = fn(&mut Plan);
+    let table: &[(&str, Break)] = &[
+        ("tier-not-allowed", |p| p.workspaces[0].tier = 3),
+        ("tier-not-allowed", |p| p.workspaces[0].tier = 4),
+        ("unknown-tier", |p| p.workspaces[0].tier = 0),
+        ("unknown-tier", |p| p.workspaces[0].tier = 5),
+        ("unknown-runtime", |p| {
+            p.workspaces[0].runtime = "hermes".into()
+        }),
+        ("mount-not-allowed", |p| mount(p, "/srv/x")),
+        ("mount-path", |p| mount(p, "srv/x")),
+        ("mount-path", |p| mount(p, "/srv/../etc")),
+        ("mount-path", |p| mount(p, "/srv/./x")),
+        ("mount-path", |p| mount(p, "/srv/\0x")),
+        ("file-path", |p| p.workspaces[0].files.push(inline("../x"))),
+        ("file-path", |p| {
+            p.workspaces[0].files.push(inline("/etc/x"))
+        }),
+        ("file-path", |p| p.workspaces[0].files.push(inline("a//b"))),
+        ("file-path", |p| p.workspaces[0].files.push(inline("a\nb"))),
+        ("file-path", |p| p.workspaces[0].files.push(inline(""))),
+        ("file-path", |p| {
+            p.workspaces[0].files.push(template("a", "../secret"))
+        }),
+        ("file-path", |p| {
+            p.workspaces[0].files.push(template("a", "/etc/passwd"))
+        }),
+        ("file-path", |p| {
+            p.workspaces[0].files.push(inline("config.yaml/x"))
+        }),
+        ("file-twice", |p| {
+            p.workspaces[0].files.push(inline("config.yaml"))
+        }),
+        ("env-file", |p| p.workspaces[0].files.push(inline("a/.env"))),
+        ("env-file", |p| {
+            p.workspaces[0]
+                .files
+                .push(template("notes", "a/.env.local"))
+        }),
+        ("env-file", |p| {
+            p.workspaces[0].files.push(template("notes", ".git/config"))
+        }),
+        ("no-config", |p| p.workspaces[0].files.clear()),
+        ("no-config", |p| {
+            p.workspaces[0].files[0].content = Content::Inline(vec![])
+        }),
+        ("env-name", |p| p.workspaces[0].env.push(var("A B", "x"))),
+        ("env-name", |p| p.workspaces[0].env.push(var("1A", "x"))),
+        ("env-name", |p| p.workspaces[0].env.push(var("A=B", "x"))),
+        ("env-name", |p| p.workspaces[0].env.push(var("", "x"))),
+        ("reserved-env", |p| {
+            p.workspaces[0].env.push(var("WORKSPACE_ID", "x"))
+        }),
+        ("env-value", |p| p.workspaces[0].env.push(var("A", "x\0y"))),
+        ("env-twice", |p| {
+            p.workspaces[0].env.extend([var("A", "1"), var("A", "2")])
+        }),
+        ("missing-env", |p| p.required_env.push(requirement("pm"))),
+        ("missing-env", |p| p.required_env.push(requirement(""))),
+    ];
+    assert_eq!(
+        codes(&policy(), plan()),
+        Vec::<&str>::new(),
+        "the plan that the table breaks is harmless"
+    );
+    for (number, (code, break_it)) in table.iter().enumerate() {
+        let mut plan = plan();
+        break_it(&mut plan);
+        assert_eq!(codes(&policy(), plan), [*code], "row {number}");
+    }
+}
+
+fn mount(plan: &mut Plan, dir: &str) {
+    plan.workspaces[0].workspace_dir = Some(dir.into());
+    plan.workspaces[0].workspace_access = Access::ReadOnly;
+}
+
+fn requirement(key: &str) -> Requirement {
+    Requirement {
+        any_of: vec!["TOKEN".into()],
+        missing_for: vec![key.into()],
+    }
+}
+
+#[test]
+fn everything_is_reported_at_once() {
+    let mut plan = plan();
+    plan.workspaces[0].tier = 4;
+    plan.workspaces[0].runtime = "hermes".into();
+    mount(&mut plan, "/etc");
+    let mut second = workspace("pm/dev");
+    second.files.push(inline("../x"));
+    plan.workspaces.push(second);
+    plan.required_env.push(requirement("pm"));
+    let expected = [
+        "missing-env",
+        "unknown-runtime",
+        "tier-not-allowed",
+        "mount-not-allowed",
+        "file-path",
+    ];
+    assert_eq!(codes(&policy(), plan), expected);
+}
+
+#[test]
+fn the_operator_can_allow_what_is_not_safe() {
+    let mut plan = plan();
+    plan.workspaces[0].tier = 4;
+    plan.workspaces[0].runtime = "hermes".into();
+    mount(&mut plan, "/srv/orgs/x");
+    plan.required_env.push(requirement("pm"));
+    let policy = Policy {
+        max_tier: Tier::Four,
+        allow_mount: vec!["/srv/orgs".into()],
+        ignore_missing_env: true,
+        demo: true,
+        ..policy()
+    };
+    let approved = policy.judge(plan).unwrap();
+    let mount = approved.workspaces()[0].mount.as_ref().unwrap();
+    assert_eq!(
+        (mount.source.to_str(), mount.writable),
+        (Some("/srv/orgs/x"), false)
+    );
+}
+
+#[test]
+fn an_allowed_root_does_not_contain_its_namesakes() {
+    for (dir, allowed) in [
+        ("/srv", true),
+        ("/srv/a", true),
+        ("/srvx", false),
+        ("/", false),
+        ("/sr", false),
+    ] {
+        let mut plan = plan();
+        mount(&mut plan, dir);
+        let policy = Policy {
+            allow_mount: vec!["/srv".into()],
+            ..policy()
+        };
+        assert_eq!(codes(&policy, plan).is_empty(), allowed, "{dir}");
+    }
+}
+
+#[test]
+fn access_none_ignores_the_directory() {
+    let mut plan = plan();
+    mount(&mut plan, "/etc");
+    plan.workspaces[0].workspace_access = Access::None;
+    assert!(
+        policy().judge(plan).unwrap().workspaces()[0]
+            .mount
+            .is_none()
+    );
+}
+
+#[test]
+fn an_external_workspace_needs_no_runtime_no_config_and_no_tier() {
+    let mut plan = plan();
+    let workspace = &mut plan.workspaces[0];
+    workspace.external = true;
+    workspace.tier = 4;
+    workspace.runtime = String::new();
+    workspace.files.clear();
+    workspace.url = Some("https://agents.example/pm".into());
+    assert!(
+        policy().judge(plan).unwrap().workspaces()[0]
+            .runtime
+            .is_none()
+    );
+}
+
+#[test]
+fn no_violation_tells_a_secret() {
+    let mut plan = plan();
+    plan.workspaces[0].env = vec![
+        var("A B", "hunter2"),
+        var("TIER", "hunter2"),
+        var("X", "hunter2\0"),
+    ];
+    let rejected = policy().judge(plan).unwrap_err();
+    assert_eq!(rejected.violations.len(), 3);
+    assert!(!format!("{:?}", rejected.violations).contains("hunter2"));
+}

@@ -1,0 +1,160 @@
+//! How the tests run the program: always with a state, a cache and an
+//! environment of their own.
+
+pub mod component;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// One operator with a machine of their own.
+pub struct Operator {
+    pub home: TempDir,
+    pub env: Vec<(String, String)>,
+}
+
+/// What the program did.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Operator {
+    pub fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            env: Vec::new(),
+        }
+    }
+
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.home.path().join("state")
+    }
+
+    /// The program, not yet started: a cleared environment but for what it needs.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orghost"));
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env("ORGHOST_STATE", self.state())
+            // Compiled plugins are shared: compiling takes seconds, and a cache has no influence on results.
+            .env("ORGHOST_CACHE", shared_cache())
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+
+    /// Writes a file below the home folder and gives its path.
+    pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.home.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// A template of files; `org.yaml` and whatever else.
+    pub fn template(&self, files: &[(&str, &str)]) -> String {
+        for (name, text) in files {
+            self.file(&format!("template/{name}"), text);
+        }
+        self.home.path().join("template").display().to_string()
+    }
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Self {
+        Self {
+            // No code: a signal ended it.
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Ends the test unless the program ended with this code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
+        self
+    }
+
+    /// The one JSON document on standard output.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
+    }
+
+    /// The lines of a stream of JSON documents.
+    #[track_caller]
+    pub fn events(&self) -> Vec<Value> {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        self.stdout.lines().map(parse).collect()
+    }
+
+    /// The codes of `{"errors": […]}`.
+    #[track_caller]
+    pub fn error_codes(&self) -> Vec<String> {
+        let json = self.json();
+        let errors = json["errors"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no errors: {json}"));
+        errors
+            .iter()
+            .map(|error| error["code"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The real templates beside the repository, where they exist.
+pub fn shared_templates() -> Vec<PathBuf> {
+    let folder = root().join("../shared/templates");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        eprintln!(
+            "no {}: only the repository's own templates are planned",
+            folder.display()
+        );
+        return Vec::new();
+    };
+    let mut templates: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    templates.retain(|path| path.join("org.yaml").is_file());
+    templates.sort();
+    templates
+}
+
+/// Every template of the repository.
+pub fn own_templates() -> Vec<PathBuf> {
+    let mut templates = vec![root().join("examples/studio")];
+    for entry in std::fs::read_dir(root().join("tests/cases")).unwrap() {
+        templates.push(entry.unwrap().path().join("template"));
+    }
+    templates.sort();
+    templates
+}
+
+fn shared_cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
