@@ -126,9 +126,14 @@ impl<'a, E: Engine> Run<'a, E> {
             what: What::Step { step },
         })
         .await?;
-        match timeout(limits::ENGINE_CALL, work).await {
+        // The image may have to be pulled first.
+        let limit = match step {
+            Step::Create => limits::PULL + limits::ENGINE_CALL,
+            _ => limits::ENGINE_CALL,
+        };
+        match timeout(limit, work).await {
             Ok(result) => result.map_err(Into::into),
-            Err(_) => Err(EngineError::TimedOut(limits::ENGINE_CALL.as_secs()).into()),
+            Err(_) => Err(EngineError::TimedOut(limit.as_secs()).into()),
         }
     }
 }
@@ -161,6 +166,9 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
             .await;
         workspace.made = made;
         if let Err(error) = volumes {
+            if is_silence(&error) {
+                workspace.ask_what_was_made().await;
+            }
             return Err(workspace.undo(Step::Volumes, &error, false).await);
         }
         match run
@@ -170,10 +178,7 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
             Ok(()) => Ok(workspace),
             Err(error) => {
                 // An answer says that there is no container; silence says nothing.
-                let perhaps = matches!(
-                    error,
-                    StepError::Engine(EngineError::TimedOut(_) | EngineError::Away { .. })
-                );
+                let perhaps = is_silence(&error);
                 Err(workspace.undo(Step::Create, &error, perhaps).await)
             }
         }
@@ -201,6 +206,21 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
             Ok(verified) => Ok(self.into_state(Seeded(verified)).1),
             Err(error) => Err(self.undo(Step::Verify, &error, true).await),
         }
+    }
+
+    /// The volumes on the engine that carry this operation's identity.
+    async fn ask_what_was_made(&mut self) {
+        let Run {
+            engine, operation, ..
+        } = self.run;
+        let asked = timeout(limits::CLEANUP, engine.volumes(&self.spec.org)).await;
+        let found = asked.ok().and_then(Result::ok).unwrap_or_default();
+        let own = found
+            .iter()
+            .filter(|volume| volume.id == self.spec.id && volume.operation == operation.as_str());
+        let unknown = own.map(|volume| volume.kind);
+        let unknown: Vec<_> = unknown.filter(|kind| !self.made.contains(kind)).collect();
+        self.made.extend(unknown);
     }
 
     async fn replace(&self, old: &Observed) -> Result<(), EngineError> {
@@ -416,6 +436,14 @@ async fn answers<E: Engine>(
 async fn within(work: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {
     let late = EngineError::TimedOut(limits::CLEANUP.as_secs());
     timeout(limits::CLEANUP, work).await.unwrap_or(Err(late))
+}
+
+/// What was asked for may have happened, or may still happen.
+fn is_silence(error: &StepError) -> bool {
+    matches!(
+        error,
+        StepError::Engine(EngineError::TimedOut(_) | EngineError::Away { .. })
+    )
 }
 
 fn exit_code(state: State) -> Option<i32> {
