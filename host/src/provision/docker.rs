@@ -287,9 +287,15 @@ impl Engine for Docker {
         };
         match self.client.create_network(network).await {
             Ok(_) => Ok(()),
-            // Another was faster.
-            Err(error) if answer::status(&error) == Some(409) => {
-                self.has_network(org).await.map(drop)
+            // Another was faster, or the engine says more or less than the client expects.
+            Err(error)
+                if answer::status(&error) == Some(409)
+                    || matches!(error, Error::JsonDataError { .. }) =>
+            {
+                match self.has_network(org).await? {
+                    true => Ok(()),
+                    false => Err(self.error(error)),
+                }
             }
             Err(error) => Err(self.error(error)),
         }

@@ -69,6 +69,9 @@ pub struct Created(());
 /// Seeded, read back, equal.
 pub struct Seeded(Verified);
 
+/// Seeded, and its engine said that it did not start, or was never asked.
+struct Unstarted(());
+
 /// Started.
 pub struct Started(());
 
@@ -247,7 +250,13 @@ impl<'a, E: Engine> Workspace<'a, E, Seeded> {
             .await
         {
             Ok(()) => Ok(workspace),
-            Err(error) => Err(workspace.undo(Step::Start, &error, true).await),
+            Err(error) if is_silence(&error) => {
+                Err(workspace.undo(Step::Start, &error, true).await)
+            }
+            Err(error) => {
+                let (_, workspace) = workspace.into_state(Unstarted(()));
+                Err(workspace.undo(Step::Start, &error, true).await)
+            }
         }
     }
 }
@@ -309,6 +318,11 @@ impl Way for Created {
 }
 
 impl Way for Seeded {
+    const NEVER_RAN: bool = true;
+    const SEEDED: bool = true;
+}
+
+impl Way for Unstarted {
     const NEVER_RAN: bool = true;
     const SEEDED: bool = true;
 }

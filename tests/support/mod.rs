@@ -1,0 +1,3 @@
+pub mod fake_docker;
+pub mod scenario;
+pub mod world;
