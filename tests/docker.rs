@@ -1,7 +1,12 @@
 //! A real Docker engine with the image `orghost-demo:latest`
 //! (`scripts/docker-engine`, `scripts/demo-image`). A test without them fails.
 
-use bollard::query_parameters::InspectContainerOptions;
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::{
+    DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListNetworksOptions,
+    RestartContainerOptions, UploadToContainerOptionsBuilder,
+};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use orghost::config::Environment;
 use orghost::event::Operation;
@@ -86,7 +91,7 @@ async fn down_leaves_nothing() {
     );
     let networks = real
         .client()
-        .list_networks(None::<bollard::query_parameters::ListNetworksOptions>)
+        .list_networks(None::<ListNetworksOptions>)
         .await;
     let is_own = |label: (&String, &String)| format!("{}={}", label.0, label.1) == own;
     let left = networks
@@ -118,7 +123,7 @@ async fn mount_outside() {
 async fn a_runtime_finds_its_seed_at_its_first_instruction() {
     let mut real = Real::new().await;
     let world = real.world();
-    world.options.wait = Some(std::time::Duration::from_secs(30));
+    world.options.wait = Some(Duration::from_secs(30));
     world.options.concurrency = 4;
     let keys = ["pm", "pm/a", "pm/b", "pm/c", "qa"];
     let outcomes = world.up(&keys.map(workspace)).await;
@@ -143,7 +148,7 @@ async fn the_seed_has_its_owner_and_modes() {
     let mut real = Real::new().await;
     real.world().up(&[workspace("pm")]).await;
     let id = real.world().spec(&workspace("pm")).id;
-    let options = bollard::query_parameters::DownloadFromContainerOptionsBuilder::default();
+    let options = DownloadFromContainerOptionsBuilder::default();
     let client = real.client();
     let archive =
         client.download_from_container(&format!("ws-{id}"), Some(options.path("/configs").build()));
@@ -180,7 +185,7 @@ async fn the_seed_has_its_owner_and_modes() {
 #[tokio::test]
 async fn the_engine_sees_every_tiers_bounds() {
     let mut real = Real::new().await;
-    real.world().options.wait = Some(std::time::Duration::from_secs(30));
+    real.world().options.wait = Some(Duration::from_secs(30));
     for tier in 1..=4 {
         let mut pm = workspace("pm");
         pm.tier = tier;
@@ -227,6 +232,68 @@ async fn the_engine_sees_every_tiers_bounds() {
         };
         assert_eq!(mounts, wanted, "tier {tier}");
     }
+}
+
+/// A workspace that crashes again and again is seen as such, and the next `up` replaces it.
+#[tokio::test]
+async fn a_crash_loop_is_seen_and_replaced() {
+    let mut real = Real::new().await;
+    let pm = workspace("pm");
+    real.world().up(std::slice::from_ref(&pm)).await;
+    let id = real.world().spec(&pm).id;
+    let name = format!("ws-{id}");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "config.yaml", std::io::empty())
+        .unwrap();
+    let body = bollard::body_full(tar.into_inner().unwrap().into());
+    let options = UploadToContainerOptionsBuilder::default()
+        .path("/configs")
+        .build();
+    let client = real.client();
+    client
+        .upload_to_container(&name, Some(options), body)
+        .await
+        .unwrap();
+    client
+        .restart_container(&name, None::<RestartContainerOptions>)
+        .await
+        .unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let world = real.world();
+    let docker = &world.docker;
+    loop {
+        let seen = docker.inspect(&id).await.unwrap().state;
+        let listed = docker.observe(&world.org()).await.unwrap();
+        let crash = |state| {
+            matches!(
+                state,
+                State::Restarting {
+                    exit_code: Some(78),
+                    ..
+                }
+            )
+        };
+        let restarts = match seen {
+            State::Restarting { restarts, .. } => restarts,
+            _ => 0,
+        };
+        // The engine waits twice as long each time; between the waits it says
+        // that the container runs, and a listing cannot know better.
+        if crash(seen) && restarts > 3 && crash(listed[0].state) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{seen:?} {listed:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let lines = docker.last_lines(&id, 1).await.unwrap();
+    assert!(lines[0].contains("config.yaml"), "{lines:?}");
+    let outcomes = real.world().up(&[pm]).await;
+    assert!(outcomes.is_up("pm"), "{outcomes:?}");
+    let seen = real.world().docker.inspect(&id).await.unwrap();
+    assert_eq!(seen.state, State::Running);
 }
 
 /// Whoever is asked for twice is asked once: removals, stops and starts of what is not there are no errors.

@@ -149,7 +149,9 @@ impl FakeDocker {
         let shown = |(name, container): (&String, &Container)| {
             format!("{} {}", state.render(name), container.status)
         };
-        state.containers.iter().map(shown).collect()
+        let mut containers: Vec<_> = state.containers.iter().map(shown).collect();
+        containers.sort();
+        containers
     }
 
     /// The names of all volumes; keys stand for identities.

@@ -10,6 +10,7 @@
 
 mod answer;
 mod body;
+mod connect;
 mod mount;
 mod names;
 mod pull;
@@ -30,7 +31,6 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
 use super::engine::{Engine, EngineError, Observed, ObservedVolume, VolumeKind, VolumeOutcome};
 use super::seed::{Manifest, Verified};
@@ -39,9 +39,6 @@ use crate::config::EngineKind;
 use crate::limits;
 use body::{Around, CONFIGS};
 use pull::Pulls;
-
-/// Where an engine is when nobody says otherwise.
-const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
 
 /// A connection to an engine that has answered. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -53,70 +50,6 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Asks the engine for its version, and speaks it from then on. `endpoint`
-    /// is as in `DOCKER_HOST`: `unix://`, `tcp://` or `http://`.
-    ///
-    /// # Errors
-    /// [`EngineError::Away`] within [`limits::CONNECT`].
-    pub async fn connect(endpoint: Option<&str>) -> Result<Self, EngineError> {
-        let endpoint = endpoint.unwrap_or(DEFAULT_ENDPOINT);
-        let away = |reason: String| EngineError::Away {
-            engine: "docker",
-            endpoint: endpoint.to_owned(),
-            reason,
-        };
-        let newest = bollard::API_DEFAULT_VERSION;
-        let seconds = limits::ENGINE_CALL.as_secs();
-        let client = match endpoint.split_once("://") {
-            Some(("unix", _)) => bollard::Docker::connect_with_unix(endpoint, seconds, newest),
-            Some(("tcp" | "http", _)) => {
-                bollard::Docker::connect_with_http(endpoint, seconds, newest)
-            }
-            Some((scheme, _)) => {
-                return Err(away(format!(
-                    "{scheme}:// is not supported; unix://, tcp:// and http:// are"
-                )));
-            }
-            None => {
-                return Err(away(
-                    "an endpoint begins with unix://, tcp:// or http://".to_owned(),
-                ));
-            }
-        };
-        let client = client.map_err(|e| answer::error(e, endpoint))?;
-        let client = match timeout(limits::CONNECT, client.negotiate_version()).await {
-            Err(_) => {
-                let seconds = limits::CONNECT.as_secs();
-                return Err(away(format!("no answer within {seconds} seconds")));
-            }
-            Ok(Err(error)) => {
-                return Err(match answer::error(error, endpoint) {
-                    // Something listens there, and it is no engine.
-                    EngineError::Refused(words) => away(words),
-                    error => error,
-                });
-            }
-            Ok(Ok(client)) => client,
-        };
-        let version = client.client_version();
-        let version = format!("/v{}.{}", version.major_version, version.minor_version);
-        Ok(Self {
-            client: client.with_request_modifier(move |mut request| {
-                address(&version, request.uri_mut());
-                let types = request.headers().get_all(CONTENT_TYPE).iter().count();
-                if types > 1
-                    && let Some(first) = request.headers().get(CONTENT_TYPE).cloned()
-                {
-                    request.headers_mut().insert(CONTENT_TYPE, first);
-                }
-                request
-            }),
-            endpoint: endpoint.to_owned(),
-            pulls: Pulls::default(),
-            cpus: OnceCell::new(),
-        })
-    }
-
     /// What a container prints, both streams in their order: the last `tail`
     /// lines, or everything; with `follow` also what it prints from now on.
     /// Not cut into lines.
@@ -198,13 +131,6 @@ impl Docker {
             Ok(info.ncpu.unwrap_or(1))
         };
         self.cpus.get_or_try_init(ask).await.copied().map(Some)
-    }
-
-    /// The engine's socket, as a path on its own machine.
-    fn socket(&self) -> &str {
-        self.endpoint
-            .strip_prefix("unix://")
-            .unwrap_or("/var/run/docker.sock")
     }
 
     async fn networks(
@@ -530,20 +456,6 @@ impl Engine for Docker {
             .remove_volume(&name, None::<RemoveVolumeOptions>)
             .await;
         found_or_none(removed).map(drop).map_err(|e| self.error(e))
-    }
-}
-
-const CONTENT_TYPE: &str = "content-type";
-
-/// Puts the negotiated version into a request: bollard 0.21 negotiates it and
-/// then leaves it out, and the engine would answer as its newest version does.
-fn address(version: &str, uri: &mut http::Uri) {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    if let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority())
-        && !path.starts_with(version)
-        && let Ok(versioned) = format!("{scheme}://{authority}{version}{path}").parse()
-    {
-        *uri = versioned;
     }
 }
 
