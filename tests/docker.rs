@@ -10,6 +10,8 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use orghost::config::Environment;
 use orghost::event::Operation;
+use orghost::limits;
+use orghost::plan::{Content, SeedFile};
 use orghost::provision::engine::{Engine as _, EngineError, State, VolumeKind};
 use orghost::provision::seed::OWNER;
 use orghost::provision::spec::WorkspaceId;
@@ -178,6 +180,35 @@ async fn the_seed_has_its_owner_and_modes() {
         "configs/prompts/deep/role.md 644",
     ];
     assert_eq!(entries, wanted);
+}
+
+/// As much as policy lets through, in one file and in very many.
+#[tokio::test]
+async fn the_largest_seeds_arrive() {
+    let mut real = Real::new().await;
+    let file = |path: String, bytes: Vec<u8>| SeedFile {
+        path,
+        content: Content::Inline(bytes),
+        secret: false,
+    };
+    let (mut one, mut many) = (workspace("one"), workspace("many"));
+    let half = (limits::SEED_BYTES / 2) as usize;
+    one.files.push(file("half".to_owned(), vec![b'x'; half]));
+    one.files
+        .push(file("rest".to_owned(), vec![b'y'; half - 4096]));
+    for n in many.files.len()..limits::SEED_FILES {
+        // Longer than a tar header has room for.
+        let folder = "a-rather-long-name-of-a-folder/".repeat(4);
+        many.files.push(file(
+            format!("{folder}{}/{n}", n % 7),
+            n.to_string().into_bytes(),
+        ));
+    }
+    let outcomes = real.world().up(&[one, many]).await;
+    assert!(
+        outcomes.is_up("one") && outcomes.is_up("many"),
+        "{outcomes:?}"
+    );
 }
 
 /// The engine has taken every bound of a tier for what it is. Nothing

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use orghost::limits;
 use orghost::plan::Workspace;
 use orghost::provision::docker::Docker;
 use orghost::provision::engine::EngineError;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::task::JoinSet;
 
-use crate::support::fake_docker::{FakeDocker, Fault, When};
+use crate::support::fake_docker::{FakeDocker, Fault, Files, When};
 use crate::support::scenario;
 use crate::support::world::{World, workspace};
 
@@ -178,7 +180,7 @@ async fn the_last_inspect_may_fail() {
 /// An engine that answers 200 has not necessarily stored what it was given.
 #[tokio::test]
 async fn a_torn_seed_is_found_and_never_started() {
-    let tears: [fn(&mut crate::support::fake_docker::Files); 5] = [
+    let tears: [fn(&mut Files); 5] = [
         // Cut at the boundary of a member; the last is alphabetically the last, too.
         |files| drop(files.pop_last()),
         |files| files.clear(),
@@ -415,6 +417,45 @@ async fn tiers_are_what_they_say() {
                 && env.contains(&format!("TIER={tier}").into())
         );
     }
+}
+
+/// A read-back has an end, whatever an engine sends.
+#[tokio::test]
+async fn a_read_back_is_bounded() {
+    let (fake, world) = world().await;
+    let flood = |files: &mut Files| {
+        let mut flood = files["config.yaml"].clone();
+        flood.bytes = Some(vec![b'x'; limits::SEED_ARCHIVE_BYTES as usize]);
+        files.insert("flood".to_owned(), flood);
+    };
+    fake.fault(
+        When::Call("PUT containers/ws-a/archive"),
+        Fault::Tear(flood),
+    );
+    assert_eq!(
+        world.up(&[workspace("a")]).await.failure("a"),
+        "verify engine-refused"
+    );
+    assert!(fake.containers().is_empty() && fake.volumes().is_empty());
+}
+
+#[tokio::test]
+async fn an_engine_behind_tcp_is_the_same() {
+    let fake = FakeDocker::start();
+    let path = fake.endpoint().replace("unix://", "");
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("tcp://{}", proxy.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut going = JoinSet::new();
+        while let Ok((mut client, _)) = proxy.accept().await {
+            let mut engine = UnixStream::connect(&path).await.unwrap();
+            going.spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut engine).await;
+            });
+        }
+    });
+    scenario::up_and_again(&World::new(&endpoint, "agent:1").await).await;
 }
 
 #[tokio::test]

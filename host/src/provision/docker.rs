@@ -31,6 +31,7 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use super::engine::{Engine, EngineError, Observed, ObservedVolume, VolumeKind, VolumeOutcome};
 use super::seed::{Manifest, Verified};
@@ -428,10 +429,14 @@ impl Engine for Docker {
                 Some(404) => Ok(()),
                 // Somebody else's removal is in progress.
                 Some(409) => {
-                    while self.find(&name).await?.is_some() {
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    Ok(())
+                    let gone = async {
+                        while self.find(&name).await?.is_some() {
+                            tokio::time::sleep(PAUSE).await;
+                        }
+                        Ok(())
+                    };
+                    let late = EngineError::TimedOut(limits::CLEANUP.as_secs());
+                    timeout(limits::CLEANUP, gone).await.unwrap_or(Err(late))
                 }
                 _ => Err(self.error(error)),
             },

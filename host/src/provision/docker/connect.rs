@@ -29,8 +29,8 @@ impl Docker {
         let seconds = limits::ENGINE_CALL.as_secs();
         let client = match endpoint.split_once("://") {
             Some(("unix", _)) => bollard::Docker::connect_with_unix(endpoint, seconds, newest),
-            Some(("tcp" | "http", _)) => {
-                bollard::Docker::connect_with_http(endpoint, seconds, newest)
+            Some(("tcp" | "http", host)) => {
+                bollard::Docker::connect_with_http(&with_port(host), seconds, newest)
             }
             Some((scheme, _)) => {
                 return Err(away(format!(
@@ -84,6 +84,18 @@ impl Docker {
     }
 }
 
+/// Docker's own port where none is given.
+fn with_port(host: &str) -> String {
+    let host = host.trim_end_matches('/');
+    // The colons of an IPv6 address are in brackets.
+    let after = host.rsplit(']').next().unwrap_or(host);
+    if after.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:2375")
+    }
+}
+
 const CONTENT_TYPE: &str = "content-type";
 
 /// Puts the negotiated version into a request: bollard 0.21 negotiates it and
@@ -95,5 +107,27 @@ fn address(version: &str, uri: &mut http::Uri) {
         && let Ok(versioned) = format!("{scheme}://{authority}{version}{path}").parse()
     {
         *uri = versioned;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{address, with_port};
+
+    #[test]
+    fn a_port_is_added_where_there_is_none() {
+        assert_eq!(with_port("engine"), "engine:2375");
+        assert_eq!(with_port("[::1]/"), "[::1]:2375");
+        assert_eq!(with_port("[::1]:80"), "[::1]:80");
+        assert_eq!(with_port("10.0.0.1:2376/"), "10.0.0.1:2376");
+    }
+
+    #[test]
+    fn a_version_is_added_once() {
+        let mut uri = "http://engine:1/containers/json?all=true".parse().unwrap();
+        for _ in 0..2 {
+            address("/v1.41", &mut uri);
+            assert_eq!(uri, "http://engine:1/v1.41/containers/json?all=true");
+        }
     }
 }
