@@ -372,6 +372,23 @@ async fn a_missing_image_is_pulled_once_for_all_who_wait() {
 }
 
 #[tokio::test]
+async fn a_pull_is_read_to_its_end() {
+    let (fake, mut world) = world().await;
+    world.image = "team/present".to_owned();
+    assert!(world.up(&[workspace("a")]).await.is_up("a"));
+    let create = "POST containers/create ws-a";
+    assert_eq!(fake.calls()[5..8], [create, "POST images/create", create]);
+
+    world.image = "team/broken".to_owned();
+    let outcomes = world.up(&[workspace("b")]).await;
+    assert_eq!(outcomes.failure("b"), "create image-missing");
+    assert!(
+        format!("{outcomes:?}").contains("unexpected EOF"),
+        "{outcomes:?}"
+    );
+}
+
+#[tokio::test]
 async fn tiers_are_what_they_say() {
     let (fake, world) = world().await;
     for tier in 1..=4 {

@@ -397,9 +397,7 @@ impl State {
             ("GET", ["info"]) => answer(200, &json!({"NCPU": 2})),
             ("GET", ["containers", "json"]) => self.list(call),
             ("POST", ["containers", "create"]) => self.create(call),
-            ("POST", ["images", "create"]) => {
-                answer(404, &json!({"message": "pull access denied"}))
-            }
+            ("POST", ["images", "create"]) => self.pull(call),
             ("POST", ["volumes", "create"]) => self.create_volume(call),
             ("GET", ["volumes"]) => {
                 let wanted = call.filters("label");
@@ -604,6 +602,27 @@ impl State {
         let mut mounts = mounts.as_array()?.iter();
         let found = mounts.find(|mount| mount["Target"] == "/configs")?;
         Some(found["Source"].as_str()?.to_owned())
+    }
+
+    /// Pulls `team/present`; `team/broken` breaks half-way, long after the status was sent.
+    fn pull(&mut self, call: &Call) -> Response<Full<Bytes>> {
+        if !call.query.contains_key("tag") {
+            self.violations.push("every tag would be pulled".to_owned());
+        }
+        let image = call.query["fromImage"].clone();
+        let progress =
+            json!({"status": "Downloading", "progressDetail": {"current": 1, "total": 2}});
+        let end = match image.as_str() {
+            "team/present" => json!({"status": "Status: Downloaded newer image"}),
+            "team/broken" => {
+                json!({"errorDetail": {"message": "unexpected EOF"}, "error": "unexpected EOF"})
+            }
+            _ => return answer(404, &json!({"message": "pull access denied"})),
+        };
+        if image == "team/present" {
+            self.images.push(image);
+        }
+        Response::new(Full::new(format!("{progress}\r\n{end}\r\n").into()))
     }
 
     fn create_volume(&mut self, call: &Call) -> Response<Full<Bytes>> {
