@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bollard::query_parameters::StartContainerOptions;
+use orghost::event::Operation;
 use orghost::limits;
 use orghost::plan::Workspace;
 use orghost::provision::docker::Docker;
-use orghost::provision::engine::EngineError;
+use orghost::provision::engine::{Engine as _, EngineError};
+use orghost::provision::workspace::volumes;
+use serde_json::json;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
@@ -288,7 +292,7 @@ async fn a_host_that_vanishes_is_made_good_by_the_next_run() {
 async fn a_foreign_container_of_the_same_name_is_left_alone() {
     let (fake, world) = world().await;
     let id = world.spec(&workspace("a")).id.to_string();
-    fake.insert_foreign_container(&format!("ws-{id}"));
+    fake.insert_foreign_container(&format!("ws-{id}"), &json!({}));
     let outcomes = world.up(&pair()).await;
     assert_eq!(outcomes.failure("a"), "create name-in-use", "{outcomes:?}");
     assert!(outcomes.is_up("b"));
@@ -300,6 +304,42 @@ async fn a_foreign_container_of_the_same_name_is_left_alone() {
     let outcomes = world.up(&pair()).await;
     assert_eq!(outcomes.failure("a"), "create engine-away");
     assert_eq!(fake.containers(), ["ws-a running", "ws-b running"]);
+}
+
+/// The fake engine's own rule holds: without it, half of these tests would prove nothing.
+#[tokio::test]
+#[should_panic(expected = "unseeded start of ws-a")]
+async fn the_fake_engine_catches_an_unseeded_start() {
+    let (fake, world) = world().await;
+    let spec = world.spec(&workspace("a"));
+    let operation = world.store.begin("acme", Operation::Up).await.unwrap();
+    for kind in volumes(&spec) {
+        world
+            .docker
+            .create_volume(&spec, kind, &operation)
+            .await
+            .unwrap();
+    }
+    world.docker.create(&spec, &operation).await.unwrap();
+    let archive = spec.seed.archive().unwrap();
+    world.docker.put_seed(&spec.id, archive).await.unwrap();
+    let endpoint = fake.endpoint();
+    let client = bollard::Docker::connect_with_unix(&endpoint, 5, bollard::API_DEFAULT_VERSION);
+    // Put, and nobody has looked.
+    let name = format!("ws-{}", spec.id);
+    let started = client.unwrap();
+    let started = started.start_container(&name, None::<StartContainerOptions>);
+    started.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_of_a_workspace_is_left_alone() {
+    let (fake, world) = world().await;
+    world.up(&[workspace("a")]).await;
+    fake.insert_foreign_container("copy", &fake.body("ws-a")["Labels"]);
+    assert!(world.up(&[workspace("a")]).await.is_unchanged("a"));
+    assert_eq!(world.down(true).await.removed, ["a"]);
+    assert_eq!(fake.containers(), ["copy running"]);
 }
 
 #[tokio::test]

@@ -184,12 +184,13 @@ impl FakeDocker {
         self.state().busy == 0
     }
 
-    /// A running container that nobody here made.
-    pub fn insert_foreign_container(&self, name: &str) {
+    /// A running container that nobody here made, perhaps from an image that
+    /// was made of one of ours and has its labels.
+    pub fn insert_foreign_container(&self, name: &str, labels: &Value) {
         let foreign = Container {
             id: format!("foreign-{name}"),
             port: 1,
-            body: json!({"Labels": {}, "HostConfig": {"Mounts": []}}),
+            body: json!({"Labels": labels, "HostConfig": {"Mounts": []}}),
             status: "running",
             uploaded: None,
             looked: false,

@@ -188,15 +188,19 @@ impl Engine for Docker {
         let listed = self.client.list_volumes(Some(options.build())).await;
         let listed = listed.map_err(|e| self.error(e))?.volumes;
         let own = listed.into_iter().flatten().filter_map(|volume| {
-            Some(ObservedVolume {
-                id: names::id(&volume.labels).filter(|_| names::is_of_org(&volume.labels, org))?,
-                kind: names::kind(&volume.labels)?,
+            let id = names::id(&volume.labels)?;
+            let kind = names::kind(&volume.labels)?;
+            let is_own =
+                names::is_of_org(&volume.labels, org) && names::volume(&id, kind) == volume.name;
+            is_own.then_some(ObservedVolume {
+                id,
+                kind,
                 operation: volume
                     .labels
                     .get(names::OPERATION)
                     .cloned()
                     .unwrap_or_default(),
-                name: volume.name,
+                name: volume.name.clone(),
             })
         });
         Ok(own.collect())

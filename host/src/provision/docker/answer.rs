@@ -64,10 +64,15 @@ fn away(endpoint: &str, error: &dyn std::error::Error) -> EngineError {
     }
 }
 
-/// From a listing. `None`: the labels are not those of a workspace.
+/// From a listing. `None`: it is no workspace. An image that was made from a
+/// workspace hands its labels on, so the name counts, too.
 pub(super) fn listed(found: ContainerSummary) -> Option<Observed> {
     use ContainerSummaryStateEnum as Is;
     let labels = found.labels.unwrap_or_default();
+    let own = format!("/{}", names::container(&names::id(&labels)?));
+    if !found.names.unwrap_or_default().contains(&own) {
+        return None;
+    }
     let exit_code = found.status.as_deref().and_then(exit_code);
     let state = match found.state.unwrap_or(Is::EMPTY) {
         Is::CREATED => State::Created,
