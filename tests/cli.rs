@@ -363,7 +363,7 @@ fn every_command_has_help_and_shells_have_completions() {
                 .run(&["completions", shell])
                 .exits(0)
                 .stdout
-                .contains("--ignore-missing-env"),
+                .contains("ignore-missing-env"),
             "{shell}"
         );
     }

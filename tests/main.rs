@@ -1,9 +1,19 @@
 //! End-to-end tests: the program, its plugin and its engines, from outside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "these are tests"
+)]
 
 mod cases;
 mod cli;
+mod docker;
 mod hostile;
 mod plugin;
 mod policy;
 mod support;
 mod template;
+mod wire;

@@ -77,3 +77,41 @@ pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Lines of a container's output that a failure report carries.
 pub const LAST_LINES: usize = 20;
+
+/// Pulling one image. Agent images have a few gigabytes.
+pub const PULL: Duration = Duration::from_secs(600);
+
+/// From nothing to an engine's first answer: who has no engine should know at once.
+pub const CONNECT: Duration = Duration::from_secs(2);
+
+/// Bytes of an archive that is read back: the seed, and a tar header, its
+/// padding and a long name for each file and folder.
+pub const SEED_ARCHIVE_BYTES: u64 = SEED_BYTES + SEED_FILES as u64 * 8192;
+
+/// Bytes of one line of a container's output in a failure report.
+pub const LINE_BYTES: usize = 2_000;
+
+/// What a container of a tier may use of its machine (`spec/provisioning.md` §4).
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// Bytes.
+    pub memory: i64,
+    /// A processor has 10⁹.
+    pub nano_cpus: i64,
+}
+
+/// Sealed: enough to answer, not enough to be a nuisance.
+pub const TIER_1: Share = share(256, 500);
+/// Ordinary.
+pub const TIER_2: Share = share(512, 1_000);
+/// Builds and browsers.
+pub const TIER_3: Share = share(2_048, 2_000);
+/// As much as is sane.
+pub const TIER_4: Share = share(4_096, 4_000);
+
+const fn share(mebibytes: i64, milli_cpus: i64) -> Share {
+    Share {
+        memory: mebibytes << 20,
+        nano_cpus: milli_cpus * 1_000_000,
+    }
+}

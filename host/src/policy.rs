@@ -245,12 +245,19 @@ impl Policy {
             key: &workspace.key,
             violations,
         };
+        let runtime =
+            (!workspace.external).then(|| self.runtime(&workspace.runtime, &mut judged));
+        let mut tier = self.tier(workspace, &mut judged);
+        if runtime == Some(RuntimeName::Demo) {
+            // A demonstration needs no privileges, whatever the template asks for the real thing.
+            tier = tier.min(Tier::Two);
+        }
         Workspace {
             key: workspace.key.clone(),
             parent: workspace.parent.clone(),
             name: workspace.name.clone(),
-            runtime: (!workspace.external).then(|| self.runtime(&workspace.runtime, &mut judged)),
-            tier: self.tier(workspace, &mut judged),
+            runtime,
+            tier,
             mount: self.mount(workspace, &mut judged),
             files: files(&workspace.files, workspace.external, &mut judged),
             env: env(&workspace.env, &mut judged),

@@ -2,6 +2,9 @@
 //! environment of their own.
 
 pub mod component;
+pub mod fake_docker;
+pub mod scenario;
+pub mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -137,8 +137,15 @@ impl Seed {
     pub fn archive(&self) -> Result<Vec<u8>, SeedError> {
         let mut tar = tar::Builder::new(Vec::new());
         let failed = |e: io::Error| SeedError::Archive(e.to_string());
-        // The folder itself: agents run as OWNER and may write beside their seed.
-        append(&mut tar, "./", tar::EntryType::Directory, 0o755, &[]).map_err(failed)?;
+        // The folder itself: agents run as OWNER and may write beside their
+        // seed. Docker's engines skip an entry `.` and take `/` for the folder
+        // that the archive is unpacked to.
+        let mut header = header(tar::EntryType::Directory, 0o755, 0);
+        if let Some(first) = header.as_mut_bytes().first_mut() {
+            *first = b'/';
+        }
+        header.set_cksum();
+        tar.append(&header, io::empty()).map_err(failed)?;
         let mut folders = std::collections::BTreeSet::new();
         for file in self.files() {
             let (path, bytes, mode) = file?;
@@ -302,14 +309,18 @@ fn append(
     mode: u32,
     bytes: &[u8],
 ) -> io::Result<()> {
+    tar.append_data(&mut header(kind, mode, bytes.len() as u64), path, bytes)
+}
+
+fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_uid(OWNER);
     header.set_gid(OWNER);
     header.set_mtime(0);
-    header.set_size(bytes.len() as u64);
-    tar.append_data(&mut header, path, bytes)
+    header.set_size(size);
+    header
 }
 
 fn without_cr(bytes: Vec<u8>) -> Vec<u8> {

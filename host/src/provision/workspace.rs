@@ -69,6 +69,9 @@ pub struct Created(());
 /// Seeded, read back, equal.
 pub struct Seeded(Verified);
 
+/// Seeded, and its engine said that it did not start, or was never asked.
+struct Unstarted(());
+
 /// Started.
 pub struct Started(());
 
@@ -126,9 +129,14 @@ impl<'a, E: Engine> Run<'a, E> {
             what: What::Step { step },
         })
         .await?;
-        match timeout(limits::ENGINE_CALL, work).await {
+        // The image may have to be pulled first.
+        let limit = match step {
+            Step::Create => limits::PULL + limits::ENGINE_CALL,
+            _ => limits::ENGINE_CALL,
+        };
+        match timeout(limit, work).await {
             Ok(result) => result.map_err(Into::into),
-            Err(_) => Err(EngineError::TimedOut(limits::ENGINE_CALL.as_secs()).into()),
+            Err(_) => Err(EngineError::TimedOut(limit.as_secs()).into()),
         }
     }
 }
@@ -161,6 +169,9 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
             .await;
         workspace.made = made;
         if let Err(error) = volumes {
+            if is_silence(&error) {
+                workspace.ask_what_was_made().await;
+            }
             return Err(workspace.undo(Step::Volumes, &error, false).await);
         }
         match run
@@ -170,10 +181,7 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
             Ok(()) => Ok(workspace),
             Err(error) => {
                 // An answer says that there is no container; silence says nothing.
-                let perhaps = matches!(
-                    error,
-                    StepError::Engine(EngineError::TimedOut(_) | EngineError::Away { .. })
-                );
+                let perhaps = is_silence(&error);
                 Err(workspace.undo(Step::Create, &error, perhaps).await)
             }
         }
@@ -203,6 +211,21 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         }
     }
 
+    /// The volumes on the engine that carry this operation's identity.
+    async fn ask_what_was_made(&mut self) {
+        let Run {
+            engine, operation, ..
+        } = self.run;
+        let asked = timeout(limits::CLEANUP, engine.volumes(&self.spec.org)).await;
+        let found = asked.ok().and_then(Result::ok).unwrap_or_default();
+        let own = found
+            .iter()
+            .filter(|volume| volume.id == self.spec.id && volume.operation == operation.as_str());
+        let unknown = own.map(|volume| volume.kind);
+        let unknown: Vec<_> = unknown.filter(|kind| !self.made.contains(kind)).collect();
+        self.made.extend(unknown);
+    }
+
     async fn replace(&self, old: &Observed) -> Result<(), EngineError> {
         let engine = self.run.engine;
         if old.state == State::Running {
@@ -227,7 +250,13 @@ impl<'a, E: Engine> Workspace<'a, E, Seeded> {
             .await
         {
             Ok(()) => Ok(workspace),
-            Err(error) => Err(workspace.undo(Step::Start, &error, true).await),
+            Err(error) if is_silence(&error) => {
+                Err(workspace.undo(Step::Start, &error, true).await)
+            }
+            Err(error) => {
+                let (_, workspace) = workspace.into_state(Unstarted(()));
+                Err(workspace.undo(Step::Start, &error, true).await)
+            }
         }
     }
 }
@@ -289,6 +318,11 @@ impl Way for Created {
 }
 
 impl Way for Seeded {
+    const NEVER_RAN: bool = true;
+    const SEEDED: bool = true;
+}
+
+impl Way for Unstarted {
     const NEVER_RAN: bool = true;
     const SEEDED: bool = true;
 }
@@ -416,6 +450,14 @@ async fn answers<E: Engine>(
 async fn within(work: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {
     let late = EngineError::TimedOut(limits::CLEANUP.as_secs());
     timeout(limits::CLEANUP, work).await.unwrap_or(Err(late))
+}
+
+/// What was asked for may have happened, or may still happen.
+fn is_silence(error: &StepError) -> bool {
+    matches!(
+        error,
+        StepError::Engine(EngineError::TimedOut(_) | EngineError::Away { .. })
+    )
 }
 
 fn exit_code(state: State) -> Option<i32> {

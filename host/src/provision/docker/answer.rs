@@ -1,0 +1,140 @@
+//! What an engine's answers mean: errors by their type and status, states by
+//! their names. Never guesses success.
+
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
+};
+
+use super::names::{self, Labels};
+use crate::limits;
+use crate::provision::engine::{EngineError, Observed, State};
+
+/// Bytes of an engine's own words in a message.
+const WORDS: usize = 600;
+
+/// The one place where an error of the client becomes ours. What a 404 or a
+/// 409 means depends on the call: who knows better looks at [`status`] first.
+pub(super) fn error(error: Error, endpoint: &str) -> EngineError {
+    match error {
+        Error::RequestTimeoutError => EngineError::TimedOut(limits::ENGINE_CALL.as_secs()),
+        Error::DockerResponseServerError { message, .. } => refused(&message),
+        Error::DockerStreamError { error } => refused(&error),
+        Error::HyperLegacyError { err } => away(endpoint, &err),
+        Error::HyperResponseError { err } => away(endpoint, &err),
+        Error::IOError { err } => away(endpoint, &err),
+        Error::SocketNotFoundError(_) => EngineError::Away {
+            engine: "docker",
+            endpoint: endpoint.to_owned(),
+            reason: "there is no such socket".to_owned(),
+        },
+        other => refused(&format!("its answer is not understood: {other}")),
+    }
+}
+
+/// The status that an engine answered with, when it answered.
+pub(super) fn status(error: &Error) -> Option<u16> {
+    match error {
+        Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+/// An engine has one status for everything that its disk refuses, so here its words must do.
+pub(super) fn refused(words: &str) -> EngineError {
+    let mut text = words.trim().to_owned();
+    text.truncate(text.floor_char_boundary(WORDS));
+    if words.contains("no space left on device") {
+        EngineError::NoSpace(text)
+    } else {
+        EngineError::Refused(text)
+    }
+}
+
+/// The last cause says what happened; those above it say that a request failed.
+fn away(endpoint: &str, error: &dyn std::error::Error) -> EngineError {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    EngineError::Away {
+        engine: "docker",
+        endpoint: endpoint.to_owned(),
+        reason: cause.to_string(),
+    }
+}
+
+/// From a listing. `None`: it is no workspace. An image that was made from a
+/// workspace hands its labels on, so the name counts, too.
+pub(super) fn listed(found: ContainerSummary) -> Option<Observed> {
+    use ContainerSummaryStateEnum as Is;
+    let labels = found.labels.unwrap_or_default();
+    let own = format!("/{}", names::container(&names::id(&labels)?));
+    if !found.names.unwrap_or_default().contains(&own) {
+        return None;
+    }
+    let exit_code = found.status.as_deref().and_then(exit_code);
+    let state = match found.state.unwrap_or(Is::EMPTY) {
+        Is::CREATED => State::Created,
+        Is::RUNNING | Is::PAUSED | Is::STOPPING => State::Running,
+        // A listing does not count.
+        Is::RESTARTING => State::Restarting {
+            restarts: 0,
+            exit_code,
+        },
+        Is::EMPTY | Is::EXITED | Is::REMOVING | Is::DEAD => State::Exited { exit_code },
+    };
+    let mut ports = found.ports.unwrap_or_default().into_iter();
+    let port = ports.find_map(|port| port.public_port);
+    observed(&labels, state, port)
+}
+
+/// From one container's details. `None`: the labels are not those of a workspace.
+pub(super) fn inspected(found: ContainerInspectResponse) -> Option<Observed> {
+    use ContainerStateStatusEnum as Is;
+    let labels = found
+        .config
+        .and_then(|config| config.labels)
+        .unwrap_or_default();
+    let state = found.state.unwrap_or_default();
+    let exit_code = state.exit_code.and_then(|code| i32::try_from(code).ok());
+    let restarts = found
+        .restart_count
+        .and_then(|count| u32::try_from(count).ok());
+    let state = match state.status.unwrap_or(Is::EMPTY) {
+        Is::CREATED => State::Created,
+        Is::RUNNING | Is::PAUSED | Is::STOPPING => State::Running,
+        Is::RESTARTING => State::Restarting {
+            restarts: restarts.unwrap_or(0),
+            exit_code,
+        },
+        Is::EMPTY | Is::EXITED | Is::REMOVING | Is::DEAD => State::Exited { exit_code },
+    };
+    let ports = found
+        .network_settings
+        .and_then(|settings| settings.ports)
+        .unwrap_or_default();
+    let mut bindings = ports.into_values().flatten().flatten();
+    let port = bindings.find_map(|binding| binding.host_port?.parse().ok());
+    observed(&labels, state, port)
+}
+
+fn observed(labels: &Labels, state: State, published: Option<u16>) -> Option<Observed> {
+    let on_host = || labels.get(names::HOST_PORT)?.parse().ok();
+    let port: Option<u16> = published.or_else(on_host);
+    Some(Observed {
+        id: names::id(labels)?,
+        key: labels.get(names::WORKSPACE)?.clone(),
+        spec: labels.get(names::SPEC).cloned().unwrap_or_default(),
+        state,
+        url: port
+            .filter(|_| state == State::Running)
+            .map(|port| format!("http://127.0.0.1:{port}")),
+    })
+}
+
+/// A listing has the exit code only in a text for people: `Exited (137) 2 hours ago`.
+fn exit_code(status: &str) -> Option<i32> {
+    let (_, rest) = status.split_once('(')?;
+    rest.split_once(')')?.0.parse().ok()
+}

@@ -1,0 +1,345 @@
+//! A real Docker engine with the image `orghost-demo:latest`
+//! (`scripts/docker-engine`, `scripts/demo-image`). A test without them fails.
+
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::{
+    DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListNetworksOptions,
+    RestartContainerOptions, UploadToContainerOptionsBuilder,
+};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use orghost::config::Environment;
+use orghost::event::Operation;
+use orghost::limits;
+use orghost::plan::{Content, SeedFile};
+use orghost::provision::engine::{Engine as _, EngineError, State, VolumeKind};
+use orghost::provision::seed::OWNER;
+use orghost::provision::spec::WorkspaceId;
+
+use crate::support::scenario;
+use crate::support::world::{World, workspace};
+
+const IMAGE: &str = "orghost-demo:latest";
+
+/// A world that takes down what it brought up, also when its test fails.
+struct Real {
+    endpoint: String,
+    world: Option<World>,
+}
+
+impl Real {
+    async fn new() -> Self {
+        let endpoint = Environment::of_process();
+        let endpoint = endpoint
+            .text("DOCKER_HOST")
+            .unwrap_or("unix:///var/run/docker.sock");
+        Self {
+            endpoint: endpoint.to_owned(),
+            world: Some(World::new(endpoint, IMAGE).await),
+        }
+    }
+
+    fn world(&mut self) -> &mut World {
+        self.world.as_mut().unwrap()
+    }
+
+    fn client(&self) -> bollard::Docker {
+        bollard::Docker::connect_with_unix(&self.endpoint, 30, bollard::API_DEFAULT_VERSION)
+            .unwrap()
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        // Its own thread and runtime: a test that panicked has none to wait on.
+        let Some(mut world) = self.world.take() else {
+            return;
+        };
+        let endpoint = self.endpoint.clone();
+        let down = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                world.docker = orghost::provision::docker::Docker::connect(Some(&endpoint))
+                    .await
+                    .unwrap();
+                world.down(true).await
+            })
+        });
+        let removal = down.join();
+        if !std::thread::panicking() {
+            let removal = removal.unwrap();
+            assert!(removal.failed.is_empty(), "{removal:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn up_and_again() {
+    scenario::up_and_again(Real::new().await.world()).await;
+}
+
+#[tokio::test]
+async fn changed_is_replaced() {
+    scenario::changed_is_replaced(Real::new().await.world()).await;
+}
+
+#[tokio::test]
+async fn down_leaves_nothing() {
+    let mut real = Real::new().await;
+    scenario::down_leaves_nothing(real.world()).await;
+    let own = format!(
+        "orghost.instance={}",
+        real.world().store.instance().as_str()
+    );
+    let networks = real
+        .client()
+        .list_networks(None::<ListNetworksOptions>)
+        .await;
+    let is_own = |label: (&String, &String)| format!("{}={}", label.0, label.1) == own;
+    let left = networks
+        .unwrap()
+        .into_iter()
+        .filter(|n| n.labels.iter().flatten().any(is_own));
+    assert_eq!(left.count(), 0);
+}
+
+#[tokio::test]
+async fn image_missing() {
+    scenario::image_missing(Real::new().await.world()).await;
+}
+
+#[tokio::test]
+async fn name_in_use() {
+    let mut real = Real::new().await;
+    let endpoint = real.endpoint.clone();
+    scenario::name_in_use(real.world(), &endpoint).await;
+}
+
+#[tokio::test]
+async fn mount_outside() {
+    scenario::mount_outside(Real::new().await.world()).await;
+}
+
+/// The demonstration runtime reads its config at its first instruction, and answers only then.
+#[tokio::test]
+async fn a_runtime_finds_its_seed_at_its_first_instruction() {
+    let mut real = Real::new().await;
+    let world = real.world();
+    world.options.wait = Some(Duration::from_secs(30));
+    world.options.concurrency = 4;
+    let keys = ["pm", "pm/a", "pm/b", "pm/c", "qa"];
+    let outcomes = world.up(&keys.map(workspace)).await;
+    assert!(keys.iter().all(|key| outcomes.is_up(key)), "{outcomes:?}");
+    for seen in world.docker.observe(&world.org()).await.unwrap() {
+        assert_eq!(seen.state, State::Running, "{seen:?}");
+    }
+    let id = world.spec(&workspace("pm")).id;
+    let lines = world.docker.last_lines(&id, 20).await.unwrap();
+    assert!(!lines.is_empty(), "it says that it has started");
+    let log = world.docker.logs(&id, None, false);
+    let log: Vec<_> = log.try_collect().await.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&log.concat()).lines().count(),
+        lines.len()
+    );
+}
+
+/// Files and folders belong to the user that agents run as, and have the modes of the manifest.
+#[tokio::test]
+async fn the_seed_has_its_owner_and_modes() {
+    let mut real = Real::new().await;
+    real.world().up(&[workspace("pm")]).await;
+    let id = real.world().spec(&workspace("pm")).id;
+    let options = DownloadFromContainerOptionsBuilder::default();
+    let client = real.client();
+    let archive =
+        client.download_from_container(&format!("ws-{id}"), Some(options.path("/configs").build()));
+    let archive: Vec<u8> = archive.map(|chunk| chunk.unwrap().to_vec()).concat().await;
+    let mut archive = tar::Archive::new(archive.as_slice());
+    let entries = archive.entries().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let header = entry.header();
+        assert_eq!(
+            (header.uid().unwrap(), header.gid().unwrap()),
+            (OWNER, OWNER)
+        );
+        format!(
+            "{} {:o}",
+            entry.path().unwrap().display(),
+            header.mode().unwrap() & 0o777
+        )
+    });
+    let mut entries: Vec<String> = entries.collect();
+    entries.sort();
+    let wanted = [
+        "configs/ 755",
+        "configs/channels.yaml 600",
+        "configs/config.yaml 644",
+        "configs/prompts/ 755",
+        "configs/prompts/deep/ 755",
+        "configs/prompts/deep/role.md 644",
+    ];
+    assert_eq!(entries, wanted);
+}
+
+/// As much as policy lets through, in one file and in very many.
+#[tokio::test]
+async fn the_largest_seeds_arrive() {
+    let mut real = Real::new().await;
+    let file = |path: String, bytes: Vec<u8>| SeedFile {
+        path,
+        content: Content::Inline(bytes),
+        secret: false,
+    };
+    let (mut one, mut many) = (workspace("one"), workspace("many"));
+    let half = (limits::SEED_BYTES / 2) as usize;
+    one.files.push(file("half".to_owned(), vec![b'x'; half]));
+    one.files
+        .push(file("rest".to_owned(), vec![b'y'; half - 4096]));
+    for n in many.files.len()..limits::SEED_FILES {
+        // Longer than a tar header has room for.
+        let folder = "a-rather-long-name-of-a-folder/".repeat(4);
+        many.files.push(file(
+            format!("{folder}{}/{n}", n % 7),
+            n.to_string().into_bytes(),
+        ));
+    }
+    let outcomes = real.world().up(&[one, many]).await;
+    assert!(
+        outcomes.is_up("one") && outcomes.is_up("many"),
+        "{outcomes:?}"
+    );
+}
+
+/// The engine has taken every bound of a tier for what it is. Nothing
+/// privileged is started here: not every machine allows it, nor should.
+#[tokio::test]
+async fn the_engine_sees_every_tiers_bounds() {
+    let mut real = Real::new().await;
+    real.world().options.wait = Some(Duration::from_secs(30));
+    for tier in 1..=4 {
+        let mut pm = workspace("pm");
+        pm.tier = tier;
+        let spec = real.world().spec(&pm);
+        if tier <= 2 {
+            let outcomes = real.world().up(&[pm]).await;
+            assert!(outcomes.is_up("pm"), "tier {tier}: {outcomes:?}");
+        } else {
+            let world = real.world();
+            let operation = world.store.begin("acme", Operation::Up).await.unwrap();
+            world.docker.remove(&spec.id).await.unwrap();
+            world.docker.create(&spec, &operation).await.unwrap();
+        }
+        let name = format!("ws-{}", spec.id);
+        let seen = real
+            .client()
+            .inspect_container(&name, None::<InspectContainerOptions>)
+            .await
+            .unwrap();
+        let host = seen.host_config.unwrap();
+        assert_eq!(
+            host.memory,
+            Some([256, 512, 2048, 4096][usize::from(tier) - 1] << 20)
+        );
+        assert_eq!(host.privileged, Some(tier >= 3));
+        assert_eq!(host.pid_mode.as_deref() == Some("host"), tier >= 3);
+        assert_eq!(host.readonly_rootfs, Some(tier == 1));
+        assert_eq!(host.cap_drop.is_some(), tier == 1);
+        assert_eq!(host.tmpfs.is_some(), tier == 1);
+        assert_eq!(host.network_mode.as_deref() == Some("host"), tier == 4);
+        let policy = if tier <= 2 { "unless-stopped" } else { "no" };
+        assert_eq!(host.restart_policy.unwrap().name.unwrap().as_ref(), policy);
+        let mut mounts: Vec<_> = host
+            .mounts
+            .unwrap()
+            .into_iter()
+            .map(|m| m.target.unwrap())
+            .collect();
+        mounts.sort();
+        let wanted: &[&str] = match tier {
+            1 => &["/configs"],
+            4 => &["/configs", "/var/run/docker.sock", "/workspace"],
+            _ => &["/configs", "/workspace"],
+        };
+        assert_eq!(mounts, wanted, "tier {tier}");
+    }
+}
+
+/// A workspace that crashes again and again is seen as such, and the next `up` replaces it.
+#[tokio::test]
+async fn a_crash_loop_is_seen_and_replaced() {
+    let mut real = Real::new().await;
+    let pm = workspace("pm");
+    real.world().up(std::slice::from_ref(&pm)).await;
+    let id = real.world().spec(&pm).id;
+    let name = format!("ws-{id}");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "config.yaml", std::io::empty())
+        .unwrap();
+    let body = bollard::body_full(tar.into_inner().unwrap().into());
+    let options = UploadToContainerOptionsBuilder::default()
+        .path("/configs")
+        .build();
+    let client = real.client();
+    client
+        .upload_to_container(&name, Some(options), body)
+        .await
+        .unwrap();
+    client
+        .restart_container(&name, None::<RestartContainerOptions>)
+        .await
+        .unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let world = real.world();
+    let docker = &world.docker;
+    loop {
+        let seen = docker.inspect(&id).await.unwrap().state;
+        let listed = docker.observe(&world.org()).await.unwrap();
+        let crash = |state| {
+            matches!(
+                state,
+                State::Restarting {
+                    exit_code: Some(78),
+                    ..
+                }
+            )
+        };
+        let restarts = match seen {
+            State::Restarting { restarts, .. } => restarts,
+            _ => 0,
+        };
+        // The engine waits twice as long each time; between the waits it says
+        // that the container runs, and a listing cannot know better.
+        if crash(seen) && restarts > 3 && crash(listed[0].state) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{seen:?} {listed:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let lines = docker.last_lines(&id, 1).await.unwrap();
+    assert!(lines[0].contains("config.yaml"), "{lines:?}");
+    let outcomes = real.world().up(&[pm]).await;
+    assert!(outcomes.is_up("pm"), "{outcomes:?}");
+    let seen = real.world().docker.inspect(&id).await.unwrap();
+    assert_eq!(seen.state, State::Running);
+}
+
+/// Whoever is asked for twice is asked once: removals, stops and starts of what is not there are no errors.
+#[tokio::test]
+async fn what_is_not_there_is_no_error_to_remove() {
+    let mut real = Real::new().await;
+    let docker = &real.world().docker;
+    let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();
+    docker.stop(&id).await.unwrap();
+    docker.remove(&id).await.unwrap();
+    docker
+        .remove_volume(&id, VolumeKind::Configs)
+        .await
+        .unwrap();
+    let not_found = docker.inspect(&id).await.unwrap_err();
+    assert_eq!(not_found, EngineError::NotFound(format!("ws-{id}")));
+    assert_eq!(docker.last_lines(&id, 5).await.unwrap_err(), not_found);
+}

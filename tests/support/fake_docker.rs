@@ -1,0 +1,745 @@
+//! A Docker engine that is not one: HTTP on a Unix socket, everything in
+//! memory, every call recorded, and any call can be made to go wrong. Stands at
+//! the wire, so that what is tested is what goes out.
+//!
+//! It knows one rule that no test may break: a container that is started has
+//! under `/configs` exactly what was put there, and somebody has looked. A
+//! start without that fails the test when the engine is dropped.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read as _;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
+
+/// What goes wrong with a call.
+pub enum Fault {
+    /// It is answered with this status and message, and not performed.
+    Answer(u16, &'static str),
+    /// The connection ends before it is performed.
+    CutBefore,
+    /// The connection ends after it was performed.
+    CutAfter,
+    /// It is performed later.
+    Delay(Duration),
+    /// It is never answered.
+    Hang,
+    /// What is stored of an uploaded archive is not what was uploaded.
+    Tear(fn(&mut Files)),
+    /// Something happens elsewhere first.
+    Meanwhile(Box<dyn Fn() + Send + Sync>),
+}
+
+/// Which calls a fault is for.
+pub enum When {
+    /// Every call whose line is this.
+    Call(&'static str),
+    /// Every call.
+    Always,
+}
+
+/// What a volume holds, by path.
+pub type Files = BTreeMap<String, Entry>;
+
+/// One entry of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub mode: u32,
+    pub owner: u64,
+    /// `None`: a folder.
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// A running engine; dropping it ends it.
+pub struct FakeDocker {
+    dir: tempfile::TempDir,
+    state: Arc<Mutex<State>>,
+    _server: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: Vec<String>,
+    faults: Vec<(When, Arc<Fault>)>,
+    containers: BTreeMap<String, Container>,
+    volumes: BTreeMap<String, Volume>,
+    networks: BTreeMap<String, Value>,
+    images: Vec<String>,
+    violations: Vec<String>,
+    /// Identities and what stands for them in recorded lines.
+    names: HashMap<String, String>,
+    made: u16,
+    busy: usize,
+    most_busy: usize,
+}
+
+struct Container {
+    id: String,
+    port: u16,
+    body: Value,
+    status: &'static str,
+    /// What was last uploaded, whatever became of it.
+    uploaded: Option<Files>,
+    /// The upload was read back since.
+    looked: bool,
+}
+
+struct Volume {
+    labels: Value,
+    files: Files,
+}
+
+impl FakeDocker {
+    /// Starts an engine that has the image `agent:1`.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("docker.sock")).unwrap();
+        let state = Arc::new(Mutex::new(State {
+            images: vec!["agent:1".to_owned()],
+            ..State::default()
+        }));
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, state.clone()));
+        Self {
+            dir,
+            state,
+            _server: server,
+        }
+    }
+
+    /// As in `DOCKER_HOST`.
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.dir.path().join("docker.sock").display())
+    }
+
+    pub fn fault(&self, when: When, fault: Fault) {
+        self.state().faults.push((when, Arc::new(fault)));
+    }
+
+    /// Every call since the last [`forget`](Self::forget), such as
+    /// `PUT containers/ws-pm/dev/archive`; keys stand for identities.
+    pub fn calls(&self) -> Vec<String> {
+        self.state().calls.clone()
+    }
+
+    /// Forgets calls and faults, and nothing else.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        state.calls.clear();
+        state.faults.clear();
+        state.most_busy = 0;
+    }
+
+    /// The most calls that were under way at the same time.
+    pub fn most_busy(&self) -> usize {
+        self.state().most_busy
+    }
+
+    /// The names of all containers, with their states; keys stand for identities.
+    pub fn containers(&self) -> Vec<String> {
+        let state = self.state();
+        let shown = |(name, container): (&String, &Container)| {
+            format!("{} {}", state.render(name), container.status)
+        };
+        let mut containers: Vec<_> = state.containers.iter().map(shown).collect();
+        containers.sort();
+        containers
+    }
+
+    /// The names of all volumes; keys stand for identities.
+    pub fn volumes(&self) -> Vec<String> {
+        let state = self.state();
+        let mut volumes: Vec<_> = state
+            .volumes
+            .keys()
+            .map(|name| state.render(name))
+            .collect();
+        volumes.sort();
+        volumes
+    }
+
+    /// The names of all networks.
+    pub fn networks(&self) -> Vec<String> {
+        self.state().networks.keys().cloned().collect()
+    }
+
+    /// What the body of a container's creation said.
+    pub fn body(&self, name: &str) -> Value {
+        let state = self.state();
+        let mut found = state.containers.iter();
+        let found = found.find(|(own, _)| state.render(own) == name);
+        found.expect("a container of that name").1.body.clone()
+    }
+
+    /// Whether no call is under way.
+    pub fn is_idle(&self) -> bool {
+        self.state().busy == 0
+    }
+
+    /// A running container that nobody here made, perhaps from an image that
+    /// was made of one of ours and has its labels.
+    pub fn insert_foreign_container(&self, name: &str, labels: &Value) {
+        let foreign = Container {
+            id: format!("foreign-{name}"),
+            port: 1,
+            body: json!({"Labels": labels, "HostConfig": {"Mounts": []}}),
+            status: "running",
+            uploaded: None,
+            looked: false,
+        };
+        self.state().containers.insert(name.to_owned(), foreign);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Drop for FakeDocker {
+    fn drop(&mut self) {
+        let violations = std::mem::take(&mut self.state().violations);
+        if !std::thread::panicking() {
+            assert!(violations.is_empty(), "{violations:#?}");
+        }
+    }
+}
+
+async fn serve(listener: UnixListener, state: Arc<Mutex<State>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let state = state.clone();
+        connections.spawn(async move {
+            let service = service_fn(|request| handle(request, state.clone()));
+            let serving = hyper::server::conn::http1::Builder::new()
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service);
+            // A cut connection is an error on purpose.
+            let _ = serving.await;
+        });
+    }
+}
+
+/// One call, taken apart.
+struct Call {
+    method: String,
+    /// Without the version.
+    path: Vec<String>,
+    query: HashMap<String, String>,
+    body: Bytes,
+}
+
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cut on purpose")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+async fn handle(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+) -> Result<Response<Full<Bytes>>, Cut> {
+    let call = Call::of(request, &state).await.ok_or(Cut)?;
+    if call.path == ["version"] {
+        return Ok(answer(
+            200,
+            &json!({"ApiVersion": "1.41", "Version": "20.10.24"}),
+        ));
+    }
+    let faults = state.lock().unwrap().record(&call);
+    let _busy = Busy::new(&state);
+    let mut cut_after = false;
+    let mut tear = None;
+    for fault in &faults {
+        match &**fault {
+            Fault::Answer(status, message) => {
+                return Ok(answer(*status, &json!({"message": message})));
+            }
+            Fault::CutBefore => return Err(Cut),
+            Fault::CutAfter => cut_after = true,
+            Fault::Delay(time) => tokio::time::sleep(*time).await,
+            Fault::Hang => std::future::pending().await,
+            Fault::Tear(by) => tear = Some(*by),
+            Fault::Meanwhile(happens) => happens(),
+        }
+    }
+    let answer = state.lock().unwrap().perform(&call, tear);
+    if cut_after { Err(Cut) } else { Ok(answer) }
+}
+
+/// Counts a call that is under way.
+struct Busy<'a>(&'a Mutex<State>);
+
+impl<'a> Busy<'a> {
+    fn new(state: &'a Mutex<State>) -> Self {
+        let mut counts = state.lock().unwrap();
+        counts.busy += 1;
+        counts.most_busy = counts.most_busy.max(counts.busy);
+        Self(state)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().busy -= 1;
+    }
+}
+
+impl Call {
+    async fn of(request: Request<Incoming>, state: &Mutex<State>) -> Option<Self> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        let mut path: Vec<String> = head
+            .uri
+            .path()
+            .split('/')
+            .skip(1)
+            .map(str::to_owned)
+            .collect();
+        if path[0].starts_with("v1.") {
+            path.remove(0);
+        } else if path != ["version"] && !head.headers.contains_key("x-other-client") {
+            let violation = format!("without a version: {}", head.uri);
+            state.lock().unwrap().violations.push(violation);
+        }
+        let types: Vec<_> = head.headers.get_all("content-type").iter().collect();
+        let wanted = match path.last().map(String::as_str) {
+            Some("archive") if head.method == "PUT" => "application/x-tar",
+            _ => "application/json",
+        };
+        if types != [wanted] {
+            let violation = format!("content types {types:?}: {} {}", head.method, head.uri);
+            state.lock().unwrap().violations.push(violation);
+        }
+        let query = head.uri.query().unwrap_or_default().split('&');
+        let query = query.filter_map(|pair| pair.split_once('='));
+        Some(Self {
+            method: head.method.to_string(),
+            path,
+            query: query
+                .map(|(name, value)| (name.to_owned(), decode(value)))
+                .collect(),
+            body,
+        })
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The values of `filters`' entry `label`, or of another.
+    fn filters(&self, name: &str) -> Vec<String> {
+        let filters: Value =
+            serde_json::from_str(self.query.get("filters").map_or("{}", String::as_str)).unwrap();
+        let values = filters[name].as_array().cloned().unwrap_or_default();
+        values
+            .iter()
+            .map(|value| value.as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl State {
+    fn record(&mut self, call: &Call) -> Vec<Arc<Fault>> {
+        let mut line = format!("{} {}", call.method, call.path.join("/"));
+        if call.path.last().is_some_and(|last| last == "create") {
+            let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+            let labels = &body["Labels"];
+            if let (Some(id), Some(key)) = (
+                labels["orghost.id"].as_str(),
+                labels["orghost.workspace"].as_str(),
+            ) {
+                self.names.insert(id.to_owned(), key.to_owned());
+            }
+            let name = call
+                .query
+                .get("name")
+                .map(String::as_str)
+                .or(body["Name"].as_str());
+            if call.path[0] != "networks"
+                && let Some(name) = name
+            {
+                line = format!("{line} {name}");
+            }
+        }
+        let line = self.render(&line);
+        let faults = self.faults.iter().filter(|(when, _)| match when {
+            When::Call(wanted) => *wanted == line,
+            When::Always => true,
+        });
+        let faults = faults.map(|(_, fault)| fault.clone()).collect();
+        self.calls.push(line);
+        faults
+    }
+
+    fn render(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (id, name) in &self.names {
+            text = text.replace(id, name);
+        }
+        text
+    }
+
+    fn perform(&mut self, call: &Call, tear: Option<fn(&mut Files)>) -> Response<Full<Bytes>> {
+        let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
+        match (call.method.as_str(), path.as_slice()) {
+            ("GET", ["info"]) => answer(200, &json!({"NCPU": 2})),
+            ("GET", ["containers", "json"]) => self.list(call),
+            ("POST", ["containers", "create"]) => self.create(call),
+            ("POST", ["images", "create"]) => self.pull(call),
+            ("POST", ["volumes", "create"]) => self.create_volume(call),
+            ("GET", ["volumes"]) => {
+                let wanted = call.filters("label");
+                let found = self
+                    .volumes
+                    .iter()
+                    .filter(|(_, v)| matches(&v.labels, &wanted));
+                let found: Vec<_> = found.map(|(name, v)| volume(name, &v.labels)).collect();
+                answer(200, &json!({"Volumes": found, "Warnings": null}))
+            }
+            (method, ["volumes", name]) => self.one_volume(method, name),
+            ("GET", ["networks"]) => {
+                let (labels, names) = (call.filters("label"), call.filters("name"));
+                let found = self.networks.iter().filter(|(name, network)| {
+                    matches(&network["Labels"], &labels) && names.iter().all(|n| name.contains(n))
+                });
+                answer(200, &found.map(|(_, network)| network.clone()).collect())
+            }
+            ("POST", ["networks", "create"]) => {
+                let body = call.json();
+                let name = body["Name"].as_str().unwrap().to_owned();
+                let network =
+                    json!({"Name": name, "Id": format!("net-{name}"), "Labels": body["Labels"]});
+                self.networks.insert(name, network.clone());
+                let id = &network["Id"];
+                answer(201, &json!({"Id": id, "Warning": ""}))
+            }
+            ("DELETE", ["networks", id]) => {
+                let before = self.networks.len();
+                self.networks
+                    .retain(|name, network| network["Id"] != *id && name != id);
+                if self.networks.len() < before {
+                    empty(204)
+                } else {
+                    no_such("network")
+                }
+            }
+            (method, ["containers", name, rest @ ..]) => {
+                let mut found = self.containers.iter();
+                let found = found.find(|(own, c)| own == name || c.id == *name);
+                match found.map(|(own, _)| own.clone()) {
+                    Some(name) => self.one_container(method, &name, rest, call, tear),
+                    None => no_such("container"),
+                }
+            }
+            other => panic!("the fake engine does not know {other:?}"),
+        }
+    }
+
+    fn list(&self, call: &Call) -> Response<Full<Bytes>> {
+        let wanted = call.filters("label");
+        let found = self.containers.iter();
+        let found = found.filter(|(_, c)| matches(&c.body["Labels"], &wanted));
+        let shown = |(name, c): (&String, &Container)| {
+            let ports = match c.status {
+                "running" => {
+                    json!([{"IP": "127.0.0.1", "PrivatePort": 8000, "PublicPort": c.port, "Type": "tcp"}])
+                }
+                _ => json!([]),
+            };
+            json!({"Id": c.id, "Names": [format!("/{name}")], "Labels": c.body["Labels"],
+                   "State": c.status, "Status": "", "Ports": ports})
+        };
+        answer(200, &found.map(shown).collect())
+    }
+
+    fn create(&mut self, call: &Call) -> Response<Full<Bytes>> {
+        let name = call.query["name"].clone();
+        let body = call.json();
+        if self.containers.contains_key(&name) {
+            return answer(
+                409,
+                &json!({"message": "Conflict. The container name is already in use"}),
+            );
+        }
+        if !self.images.iter().any(|image| body["Image"] == **image) {
+            return answer(
+                404,
+                &json!({"message": format!("No such image: {}", body["Image"])}),
+            );
+        }
+        if body["HostConfig"]["RestartPolicy"]["Name"] != "no" {
+            self.violations
+                .push(format!("{} could start by itself", self.render(&name)));
+        }
+        for mount in body["HostConfig"]["Mounts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let source = mount["Source"].as_str().unwrap();
+            if mount["Type"] == "volume" && !self.volumes.contains_key(source) {
+                self.violations
+                    .push(format!("{} was not made first", self.render(source)));
+            }
+        }
+        self.made += 1;
+        let id = format!("{:064x}", self.made);
+        self.names.insert(id.clone(), self.render(&name));
+        let container = Container {
+            id: id.clone(),
+            port: 40_000 + self.made,
+            body,
+            status: "created",
+            uploaded: None,
+            looked: false,
+        };
+        self.containers.insert(name, container);
+        answer(201, &json!({"Id": id, "Warnings": []}))
+    }
+
+    fn one_container(
+        &mut self,
+        method: &str,
+        name: &str,
+        rest: &[&str],
+        call: &Call,
+        tear: Option<fn(&mut Files)>,
+    ) -> Response<Full<Bytes>> {
+        let configs = self.configs(name);
+        let shown = self.render(name);
+        let container = self.containers.get_mut(name).unwrap();
+        match (method, rest) {
+            ("GET", ["json"]) => {
+                let ports = match container.status {
+                    "running" => {
+                        json!({"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": container.port.to_string()}]})
+                    }
+                    _ => json!({}),
+                };
+                let details = json!({"Id": container.id, "Name": format!("/{name}"), "RestartCount": 0,
+                    "State": {"Status": container.status, "ExitCode": 0},
+                    "Config": {"Labels": container.body["Labels"]}, "NetworkSettings": {"Ports": ports}});
+                answer(200, &details)
+            }
+            ("PUT", ["archive"]) => {
+                if call.query["path"] != "/configs" {
+                    self.violations
+                        .push(format!("an archive for {}", call.query["path"]));
+                }
+                let Some(files) = untar(&call.body) else {
+                    return answer(500, &json!({"message": "unexpected EOF"}));
+                };
+                container.uploaded = Some(files.clone());
+                container.looked = false;
+                let mut stored = files;
+                if let Some(tear) = tear {
+                    tear(&mut stored);
+                }
+                let volume = configs.and_then(|configs| self.volumes.get_mut(&configs));
+                volume.expect("a volume for /configs").files.extend(stored);
+                empty(200)
+            }
+            ("GET", ["archive"]) => {
+                container.looked = true;
+                let volume = configs.and_then(|configs| self.volumes.get(&configs));
+                let files = &volume.expect("a volume for /configs").files;
+                Response::new(Full::new(tar_of(files).into()))
+            }
+            ("POST", ["update"]) => {
+                container.body["HostConfig"]["RestartPolicy"] =
+                    call.json()["RestartPolicy"].clone();
+                answer(200, &json!({"Warnings": []}))
+            }
+            ("POST", ["start"]) => {
+                let stored = configs.and_then(|configs| self.volumes.get(&configs));
+                let stored = stored.map(|volume| &volume.files);
+                let config = stored.and_then(|files| files.get("config.yaml"));
+                let has_config = config
+                    .is_some_and(|config| config.bytes.as_ref().is_some_and(|b| !b.is_empty()));
+                if container.uploaded.as_ref() != stored || !container.looked || !has_config {
+                    self.violations.push(format!("unseeded start of {shown}"));
+                }
+                if container.status == "running" {
+                    self.violations.push(format!("second start of {shown}"));
+                    return empty(304);
+                }
+                container.status = "running";
+                empty(204)
+            }
+            ("POST", ["stop"]) if container.status == "running" => {
+                container.status = "exited";
+                empty(204)
+            }
+            ("POST", ["stop"]) => empty(304),
+            ("GET", ["logs"]) => Response::new(Full::new(Bytes::new())),
+            ("DELETE", []) => {
+                if call.query.get("v").is_some_and(|v| v == "true") {
+                    self.violations
+                        .push(format!("{shown} was removed with its volumes"));
+                }
+                self.containers.remove(name);
+                empty(204)
+            }
+            other => panic!("the fake engine does not know {other:?} of a container"),
+        }
+    }
+
+    /// The name of the volume at `/configs`.
+    fn configs(&self, container: &str) -> Option<String> {
+        let mounts = &self.containers[container].body["HostConfig"]["Mounts"];
+        let mut mounts = mounts.as_array()?.iter();
+        let found = mounts.find(|mount| mount["Target"] == "/configs")?;
+        Some(found["Source"].as_str()?.to_owned())
+    }
+
+    /// Pulls `team/present`; `team/broken` breaks half-way, long after the status was sent.
+    fn pull(&mut self, call: &Call) -> Response<Full<Bytes>> {
+        if !call.query.contains_key("tag") {
+            self.violations.push("every tag would be pulled".to_owned());
+        }
+        let image = call.query["fromImage"].clone();
+        let progress =
+            json!({"status": "Downloading", "progressDetail": {"current": 1, "total": 2}});
+        let end = match image.as_str() {
+            "team/present" => json!({"status": "Status: Downloaded newer image"}),
+            "team/broken" => {
+                json!({"errorDetail": {"message": "unexpected EOF"}, "error": "unexpected EOF"})
+            }
+            _ => return answer(404, &json!({"message": "pull access denied"})),
+        };
+        if image == "team/present" {
+            self.images.push(image);
+        }
+        Response::new(Full::new(format!("{progress}\r\n{end}\r\n").into()))
+    }
+
+    fn create_volume(&mut self, call: &Call) -> Response<Full<Bytes>> {
+        let body = call.json();
+        let name = body["Name"].as_str().unwrap().to_owned();
+        let made = self.volumes.entry(name.clone()).or_insert_with(|| Volume {
+            labels: body["Labels"].clone(),
+            files: Files::new(),
+        });
+        answer(201, &volume(&name, &made.labels))
+    }
+
+    fn one_volume(&mut self, method: &str, name: &str) -> Response<Full<Bytes>> {
+        let Some(found) = self.volumes.get(name) else {
+            return no_such("volume");
+        };
+        let is_used = self.containers.values().any(|container| {
+            let mounts = container.body["HostConfig"]["Mounts"].as_array();
+            mounts
+                .into_iter()
+                .flatten()
+                .any(|mount| mount["Source"] == *name)
+        });
+        match method {
+            "GET" => answer(200, &volume(name, &found.labels)),
+            "DELETE" if is_used => answer(409, &json!({"message": "volume is in use"})),
+            "DELETE" => {
+                self.volumes.remove(name);
+                empty(204)
+            }
+            other => panic!("the fake engine does not know {other} of a volume"),
+        }
+    }
+}
+
+fn volume(name: &str, labels: &Value) -> Value {
+    json!({"Name": name, "Driver": "local", "Mountpoint": "/nowhere", "Labels": labels,
+           "Scope": "local", "Options": null, "CreatedAt": "2026-01-01T00:00:00Z"})
+}
+
+fn matches(labels: &Value, wanted: &[String]) -> bool {
+    wanted.iter().all(|wanted| {
+        let (name, value) = wanted.split_once('=').unwrap();
+        labels[name] == value
+    })
+}
+
+fn answer(status: u16, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.to_string().into()));
+    *response.status_mut() = status.try_into().unwrap();
+    response
+}
+
+fn empty(status: u16) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::new()));
+    *response.status_mut() = status.try_into().unwrap();
+    response
+}
+
+fn no_such(what: &str) -> Response<Full<Bytes>> {
+    answer(404, &json!({"message": format!("No such {what}")}))
+}
+
+fn untar(archive: &[u8]) -> Option<Files> {
+    let mut files = Files::new();
+    for entry in tar::Archive::new(archive).entries().ok()? {
+        let mut entry = entry.ok()?;
+        let path = String::from_utf8(entry.path_bytes().into_owned()).ok()?;
+        let path = path.trim_end_matches('/').trim_start_matches("./");
+        let path = if path == "." { "" } else { path };
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).ok()?;
+        let header = entry.header();
+        let entry = Entry {
+            mode: header.mode().ok()?,
+            owner: header.uid().ok()?,
+            bytes: header.entry_type().is_file().then_some(bytes),
+        };
+        files.insert(path.to_owned(), entry);
+    }
+    Some(files)
+}
+
+/// As an engine does: below a folder with the name of the path.
+fn tar_of(files: &Files) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, entry) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(entry.mode);
+        header.set_uid(entry.owner);
+        header.set_gid(entry.owner);
+        let bytes = entry.bytes.as_deref().unwrap_or_default();
+        header.set_size(bytes.len() as u64);
+        let mut path = format!("configs/{path}");
+        if entry.bytes.is_none() {
+            header.set_entry_type(tar::EntryType::Directory);
+            path = format!("{}/", path.trim_end_matches('/'));
+        }
+        tar.append_data(&mut header, path, bytes).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'+' => bytes.push(b' '),
+            b'%' => {
+                let digits = [rest.next().unwrap(), rest.next().unwrap()];
+                let digits = std::str::from_utf8(&digits).unwrap();
+                bytes.push(u8::from_str_radix(digits, 16).unwrap());
+            }
+            byte => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}

@@ -1,0 +1,189 @@
+//! What must hold on the fake engine and on a real one alike.
+
+use std::collections::BTreeMap;
+
+use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
+use bollard::query_parameters::RemoveVolumeOptions;
+use orghost::plan::{Access, Content, SeedFile};
+use orghost::provision::engine::{Engine, State, VolumeKind};
+
+use super::world::{World, workspace};
+
+/// An org comes up with exactly its seed, and a second `up` finds nothing to do.
+pub async fn up_and_again(world: &World) {
+    world.write("scripts/run.sh", b"#!/bin/sh\r\n");
+    let mut pm = workspace("pm");
+    pm.files.push(SeedFile {
+        path: "scripts/run.sh".to_owned(),
+        content: Content::Template {
+            path: "scripts/run.sh".to_owned(),
+            text: true,
+        },
+        secret: false,
+    });
+    let org = [pm, workspace("pm/dev")];
+    let outcomes = world.up(&org).await;
+    assert!(
+        outcomes.is_up("pm") && outcomes.is_up("pm/dev"),
+        "{outcomes:?}"
+    );
+    for workspace in &org {
+        let spec = world.spec(workspace);
+        let stored = world.docker.read_seed(&spec.id).await.unwrap();
+        assert_eq!(&stored, spec.seed.manifest());
+        let seen = world.docker.inspect(&spec.id).await.unwrap();
+        assert_eq!(seen.state, State::Running);
+        assert_eq!(
+            (seen.key, seen.spec),
+            (workspace.key.as_str().to_owned(), spec.digest)
+        );
+        assert!(seen.url.unwrap().starts_with("http://127.0.0.1:"));
+    }
+    let again = world.up(&org).await;
+    assert!(
+        again.is_unchanged("pm") && again.is_unchanged("pm/dev"),
+        "{again:?}"
+    );
+}
+
+/// A workspace that changed is replaced, and its sibling is not; the agent's own volume stays.
+pub async fn changed_is_replaced(world: &World) {
+    let mut org = [workspace("pm"), workspace("qa")];
+    world.up(&org).await;
+    let operations = async || {
+        let volumes = world.docker.volumes(&world.org()).await.unwrap();
+        let made = volumes.into_iter().map(|v| ((v.id, v.kind), v.operation));
+        made.collect::<BTreeMap<_, _>>()
+    };
+    let before = operations().await;
+
+    org[0].files.remove(2);
+    let outcomes = world.up(&org).await;
+    assert!(
+        outcomes.is_up("pm") && outcomes.is_unchanged("qa"),
+        "{outcomes:?}"
+    );
+    let spec = world.spec(&org[0]);
+    let stored = world.docker.read_seed(&spec.id).await.unwrap();
+    assert_eq!(
+        &stored,
+        spec.seed.manifest(),
+        "nothing of the older seed is left"
+    );
+    let after = operations().await;
+    let same = |kind| before[&(spec.id.clone(), kind)] == after[&(spec.id.clone(), kind)];
+    assert!(!same(VolumeKind::Configs) && same(VolumeKind::Workspace));
+}
+
+/// `down` keeps the agents' work unless told, and leaves nothing else.
+pub async fn down_leaves_nothing(world: &World) {
+    let org = [workspace("pm"), workspace("pm/dev")];
+    world.up(&org).await;
+    let removal = world.down(false).await;
+    assert_eq!(
+        (removal.removed, removal.kept.len()),
+        (vec!["pm/dev".into(), "pm".into()], 2)
+    );
+    let kept = world.docker.volumes(&world.org()).await.unwrap();
+    assert!(
+        kept.len() == 2 && kept.iter().all(|v| v.kind == VolumeKind::Workspace),
+        "{kept:?}"
+    );
+
+    // The kept volumes are taken up again.
+    assert!(world.up(&org).await.is_up("pm"));
+    let removal = world.down(true).await;
+    assert!(
+        removal.failed.is_empty() && removal.kept.is_empty(),
+        "{removal:?}"
+    );
+    assert!(world.docker.observe(&world.org()).await.unwrap().is_empty());
+    assert!(world.docker.volumes(&world.org()).await.unwrap().is_empty());
+}
+
+/// Without its image a workspace fails, its sibling does not, and nothing of it stays.
+pub async fn image_missing(world: &mut World) {
+    world.image = "localhost:1/orghost-absent".to_owned();
+    let outcomes = world.up(&[workspace("pm")]).await;
+    assert_eq!(
+        outcomes.failure("pm"),
+        "create image-missing",
+        "{outcomes:?}"
+    );
+    assert!(world.docker.observe(&world.org()).await.unwrap().is_empty());
+    assert!(world.docker.volumes(&world.org()).await.unwrap().is_empty());
+}
+
+/// A volume, a container and a network that somebody else made are left alone.
+pub async fn name_in_use(world: &World, endpoint: &str) {
+    let client = bollard::Docker::connect_with_unix(endpoint, 30, bollard::API_DEFAULT_VERSION);
+    // The fake engine is strict about what this host sends, and lenient with others.
+    let client = client.unwrap().with_request_modifier(|mut request| {
+        let other = "x-other-client".parse().unwrap();
+        request.headers_mut().insert("x-other-client", other);
+        request
+    });
+    let spec = world.spec(&workspace("pm"));
+    let name = format!("ws-{}-workspace", spec.id);
+    let foreign = VolumeCreateRequest {
+        name: Some(name.clone()),
+        ..VolumeCreateRequest::default()
+    };
+    client.create_volume(foreign).await.unwrap();
+    let outcomes = world.up(&[workspace("pm"), workspace("qa")]).await;
+    assert_eq!(
+        outcomes.failure("pm"),
+        "volumes name-in-use",
+        "{outcomes:?}"
+    );
+    assert!(outcomes.is_up("qa"));
+    let own = world.docker.volumes(&world.org()).await.unwrap();
+    assert!(own.iter().all(|volume| volume.id != spec.id), "{own:?}");
+    client
+        .remove_volume(&name, None::<RemoveVolumeOptions>)
+        .await
+        .expect("the foreign volume is still there");
+    world.down(true).await;
+
+    let name = format!("orghost-{}-acme", world.store.instance().as_str());
+    let foreign = NetworkCreateRequest {
+        name: name.clone(),
+        ..NetworkCreateRequest::default()
+    };
+    client.create_network(foreign).await.unwrap();
+    let error = world.try_up(&[workspace("pm")]).await.unwrap_err();
+    assert!(
+        error.to_string().contains("is in use by a network"),
+        "{error}"
+    );
+    client
+        .remove_network(&name)
+        .await
+        .expect("the foreign network is still there");
+}
+
+/// A directory whose links lead out of its allowed root is not mounted.
+pub async fn mount_outside(world: &mut World) {
+    let root = world.path().join("allowed");
+    let inside = root.join("inside");
+    std::fs::create_dir_all(&inside).unwrap();
+    std::os::unix::fs::symlink("/etc", root.join("link")).unwrap();
+    std::fs::write(root.join("file"), "").unwrap();
+    world.policy.allow_mount = vec![root.clone()];
+    let at = |name: &str| {
+        let mut pm = workspace("pm");
+        pm.workspace_dir = Some(root.join(name).to_str().unwrap().to_owned());
+        pm.workspace_access = Access::ReadOnly;
+        [pm]
+    };
+    for name in ["link", "file", "absent"] {
+        let outcomes = world.up(&at(name)).await;
+        assert_eq!(
+            outcomes.failure("pm"),
+            "create mount",
+            "{name}: {outcomes:?}"
+        );
+        assert!(world.docker.volumes(&world.org()).await.unwrap().is_empty());
+    }
+    assert!(world.up(&at("inside")).await.is_up("pm"));
+}

@@ -1,0 +1,217 @@
+//! One host: a state folder, a template folder and an engine.
+
+use std::collections::BTreeMap;
+
+use orghost::config::{EngineKind, Runtime};
+use orghost::event::Operation;
+use orghost::plan::{
+    Access, Canvas, Content, EnvVar, Org, Plan, SeedFile, Workspace, WorkspaceKey,
+};
+use orghost::policy::{Policy, Tier};
+use orghost::provision::docker::Docker;
+use orghost::provision::spec::{OrgId, Spec};
+use orghost::provision::workspace::Run;
+use orghost::provision::{self, Job, Options, Outcome, ProvisionError, Removal, Summary, Work};
+use orghost::store::{OrgRow, Store};
+use orghost::template::TemplateDir;
+use tokio_util::sync::CancellationToken;
+
+pub struct World {
+    dir: tempfile::TempDir,
+    pub docker: Docker,
+    pub store: Store,
+    pub image: String,
+    pub policy: Policy,
+    pub options: Options,
+    pub cancel: CancellationToken,
+}
+
+impl World {
+    /// Waits for nothing and works on one workspace after the other, unless told otherwise.
+    pub async fn new(endpoint: &str, image: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("template")).unwrap();
+        Self {
+            docker: Docker::connect(Some(endpoint)).await.unwrap(),
+            store: Store::open(&dir.path().join("state")).unwrap(),
+            dir,
+            image: image.to_owned(),
+            policy: Policy {
+                max_tier: Tier::Four,
+                runtimes: ["agent".to_owned()].into(),
+                ..Policy::default()
+            },
+            options: Options {
+                concurrency: 1,
+                wait: None,
+                prune: false,
+            },
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    pub fn org(&self) -> OrgId {
+        OrgId::new(self.store.instance().clone(), "Acme")
+    }
+
+    pub fn path(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Writes a file of the template.
+    pub fn write(&self, path: &str, bytes: &[u8]) {
+        let path = self.dir.path().join("template").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    pub fn jobs(&self, workspaces: &[Workspace]) -> Vec<Job> {
+        self.approve(workspaces).1
+    }
+
+    pub fn spec(&self, workspace: &Workspace) -> Box<Spec> {
+        match self.jobs(std::slice::from_ref(workspace)).remove(0).work {
+            Work::Provision(spec) => spec,
+            Work::External(_) => panic!("it is external"),
+        }
+    }
+
+    fn approve(&self, workspaces: &[Workspace]) -> (orghost::policy::Approved, Vec<Job>) {
+        let plan = Plan {
+            org: Org {
+                name: "Acme".to_owned(),
+                description: String::new(),
+            },
+            workspaces: workspaces.to_vec(),
+            required_env: Vec::new(),
+            recommended_env: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let approved = match self.policy.judge(plan) {
+            Ok(approved) => approved,
+            Err(rejected) => panic!("{:?}", rejected.violations),
+        };
+        let template = TemplateDir::open(&self.dir.path().join("template")).unwrap();
+        let runtime = Runtime {
+            image: Some(self.image.clone()),
+            command: None,
+            port: 8000,
+            health: Some("/health".to_owned()),
+            env: BTreeMap::new(),
+        };
+        let jobs = provision::jobs(&approved, &self.org(), |_| runtime.clone(), &template).unwrap();
+        (approved, jobs)
+    }
+
+    async fn run(&self, operation: Operation) -> Run<'_, Docker> {
+        Run {
+            engine: &self.docker,
+            store: &self.store,
+            operation: self.store.begin("acme", operation).await.unwrap(),
+            cancel: self.cancel.clone(),
+            observer: &|_| {},
+            keep_failed: false,
+        }
+    }
+
+    pub async fn try_up(&self, workspaces: &[Workspace]) -> Result<Summary, ProvisionError> {
+        let (approved, jobs) = self.approve(workspaces);
+        let row = OrgRow {
+            slug: "acme".to_owned(),
+            name: "Acme".to_owned(),
+            engine: EngineKind::Docker,
+            template: "template".to_owned(),
+        };
+        let run = self.run(Operation::Up).await;
+        provision::up(&run, &self.org(), row, &approved, &jobs, &self.options).await
+    }
+
+    pub async fn up(&self, workspaces: &[Workspace]) -> Outcomes {
+        let summary = self.try_up(workspaces).await.unwrap();
+        let outcomes = summary.outcomes.into_iter();
+        Outcomes(
+            outcomes
+                .map(|(key, outcome)| (key.as_str().to_owned(), outcome))
+                .collect(),
+        )
+    }
+
+    pub async fn down(&self, volumes: bool) -> Removal {
+        let run = self.run(Operation::Down).await;
+        provision::down(&run, &self.org(), volumes, 4)
+            .await
+            .unwrap()
+    }
+}
+
+/// How an `up` ended, by key.
+#[derive(Debug)]
+pub struct Outcomes(pub BTreeMap<String, Outcome>);
+
+impl Outcomes {
+    pub fn is_up(&self, key: &str) -> bool {
+        matches!(self.0[key], Outcome::Up(_))
+    }
+
+    pub fn is_unchanged(&self, key: &str) -> bool {
+        matches!(self.0[key], Outcome::Unchanged(_))
+    }
+
+    /// Its step and code, as `create image-missing`.
+    pub fn failure(&self, key: &str) -> String {
+        match &self.0[key] {
+            Outcome::Failed(failure) => format!("{} {}", failure.step.as_str(), failure.code),
+            other => format!("{other:?}"),
+        }
+    }
+
+    pub fn left_behind(&self, key: &str) -> Vec<String> {
+        match &self.0[key] {
+            Outcome::Failed(failure) => failure.left_behind.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A workspace of tier 2 with a config, a secret and a file in a folder.
+pub fn workspace(key: &str) -> Workspace {
+    let key = WorkspaceKey::new(key).unwrap();
+    let file = |path: &str, bytes: &[u8], secret| SeedFile {
+        path: path.to_owned(),
+        content: Content::Inline(bytes.to_vec()),
+        secret,
+    };
+    let config = format!("name: {}\nruntime: agent\n", key.slug());
+    Workspace {
+        name: key.slug().to_owned(),
+        role: String::new(),
+        parent: key
+            .parent()
+            .map(|parent| WorkspaceKey::new(parent).unwrap()),
+        runtime: "agent".to_owned(),
+        model: None,
+        tier: 2,
+        external: false,
+        url: None,
+        workspace_dir: None,
+        workspace_access: Access::None,
+        plugins: Vec::new(),
+        files: vec![
+            file("channels.yaml", b"token: secret\n", true),
+            file("config.yaml", config.as_bytes(), false),
+            file("prompts/deep/role.md", b"Be good.\n", false),
+        ],
+        env: vec![EnvVar {
+            name: "GREETING".to_owned(),
+            value: "hello=world".to_owned(),
+            secret: true,
+        }],
+        schedules: Vec::new(),
+        channels: Vec::new(),
+        skipped_channels: Vec::new(),
+        memories: Vec::new(),
+        max_concurrent_tasks: 1,
+        canvas: Canvas { x: 0.0, y: 0.0 },
+        key,
+    }
+}

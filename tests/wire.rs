@@ -1,0 +1,578 @@
+//! What goes over the wire to a Docker engine, call by call, and what happens
+//! when any of the calls goes wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bollard::query_parameters::StartContainerOptions;
+use orghost::event::Operation;
+use orghost::limits;
+use orghost::plan::Workspace;
+use orghost::provision::docker::Docker;
+use orghost::provision::engine::{Engine as _, EngineError};
+use orghost::provision::workspace::volumes;
+use serde_json::json;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+use crate::support::fake_docker::{FakeDocker, Fault, Files, When};
+use crate::support::scenario;
+use crate::support::world::{World, workspace};
+
+/// The calls of one workspace from nothing to running, after the org's own three.
+const CLIMB: [&str; 8] = [
+    "POST volumes/create ws-a-configs",
+    "POST volumes/create ws-a-workspace",
+    "POST containers/create ws-a",
+    "PUT containers/ws-a/archive",
+    "GET containers/ws-a/archive",
+    "POST containers/ws-a/update",
+    "POST containers/ws-a/start",
+    "GET containers/ws-a/json",
+];
+const ORG: [&str; 3] = [
+    "GET containers/json",
+    "GET networks",
+    "POST networks/create",
+];
+
+async fn world() -> (FakeDocker, World) {
+    let fake = FakeDocker::start();
+    let world = World::new(&fake.endpoint(), "agent:1").await;
+    (fake, world)
+}
+
+fn pair() -> [Workspace; 2] {
+    [workspace("a"), workspace("b")]
+}
+
+#[tokio::test]
+async fn one_workspace_takes_these_calls_in_this_order() {
+    let (fake, world) = world().await;
+    assert!(world.up(&[workspace("a")]).await.is_up("a"));
+    assert_eq!(fake.calls(), [&ORG[..], &CLIMB[..]].concat());
+}
+
+#[tokio::test]
+async fn a_second_up_makes_one_call_and_changes_nothing() {
+    let (fake, world) = world().await;
+    world.up(&pair()).await;
+    fake.forget();
+    let outcomes = world.up(&pair()).await;
+    assert!(
+        outcomes.is_unchanged("a") && outcomes.is_unchanged("b"),
+        "{outcomes:?}"
+    );
+    assert_eq!(fake.calls(), ["GET containers/json"]);
+}
+
+#[tokio::test]
+async fn parents_come_first_and_no_more_at_once_than_allowed() {
+    let (fake, mut world) = world().await;
+    world.options.concurrency = 3;
+    fake.fault(When::Always, Fault::Delay(Duration::from_millis(10)));
+    let keys = ["a", "a/1", "a/2", "a/3", "a/4", "a/5", "b"];
+    let outcomes = world.up(&keys.map(workspace)).await;
+    assert!(keys.iter().all(|key| outcomes.is_up(key)), "{outcomes:?}");
+    assert_eq!(fake.most_busy(), 3);
+    let calls = fake.calls();
+    let at = |call: &str| calls.iter().position(|c| c == call).unwrap();
+    for child in &keys[1..6] {
+        let first = at(&format!("POST volumes/create ws-{child}-configs"));
+        assert!(
+            at("POST containers/ws-a/start") < first,
+            "{child} before its parent"
+        );
+    }
+}
+
+/// Every call of a workspace goes wrong in turn, in every way. Whatever
+/// happens: nothing unseeded starts (the fake engine itself fails the test),
+/// nothing half-made stays, and the sibling comes up.
+#[tokio::test]
+async fn every_call_may_fail() {
+    let steps = [
+        "volumes", "volumes", "create", "seed", "verify", "start", "start",
+    ];
+    let faults: [fn() -> Fault; 4] = [
+        || Fault::Answer(500, "something is wrong"),
+        || Fault::Answer(500, "write /x: no space left on device"),
+        || Fault::CutBefore,
+        || Fault::CutAfter,
+    ];
+    let codes = ["engine-refused", "no-space", "engine-away", "engine-away"];
+    for (nth, step) in steps.iter().enumerate() {
+        for (fault, code) in faults.iter().zip(codes) {
+            let (fake, world) = world().await;
+            let fault = fault();
+            let performed = matches!(fault, Fault::CutAfter);
+            fake.fault(When::Call(CLIMB[nth]), fault);
+            let outcomes = world.up(&pair()).await;
+            let case = format!("{} fails with {code}, performed: {performed}", CLIMB[nth]);
+            assert_eq!(outcomes.failure("a"), format!("{step} {code}"), "{case}");
+            assert!(outcomes.is_up("b"), "{case}: {outcomes:?}");
+            assert_eq!(fake.containers(), ["ws-b running"], "{case}");
+
+            let calls = fake.calls();
+            let removals = calls
+                .iter()
+                .filter(|call| *call == "DELETE containers/ws-a");
+            let was_made = nth > 2 || (nth == 2 && performed);
+            assert_eq!(
+                removals.count(),
+                usize::from(was_made),
+                "{case}: {calls:#?}"
+            );
+            let started = calls
+                .iter()
+                .any(|call| call == "POST containers/ws-a/start");
+            assert_eq!(started, nth >= 6, "{case}");
+
+            let mut volumes = vec!["ws-b-configs", "ws-b-workspace"];
+            if nth >= 5 && code == "engine-away" {
+                // Nobody knows whether it ran, so the volume may hold its work. It is named.
+                volumes.insert(0, "ws-a-workspace");
+                assert_eq!(
+                    outcomes.left_behind("a"),
+                    ["the workspace volume of a"],
+                    "{case}"
+                );
+            }
+            assert_eq!(fake.volumes(), volumes, "{case}");
+
+            // The next run repairs it.
+            fake.forget();
+            let again = world.up(&pair()).await;
+            assert!(
+                again.is_up("a") && again.is_unchanged("b"),
+                "{case}: {again:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failure_of_the_orgs_own_calls_creates_no_workspace() {
+    for call in ORG {
+        for fault in [Fault::Answer(500, "no"), Fault::CutBefore, Fault::CutAfter] {
+            let (fake, world) = world().await;
+            fake.fault(When::Call(call), fault);
+            world.try_up(&pair()).await.unwrap_err();
+            assert!(
+                fake.containers().is_empty() && fake.volumes().is_empty(),
+                "{call}"
+            );
+            fake.forget();
+            assert!(world.up(&pair()).await.is_up("a"), "{call}");
+            assert_eq!(fake.networks().len(), 1);
+        }
+    }
+}
+
+/// Without its address a workspace is up all the same.
+#[tokio::test]
+async fn the_last_inspect_may_fail() {
+    let (fake, world) = world().await;
+    fake.fault(
+        When::Call("GET containers/ws-a/json"),
+        Fault::Answer(500, "no"),
+    );
+    assert!(world.up(&[workspace("a")]).await.is_up("a"));
+}
+
+/// An engine that answers 200 has not necessarily stored what it was given.
+#[tokio::test]
+async fn a_torn_seed_is_found_and_never_started() {
+    let tears: [fn(&mut Files); 5] = [
+        // Cut at the boundary of a member; the last is alphabetically the last, too.
+        |files| drop(files.pop_last()),
+        |files| files.clear(),
+        |files| {
+            files.get_mut("config.yaml").unwrap().bytes = Some(b"name: A\nruntime: agent\n".into())
+        },
+        |files| files.get_mut("channels.yaml").unwrap().mode = 0o644,
+        |files| {
+            let stale = files["config.yaml"].clone();
+            files.insert("stale.yaml".to_owned(), stale);
+        },
+    ];
+    for tear in tears {
+        let (fake, world) = world().await;
+        fake.fault(When::Call("PUT containers/ws-a/archive"), Fault::Tear(tear));
+        let outcomes = world.up(&pair()).await;
+        assert_eq!(
+            outcomes.failure("a"),
+            "verify seed-mismatch",
+            "{outcomes:?}"
+        );
+        assert!(outcomes.is_up("b"));
+        assert_eq!(fake.containers(), ["ws-b running"]);
+        assert_eq!(fake.volumes(), ["ws-b-configs", "ws-b-workspace"]);
+        assert!(
+            !fake
+                .calls()
+                .iter()
+                .any(|call| call == "POST containers/ws-a/start")
+        );
+    }
+}
+
+/// Cancelled at any call: the step that was begun ends, no other begins, and nothing half-made stays.
+#[tokio::test]
+async fn cancellation_leaves_nothing_half_made() {
+    for (nth, call) in CLIMB.iter().enumerate().take(5) {
+        let (fake, world) = world().await;
+        let cancel = world.cancel.clone();
+        fake.fault(
+            When::Call(call),
+            Fault::Meanwhile(Box::new(move || cancel.cancel())),
+        );
+        let outcomes = world.up(&pair()).await;
+        assert!(
+            outcomes.failure("a").ends_with(" cancelled"),
+            "{call}: {outcomes:?}"
+        );
+        assert!(
+            fake.containers().is_empty() && fake.volumes().is_empty(),
+            "{call}"
+        );
+        let removals = fake.calls();
+        let removals = removals
+            .iter()
+            .filter(|call| *call == "DELETE containers/ws-a");
+        assert_eq!(removals.count(), usize::from(nth >= 2), "{call}");
+    }
+}
+
+/// The host vanishes during any call, performed or not. The next run brings everything up, once.
+#[tokio::test]
+async fn a_host_that_vanishes_is_made_good_by_the_next_run() {
+    let all = [&ORG[..], &CLIMB[..]].concat();
+    for call in all {
+        for performed in [false, true] {
+            let (fake, world) = world().await;
+            let gone = Arc::new(tokio::sync::Notify::new());
+            let reached = gone.clone();
+            fake.fault(
+                When::Call(call),
+                Fault::Meanwhile(Box::new(move || reached.notify_one())),
+            );
+            if !performed {
+                fake.fault(When::Call(call), Fault::Hang);
+            }
+            let org = pair();
+            tokio::select! {
+                biased;
+                () = gone.notified() => {}
+                ended = world.try_up(&org) => panic!("{call} was not reached: {ended:?}"),
+            }
+            if performed {
+                // The call goes on in the engine although nobody waits for it.
+                while !fake.is_idle() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            fake.forget();
+            let outcomes = world.up(&org).await;
+            let good = |key| outcomes.is_up(key) || outcomes.is_unchanged(key);
+            assert!(good("a") && good("b"), "{call}: {outcomes:?}");
+            assert_eq!(fake.containers().len(), 2, "{call}");
+            assert!(
+                fake.containers().iter().all(|c| c.ends_with(" running")),
+                "{call}"
+            );
+            assert_eq!(fake.volumes().len(), 4, "{call}");
+        }
+    }
+}
+
+/// The image's absence and a foreign container are the engine's answers, not silence: there is nothing to remove.
+#[tokio::test]
+async fn a_foreign_container_of_the_same_name_is_left_alone() {
+    let (fake, world) = world().await;
+    let id = world.spec(&workspace("a")).id.to_string();
+    fake.insert_foreign_container(&format!("ws-{id}"), &json!({}));
+    let outcomes = world.up(&pair()).await;
+    assert_eq!(outcomes.failure("a"), "create name-in-use", "{outcomes:?}");
+    assert!(outcomes.is_up("b"));
+    assert_eq!(fake.containers(), ["ws-a running", "ws-b running"]);
+    assert_eq!(fake.volumes(), ["ws-b-configs", "ws-b-workspace"]);
+    // Nor when nobody knows whether the container is ours.
+    fake.forget();
+    fake.fault(When::Call("POST containers/create ws-a"), Fault::CutBefore);
+    let outcomes = world.up(&pair()).await;
+    assert_eq!(outcomes.failure("a"), "create engine-away");
+    assert_eq!(fake.containers(), ["ws-a running", "ws-b running"]);
+}
+
+/// The fake engine's own rule holds: without it, half of these tests would prove nothing.
+#[tokio::test]
+#[should_panic(expected = "unseeded start of ws-a")]
+async fn the_fake_engine_catches_an_unseeded_start() {
+    let (fake, world) = world().await;
+    let spec = world.spec(&workspace("a"));
+    let operation = world.store.begin("acme", Operation::Up).await.unwrap();
+    for kind in volumes(&spec) {
+        world
+            .docker
+            .create_volume(&spec, kind, &operation)
+            .await
+            .unwrap();
+    }
+    world.docker.create(&spec, &operation).await.unwrap();
+    let archive = spec.seed.archive().unwrap();
+    world.docker.put_seed(&spec.id, archive).await.unwrap();
+    let endpoint = fake.endpoint();
+    let client = bollard::Docker::connect_with_unix(&endpoint, 5, bollard::API_DEFAULT_VERSION);
+    // Put, and nobody has looked.
+    let name = format!("ws-{}", spec.id);
+    let started = client.unwrap();
+    let started = started.start_container(&name, None::<StartContainerOptions>);
+    started.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_of_a_workspace_is_left_alone() {
+    let (fake, world) = world().await;
+    world.up(&[workspace("a")]).await;
+    fake.insert_foreign_container("copy", &fake.body("ws-a")["Labels"]);
+    assert!(world.up(&[workspace("a")]).await.is_unchanged("a"));
+    assert_eq!(world.down(true).await.removed, ["a"]);
+    assert_eq!(fake.containers(), ["copy running"]);
+}
+
+#[tokio::test]
+async fn a_volume_that_was_there_before_survives_a_failure() {
+    let (fake, world) = world().await;
+    world.up(&[workspace("a")]).await;
+    world.down(false).await;
+    fake.forget();
+    fake.fault(
+        When::Call("PUT containers/ws-a/archive"),
+        Fault::Answer(500, "no"),
+    );
+    assert_eq!(
+        world.up(&[workspace("a")]).await.failure("a"),
+        "seed engine-refused"
+    );
+    assert_eq!(fake.volumes(), ["ws-a-workspace"]);
+}
+
+/// When even the removal fails, the report says what is left.
+#[tokio::test]
+async fn a_failed_removal_is_reported() {
+    let (fake, world) = world().await;
+    fake.fault(
+        When::Call("PUT containers/ws-a/archive"),
+        Fault::Answer(500, "no"),
+    );
+    fake.fault(
+        When::Call("DELETE containers/ws-a"),
+        Fault::Answer(500, "busy"),
+    );
+    let outcomes = world.up(&pair()).await;
+    assert_eq!(outcomes.failure("a"), "seed engine-refused");
+    assert_eq!(
+        outcomes.left_behind("a"),
+        ["the container of a (the engine refused: busy)"]
+    );
+    assert!(outcomes.is_up("b"));
+    fake.forget();
+    assert!(
+        world.up(&pair()).await.is_up("a"),
+        "the next run removes and replaces it"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_image_is_pulled_once_for_all_who_wait() {
+    let (fake, mut world) = world().await;
+    world.image = "team/absent".to_owned();
+    world.options.concurrency = 3;
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let counted = pulls.clone();
+    let count = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    };
+    fake.fault(
+        When::Call("POST images/create"),
+        Fault::Meanwhile(Box::new(count)),
+    );
+    fake.fault(
+        When::Call("POST images/create"),
+        Fault::Delay(Duration::from_millis(200)),
+    );
+    let outcomes = world.up(&["a", "b", "c"].map(workspace)).await;
+    for key in ["a", "b", "c"] {
+        assert_eq!(outcomes.failure(key), "create image-missing");
+    }
+    assert_eq!(pulls.load(Ordering::SeqCst), 1);
+    assert!(fake.volumes().is_empty());
+}
+
+#[tokio::test]
+async fn a_pull_is_read_to_its_end() {
+    let (fake, mut world) = world().await;
+    world.image = "team/present".to_owned();
+    assert!(world.up(&[workspace("a")]).await.is_up("a"));
+    let create = "POST containers/create ws-a";
+    assert_eq!(fake.calls()[5..8], [create, "POST images/create", create]);
+
+    world.image = "team/broken".to_owned();
+    let outcomes = world.up(&[workspace("b")]).await;
+    assert_eq!(outcomes.failure("b"), "create image-missing");
+    assert!(
+        format!("{outcomes:?}").contains("unexpected EOF"),
+        "{outcomes:?}"
+    );
+}
+
+#[tokio::test]
+async fn tiers_are_what_they_say() {
+    let (fake, world) = world().await;
+    for tier in 1..=4 {
+        let mut a = workspace("a");
+        a.tier = tier;
+        assert!(world.up(&[a]).await.is_up("a"));
+        let body = fake.body("ws-a");
+        let host = &body["HostConfig"];
+        let targets: Vec<_> = host["Mounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| m["Target"].as_str().unwrap())
+            .collect();
+        let wanted: &[&str] = match tier {
+            1 => &["/configs"],
+            4 => &["/configs", "/workspace", "/var/run/docker.sock"],
+            _ => &["/configs", "/workspace"],
+        };
+        assert_eq!(targets, wanted);
+        assert_eq!(host["Privileged"] == true, tier >= 3);
+        assert_eq!(host["PidMode"] == "host", tier >= 3);
+        assert_eq!(host["NetworkMode"] == "host", tier == 4);
+        assert_eq!(
+            host["PortBindings"].is_null() && body["NetworkingConfig"].is_null(),
+            tier == 4
+        );
+        assert_eq!(host["ReadonlyRootfs"] == true, tier == 1);
+        assert_eq!(host["CapDrop"][0] == "ALL", tier == 1);
+        assert_eq!(host["SecurityOpt"][0] == "no-new-privileges", tier <= 2);
+        assert_eq!(
+            host["RestartPolicy"]["Name"], "unless-stopped",
+            "since the start"
+        );
+        // The fake engine has two processors.
+        let share =
+            [(256_i64, 500_i64), (512, 1000), (2048, 2000), (4096, 2000)][tier as usize - 1];
+        assert_eq!(host["Memory"], share.0 << 20);
+        assert_eq!(host["NanoCpus"], share.1 * 1_000_000);
+        let env = body["Env"].as_array().unwrap();
+        assert!(
+            env.contains(&"GREETING=hello=world".into())
+                && env.contains(&format!("TIER={tier}").into())
+        );
+    }
+}
+
+/// A read-back has an end, whatever an engine sends.
+#[tokio::test]
+async fn a_read_back_is_bounded() {
+    let (fake, world) = world().await;
+    let flood = |files: &mut Files| {
+        let mut flood = files["config.yaml"].clone();
+        flood.bytes = Some(vec![b'x'; limits::SEED_ARCHIVE_BYTES as usize]);
+        files.insert("flood".to_owned(), flood);
+    };
+    fake.fault(
+        When::Call("PUT containers/ws-a/archive"),
+        Fault::Tear(flood),
+    );
+    assert_eq!(
+        world.up(&[workspace("a")]).await.failure("a"),
+        "verify engine-refused"
+    );
+    assert!(fake.containers().is_empty() && fake.volumes().is_empty());
+}
+
+#[tokio::test]
+async fn an_engine_behind_tcp_is_the_same() {
+    let fake = FakeDocker::start();
+    let path = fake.endpoint().replace("unix://", "");
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("tcp://{}", proxy.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut going = JoinSet::new();
+        while let Ok((mut client, _)) = proxy.accept().await {
+            let mut engine = UnixStream::connect(&path).await.unwrap();
+            going.spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut engine).await;
+            });
+        }
+    });
+    scenario::up_and_again(&World::new(&endpoint, "agent:1").await).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("docker.sock");
+    let endpoint = format!("unix://{}", path.display());
+    let reason = async |endpoint: &str| match Docker::connect(Some(endpoint)).await {
+        Err(EngineError::Away { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reason(&endpoint).await, "there is no such socket");
+    let silent = UnixListener::bind(&path).unwrap();
+    assert_eq!(reason(&endpoint).await, "no answer within 2 seconds");
+    drop(silent);
+    assert!(reason(&endpoint).await.starts_with("Connection refused"));
+    assert!(
+        reason("tcp://127.0.0.1:1")
+            .await
+            .starts_with("Connection refused")
+    );
+    assert!(reason("ssh://host").await.contains("is not supported"));
+    assert!(
+        reason("/var/run/docker.sock")
+            .await
+            .contains("begins with unix://")
+    );
+}
+
+#[tokio::test]
+async fn up_and_again() {
+    scenario::up_and_again(&world().await.1).await;
+}
+
+#[tokio::test]
+async fn changed_is_replaced() {
+    scenario::changed_is_replaced(&world().await.1).await;
+}
+
+#[tokio::test]
+async fn down_leaves_nothing() {
+    let (fake, world) = world().await;
+    scenario::down_leaves_nothing(&world).await;
+    assert!(
+        fake.containers().is_empty() && fake.volumes().is_empty() && fake.networks().is_empty()
+    );
+}
+
+#[tokio::test]
+async fn image_missing() {
+    scenario::image_missing(&mut world().await.1).await;
+}
+
+#[tokio::test]
+async fn name_in_use() {
+    let (fake, world) = world().await;
+    scenario::name_in_use(&world, &fake.endpoint()).await;
+}
+
+#[tokio::test]
+async fn mount_outside() {
+    scenario::mount_outside(&mut world().await.1).await;
+}
