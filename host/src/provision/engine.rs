@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 
+use bytes::Bytes;
+use futures_util::Stream;
+
 use super::seed::{Manifest, Verified};
 use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
@@ -80,6 +83,15 @@ pub trait Engine: Send + Sync {
         id: &WorkspaceId,
         lines: usize,
     ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
+
+    /// What it printed, as it printed it: the last `tail` lines or all of it,
+    /// and with `follow` also what comes until it ends.
+    fn logs(
+        &self,
+        id: &WorkspaceId,
+        tail: Option<usize>,
+        follow: bool,
+    ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send;
 
     /// Asks a container to end, waits for the grace, kills it. Not there is success.
     fn stop(&self, id: &WorkspaceId) -> impl Future<Output = Result<(), EngineError>> + Send;
@@ -226,6 +238,14 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// A folder of the local engine cannot be used.
+    #[error("{path} cannot be used: {reason}")]
+    Folder {
+        /// The folder, or what is in it.
+        path: String,
+        /// The operating system's words.
+        reason: String,
+    },
     /// It refused for a reason of its own.
     #[error("the engine refused: {0}")]
     Refused(String),
@@ -244,6 +264,7 @@ impl EngineError {
             Self::NoSpace(_) => "no-space",
             Self::NotExecutable { .. } => "not-executable",
             Self::Mount { .. } => "mount",
+            Self::Folder { .. } => "folder",
             Self::Refused(_) => "engine-refused",
         }
     }
@@ -268,6 +289,9 @@ impl EngineError {
             Self::NoSpace(_) => "free some space and run the same command again",
             Self::NotExecutable { .. } => "correct the runtime's command in the operator's file",
             Self::Mount { .. } => "create the directory, or change workspace_dir in the template",
+            Self::Folder { .. } => {
+                "make it readable and writable for this user, or choose another state folder with ORGHOST_STATE"
+            }
             Self::Refused(_) => "the engine's own log says more",
         }
     }
