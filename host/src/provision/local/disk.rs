@@ -322,3 +322,68 @@ pub fn unusable(path: &Path, error: &io::Error) -> EngineError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_understood_is_not_guessed_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::at(folder.path());
+        let path = place.diary();
+        assert_eq!(read::<Diary>(&path).unwrap(), None);
+        for (text, words) in [
+            ("", "EOF"),
+            ("{}", "version"),
+            (r#"{"version":2,"new":true}"#, "version 2"),
+            (r#"{"version":1}"#, "supervisor"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = read::<Diary>(&path).unwrap_err();
+            assert_eq!(error.code(), "folder");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_has_its_own_name() {
+        let full = unusable(Path::new("/x"), &io::ErrorKind::StorageFull.into());
+        assert_eq!(full, EngineError::NoSpace("/x".to_owned()));
+    }
+
+    #[test]
+    fn the_lock_says_whether_the_diary_still_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::at(folder.path());
+        assert_eq!(place.state().unwrap(), (State::Created, None));
+        let lock = File::create(place.lock()).unwrap();
+        let mut diary = Diary {
+            version: VERSION,
+            supervisor: 1,
+            child: None,
+            port: Some(80),
+            restarts: 2,
+            exit_code: Some(3),
+            phase: Phase::Starting,
+        };
+        let exited = |exit_code| State::Exited { exit_code };
+        let restarting = State::Restarting {
+            restarts: 2,
+            exit_code: Some(3),
+        };
+        for (phase, dead, alive) in [
+            (Phase::Starting, State::Created, State::Created),
+            (Phase::Running, exited(None), State::Running),
+            (Phase::Waiting, exited(None), restarting),
+            (Phase::Ended, exited(Some(3)), exited(Some(3))),
+        ] {
+            diary.phase = phase;
+            write(&place.diary(), &diary).unwrap();
+            assert_eq!(place.state().unwrap().0, dead);
+            lock.try_lock().unwrap();
+            assert_eq!(place.state().unwrap().0, alive);
+            lock.unlock().unwrap();
+        }
+    }
+}

@@ -259,3 +259,103 @@ fn cut(line: &str) -> String {
     let end = line.floor_char_boundary(limits::LOG_LINE);
     format!("{}…", line.get(..end).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    fn place(folder: &tempfile::TempDir) -> Place {
+        Place::at(folder.path())
+    }
+
+    #[test]
+    fn the_last_lines_are_found_however_they_lie() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(&folder);
+        assert_eq!(last_lines(&place, 3).unwrap(), [""; 0]);
+        for (text, lines, expected) in [
+            ("", 2, &[][..]),
+            ("a", 2, &["a"]),
+            ("a\n", 2, &["a"]),
+            ("a\nb", 2, &["a", "b"]),
+            ("a\nb\n", 1, &["b"]),
+            ("a\n\n", 1, &[""]),
+            ("a\nb\nc\n", 2, &["b", "c"]),
+            ("a\nb\nc\n", 0, &[]),
+            ("a\r\nb\n", 2, &["a", "b"]),
+        ] {
+            fs::write(place.log(), text).unwrap();
+            assert_eq!(last_lines(&place, lines).unwrap(), expected, "{text:?}");
+        }
+        // Lines across blocks, none of them whole in one.
+        let long = ["a", "b", "c"].map(|c| c.repeat(BLOCK + 1));
+        fs::write(place.log(), long.join("\n")).unwrap();
+        let all = last_lines(&place, 100).unwrap();
+        assert_eq!(all, long.each_ref().map(|line| cut(line)));
+        assert_eq!(all[0].len(), limits::LOG_LINE + "…".len());
+        // No more is read than so many lines may have: of a longer one its end.
+        assert_eq!(
+            last_lines(&place, 1).unwrap(),
+            ["c".repeat(limits::LOG_LINE)]
+        );
+        fs::write(place.log(), b"\xff\n").unwrap();
+        assert_eq!(last_lines(&place, 1).unwrap(), ["\u{fffd}"]);
+    }
+
+    #[tokio::test]
+    async fn the_log_is_bounded_and_reads_on_over_the_edge() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(&folder);
+        let mut log = Log::open(&place).unwrap();
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        let lines = usize::try_from(limits::LOG_BYTES).unwrap() / line.len();
+        for _ in 0..lines {
+            log.write(&line);
+        }
+        assert!(!place.old_log().exists());
+        log.write(b"y\n");
+        assert_eq!(
+            fs::metadata(place.old_log()).unwrap().len(),
+            limits::LOG_BYTES
+        );
+        assert_eq!(fs::read(place.log()).unwrap(), b"y\n");
+        let last = last_lines(&place, 3).unwrap();
+        assert_eq!(
+            last.iter().map(String::len).collect::<Vec<_>>(),
+            [1023, 1023, 1]
+        );
+        let mut all = 0;
+        let mut stream = std::pin::pin!(follow(place.clone(), None, false));
+        while let Some(bytes) = stream.next().await {
+            all += bytes.unwrap().len() as u64;
+        }
+        assert_eq!(all, limits::LOG_BYTES + 2);
+
+        // A follower that began before the edge misses nothing behind it.
+        let mut reader = Reader {
+            place: place.clone(),
+            tail: Some(1),
+            follow: false,
+            files: None,
+        };
+        assert_eq!(reader.next().await.unwrap().unwrap(), "y\n");
+        log.write(b"z\n");
+        for _ in 0..lines {
+            log.write(&line);
+        }
+        let mut text = Vec::new();
+        while let Some(bytes) = reader.next().await.unwrap() {
+            text.extend(bytes);
+        }
+        assert!(text.starts_with(b"z\nxxx"));
+        assert_eq!(text.len(), 2 + lines * line.len());
+        // A supervisor that is started later goes on where the last one ended.
+        drop(log);
+        let mut log = Log::open(&place).unwrap();
+        log.write(b"end\n");
+        assert!(fs::metadata(place.log()).unwrap().len() <= limits::LOG_BYTES);
+        assert_eq!(last_lines(&place, 1).unwrap(), ["end"]);
+    }
+}

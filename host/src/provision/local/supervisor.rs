@@ -54,6 +54,11 @@ const NOT_EXECUTABLE: i32 = 127;
 /// Ports that are tried before giving up.
 const PORTS: usize = 64;
 
+/// Output is read in blocks of this size, so many in a row: more than a pipe holds.
+const BLOCK: usize = 16 << 10;
+/// See [`BLOCK`].
+const BLOCKS: usize = 16;
+
 /// What a supervisor says to the host that started it: one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -399,7 +404,7 @@ impl Supervisor {
         let status = program.child.wait();
         self.diary.child = None;
         self.end_orphans().await;
-        self.keep_output();
+        self.keep_last_output();
         status.ok().and_then(|status| status.code())
     }
 
@@ -429,15 +434,25 @@ impl Supervisor {
         }
     }
 
-    /// Takes what is in the pipe, and no more than a few times what fits into one.
+    /// Takes what came through the pipe, and leaves time for other things.
     fn keep_output(&mut self) {
-        let mut block = [0; 16 << 10];
-        for _ in 0..16 {
+        let mut block = [0; BLOCK];
+        for _ in 0..BLOCKS {
             match self.output.try_read(&mut block) {
-                Ok(length) if length > 0 => {
-                    self.log.write(block.get(..length).unwrap_or_default());
-                }
-                _ => return,
+                Ok(length) => self.log.write(block.get(..length).unwrap_or_default()),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes what is still in the pipe, whether or not the runtime has noticed
+    /// it; not for ever, because a process that nothing can kill may write on.
+    fn keep_last_output(&mut self) {
+        let mut block = [0; BLOCK];
+        for _ in 0..BLOCKS {
+            match rustix::io::read(&self.output, &mut block) {
+                Ok(length) => self.log.write(block.get(..length).unwrap_or_default()),
+                Err(_) => return,
             }
         }
     }
