@@ -738,6 +738,12 @@ async fn logs_begin_where_they_should_and_end_with_the_workspace() {
         "{followed}"
     );
     world.down(true).await;
+    let mut of_nobody = std::pin::pin!(world.local.logs(&id, None, true));
+    let first = of_nobody.next().await;
+    assert!(
+        matches!(first, Some(Err(EngineError::NotFound(_)))),
+        "{first:?}"
+    );
 }
 
 /// A container that was made and not seeded, and its spec.

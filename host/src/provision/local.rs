@@ -13,15 +13,15 @@
 //! - its working directory: the workspace volume, the operator's directory, or
 //!   in tier 1 a scratch folder that goes with the container
 //! - `HOME`: the workspace volume, else the scratch folder, never the operator's directory
-//! - no standard input; its output goes to the log, which is bounded: see [`log`]
-//! - a group of its own, and a supervisor that starts it again whenever it ends: see [`supervisor`]
+//! - no standard input; its output goes to the log, which is bounded
+//! - a group of its own, and a supervisor that starts it again whenever it ends (`local/supervisor.rs`)
 //!
 //! # On disk
 //! ```text
 //! <state>/local/<workspace id>/
 //!   container.json   the container: exactly as long as this is here, there is one
 //!   configs/  configs.json   workspace/  workspace.json      the volumes, and whose they are
-//!   run.json  lock  log  log.1  scratch/                     while and after it runs
+//!   run.json  lock  log  log.1  scratch/                     from its start to its removal
 //! ```
 
 mod disk;
@@ -153,6 +153,7 @@ impl Local {
             };
             // Of an earlier life.
             disk::remove_file(&here.diary())?;
+            disk::make_folder(&here.scratch())?;
             let log = log::append_to(&here).map_err(|e| unusable(&here.log(), &e))?;
             Ok(Some((lock, log)))
         });
@@ -306,7 +307,8 @@ impl Engine for Local {
                 None if is_there => Err(in_use(&path, "a volume")),
                 // Nobody's, or of a removal that was cut off.
                 _ => {
-                    disk::write(&facts_path, &facts).map_err(|e| unusable(&facts_path, &e))?;
+                    disk::write_durably(&facts_path, &facts)
+                        .map_err(|e| unusable(&facts_path, &e))?;
                     fs::create_dir(&path).map_err(|e| unusable(&path, &e))?;
                     Ok(VolumeOutcome::Created)
                 }
@@ -331,12 +333,7 @@ impl Engine for Local {
                 }
                 None => place.make()?,
             }
-            if let Some(home) = container.env.get("HOME")
-                && Path::new(home) == place.scratch()
-            {
-                disk::make_folder(&place.scratch())?;
-            }
-            disk::write(&path, &container).map_err(|e| unusable(&path, &e))
+            disk::write_durably(&path, &container).map_err(|e| unusable(&path, &e))
         })
         .await
     }

@@ -121,6 +121,10 @@ struct Reader {
 
 impl Reader {
     async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
+        if self.files.is_none() && !self.place.container().exists() {
+            let path = self.place.path().display().to_string();
+            return Err(EngineError::NotFound(path));
+        }
         loop {
             // Looked at before reading: what was written before the end is then read after it.
             let is_written = self.follow && self.place.is_supervised()?;
@@ -321,6 +325,7 @@ mod tests {
             limits::LOG_BYTES
         );
         assert_eq!(fs::read(place.log()).unwrap(), b"y\n");
+        fs::write(place.container(), "").unwrap();
         let last = last_lines(&place, 3).unwrap();
         assert_eq!(
             last.iter().map(String::len).collect::<Vec<_>>(),

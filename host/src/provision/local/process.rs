@@ -124,9 +124,9 @@ async fn find(place: &Place, deadline: Instant) -> Result<Option<Process>, Engin
             if !here.is_supervised()? {
                 return Ok(Err(false));
             }
-            Ok(found
-                .filter(|_| read(&here.diary()).is_ok_and(|now| now == diary))
-                .ok_or(true))
+            let now: Option<Diary> = read(&here.diary())?;
+            let is_same = now.map(|now| now.supervisor) == diary.map(|then| then.supervisor);
+            Ok(found.filter(|_| is_same).ok_or(true))
         };
         match blocking(look).await? {
             Ok(process) => return Ok(Some(process)),
