@@ -746,6 +746,21 @@ async fn logs_begin_where_they_should_and_end_with_the_workspace() {
     );
 }
 
+#[tokio::test]
+async fn a_program_that_never_stops_talking_fills_no_disk_and_still_ends() {
+    let world = World::new("exec yes");
+    world.up_one(&workspace("pm")).await;
+    let size = |file| fs::metadata(world.folder("pm").join(file)).map_or(0, |m| m.len());
+    eventually("a second file", || size("log.1") > 0).await;
+    assert!(size("log.1") <= orghost::limits::LOG_BYTES);
+    world.local.stop(&world.id("pm")).await.unwrap();
+    assert!(size("log") <= orghost::limits::LOG_BYTES);
+    let lines = world.local.last_lines(&world.id("pm"), 2).await.unwrap();
+    assert_eq!(lines[0], "y");
+    world.down(true).await;
+    assert!(!world.engine_folder().exists());
+}
+
 /// A container that was made and not seeded, and its spec.
 async fn unseeded(world: &World) -> Box<Spec> {
     let (_, jobs) = world.jobs(&[workspace("pm")]);
