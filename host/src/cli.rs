@@ -1,1 +1,202 @@
-//! stub
+//! The command line: arguments, exit codes, rendering, and nothing else.
+
+mod args;
+mod logs;
+mod plan;
+mod plugin;
+mod progress;
+mod report;
+mod status;
+mod text;
+mod up;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::config::{Config, ConfigError, EngineKind, Environment, Folders};
+use crate::diagnostic::Diagnostic;
+use crate::provision::docker::Docker;
+use crate::provision::engine::EngineError;
+use crate::provision::local::{self, Local};
+use crate::store::Store;
+use args::{Cli, Command, PluginCommand};
+use report::{Exit, Failure};
+
+/// What every command stands on.
+struct Host {
+    environment: Environment,
+    folders: Folders,
+    config: Config,
+    json: bool,
+}
+
+/// Runs the program; see `orghost --help` for its exit codes.
+pub fn main(environment: Environment) -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::command()
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+    {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &arguments),
+    };
+    let json = cli.global.json;
+    match run(cli, environment) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.print(json);
+            failure.exit.into()
+        }
+    }
+}
+
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    // clap sends help and versions to standard output, and they are no errors.
+    if error.use_stderr() && arguments.iter().any(|argument| argument == "--json") {
+        let message = error.to_string();
+        let message = message.trim_start_matches("error: ").trim_end();
+        Failure::one(Exit::Invalid, Diagnostic::new("usage", message)).print(true);
+    } else {
+        let _ = error.print();
+    }
+    if error.use_stderr() {
+        Exit::Invalid.into()
+    } else {
+        Exit::Done.into()
+    }
+}
+
+fn run(cli: Cli, environment: Environment) -> Result<Exit, Failure> {
+    // What needs neither folders nor a configuration.
+    match cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "orghost", &mut std::io::stdout());
+            return Ok(Exit::Done);
+        }
+        Command::Man { folder } => return man(&folder),
+        Command::DemoRuntime => return Ok(Exit::Other(orghost_demo::run(demo_env(&environment)))),
+        Command::Supervise { folder } => return Ok(Exit::Other(local::supervise(&folder))),
+        Command::ExecChild { command } => return Ok(Exit::Other(local::exec_child(&command))),
+        Command::Plugin(PluginCommand::Build { folder, output, wit }) => {
+            return plugin::build(&folder, output, wit, &environment, cli.global.json);
+        }
+        _ => {}
+    }
+    let host = Host::new(environment, &cli.global)?;
+    match cli.command {
+        Command::Plan(command) => plan::plan(&host, &command),
+        Command::Expand(command) => plan::expand(&host, &command),
+        Command::Plugin(PluginCommand::Inspect { file }) => plugin::inspect(&host, &file),
+        Command::Up(command) => block_on(up::up(&host, &command)),
+        Command::Down(command) => block_on(up::down(&host, &command)),
+        Command::Status { org } => block_on(status::status(&host, org.as_deref())),
+        Command::Logs(command) => block_on(logs::logs(&host, &command)),
+        _ => Ok(Exit::Done),
+    }
+}
+
+impl Host {
+    fn new(environment: Environment, global: &args::Global) -> Result<Self, Failure> {
+        let config = match environment.config_file(global.config.as_deref()) {
+            Some(file) => Config::read(&file)?,
+            None => Config::default(),
+        };
+        let mut folders = environment.folders()?;
+        if let Some(state) = &global.state {
+            folders.state.clone_from(state);
+        }
+        Ok(Self {
+            environment,
+            folders,
+            config,
+            json: global.json,
+        })
+    }
+
+    fn store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.folders.state)?)
+    }
+
+    fn local(&self) -> Result<Local, Failure> {
+        // The local engine runs this program again, as a supervisor.
+        let program = std::env::current_exe().map_err(|error| {
+            let message = format!("orghost cannot find its own program: {error}");
+            Failure::one(Exit::Failed, Diagnostic::new("no-program", message))
+        })?;
+        Ok(Local::new(self.folders.state.join("local"), program))
+    }
+
+    async fn docker(&self) -> Result<Docker, EngineError> {
+        Docker::connect(self.environment.text("DOCKER_HOST")).await
+    }
+
+    /// `asked`, else the operator's file, else Docker where one answers, else local.
+    async fn engine(&self, asked: Option<EngineKind>) -> EngineKind {
+        match asked.or(self.config.engine) {
+            Some(kind) => kind,
+            None if self.docker().await.is_ok() => EngineKind::Docker,
+            None => EngineKind::Local,
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::one(Exit::Failed, Diagnostic::new("runtime", e.to_string())))?;
+    runtime.block_on(work)
+}
+
+fn man(folder: &std::path::Path) -> Result<Exit, Failure> {
+    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
+    written.map_err(|error| {
+        let message = format!("the manual pages cannot be written to {}: {error}", folder.display());
+        Failure::one(Exit::Failed, Diagnostic::new("write", message))
+    })?;
+    Ok(Exit::Done)
+}
+
+fn demo_env(environment: &Environment) -> orghost_demo::Env {
+    let text = |name| environment.text(name).map(str::to_owned);
+    orghost_demo::Env {
+        config_path: text("WORKSPACE_CONFIG_PATH"),
+        port: text("PORT"),
+        host: text("HOST"),
+        workspace_id: text("WORKSPACE_ID"),
+    }
+}
+
+/// Prints one JSON document, or one line of a stream of them.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(|e| {
+        Failure::one(Exit::Failed, Diagnostic::new("json", format!("the answer cannot be written as JSON: {e}")))
+    })?;
+    print_line(&text);
+    Ok(())
+}
+
+/// Whoever reads standard output may stop reading: that is no failure.
+fn print_line(line: &str) {
+    let _ = writeln!(anstream::stdout(), "{line}");
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let message = error.to_string();
+        let diagnostic = match error {
+            ConfigError::Invalid(diagnostic) => *diagnostic,
+            ConfigError::Unreadable { file, .. } => {
+                Diagnostic::new("config-unreadable", message).file(file.display().to_string())
+            }
+            ConfigError::NoHome(_) => {
+                Diagnostic::new("no-home", message).help("set HOME, or ORGHOST_STATE and ORGHOST_CACHE")
+            }
+        };
+        Self::one(Exit::Invalid, diagnostic)
+    }
+}

@@ -190,13 +190,12 @@ impl Config {
             reason,
         })?;
         Self::parse(&text, &file.display().to_string())
-            .map_err(|d| ConfigError::Invalid(Box::new(d)))
+            .map_err(ConfigError::Invalid)
     }
 
-    fn parse(text: &str, file: &str) -> Result<Self, Diagnostic> {
-        let invalid = |message: String| Diagnostic::new("config-invalid", message).file(file);
+    fn parse(text: &str, file: &str) -> Result<Self, Box<Diagnostic>> {
         let config: Self = toml::from_str(text).map_err(|error| {
-            let mut problem = invalid(error.message().to_owned());
+            let mut problem = Diagnostic::new("config-invalid", error.message()).file(file);
             if let Some(span) = error.span() {
                 let before = text.get(..span.start).unwrap_or_default();
                 let line = before.matches('\n').count() + 1;
@@ -204,53 +203,76 @@ impl Config {
                 problem.line = u32::try_from(line).ok();
                 problem.column = u32::try_from(column).ok();
             }
-            problem
+            Box::new(problem)
         })?;
-        if config.concurrency == Some(0) {
-            return Err(
-                invalid("concurrency is 0: nothing would ever start".to_owned())
-                    .help("at least 1; 4 is usual"),
-            );
+        match config.nonsense() {
+            Some((message, help)) => {
+                let problem = Diagnostic::new("config-invalid", message);
+                Err(Box::new(problem.file(file).help(help)))
+            }
+            None => Ok(config),
         }
-        if let Some(tier) = config
-            .policy
-            .max_tier
-            .filter(|tier| !(1..=4).contains(tier))
-        {
-            return Err(invalid(format!("policy.max_tier is {tier}")).help("1, 2, 3 or 4"));
+    }
+
+    /// What has the right type and makes no sense, and what would.
+    fn nonsense(&self) -> Option<(String, &'static str)> {
+        if self.concurrency == Some(0) {
+            return Some(("concurrency is 0: nothing would ever start".to_owned(), "at least 1; 4 is usual"));
         }
-        if let Some(root) = config
-            .policy
-            .allow_mount
-            .iter()
-            .find(|root| !root.is_absolute())
-        {
-            let root = root.display();
-            return Err(
-                invalid(format!("policy.allow_mount holds {root}")).help("an absolute path")
-            );
+        if let Some(tier) = self.policy.max_tier.filter(|tier| !(1..=4).contains(tier)) {
+            return Some((format!("policy.max_tier is {tier}"), "1, 2, 3 or 4"));
         }
-        for (name, runtime) in &config.runtimes {
+        if let Some(root) = self.policy.allow_mount.iter().find(|root| !root.is_absolute()) {
+            return Some((format!("policy.allow_mount holds {}", root.display()), "an absolute path"));
+        }
+        self.runtimes.iter().find_map(|(name, runtime)| {
             if runtime.image.is_none() && runtime.command.is_none() {
-                return Err(invalid(format!(
-                    "the runtime {name:?} has neither an image nor a command"
-                ))
-                .help("image is for the Docker engine, command for the local one"));
+                let message = format!("the runtime {name:?} has neither an image nor a command");
+                return Some((message, "image is for the Docker engine, command for the local one"));
             }
             if runtime.command.as_ref().is_some_and(Vec::is_empty) {
-                return Err(invalid(format!(
-                    "the command of the runtime {name:?} is empty"
-                )));
+                let message = format!("the command of the runtime {name:?} is empty");
+                return Some((message, "the program and its arguments, as a list of texts"));
             }
-            if let Some(name) = runtime.env.keys().find(|name| !is_identifier(name)) {
-                return Err(invalid(format!("{name:?} is not a name of a variable")));
-            }
-        }
-        Ok(config)
+            let wrong = runtime.env.keys().find(|name| !is_identifier(name))?;
+            let message = format!("runtimes.{name}.env: {wrong:?} is not a name of a variable");
+            Some((message, "letters, digits and `_`, not beginning with a digit"))
+        })
     }
 
     /// See [`Config::concurrency`].
     pub fn concurrency(&self) -> usize {
         self.concurrency.unwrap_or(limits::CONCURRENCY)
     }
+}
+
+/// Reads a file of `NAME=VALUE` lines, by the rules of a template's `.env`
+/// (`spec/org-template.md` §4) but strictly: this one is the operator's.
+///
+/// # Errors
+/// The first line that is no assignment, with its place.
+pub fn parse_env_file(text: &str, file: &str) -> Result<Vec<(String, String)>, Box<Diagnostic>> {
+    let mut vars = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (number, line) in (1_u32..).zip(text.split('\n')) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let assignment = line.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
+        let Some((name, value)) = assignment.filter(|(name, _)| is_identifier(name)) else {
+            let mut problem = Diagnostic::new("env-file", "this line is not NAME=VALUE")
+                .file(file)
+                .help("a name has letters, digits and `_`, and does not begin with a digit");
+            problem.line = Some(number);
+            return Err(Box::new(problem));
+        };
+        let unquoted = ['"', '\''].iter().find_map(|quote| {
+            let inside = value.strip_prefix(*quote)?;
+            inside.strip_suffix(*quote)
+        });
+        vars.push((name.to_owned(), unquoted.unwrap_or(value).to_owned()));
+    }
+    Ok(vars)
 }

@@ -68,8 +68,6 @@ pub enum What {
         /// Why.
         reason: String,
     },
-    /// It is in the org, but not in the plan.
-    Orphaned,
     /// It was stopped and removed.
     Removed,
     /// The operation ended.

@@ -13,7 +13,7 @@ pub mod event;
 mod fault;
 pub mod limits;
 pub mod plan;
-// pub mod plugin;
+pub mod plugin;
 pub mod policy;
 pub mod provision;
 pub mod store;

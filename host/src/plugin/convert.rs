@@ -70,7 +70,7 @@ fn plan(said: wit::Plan) -> Result<Plan, Lie> {
     let mut keys = BTreeSet::new();
     let mut workspaces = Vec::with_capacity(said.workspaces.len());
     for workspace in said.workspaces {
-        let workspace = self::workspace(workspace)?;
+        let workspace = to_workspace(workspace)?;
         let key = &workspace.key;
         if key.parent() != workspace.parent.as_ref().map(WorkspaceKey::as_str) {
             return Err(format!("the parent of {key} is not the key without its last slug"));
@@ -97,8 +97,8 @@ fn plan(said: wit::Plan) -> Result<Plan, Lie> {
     })
 }
 
-fn workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
-    let key = self::key(&said.key)?;
+fn to_workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
+    let key = parse_key(&said.key)?;
     if said.name.trim().is_empty() {
         return Err(format!("{key} has no name"));
     }
@@ -115,7 +115,7 @@ fn workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
         })
         .collect::<Result<_, Lie>>()?;
     Ok(Workspace {
-        parent: said.parent.as_deref().map(self::key).transpose()?,
+        parent: said.parent.as_deref().map(parse_key).transpose()?,
         key,
         name: said.name,
         role: said.role,
@@ -145,7 +145,7 @@ fn workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
     })
 }
 
-fn key(text: &str) -> Result<WorkspaceKey, Lie> {
+fn parse_key(text: &str) -> Result<WorkspaceKey, Lie> {
     WorkspaceKey::new(text).map_err(|e| e.to_string())
 }
 

@@ -1,0 +1,17 @@
+//! The command `orghost-demo`: hands the process environment to the library; does nothing else.
+
+use std::process::ExitCode;
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "main is this program's only reader of the environment"
+)]
+fn main() -> ExitCode {
+    let var = |name: &str| std::env::var(name).ok();
+    orghost_demo::run(orghost_demo::Env {
+        config_path: var("WORKSPACE_CONFIG_PATH"),
+        port: var("PORT"),
+        host: var("HOST"),
+        workspace_id: var("WORKSPACE_ID"),
+    })
+}

@@ -1,0 +1,184 @@
+//! Components held against the contract, written by hand so that each breaks exactly one rule.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails there"
+)]
+
+use orghost_build::{
+    ContractError, InspectError, Inspection, WorldVersion, check, compile, inspect,
+};
+use proptest::prelude::*;
+
+const TEMPLATE_FILES: &str = r#"(import "orghost:plugin/template-files@0.1.0" (instance))"#;
+const IMPORTER: &str = r#"(instance $i) (export "orghost:plugin/importer@0.1.0" (instance $i))"#;
+
+fn component(parts: &[&str]) -> Vec<u8> {
+    wat::parse_str(format!("(component {})", parts.join(" "))).unwrap()
+}
+
+fn inspected(parts: &[&str]) -> Inspection {
+    inspect(&component(parts)).unwrap()
+}
+
+fn refused(parts: &[&str]) -> ContractError {
+    check(&inspected(parts)).unwrap_err()
+}
+
+#[test]
+fn a_plugin_is_accepted() {
+    let plugin = inspected(&[TEMPLATE_FILES, IMPORTER]);
+    assert_eq!(plugin.imports, ["orghost:plugin/template-files@0.1.0"]);
+    assert_eq!(plugin.exports, ["orghost:plugin/importer@0.1.0"]);
+    assert_eq!(check(&plugin), Ok(WorldVersion::V0_1_0));
+    assert!(!plugin.has_expander());
+
+    let expander = r#"(export "orghost:plugin/expander@0.1.0" (instance $i))"#;
+    let plugin = inspected(&[IMPORTER, expander]);
+    assert_eq!(check(&plugin), Ok(WorldVersion::V0_1_0));
+    assert!(plugin.has_expander());
+}
+
+#[test]
+fn what_stands_inside_does_not_count() {
+    let inner = r#"(component (import "wasi:cli/environment@0.2.0" (instance)))
+                   (core module (import "wasi_snapshot_preview1" "fd_write" (func)))"#;
+    let plugin = inspected(&[TEMPLATE_FILES, inner, IMPORTER]);
+    assert_eq!(check(&plugin), Ok(WorldVersion::V0_1_0));
+}
+
+#[test]
+fn an_import_of_wasi_is_named_with_its_remedy() {
+    let error = refused(&[
+        r#"(import "wasi:cli/environment@0.2.0" (instance))"#,
+        TEMPLATE_FILES,
+        IMPORTER,
+    ]);
+    assert_eq!(
+        error,
+        ContractError::ForbiddenImports(vec!["wasi:cli/environment@0.2.0".into()])
+    );
+    let message = error.to_string();
+    assert!(
+        message.contains("`wasi:cli/environment@0.2.0`"),
+        "{message}"
+    );
+    assert!(
+        message.contains("build for wasm32-unknown-unknown instead of wasm32-wasip2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn every_other_import_is_refused_too() {
+    let error = refused(&[
+        r#"(import "now" (func)) (import "acme:net/http" (instance))"#,
+        IMPORTER,
+    ]);
+    assert_eq!(
+        error,
+        ContractError::ForbiddenImports(vec!["now".into(), "acme:net/http".into()])
+    );
+    assert!(!error.to_string().contains("wasi"), "{error}");
+
+    let many: String = (0..30)
+        .map(|n| format!(r#"(import "n{n}" (func))"#))
+        .collect();
+    assert!(
+        refused(&[&many, IMPORTER])
+            .to_string()
+            .contains("`n19`, 10 more, but")
+    );
+}
+
+#[test]
+fn another_version_is_said_first() {
+    let export = r#"(instance $i) (export "orghost:plugin/importer@0.2.0" (instance $i))"#;
+    let error = refused(&[
+        r#"(import "orghost:plugin/template-files@0.2.0" (instance))"#,
+        export,
+    ]);
+    let found = "0.2.0".to_owned();
+    assert_eq!(
+        error,
+        ContractError::WrongVersion {
+            found,
+            supported: WorldVersion::V0_1_0
+        }
+    );
+    assert!(error.to_string().contains("0.2.0") && error.to_string().contains("0.1.0"));
+}
+
+#[test]
+fn a_component_that_exports_nothing_is_no_plugin() {
+    assert_eq!(refused(&[TEMPLATE_FILES]), ContractError::NoImporter);
+    // What the componentizer makes of a module without a world.
+    let empty = compile::componentize(&wat::parse_str("(module)").unwrap()).unwrap();
+    assert_eq!(
+        check(&inspect(&empty).unwrap()),
+        Err(ContractError::NoImporter)
+    );
+}
+
+#[test]
+fn what_is_no_component_is_told_apart() {
+    assert_eq!(inspect(b""), Err(InspectError::NotWasm));
+    assert_eq!(inspect(b"(component)"), Err(InspectError::NotWasm));
+    let module =
+        wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#).unwrap();
+    assert_eq!(inspect(&module), Err(InspectError::CoreModule));
+    assert!(
+        InspectError::CoreModule
+            .to_string()
+            .contains("orghost plugin build")
+    );
+
+    let mut cut = component(&[TEMPLATE_FILES, IMPORTER]);
+    cut.truncate(20);
+    assert!(
+        matches!(
+            inspect(&cut),
+            Err(InspectError::Malformed { offset: 8..=20, .. })
+        ),
+        "{:?}",
+        inspect(&cut)
+    );
+}
+
+#[test]
+fn custom_sections_and_producers_are_listed() {
+    let plugin = compile::componentize(&wat::parse_str("(module)").unwrap()).unwrap();
+    let plugin = inspect(&plugin).unwrap();
+    assert!(
+        plugin.custom_sections.contains(&"producers".to_owned()),
+        "{plugin:?}"
+    );
+    let tools = &plugin.producers["processed-by"];
+    assert!(
+        tools
+            .iter()
+            .any(|tool| tool.starts_with("wit-component 0.")),
+        "{tools:?}"
+    );
+}
+
+fn header() -> Vec<u8> {
+    b"\0asm\x0d\0\x01\0".to_vec()
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        let _ = inspect(&bytes);
+        let _ = inspect(&[header(), bytes].concat()).map(|found| check(&found));
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic(cut in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = component(&[TEMPLATE_FILES, "(core module (func))", IMPORTER]);
+        let _ = inspect(&bytes[..cut.index(bytes.len())]);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let _ = inspect(&bytes).map(|found| check(&found));
+    }
+}

@@ -1,0 +1,193 @@
+//! Checks cron lines: five fields in the standard syntax (org-template.md §7). It computes no times.
+//!
+//! Written by hand because every crate for this accepts more than runtimes do (seconds, years, `@daily`, `L`, `W`,
+//! `#`), and says less about what is wrong. A test compares it with `croner`.
+
+struct Unit {
+    name: &'static str,
+    min: u32,
+    max: u32,
+    /// Names of the values from `min` on.
+    words: &'static [&'static str],
+}
+
+const fn unit(name: &'static str, min: u32, max: u32, words: &'static [&'static str]) -> Unit {
+    Unit {
+        name,
+        min,
+        max,
+        words,
+    }
+}
+
+const UNITS: [Unit; 5] = [
+    unit("minute", 0, 59, &[]),
+    unit("hour", 0, 23, &[]),
+    unit("day of the month", 1, 31, &[]),
+    unit(
+        "month",
+        1,
+        12,
+        &[
+            "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+        ],
+    ),
+    unit(
+        "day of the week",
+        0,
+        6,
+        &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+    ),
+];
+
+/// Checks a line, and gives it back with one blank between the fields.
+///
+/// # Errors
+/// A sentence that says which field is wrong.
+pub(crate) fn check(line: &str) -> Result<String, String> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    if fields.len() != UNITS.len() {
+        let found = fields.len();
+        return Err(match fields.first() {
+            Some(first) if first.starts_with('@') => {
+                "words such as `@daily` are not accepted".to_owned()
+            }
+            Some(first) if first.contains('=') => {
+                "the time zone is a field of its own, `timezone`".to_owned()
+            }
+            _ if found == 6 => "it has six fields, and seconds are not accepted".to_owned(),
+            _ => format!(
+                "it has {found} field{}, and not five",
+                if found == 1 { "" } else { "s" }
+            ),
+        });
+    }
+    for (unit, field) in UNITS.iter().zip(&fields) {
+        for term in field.split(',') {
+            unit.check(term)
+                .map_err(|why| format!("the {} {why}", unit.name))?;
+        }
+    }
+    Ok(fields.join(" "))
+}
+
+impl Unit {
+    /// `*`, `?`, a value, or a range, each with or without a step.
+    fn check(&self, term: &str) -> Result<(), String> {
+        let (range, step) = match term.split_once('/') {
+            Some((range, step)) => (range, Some(step)),
+            None => (term, None),
+        };
+        if let Some(step) = step {
+            let valid = digits(step).is_some_and(|step| step > 0);
+            if !valid {
+                return Err(format!("has the step `{step}`, which is no number above 0"));
+            }
+        }
+        if matches!(range, "*" | "?") {
+            return Ok(());
+        }
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (self.value(first)?, self.value(last)?);
+        if first > last {
+            return Err(format!("has the range `{range}`, which runs backwards"));
+        }
+        Ok(())
+    }
+
+    fn value(&self, text: &str) -> Result<u32, String> {
+        let word = |word: &&str| word.eq_ignore_ascii_case(text);
+        let named = self
+            .words
+            .iter()
+            .zip(self.min..)
+            .find(|(name, _)| word(name))
+            .map(|(_, value)| value);
+        match named.or_else(|| digits(text)) {
+            Some(value) if (self.min..=self.max).contains(&value) => Ok(value),
+            Some(7) if self.max == 6 => Err("is 7, and Sunday is 0".to_owned()),
+            Some(value) => Err(format!("is {value}, and not in {}-{}", self.min, self.max)),
+            None if text.is_empty() => Err("has an empty part".to_owned()),
+            None => Err(format!("has `{text}`, which is no value")),
+        }
+    }
+}
+
+fn digits(text: &str) -> Option<u32> {
+    let all = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if all { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lines() {
+        for valid in [
+            "* * * * *",
+            "*/5 * * * *",
+            "0,15,30,45 * * * *",
+            "0 9-17/2 1,15 JAN-mar Mon-FRI",
+            "5/15 0 ? * ?",
+            "59 23 31 12 6",
+            "0 0 1 1 0",
+        ] {
+            assert_eq!(check(valid).as_deref(), Ok(valid));
+        }
+        assert_eq!(check("  0\t9 * *  1 ").as_deref(), Ok("0 9 * * 1"));
+        for (invalid, part) in [
+            ("", "0 fields"),
+            ("* * * *", "4 fields"),
+            ("*", "1 field,"),
+            ("0 * * * * *", "seconds"),
+            ("@daily", "@daily"),
+            ("CRON_TZ=UTC * * * * *", "timezone"),
+            ("60 * * * *", "minute is 60"),
+            ("* 24 * * *", "hour is 24"),
+            ("* * 0 * *", "day of the month is 0"),
+            ("* * 32 * *", "day of the month is 32"),
+            ("* * * 13 *", "month is 13"),
+            ("* * * * 7", "Sunday is 0"),
+            ("* * * * fri-mon", "backwards"),
+            ("10-5 * * * *", "backwards"),
+            ("*/0 * * * *", "step"),
+            ("*/x * * * *", "step"),
+            ("*/ * * * *", "step"),
+            ("/5 * * * *", "empty"),
+            ("1,,2 * * * *", "empty"),
+            ("1- * * * *", "empty"),
+            ("1-2-3 * * * *", "`2-3`"),
+            ("*-5 * * * *", "`*`"),
+            ("-1 * * * *", "empty"),
+            ("+1 * * * *", "`+1`"),
+            ("* * L * *", "`L`"),
+            ("* * 15W * *", "`15W`"),
+            ("* * * * 5#2", "`5#2`"),
+            ("mon * * * *", "minute has `mon`"),
+            ("* * * * monday", "`monday`"),
+            ("99999999999 * * * *", "no value"),
+        ] {
+            let error = check(invalid).expect_err(invalid);
+            assert!(error.contains(part), "{invalid:?}: {error}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is accepted here is a cron line to others too.
+        #[test]
+        fn agrees_with_croner(line in "([0-9*?/,]|[0-9]-[0-9]|mon|FEB| ){1,12}( ([0-9*]|[0-9]/[1-9]|[1-6]-6|mon|feb)){1,5}") {
+            if let Ok(line) = check(&line) {
+                // In fields where `?` means `*`, croner knows `*` only; its steps never begin in the middle.
+                let parser = croner::parser::CronParser::builder()
+                    .seconds(croner::parser::Seconds::Disallowed)
+                    .year(croner::parser::Year::Disallowed)
+                    .sloppy_ranges(true)
+                    .build();
+                prop_assert!(parser.parse(&line.replace('?', "*")).is_ok(), "{line:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The files of the template: normalised paths, and every file read and every folder listed once. It never
+//! leaves the template's root, and never acts on what a file says.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::problems::{At, Pos, Problems};
+use crate::{Diagnostic, Entry, FileError, text};
+
+/// Read-only access to the files of one template, as the interface
+/// `template-files` of `wit/plugin.wit` describes it: paths are relative and
+/// normalised, the empty path is the template's folder.
+pub trait TemplateFiles {
+    /// Reads one whole file.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError>;
+
+    /// Lists one folder, without the folders in it, sorted by name.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    fn entries(&self, path: &str) -> Result<Vec<Entry>, FileError>;
+}
+
+/// A template in memory: paths, and what the files hold. For tests and benches.
+#[cfg(not(target_family = "wasm"))]
+#[derive(Debug, Clone, Default)]
+pub struct MemoryFiles(
+    /// Normalised paths; folders exist because files are in them.
+    pub BTreeMap<String, Vec<u8>>,
+);
+
+#[cfg(not(target_family = "wasm"))]
+impl<P: Into<String>, B: Into<Vec<u8>>> FromIterator<(P, B)> for MemoryFiles {
+    fn from_iter<I: IntoIterator<Item = (P, B)>>(files: I) -> Self {
+        Self(
+            files
+                .into_iter()
+                .map(|(path, bytes)| (path.into(), bytes.into()))
+                .collect(),
+        )
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl TemplateFiles for MemoryFiles {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        match self.0.get(path) {
+            Some(bytes) => Ok(bytes.clone()),
+            None if self.entries(path).is_ok() => Err(FileError::WrongKind),
+            None => Err(FileError::NotFound),
+        }
+    }
+
+    fn entries(&self, path: &str) -> Result<Vec<Entry>, FileError> {
+        if self.0.contains_key(path) {
+            return Err(FileError::WrongKind);
+        }
+        let prefix = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}/")
+        };
+        let mut entries = BTreeMap::new();
+        for (below, bytes) in self.0.range(prefix.clone()..) {
+            let Some(rest) = below.strip_prefix(&prefix) else {
+                break;
+            };
+            let (name, kind, size) = match rest.split_once('/') {
+                Some((folder, _)) => (folder, crate::EntryKind::Directory, 0),
+                None => (rest, crate::EntryKind::File, bytes.len() as u64),
+            };
+            let name = name.to_owned();
+            entries
+                .entry(name.clone())
+                .or_insert(Entry { name, kind, size });
+        }
+        if entries.is_empty() && !path.is_empty() {
+            return Err(FileError::NotFound);
+        }
+        Ok(entries.into_values().collect())
+    }
+}
+
+/// The template's files, each asked for once.
+pub(crate) struct Template<'a> {
+    files: &'a dyn TemplateFiles,
+    texts: BTreeMap<String, Result<Rc<str>, Unreadable>>,
+    folders: BTreeMap<String, Result<Rc<[Entry]>, Unreadable>>,
+}
+
+/// Why a file or folder cannot be used.
+#[derive(Debug, Clone)]
+pub(crate) enum Unreadable {
+    Missing,
+    /// A sentence's end: `… is a folder`.
+    Because(String),
+    /// As [`Unreadable::Because`], at a place in the file itself.
+    Inside(Pos, String),
+}
+
+impl<'a> Template<'a> {
+    pub fn new(files: &'a dyn TemplateFiles) -> Self {
+        Self {
+            files,
+            texts: BTreeMap::new(),
+            folders: BTreeMap::new(),
+        }
+    }
+
+    /// A file as text, without a byte order mark.
+    pub fn text(&mut self, path: &str) -> Result<Rc<str>, Unreadable> {
+        if let Some(known) = self.texts.get(path) {
+            return known.clone();
+        }
+        let read = self
+            .files
+            .read(path)
+            .map_err(|error| unreadable(error, "it is a folder"))
+            .and_then(|bytes| decode(path, &bytes));
+        self.texts.insert(path.to_owned(), read.clone());
+        read
+    }
+
+    /// The entries of a folder.
+    pub fn folder(&mut self, path: &str) -> Result<Rc<[Entry]>, Unreadable> {
+        if let Some(known) = self.folders.get(path) {
+            return known.clone();
+        }
+        let listed = self.files.entries(path).map(Rc::from);
+        let listed = listed.map_err(|error| unreadable(error, "it is a file, not a folder"));
+        self.folders.insert(path.to_owned(), listed.clone());
+        listed
+    }
+
+    /// The prompt in a file, normalised; `None` after a reported problem, and when the file is empty.
+    pub fn prompt(
+        &mut self,
+        folder: &str,
+        path: &str,
+        at: &At,
+        problems: &mut Problems,
+    ) -> Option<String> {
+        let path = normalise(folder, path, at, problems)?;
+        let read = self
+            .text(&path)
+            .and_then(|text| match text::forbidden(&text) {
+                None => Ok(text),
+                Some(found) => Err(Unreadable::Inside(
+                    found.pos(&path),
+                    format!("it has the character {found}"),
+                )),
+            });
+        match read {
+            Ok(text) => text::prompt(&text),
+            Err(why) => {
+                let folder = if folder.is_empty() {
+                    "the template's folder"
+                } else {
+                    folder
+                };
+                let help = format!("the path is relative to {folder}");
+                problems.error(why.diagnose("file-unreadable", &path, at).hint(help));
+                None
+            }
+        }
+    }
+}
+
+impl Unreadable {
+    /// The diagnostic of a file that something at `at` names.
+    pub fn diagnose(&self, code: &str, path: &str, at: &At) -> Diagnostic {
+        match self {
+            Self::Missing => {
+                Diagnostic::new(code, format!("there is no `{path}` in the template")).at(at)
+            }
+            Self::Because(why) => {
+                Diagnostic::new(code, format!("`{path}` cannot be used: {why}")).at(at)
+            }
+            Self::Inside(pos, why) => {
+                Diagnostic::new(code, format!("`{path}` cannot be used: {why}"))
+                    .at(at)
+                    .on(pos)
+            }
+        }
+    }
+}
+
+fn unreadable(error: FileError, wrong_kind: &str) -> Unreadable {
+    match error {
+        FileError::NotFound => Unreadable::Missing,
+        FileError::InvalidPath => Unreadable::Because("it leads out of the template".to_owned()),
+        FileError::WrongKind => Unreadable::Because(wrong_kind.to_owned()),
+        FileError::TooLarge => Unreadable::Because("it is too large".to_owned()),
+        FileError::Unreadable(why) => Unreadable::Because(why),
+    }
+}
+
+fn decode(path: &str, bytes: &[u8]) -> Result<Rc<str>, Unreadable> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text).into()),
+        Err(error) => {
+            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+            let pos = Pos::of_file(path, u32::try_from(line).unwrap_or(u32::MAX));
+            Err(Unreadable::Inside(pos, "it is not UTF-8".to_owned()))
+        }
+    }
+}
+
+/// Joins a path to a folder of the template and normalises it, or reports why that is not possible.
+///
+/// `..` is resolved by name, and may not leave the root.
+pub(crate) fn normalise(
+    folder: &str,
+    path: &str,
+    at: &At,
+    problems: &mut Problems,
+) -> Option<String> {
+    match joined(folder, path) {
+        Ok(path) => Some(path),
+        Err(why) => {
+            let message = format!("the path {} {why}", crate::problems::quoted(path));
+            let help = "a path in a template is relative, with `/` between its parts, and stays inside the template";
+            problems.error(Diagnostic::new("path-invalid", message).at(at).hint(help));
+            None
+        }
+    }
+}
+
+/// See [`normalise`]; the error is the end of a sentence.
+pub(crate) fn joined(folder: &str, path: &str) -> Result<String, &'static str> {
+    if path.is_empty() {
+        return Err("is empty");
+    }
+    if path.starts_with('/') {
+        return Err("is absolute");
+    }
+    if path.contains('\\') || path.contains(char::is_control) {
+        return Err("has a backslash or a control character");
+    }
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop().ok_or("leads out of the template")?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}

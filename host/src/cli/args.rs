@@ -1,0 +1,259 @@
+//! Arguments: what a person may write, and the help that teaches it. Nothing acts here.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+use crate::config::EngineKind;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed: the engine, the store, the machine
+  2  usage, or an invalid template or plugin
+  3  refused by policy: nothing was created
+  4  some workspaces failed; the others are up";
+
+/// Turns org templates into running AI-agent workspaces.
+///
+/// A template's `org.yaml` is planned by a sandboxed WebAssembly plugin, the plan is judged against your policy,
+/// and only then does orghost act: volumes, container, seed /configs, verify the seed, start.
+#[derive(Debug, Parser)]
+#[command(name = "orghost", version, styles = STYLES, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print JSON on standard output, errors too
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The operator's file; else ORGHOST_CONFIG, $XDG_CONFIG_HOME/orghost/orghost.toml, /etc/orghost/orghost.toml.
+    /// Never one in the template or the current folder
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// The state folder; else ORGHOST_STATE, $XDG_STATE_HOME/orghost
+    #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub state: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what a template would become; changes nothing
+    ///
+    /// Runs the plugin and the policy. The exit code is 3 when policy refuses; `--json` then holds the plan and,
+    /// beside it, the violations.
+    #[command(after_help = EXIT_CODES)]
+    Plan(PlanCommand),
+    /// Bring an org up, or bring it up to date
+    ///
+    /// Workspaces that are there and equal are left alone, changed ones are replaced, missing ones are made. When a
+    /// workspace fails, its container is removed, its siblings go on, and the exit code is 4. Run it again to go on.
+    #[command(after_help = EXIT_CODES)]
+    Up(UpCommand),
+    /// Show orgs and how their workspaces are
+    Status {
+        /// Only this org
+        org: Option<String>,
+    },
+    /// Show what a workspace printed
+    Logs(LogsCommand),
+    /// Stop and remove an org's workspaces
+    ///
+    /// The agents' own work (/workspace) is kept unless --volumes is given.
+    Down(DownCommand),
+    /// Expand the references in a text, as templates do
+    ///
+    /// $NAME and ${NAME} expand from --env only; a granted name only where the whole text is one reference.
+    /// Everything else stays as it is.
+    Expand(ExpandCommand),
+    /// Work with plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Print a completion script for a shell
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// Where to write them
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+    /// The demonstration runtime
+    #[command(hide = true)]
+    DemoRuntime,
+    /// Supervises one workspace of the local engine
+    #[command(hide = true)]
+    Supervise { folder: PathBuf },
+    /// Becomes a workspace's program
+    #[command(hide = true)]
+    ExecChild {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+/// What planning takes.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The template's folder
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub template: PathBuf,
+    #[command(flatten)]
+    pub plugin: PluginArgs,
+    #[command(flatten)]
+    pub env: EnvArgs,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Show the values of secrets
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PluginArgs {
+    /// The plugin, a WebAssembly component; else the built-in org-import
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub plugin: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Environment")]
+pub struct EnvArgs {
+    /// Set a variable: for expansion, and in every workspace
+    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Set the variables of a file of NAME=VALUE lines; --env wins
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub env_file: Vec<PathBuf>,
+    /// Let the template use one variable of orghost's own environment, where a whole value is a reference to it
+    #[arg(long, value_name = "NAME")]
+    pub grant: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Policy")]
+pub struct PolicyArgs {
+    /// The highest tier that may run: 3 and 4 are root on this machine [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub max_tier: Option<u8>,
+    /// Let workspaces mount this directory and those below it
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub allow_mount: Vec<PathBuf>,
+    /// Go on although required variables are missing
+    #[arg(long)]
+    pub ignore_missing_env: bool,
+    /// Leave out parts that come from other repositories (!external) instead of failing
+    #[arg(long)]
+    pub skip_external: bool,
+    /// Run the built-in demonstration runtime in the place of every runtime that is not configured
+    #[arg(long)]
+    pub demo: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanCommand {
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Write what each workspace would find in /configs to OUT/<key>/
+    #[arg(long, value_name = "OUT", value_hint = ValueHint::DirPath)]
+    pub render: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct UpCommand {
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Workspaces that are provisioned at the same time [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: Option<u16>,
+    /// Wait until each workspace answers
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: how long to wait for each workspace
+    #[arg(long, value_name = "SECONDS", requires = "wait", default_value_t = crate::limits::READY.as_secs())]
+    pub timeout: u64,
+    /// Remove workspaces that are in the org and no longer in the template
+    #[arg(long)]
+    pub prune: bool,
+    /// Keep a failed container for diagnosis, if it was seeded
+    #[arg(long)]
+    pub keep_failed: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// What runs the workspaces; else the operator's file, else Docker where it answers, else local
+    #[arg(long, value_enum)]
+    pub engine: Option<EngineKind>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsCommand {
+    /// Its key, such as pm/dev-lead
+    pub workspace: String,
+    /// Its org, when several have such a workspace
+    #[arg(long)]
+    pub org: Option<String>,
+    /// Go on until it ends
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only the last lines
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub tail: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct DownCommand {
+    /// The org, as `orghost status` shows it
+    pub org: String,
+    /// Remove the agents' own work too
+    #[arg(long)]
+    pub volumes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExpandCommand {
+    /// The text
+    #[arg(allow_hyphen_values = true)]
+    pub text: String,
+    #[command(flatten)]
+    pub plugin: PluginArgs,
+    #[command(flatten)]
+    pub env: EnvArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Show what a plugin file is, imports and exports, and whether this host would run it
+    Inspect {
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Build a plugin's crate, make it a component, and check it
+    Build {
+        /// The crate's folder
+        #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+        /// Where to write the component; else <name>.wasm in the crate's folder
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+        /// The folder of its WIT files; else `wit` in the crate's folder or a folder above it
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        wit: Option<PathBuf>,
+    },
+}

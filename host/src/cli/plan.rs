@@ -1,0 +1,391 @@
+//! `orghost plan` and `orghost expand`, and the way from arguments to a judged
+//! plan that `up` shares. Changes nothing but what `--render` names.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use comfy_table::{ContentArrangement, Table};
+use miette::Severity;
+
+use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, PolicyArgs};
+use super::report::{self, Exit, Failure};
+use super::text::{count, printable};
+use super::{Host, print_json, print_line};
+use crate::config::parse_env_file;
+use crate::diagnostic::Diagnostic;
+use crate::limits;
+use crate::plan::{Plan, is_identifier};
+use crate::plugin::{CallError, LoadError, ORG_IMPORT, Plugin, Request, Sandbox, SandboxError};
+use crate::policy::{Approved, Policy, Rejected, SeedContent, Tier, Violation};
+use crate::provision::seed::Seed;
+use crate::template::TemplateDir;
+
+/// A template, and what policy made of its plan.
+pub struct Judged {
+    pub template: TemplateDir,
+    pub verdict: Result<Approved, Box<Rejected>>,
+}
+
+/// `orghost plan`.
+pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Failure> {
+    let judged = judge(host, &command.plan)?;
+    let (plan, violations): (&Plan, &[Violation]) = match &judged.verdict {
+        Ok(approved) => (approved.plan(), &[]),
+        Err(rejected) => (&rejected.plan, &rejected.violations),
+    };
+    let revealed;
+    let shown = if command.plan.show_secrets {
+        revealed = plan.revealed();
+        &revealed
+    } else {
+        plan
+    };
+    if host.json {
+        print_plan_json(shown, violations)?;
+    } else {
+        print_plan(shown);
+        print_warnings(plan, &command.plan.template);
+        print_violations(violations);
+    }
+    match (&judged.verdict, &command.render) {
+        (Err(_), _) => Ok(Exit::Refused),
+        (Ok(_), None) => Ok(Exit::Done),
+        (Ok(approved), Some(out)) => {
+            render(approved, &judged.template, out, command.plan.show_secrets)?;
+            if !host.json {
+                print_line(&format!("rendered to {}", out.display()));
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// `orghost expand`.
+pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Failure> {
+    let (_, plugin) = load(host, &command.plugin)?;
+    let request = request(host, &command.env, false)?;
+    let expansion = plugin
+        .expand(&command.text, &request)
+        .map_err(|error| call_failed(error, None))?;
+    if host.json {
+        print_json(&expansion)?;
+        return Ok(Exit::Done);
+    }
+    print_line(&printable(&expansion.text));
+    for name in &expansion.unresolved {
+        eprintln!("unresolved: {}", printable(name));
+    }
+    for group in &expansion.malformed {
+        eprintln!("malformed: {}", printable(group));
+    }
+    Ok(Exit::Done)
+}
+
+/// From arguments to a verdict.
+pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
+    let policy = policy(host, &args.policy)?;
+    let skip_external = args.policy.skip_external || host.config.policy.skip_external;
+    let request = request(host, &args.env, skip_external)?;
+    let template = TemplateDir::open(&args.template).map_err(|error| {
+        let message = format!("the template {} cannot be opened: {error}", args.template.display());
+        let diagnostic = Diagnostic::new("template-not-found", message)
+            .file(args.template.display().to_string())
+            .help("name the folder that holds the template's org.yaml");
+        Failure::one(Exit::Invalid, diagnostic)
+    })?;
+    let (_, plugin) = load(host, &args.plugin)?;
+    let plan = plugin
+        .plan(&template, &request)
+        .map_err(|error| call_failed(error, Some(&args.template)))?;
+    Ok(Judged {
+        template,
+        verdict: policy.judge(plan),
+    })
+}
+
+fn load(host: &Host, args: &PluginArgs) -> Result<(Sandbox, Plugin), Failure> {
+    let bytes;
+    let plugin: &[u8] = match &args.plugin {
+        None => ORG_IMPORT,
+        Some(file) => {
+            bytes = read_plugin(file)?;
+            &bytes
+        }
+    };
+    let cache = host.folders.cache.join("wasmtime");
+    let sandbox = Sandbox::new(Some(&cache))?;
+    let plugin = sandbox.load(plugin).map_err(|error| {
+        let failure = Failure::from(error);
+        match &args.plugin {
+            Some(file) => about(failure, file),
+            None => failure,
+        }
+    })?;
+    Ok((sandbox, plugin))
+}
+
+/// Reads a plugin's file, within its limit.
+pub fn read_plugin(file: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |message: String| {
+        let diagnostic = Diagnostic::new("plugin-unreadable", message).file(file.display().to_string());
+        Failure::one(Exit::Invalid, diagnostic)
+    };
+    let name = file.display();
+    let metadata = std::fs::metadata(file).map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))?;
+    if !metadata.is_file() {
+        return Err(unreadable(format!("the plugin {name} is not a file")));
+    }
+    if metadata.len() > limits::PLUGIN_FILE_BYTES {
+        let limit = limits::PLUGIN_FILE_BYTES >> 20;
+        return Err(unreadable(format!("the plugin {name} is larger than {limit} MiB")));
+    }
+    std::fs::read(file).map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))
+}
+
+fn policy(host: &Host, args: &PolicyArgs) -> Result<Policy, Failure> {
+    let keys = &host.config.policy;
+    let mut allow_mount = keys.allow_mount.clone();
+    for root in &args.allow_mount {
+        let absolute = std::path::absolute(root).map_err(|error| {
+            let message = format!("--allow-mount {}: {error}", root.display());
+            Failure::one(Exit::Invalid, Diagnostic::new("allow-mount", message))
+        })?;
+        allow_mount.push(absolute);
+    }
+    let safe = Policy::default();
+    Ok(Policy {
+        max_tier: args.max_tier.or(keys.max_tier).and_then(Tier::new).unwrap_or(safe.max_tier),
+        allow_mount,
+        ignore_missing_env: args.ignore_missing_env || keys.ignore_missing_env,
+        runtimes: host.config.runtimes.keys().cloned().collect(),
+        demo: args.demo || keys.demo,
+    })
+}
+
+fn request(host: &Host, args: &EnvArgs, skip_external: bool) -> Result<Request, Failure> {
+    let mut request = Request {
+        skip_external,
+        ..Request::default()
+    };
+    for file in &args.env_file {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let message = format!("the file {name} of --env-file cannot be read: {error}");
+            Failure::one(Exit::Invalid, Diagnostic::new("env-file", message).file(&name))
+        })?;
+        let vars = parse_env_file(&text, &name).map_err(|error| Failure::one(Exit::Invalid, *error))?;
+        request.vars.extend(vars);
+    }
+    for assignment in &args.env {
+        // What stands after the name may be a secret: it is in no message.
+        let Some((name, value)) = assignment.split_once('=').filter(|(name, _)| is_identifier(name)) else {
+            let diagnostic = Diagnostic::new("env-name", "--env wants NAME=VALUE")
+                .help("a name has letters, digits and `_`; to use a variable of orghost's own environment, --grant NAME");
+            return Err(Failure::one(Exit::Invalid, diagnostic));
+        };
+        request.vars.insert(name.to_owned(), value.to_owned());
+    }
+    for name in &args.grant {
+        if !is_identifier(name) {
+            let diagnostic = Diagnostic::new("grant-name", format!("--grant wants a name, not {name:?}"))
+                .help("letters, digits and `_`, not beginning with a digit");
+            return Err(Failure::one(Exit::Invalid, diagnostic));
+        }
+        match host.environment.granted(name) {
+            Some(value) => {
+                request.granted.insert(name.clone(), value.to_owned());
+            }
+            None if host.json => {}
+            None => {
+                let warning = Diagnostic::new("grant-unset", format!("{name} is granted, but orghost has no such variable"));
+                report::print(&warning, Severity::Warning, None);
+            }
+        }
+    }
+    Ok(request)
+}
+
+fn print_plan_json(plan: &Plan, violations: &[Violation]) -> Result<(), Failure> {
+    #[derive(serde::Serialize)]
+    struct Document<'a> {
+        #[serde(flatten)]
+        plan: &'a Plan,
+        violations: &'a [Violation],
+    }
+    print_json(&Document { plan, violations })
+}
+
+/// Shows what policy refused, as `up --json` and `plan --json` do.
+pub fn print_refusal(host: &Host, rejected: &Rejected, args: &PlanArgs) -> Result<(), Failure> {
+    if host.json {
+        let plan = if args.show_secrets {
+            rejected.plan.revealed()
+        } else {
+            rejected.plan.clone()
+        };
+        return print_plan_json(&plan, &rejected.violations);
+    }
+    print_violations(&rejected.violations);
+    Ok(())
+}
+
+fn print_plan(plan: &Plan) {
+    let mut table = Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(["WORKSPACE", "RUNTIME", "MODEL", "TIER", "FILES", "ENV", "SCHEDULES", "CHANNELS"]);
+    for workspace in &plan.workspaces {
+        let indent = "  ".repeat(workspace.key.depth());
+        let skipped = workspace.skipped_channels.len();
+        let channels = match (workspace.channels.len(), skipped) {
+            (made, 0) => made.to_string(),
+            (made, skipped) => format!("{made} (+{skipped} skipped)"),
+        };
+        let runtime = if workspace.external { "external" } else { &workspace.runtime };
+        table.add_row([
+            format!("{indent}{}", workspace.key.slug()),
+            printable(runtime).into_owned(),
+            printable(workspace.model.as_deref().unwrap_or("-")).into_owned(),
+            workspace.tier.to_string(),
+            workspace.files.len().to_string(),
+            workspace.env.len().to_string(),
+            workspace.schedules.len().to_string(),
+            channels,
+        ]);
+    }
+    let workspaces = count(plan.workspaces.len(), "workspace");
+    print_line(&format!("{}: {workspaces}", printable(&plan.org.name)));
+    for line in table.lines() {
+        print_line(line.trim_end());
+    }
+}
+
+/// Warnings, one line each; a template of forty workspaces can have many.
+pub fn print_warnings(plan: &Plan, folder: &Path) {
+    const SHOWN: usize = 20;
+    for warning in plan.warnings.iter().take(SHOWN) {
+        let mut place = String::new();
+        if let Some(file) = &warning.file {
+            place = folder.join(file).display().to_string();
+            for number in [warning.line, warning.column].into_iter().flatten() {
+                place.push_str(&format!(":{number}"));
+            }
+            place.push_str(": ");
+        }
+        eprintln!("warning: {}{}", printable(&place), printable(&warning.message));
+    }
+    if plan.warnings.len() > SHOWN {
+        let more = count(plan.warnings.len() - SHOWN, "more warning");
+        eprintln!("warning: {more}; orghost plan --json shows all");
+    }
+}
+
+/// Violations of one kind are told once, with all their workspaces.
+fn print_violations(violations: &[Violation]) {
+    let mut groups: Vec<(&Violation, Vec<&str>)> = Vec::new();
+    for violation in violations {
+        let key = violation.workspace.as_ref().map_or("", |key| key.as_str());
+        match groups.iter_mut().find(|(first, _)| first.code == violation.code && first.message == violation.message) {
+            Some((_, keys)) => keys.push(key),
+            None => groups.push((violation, vec![key])),
+        }
+    }
+    for (violation, keys) in groups {
+        let mut shown = Diagnostic::new(violation.code, &violation.message).help(&violation.help);
+        shown.workspace = match keys.as_slice() {
+            [""] => None,
+            [key] => Some((*key).to_owned()),
+            [first, others @ ..] => Some(format!("{first} and {}", count(others.len(), "other workspace"))),
+            [] => None,
+        };
+        report::print(&shown, Severity::Error, None);
+    }
+    if !violations.is_empty() {
+        eprintln!("refused by policy: nothing was created");
+    }
+}
+
+/// Writes what each workspace would find under `/configs`.
+fn render(approved: &Approved, template: &TemplateDir, out: &Path, show_secrets: bool) -> Result<(), Failure> {
+    let failed = |path: &Path, reason: String| {
+        let message = format!("{} cannot be rendered: {reason}", path.display());
+        Failure::one(Exit::Failed, Diagnostic::new("render", message).file(path.display().to_string()))
+    };
+    if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(failed(out, "the folder is not empty; name another one".to_owned()));
+    }
+    for workspace in approved.workspaces().iter().filter(|w| w.runtime.is_some()) {
+        let folder = out.join(workspace.key.as_str());
+        let mut files = workspace.files.clone();
+        if !show_secrets {
+            for source in files.values_mut().filter(|source| source.secret) {
+                source.content = SeedContent::Inline(b"# redacted: --show-secrets shows it\n".to_vec());
+            }
+        }
+        let seed = Seed::read(&files, template).map_err(|e| failed(&folder, e.to_string()))?;
+        for file in seed.files() {
+            let (path, bytes, mode) = file.map_err(|e| failed(&folder, e.to_string()))?;
+            let path = folder.join(path);
+            write_new(&path, &bytes, mode).map_err(|e| failed(&path, e.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_new(path: &PathBuf, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    // A child's folder may be named like a file of its parent's seed: that is an error, not an overwrite.
+    options.write(true).create_new(true).mode(mode);
+    options.open(path)?.write_all(bytes)
+}
+
+/// A call's error as a person reads it; `folder` is the template's.
+fn call_failed(error: CallError, folder: Option<&Path>) -> Failure {
+    let message = error.to_string();
+    let diagnostic = match error {
+        CallError::SaidNo(errors) => {
+            return Failure {
+                exit: Exit::Invalid,
+                errors,
+                folder: folder.map(Path::to_owned),
+            };
+        }
+        CallError::Broke { help, .. } => Diagnostic::new("plugin-broke", message).help(help),
+        CallError::Lied(_) => Diagnostic::new("plugin-lied", message)
+            .help("this is a defect of the plugin: nothing was created; tell its author, or use another plugin"),
+        CallError::NotExported(_) => {
+            Diagnostic::new("not-exported", message).help("use a plugin that exports it, such as the built-in one")
+        }
+    };
+    Failure::one(Exit::Invalid, diagnostic)
+}
+
+fn about(mut failure: Failure, file: &Path) -> Failure {
+    for error in &mut failure.errors {
+        error.file = Some(file.display().to_string());
+    }
+    failure
+}
+
+impl From<SandboxError> for Failure {
+    fn from(error: SandboxError) -> Self {
+        let help = "it needs 64-bit Linux or macOS, and room in the address space (see `ulimit -v`)";
+        Self::one(Exit::Failed, Diagnostic::new("sandbox", error.to_string()).help(help))
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let code = match &error {
+            LoadError::Inspect(_) => "plugin-not-a-component",
+            LoadError::Contract(_) => "plugin-contract",
+            LoadError::Invalid(_) => "plugin-invalid",
+        };
+        Self::one(Exit::Invalid, Diagnostic::new(code, error.to_string()))
+    }
+}

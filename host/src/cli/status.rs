@@ -1,0 +1,164 @@
+//! `orghost status`: what the store remembers beside what the engine sees now. Changes nothing.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{ContentArrangement, Table};
+use serde::Serialize;
+
+use super::report::{Exit, Failure};
+use super::text::{count, printable};
+use super::{Host, print_json, print_line};
+use crate::config::EngineKind;
+use crate::plan::WorkspaceKey;
+use crate::provision::engine::{Engine, EngineError, Observed, State};
+use crate::provision::spec::{OrgId, slug};
+use crate::store::{OrgRow, Store, WorkspaceRow};
+
+#[derive(Serialize)]
+struct OrgStatus {
+    org: String,
+    name: String,
+    engine: EngineKind,
+    template: String,
+    /// Why the engine could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine_error: Option<String>,
+    /// Operations that were cut off; the next `up` or `down` goes on from there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cut_off: Vec<String>,
+    workspaces: Vec<WorkspaceStatus>,
+}
+
+#[derive(Serialize)]
+struct WorkspaceStatus {
+    #[serde(flatten)]
+    row: WorkspaceRow,
+    /// `running`, `restarting`, `exited`, `created`, `absent`, `external`, `unknown`.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+}
+
+/// `orghost status`.
+pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Failure> {
+    let store = host.store()?;
+    let wanted_slug = wanted.map(slug);
+    let mut statuses = Vec::new();
+    for org in store.orgs().await? {
+        if wanted_slug.as_ref().is_none_or(|wanted| *wanted == org.slug) {
+            statuses.push(org_status(host, &store, org).await?);
+        }
+    }
+    if let Some(wanted) = wanted
+        && statuses.is_empty()
+    {
+        return Err(super::up::unknown_org(&store, wanted).await?);
+    }
+    if host.json {
+        print_json(&serde_json::json!({ "orgs": statuses }))?;
+    } else {
+        print(&statuses);
+    }
+    Ok(Exit::Done)
+}
+
+async fn org_status(host: &Host, store: &Store, org: OrgRow) -> Result<OrgStatus, Failure> {
+    let id = OrgId::new(store.instance().clone(), &org.name);
+    let seen = observe(host, &org, &id).await;
+    let (mut seen, engine_error) = match seen {
+        Ok(seen) => (Some(seen), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let mut workspaces = Vec::new();
+    for mut row in store.workspaces(&org.slug).await? {
+        let found = match (&mut seen, WorkspaceKey::new(&row.key)) {
+            (Some(seen), Ok(key)) => Some(seen.remove(&id.workspace(&key).to_string())),
+            _ => None,
+        };
+        let (state, exit_code) = match &found {
+            _ if row.external => ("external", None),
+            None => ("unknown", None),
+            Some(None) => ("absent", None),
+            Some(Some(found)) => word(found.state),
+        };
+        if let Some(Some(found)) = found {
+            row.url = found.url;
+        }
+        workspaces.push(WorkspaceStatus { row, state, exit_code });
+    }
+    let cut_off = store.cut_off(&org.slug).await?;
+    Ok(OrgStatus {
+        engine: org.engine,
+        template: org.template,
+        name: org.name,
+        org: org.slug,
+        engine_error,
+        cut_off: cut_off.into_iter().map(|c| c.operation.as_str().to_owned()).collect(),
+        workspaces,
+    })
+}
+
+async fn observe(host: &Host, org: &OrgRow, id: &OrgId) -> Result<BTreeMap<String, Observed>, EngineError> {
+    let seen = match org.engine {
+        EngineKind::Docker => host.docker().await?.observe(id).await?,
+        EngineKind::Local => match host.local() {
+            Ok(local) => local.observe(id).await?,
+            Err(_) => Vec::new(),
+        },
+    };
+    Ok(seen.into_iter().map(|found| (found.id.to_string(), found)).collect())
+}
+
+fn word(state: State) -> (&'static str, Option<i32>) {
+    match state {
+        State::Created => ("created", None),
+        State::Running => ("running", None),
+        State::Restarting { exit_code, .. } => ("restarting", exit_code),
+        State::Exited { exit_code } => ("exited", exit_code),
+    }
+}
+
+fn print(statuses: &[OrgStatus]) {
+    if statuses.is_empty() {
+        print_line("no orgs; `orghost up DIR` brings one up");
+    }
+    for org in statuses {
+        let running = org.workspaces.iter().filter(|w| w.state == "running").count();
+        let all = count(org.workspaces.len(), "workspace");
+        let engine = match org.engine {
+            EngineKind::Local => "local",
+            EngineKind::Docker => "docker",
+        };
+        print_line(&format!("{} ({engine}, {}): {running} of {all} running", org.org, org.template));
+        for operation in &org.cut_off {
+            print_line(&format!("an `{operation}` was cut off: run `orghost up` or `orghost down` again"));
+        }
+        if let Some(error) = &org.engine_error {
+            eprintln!("warning: {}", printable(error));
+        }
+        let mut table = Table::new();
+        table
+            .load_style(comfy_table::presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(["WORKSPACE", "STATE", "RUNTIME", "TIER", "URL"]);
+        for workspace in &org.workspaces {
+            let mut state = workspace.state.to_owned();
+            if let Some(code) = workspace.exit_code {
+                state.push_str(&format!(" ({code})"));
+            }
+            if let Some(reason) = workspace.row.reason.as_ref().filter(|_| workspace.state != "running") {
+                state.push_str(&format!(": {}", printable(reason).replace('\n', " ")));
+            }
+            table.add_row([
+                workspace.row.key.clone(),
+                state,
+                printable(&workspace.row.runtime).into_owned(),
+                workspace.row.tier.to_string(),
+                printable(workspace.row.url.as_deref().unwrap_or("-")).into_owned(),
+            ]);
+        }
+        for line in table.lines() {
+            print_line(line.trim_end());
+        }
+    }
+}

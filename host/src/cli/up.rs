@@ -1,0 +1,295 @@
+//! `orghost up` and `orghost down`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::args::{DownCommand, UpCommand};
+use super::plan::{self, Judged};
+use super::progress::{Progress, failure_details};
+use super::report::{Exit, Failure};
+use super::text::{count, printable};
+use super::{Host, print_json, print_line};
+use crate::config::{EngineKind, Runtime};
+use crate::diagnostic::Diagnostic;
+use crate::event::{Event, Operation};
+use crate::policy::{Approved, RuntimeName};
+use crate::provision::engine::Engine;
+use crate::provision::spec::OrgId;
+use crate::provision::workspace::Run;
+use crate::provision::{self, Job, Options, Outcome, Removal, Summary};
+use crate::store::{OrgRow, Store};
+
+/// The image of the demonstration runtime; `scripts/demo-image` makes it.
+const DEMO_IMAGE: &str = "orghost-demo:latest";
+
+/// `orghost up`.
+pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Failure> {
+    let judged = plan::judge(host, &command.plan)?;
+    let Judged { template, verdict } = judged;
+    let approved = match verdict {
+        Ok(approved) => approved,
+        Err(rejected) => {
+            plan::print_refusal(host, &rejected, &command.plan)?;
+            return Ok(Exit::Refused);
+        }
+    };
+    if !host.json {
+        plan::print_warnings(approved.plan(), &command.plan.template);
+    }
+    let store = host.store()?;
+    let _lock = store.lock()?;
+    let org = OrgId::new(store.instance().clone(), &approved.plan().org.name);
+    let kind = choose_engine(host, &store, &org, command.engine.engine).await?;
+    let runtimes = runtimes(host)?;
+    let jobs = provision::jobs(&approved, &org, runtimes, &template)?;
+    let row = OrgRow {
+        slug: org.slug().to_owned(),
+        name: approved.plan().org.name.clone(),
+        engine: kind,
+        template: std::path::absolute(&command.plan.template)
+            .unwrap_or_else(|_| command.plan.template.clone())
+            .display()
+            .to_string(),
+    };
+    let options = Options {
+        concurrency: command.concurrency.map_or(host.config.concurrency(), usize::from),
+        wait: command.wait.then(|| Duration::from_secs(command.timeout)),
+        prune: command.prune,
+    };
+    let ascent = Up {
+        host,
+        store: &store,
+        org: &org,
+        row,
+        approved: &approved,
+        jobs: &jobs,
+        options,
+        keep_failed: command.keep_failed,
+    };
+    let summary = match kind {
+        EngineKind::Docker => ascent.on(&host.docker().await?).await?,
+        EngineKind::Local => ascent.on(&host.local()?).await?,
+    };
+    print_summary(host, &org, kind, &summary)?;
+    Ok(if summary.failed() > 0 { Exit::Partly } else { Exit::Done })
+}
+
+struct Up<'a> {
+    host: &'a Host,
+    store: &'a Store,
+    org: &'a OrgId,
+    row: OrgRow,
+    approved: &'a Approved,
+    jobs: &'a [Job],
+    options: Options,
+    keep_failed: bool,
+}
+
+impl Up<'_> {
+    async fn on<E: Engine>(self, engine: &E) -> Result<Summary, Failure> {
+        let keys: Vec<_> = self.jobs.iter().map(|job| job.key.clone()).collect();
+        let progress = Progress::new(self.host.json, &keys);
+        let observer = |event: &Event| progress.show(event);
+        let cancel = CancellationToken::new();
+        let run = Run {
+            engine,
+            store: self.store,
+            operation: self.store.begin(self.org.slug(), Operation::Up).await?,
+            cancel: cancel.clone(),
+            observer: &observer,
+            keep_failed: self.keep_failed,
+        };
+        let work = provision::up(&run, self.org, self.row, self.approved, self.jobs, &self.options);
+        Ok(cancellable(work, &cancel).await?)
+    }
+}
+
+/// `orghost down`.
+pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Failure> {
+    let store = host.store()?;
+    let _lock = store.lock()?;
+    let wanted = provision::spec::slug(&command.org);
+    let orgs = store.orgs().await?;
+    let Some(row) = orgs.iter().find(|row| row.slug == wanted) else {
+        return Err(unknown_org(&store, &command.org).await?);
+    };
+    let org = OrgId::new(store.instance().clone(), &row.name);
+    let removal = match row.engine {
+        EngineKind::Docker => down_on(host, &store, &org, &host.docker().await?, command.volumes).await?,
+        EngineKind::Local => down_on(host, &store, &org, &host.local()?, command.volumes).await?,
+    };
+    print_removal(host, &org, &removal)?;
+    Ok(if removal.failed.is_empty() { Exit::Done } else { Exit::Partly })
+}
+
+/// An org that this state folder does not know.
+pub async fn unknown_org(store: &Store, wanted: &str) -> Result<Failure, Failure> {
+    let known: Vec<String> = store.orgs().await?.into_iter().map(|row| row.slug).collect();
+    let help = if known.is_empty() {
+        "there is none; `orghost up DIR` brings one up".to_owned()
+    } else {
+        format!("there are {}", known.join(", "))
+    };
+    let message = format!("there is no org {wanted:?} in this state folder");
+    Ok(Failure::one(Exit::Invalid, Diagnostic::new("unknown-org", message).help(help)))
+}
+
+async fn down_on<E: Engine>(
+    host: &Host,
+    store: &Store,
+    org: &OrgId,
+    engine: &E,
+    volumes: bool,
+) -> Result<Removal, Failure> {
+    let progress = Progress::new(host.json, &[]);
+    let observer = |event: &Event| {
+        if host.json {
+            progress.show(event);
+        }
+    };
+    let cancel = CancellationToken::new();
+    let run = Run {
+        engine,
+        store,
+        operation: store.begin(org.slug(), Operation::Down).await?,
+        cancel: cancel.clone(),
+        observer: &observer,
+        keep_failed: false,
+    };
+    let work = provision::down(&run, org, volumes, host.config.concurrency());
+    Ok(cancellable(work, &cancel).await?)
+}
+
+/// Runs some work to its end. The first INT or TERM asks it to stop after the
+/// steps under way and to clean up; a second one ends the process, and the
+/// next run picks up from the journal.
+async fn cancellable<T>(work: impl Future<Output = T>, cancel: &CancellationToken) -> T {
+    tokio::pin!(work);
+    let signals = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
+    let Ok((mut int, mut term)) = signals else {
+        return work.await;
+    };
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        if cancel.is_cancelled() {
+            eprintln!("stopped half-way: run the same command again to go on");
+            std::process::exit(1);
+        }
+        eprintln!("stopping: workspaces under way are taken back (again to stop at once)");
+        cancel.cancel();
+    }
+}
+
+/// An org stays on the engine that it was brought up on.
+async fn choose_engine(
+    host: &Host,
+    store: &Store,
+    org: &OrgId,
+    asked: Option<EngineKind>,
+) -> Result<EngineKind, Failure> {
+    let known = store.orgs().await?.into_iter().find(|row| row.slug == org.slug());
+    match (known, asked) {
+        (Some(row), Some(asked)) if row.engine != asked => {
+            let message = format!("the org {} is on the other engine", org.slug());
+            let help = format!("take it down first: orghost down {}", org.slug());
+            let diagnostic = Diagnostic::new("engine-changed", message).help(help);
+            Err(Failure::one(Exit::Invalid, diagnostic))
+        }
+        (Some(row), _) => Ok(row.engine),
+        (None, asked) => Ok(host.engine(asked).await),
+    }
+}
+
+fn runtimes(host: &Host) -> Result<impl Fn(&RuntimeName) -> Runtime, Failure> {
+    let program = std::env::current_exe().map_err(|error| {
+        let message = format!("orghost cannot find its own program: {error}");
+        Failure::one(Exit::Failed, Diagnostic::new("no-program", message))
+    })?;
+    let demo = Runtime {
+        image: Some(DEMO_IMAGE.to_owned()),
+        command: Some(vec![program.display().to_string(), "demo-runtime".to_owned()]),
+        port: 8000,
+        health: Some("/health".to_owned()),
+        env: BTreeMap::new(),
+    };
+    let configured = host.config.runtimes.clone();
+    Ok(move |name: &RuntimeName| match name {
+        RuntimeName::Configured(name) => configured.get(name).unwrap_or(&demo).clone(),
+        RuntimeName::Demo => demo.clone(),
+    })
+}
+
+fn print_summary(host: &Host, org: &OrgId, engine: EngineKind, summary: &Summary) -> Result<(), Failure> {
+    let tally = |wanted: fn(&Outcome) -> bool| summary.outcomes.iter().filter(|(_, outcome)| wanted(outcome)).count();
+    let came_up = tally(|o| matches!(o, Outcome::Up(_)));
+    let unchanged = tally(|o| matches!(o, Outcome::Unchanged(_)));
+    let external = tally(|o| matches!(o, Outcome::External(_)));
+    let failed = tally(|o| matches!(o, Outcome::Failed(_)));
+    let skipped = tally(|o| matches!(o, Outcome::Skipped(_)));
+    if host.json {
+        let workspaces: Vec<_> = summary.outcomes.iter().map(|(key, outcome)| outcome_json(key.as_str(), outcome)).collect();
+        return print_json(&json!({
+            "event": "summary", "org": org.slug(), "engine": engine,
+            "up": came_up, "unchanged": unchanged, "external": external, "failed": failed, "skipped": skipped,
+            "orphans": summary.orphans, "workspaces": workspaces,
+        }));
+    }
+    for (key, outcome) in &summary.outcomes {
+        if let Outcome::Failed(failure) = outcome {
+            eprintln!("\n{key} failed at {}: {}", failure.step.as_str(), printable(&failure.reason));
+            for line in failure_details(failure) {
+                eprintln!("  {line}");
+            }
+        }
+    }
+    let mut parts = vec![format!("{came_up} started")];
+    let others = [(unchanged, "unchanged"), (external, "external"), (failed, "failed"), (skipped, "skipped")];
+    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+    let all = count(summary.outcomes.len(), "workspace");
+    print_line(&format!("{}: {all}: {}", org.slug(), parts.join(", ")));
+    if !summary.orphans.is_empty() {
+        let orphans = summary.orphans.join(", ");
+        print_line(&format!("no longer in the template: {}; --prune removes them", printable(&orphans)));
+    }
+    Ok(())
+}
+
+fn outcome_json(key: &str, outcome: &Outcome) -> serde_json::Value {
+    match outcome {
+        Outcome::Unchanged(url) => json!({"key": key, "outcome": "unchanged", "url": url}),
+        Outcome::External(url) => json!({"key": key, "outcome": "external", "url": url}),
+        Outcome::Up(url) => json!({"key": key, "outcome": "up", "url": url}),
+        Outcome::Failed(failure) => json!({"key": key, "outcome": "failed", "failure": failure}),
+        Outcome::Skipped(reason) => json!({"key": key, "outcome": "skipped", "reason": reason}),
+    }
+}
+
+fn print_removal(host: &Host, org: &OrgId, removal: &Removal) -> Result<(), Failure> {
+    if host.json {
+        let failed = removal.failed.iter().map(|(what, error)| {
+            json!({"what": what, "code": error.code(), "message": error.to_string(), "help": error.help()})
+        });
+        return print_json(&json!({
+            "event": "summary", "org": org.slug(), "removed": removal.removed,
+            "failed": failed.collect::<Vec<_>>(), "kept": removal.kept,
+        }));
+    }
+    for (what, error) in &removal.failed {
+        eprintln!("{} was not removed: {error}\n  help: {}", printable(what), error.help());
+    }
+    print_line(&format!("{}: {} removed", org.slug(), count(removal.removed.len(), "workspace")));
+    if !removal.kept.is_empty() {
+        let kept = count(removal.kept.len(), "volume");
+        let again = format!("orghost down {} --volumes", org.slug());
+        print_line(&format!("kept {kept} with the agents' own work; to remove them too: {again}"));
+    }
+    Ok(())
+}
