@@ -12,6 +12,7 @@ mod cases;
 mod cli;
 mod docker;
 mod hostile;
+mod local;
 mod plugin;
 mod policy;
 mod support;

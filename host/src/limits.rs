@@ -115,3 +115,20 @@ const fn share(mebibytes: i64, milli_cpus: i64) -> Share {
         nano_cpus: milli_cpus * 1_000_000,
     }
 }
+
+/// The local engine keeps this much of a workspace's output, and once more what came before it.
+pub const LOG_BYTES: u64 = 10 << 20;
+
+/// The local engine starts a program that ended again after this time, which
+/// doubles up to [`RESTART_SLOWEST`] and begins anew after a life of [`RESTART_SETTLED`].
+pub const RESTART_FIRST: Duration = Duration::from_millis(100);
+/// See [`RESTART_FIRST`].
+pub const RESTART_SLOWEST: Duration = Duration::from_secs(30);
+/// See [`RESTART_FIRST`].
+pub const RESTART_SETTLED: Duration = Duration::from_secs(10);
+
+/// From a supervisor's start to its first word; it only has to start one program.
+pub const SUPERVISOR_START: Duration = Duration::from_secs(20);
+
+/// From a signal to the end of a supervisor, beyond the grace that it gives its program.
+pub const SUPERVISOR_END: Duration = Duration::from_secs(5);

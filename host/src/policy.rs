@@ -144,13 +144,15 @@ pub struct Mount {
 pub const CONFIG: &str = "config.yaml";
 
 /// Names that the host itself sets in a workspace's environment.
-pub const RESERVED_ENV: [&str; 8] = [
+pub const RESERVED_ENV: [&str; 10] = [
     "HOST",
     "ORGHOST_ORG",
     "PARENT_ID",
     "PORT",
     "TIER",
+    "WORKSPACE_ACCESS",
     "WORKSPACE_CONFIG_PATH",
+    "WORKSPACE_DIR",
     "WORKSPACE_ID",
     "WORKSPACE_KEY",
 ];

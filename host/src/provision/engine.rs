@@ -238,6 +238,14 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// A folder of the local engine cannot be used.
+    #[error("{path} cannot be used: {reason}")]
+    Folder {
+        /// The folder, or what is in it.
+        path: String,
+        /// The operating system's words.
+        reason: String,
+    },
     /// It refused for a reason of its own.
     #[error("the engine refused: {0}")]
     Refused(String),
@@ -256,6 +264,7 @@ impl EngineError {
             Self::NoSpace(_) => "no-space",
             Self::NotExecutable { .. } => "not-executable",
             Self::Mount { .. } => "mount",
+            Self::Folder { .. } => "folder",
             Self::Refused(_) => "engine-refused",
         }
     }
@@ -280,6 +289,9 @@ impl EngineError {
             Self::NoSpace(_) => "free some space and run the same command again",
             Self::NotExecutable { .. } => "correct the runtime's command in the operator's file",
             Self::Mount { .. } => "create the directory, or change workspace_dir in the template",
+            Self::Folder { .. } => {
+                "make it readable and writable for this user, or choose another state folder with ORGHOST_STATE"
+            }
             Self::Refused(_) => "the engine's own log says more",
         }
     }

@@ -1,87 +1,518 @@
-//! stub
-use super::engine::*;
-use super::seed::*;
-use super::spec::*;
-use crate::config::EngineKind;
+//! The local engine: a folder and a child process for each workspace, where
+//! there is no Docker. It isolates nothing. A workspace's process runs as the
+//! operator, on the operator's machine; a tier only reaches it as `TIER` (and
+//! decides, as in every engine, which volumes there are), and that a directory
+//! may only be read is told to it as `WORKSPACE_ACCESS`. Only for templates
+//! that are trusted with this user's account.
+//!
+//! Linux 5.3 or newer, with `/proc`.
+//!
+//! # What a process gets
+//! - an environment that holds [`process_env`] and, below it, a fixed `PATH`
+//!   and a `HOME`, above it `WORKSPACE_DIR` and `WORKSPACE_ACCESS`; nothing of the host's own
+//! - its working directory: the workspace volume, the operator's directory, or
+//!   in tier 1 a scratch folder that goes with the container
+//! - `HOME`: the workspace volume, else the scratch folder, never the operator's directory
+//! - no standard input; its output goes to the log, which is bounded
+//! - a group of its own, and a supervisor that starts it again whenever it ends (`local/supervisor.rs`)
+//!
+//! # On disk
+//! ```text
+//! <state>/local/<workspace id>/
+//!   container.json   the container: exactly as long as this is here, there is one
+//!   configs/  configs.json   workspace/  workspace.json      the volumes, and whose they are
+//!   run.json  lock  log  log.1  scratch/                     from its start to its removal
+//! ```
+
+mod disk;
+mod log;
+mod process;
+mod supervisor;
+mod volume;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use futures_util::Stream;
-/// x
-pub struct Local;
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use super::engine::{
+    Engine, EngineError, Observed, ObservedVolume, VolumeKind, VolumeOutcome, process_env,
+};
+use super::seed::{Manifest, Verified};
+use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
+use crate::config::EngineKind;
+use crate::limits;
+use crate::policy::{Mount, Tier};
+use disk::{Container, Lock, Place, VERSION, Volume, unusable};
+use supervisor::Report;
+pub use supervisor::{EXEC_CHILD, SUPERVISE, exec_child, supervise};
+
+/// What a program finds other programs in, when its runtime does not say otherwise.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const KINDS: [VolumeKind; 2] = [VolumeKind::Configs, VolumeKind::Workspace];
+
+/// The local engine of one state folder.
+#[derive(Debug, Clone)]
+pub struct Local {
+    folder: PathBuf,
+    supervisor: PathBuf,
+    grace: Duration,
+}
+
+impl Local {
+    /// Keeps workspaces in `folder`, and starts them with `supervisor`: the `orghost` program.
+    pub fn new(folder: PathBuf, supervisor: PathBuf) -> Self {
+        Self {
+            // What a workspace's process is told must hold wherever it goes.
+            folder: std::path::absolute(&folder).unwrap_or(folder),
+            supervisor,
+            grace: limits::STOP_GRACE,
+        }
+    }
+
+    /// Another time between TERM and KILL, for containers that are made from now on.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    fn place(&self, id: &WorkspaceId) -> Place {
+        Place::new(&self.folder, id.as_str())
+    }
+
+    /// Everything that the container of a spec is, with its paths resolved.
+    fn container(&self, spec: &Spec, operation: &OperationId) -> Result<Container, EngineError> {
+        let place = self.place(&spec.id);
+        let text = |path: &Path| {
+            path.to_str()
+                .map(str::to_owned)
+                .ok_or_else(|| EngineError::Folder {
+                    path: path.display().to_string(),
+                    reason: "its path is not UTF-8".to_owned(),
+                })
+        };
+        let command = spec.runtime.command.clone().filter(|c| !c.is_empty());
+        let command = command.ok_or_else(|| EngineError::RuntimeUnsuited {
+            runtime: spec.runtime_name.clone(),
+            wanted: "command",
+            engine: "local",
+        })?;
+        // The same workspaces have one as in the Docker engine.
+        let (directory, home) = match &spec.mount {
+            _ if spec.tier == Tier::One => (None, place.scratch()),
+            Some(mount) => (Some((resolve(mount)?, mount.writable)), place.scratch()),
+            None => {
+                let volume = place.volume(VolumeKind::Workspace);
+                (Some((volume.clone(), true)), volume)
+            }
+        };
+        let mut env = process_env(
+            spec,
+            &text(&place.volume(VolumeKind::Configs))?,
+            "127.0.0.1",
+            0,
+        );
+        // Chosen anew at every start.
+        env.remove("PORT");
+        env.entry("PATH".to_owned()).or_insert(PATH.to_owned());
+        env.entry("HOME".to_owned()).or_insert(text(&home)?);
+        if let Some((directory, writable)) = &directory {
+            let access = if *writable { "read_write" } else { "read_only" };
+            env.insert("WORKSPACE_DIR".to_owned(), text(directory)?);
+            env.insert("WORKSPACE_ACCESS".to_owned(), access.to_owned());
+        }
+        Ok(Container {
+            version: VERSION,
+            instance: spec.org.instance().as_str().to_owned(),
+            org: spec.org.slug().to_owned(),
+            key: spec.key.as_str().to_owned(),
+            spec: spec.digest.clone(),
+            operation: operation.as_str().to_owned(),
+            command,
+            env,
+            directory: directory.map_or(home, |(directory, _)| directory),
+            grace_ms: u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Starts a supervisor, and returns what it says first.
+    async fn supervised(&self, place: &Place) -> Result<(), EngineError> {
+        let here = place.clone();
+        let prepared = blocking(move || {
+            let Some(lock) = take_lock(&here)? else {
+                return Ok(None);
+            };
+            // Of an earlier life.
+            disk::remove_file(&here.diary())?;
+            disk::make_folder(&here.scratch())?;
+            let log = log::append_to(&here).map_err(|e| unusable(&here.log(), &e))?;
+            Ok(Some((lock, log)))
+        });
+        let Some((Lock(lock), log)) = prepared.await? else {
+            return Ok(());
+        };
+        let not_executable = |e: &io::Error| EngineError::NotExecutable {
+            program: self.supervisor.display().to_string(),
+            reason: e.to_string(),
+        };
+        let mut command = tokio::process::Command::new(&self.supervisor);
+        command
+            .arg(SUPERVISE)
+            .arg(place.path())
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(lock))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(log));
+        let mut supervisor = command.spawn().map_err(|e| not_executable(&e))?;
+        // It holds the lock too, and must not once the supervisor has its own.
+        drop(command);
+        let mut line = String::new();
+        if let Some(pipe) = supervisor.stdout.take() {
+            let mut said = BufReader::new(pipe);
+            let limit = limits::SUPERVISOR_START;
+            match tokio::time::timeout(limit, said.read_line(&mut line)).await {
+                Ok(read) => read.map_err(|e| not_executable(&e))?,
+                Err(_) => {
+                    let _ = supervisor.start_kill();
+                    return Err(EngineError::TimedOut(limit.as_secs()));
+                }
+            };
+        }
+        match serde_json::from_str::<Report>(&line) {
+            Ok(report) => report.into_result(),
+            Err(_) => Err(EngineError::Refused(format!(
+                "the supervisor of {} ended before it started anything",
+                place.path().display()
+            ))),
+        }
+    }
+
+    /// Every folder that may be a workspace's.
+    fn places(&self) -> Result<Vec<(WorkspaceId, Place)>, EngineError> {
+        let listing = match fs::read_dir(&self.folder) {
+            Ok(listing) => listing,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(unusable(&self.folder, &e)),
+        };
+        let mut places = Vec::new();
+        for entry in listing {
+            let name = entry.map_err(|e| unusable(&self.folder, &e))?.file_name();
+            if let Some(id) = name.to_str().and_then(WorkspaceId::parse) {
+                let place = self.place(&id);
+                places.push((id, place));
+            }
+        }
+        Ok(places)
+    }
+}
+
 impl Engine for Local {
     fn kind(&self) -> EngineKind {
         EngineKind::Local
     }
-    async fn observe(&self, _: &OrgId) -> Result<Vec<Observed>, EngineError> {
-        s()
+
+    async fn observe(&self, org: &OrgId) -> Result<Vec<Observed>, EngineError> {
+        let (engine, org) = (self.clone(), org.clone());
+        blocking(move || {
+            let mut observed = Vec::new();
+            for (id, place) in engine.places()? {
+                let container: Option<Container> = disk::read(&place.container())?;
+                if let Some(container) = container.filter(|c| c.belongs_to(&org)) {
+                    observed.push(look(id, &place, container)?);
+                }
+            }
+            Ok(observed)
+        })
+        .await
     }
-    async fn volumes(&self, _: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
-        s()
+
+    async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
+        let (engine, org) = (self.clone(), org.clone());
+        blocking(move || {
+            let mut observed = Vec::new();
+            for (id, place) in engine.places()? {
+                for kind in KINDS {
+                    let volume: Option<Volume> = disk::read(&place.volume_facts(kind))?;
+                    let path = place.volume(kind);
+                    if let Some(volume) = volume.filter(|v| v.belongs_to(&org) && path.is_dir()) {
+                        observed.push(ObservedVolume {
+                            id: id.clone(),
+                            kind,
+                            operation: volume.operation,
+                            name: path.display().to_string(),
+                        });
+                    }
+                }
+            }
+            Ok(observed)
+        })
+        .await
     }
+
     async fn prepare(&self, _: &OrgId) -> Result<(), EngineError> {
-        s()
+        let folder = self.folder.clone();
+        blocking(move || disk::make_folder(&folder)).await
     }
-    async fn dismantle(&self, _: &OrgId) -> Result<(), EngineError> {
-        s()
+
+    /// Removes what a removal that was cut off left, and the engine's own folder when nothing is in it.
+    async fn dismantle(&self, org: &OrgId) -> Result<(), EngineError> {
+        let (engine, org) = (self.clone(), org.clone());
+        blocking(move || {
+            for (_, place) in engine.places()? {
+                for kind in KINDS {
+                    let volume: Option<Volume> = disk::read(&place.volume_facts(kind))?;
+                    if volume.is_some_and(|v| v.belongs_to(&org)) && !place.volume(kind).exists() {
+                        disk::remove_file(&place.volume_facts(kind))?;
+                    }
+                }
+                place.tidy();
+            }
+            let _ = fs::remove_dir(&engine.folder);
+            Ok(())
+        })
+        .await
     }
+
     async fn create_volume(
         &self,
-        _: &Spec,
-        _: VolumeKind,
-        _: &OperationId,
+        spec: &Spec,
+        kind: VolumeKind,
+        operation: &OperationId,
     ) -> Result<VolumeOutcome, EngineError> {
-        s()
+        let (place, org) = (self.place(&spec.id), spec.org.clone());
+        let facts = Volume {
+            version: VERSION,
+            instance: org.instance().as_str().to_owned(),
+            org: org.slug().to_owned(),
+            operation: operation.as_str().to_owned(),
+        };
+        blocking(move || {
+            let (path, facts_path) = (place.volume(kind), place.volume_facts(kind));
+            place.make()?;
+            let found: Option<Volume> = disk::read(&facts_path)?;
+            let is_there = path.symlink_metadata().is_ok();
+            match found {
+                Some(volume) if !volume.belongs_to(&org) => Err(in_use(&path, "a volume")),
+                Some(_) if is_there => Ok(VolumeOutcome::Existing),
+                None if is_there => Err(in_use(&path, "a volume")),
+                // Nobody's, or of a removal that was cut off.
+                _ => {
+                    disk::write_durably(&facts_path, &facts)
+                        .map_err(|e| unusable(&facts_path, &e))?;
+                    fs::create_dir(&path).map_err(|e| unusable(&path, &e))?;
+                    Ok(VolumeOutcome::Created)
+                }
+            }
+        })
+        .await
     }
-    async fn create(&self, _: &Spec, _: &OperationId) -> Result<(), EngineError> {
-        s()
+
+    async fn create(&self, spec: &Spec, operation: &OperationId) -> Result<(), EngineError> {
+        let (engine, place, org) = (self.clone(), self.place(&spec.id), spec.org.clone());
+        let container = engine.container(spec, operation)?;
+        blocking(move || {
+            let path = place.container();
+            let found: Option<Container> = disk::read(&path)?;
+            match found {
+                Some(found) if !found.belongs_to(&org) => {
+                    return Err(in_use(place.path(), "a container"));
+                }
+                Some(_) => {
+                    let path = path.display();
+                    return Err(EngineError::Refused(format!("{path} is there already")));
+                }
+                None => place.make()?,
+            }
+            disk::write_durably(&path, &container).map_err(|e| unusable(&path, &e))
+        })
+        .await
     }
-    async fn put_seed(&self, _: &WorkspaceId, _: Vec<u8>) -> Result<(), EngineError> {
-        s()
+
+    async fn put_seed(&self, id: &WorkspaceId, archive: Vec<u8>) -> Result<(), EngineError> {
+        let place = self.place(id);
+        blocking(move || {
+            existing(&place)?;
+            let configs = place.volume(VolumeKind::Configs);
+            volume::unpack(&configs, &archive).map_err(|e| unusable(&configs, &e))
+        })
+        .await
     }
-    async fn read_seed(&self, _: &WorkspaceId) -> Result<Manifest, EngineError> {
-        s()
+
+    async fn read_seed(&self, id: &WorkspaceId) -> Result<Manifest, EngineError> {
+        let place = self.place(id);
+        blocking(move || {
+            existing(&place)?;
+            let configs = place.volume(VolumeKind::Configs);
+            volume::manifest(&configs).map_err(|e| unusable(&configs, &e))
+        })
+        .await
     }
-    async fn start(&self, _: &Spec, _: Verified) -> Result<(), EngineError> {
-        s()
+
+    async fn start(&self, spec: &Spec, verified: Verified) -> Result<(), EngineError> {
+        if verified.id() != &spec.id {
+            let reason = format!("the seed of {} was verified, not its own", verified.id());
+            return Err(EngineError::Refused(reason));
+        }
+        let place = self.place(&spec.id);
+        let here = place.clone();
+        blocking(move || existing(&here).map(drop)).await?;
+        self.supervised(&place).await
     }
-    async fn inspect(&self, _: &WorkspaceId) -> Result<Observed, EngineError> {
-        s()
+
+    async fn inspect(&self, id: &WorkspaceId) -> Result<Observed, EngineError> {
+        let (id, place) = (id.clone(), self.place(id));
+        blocking(move || {
+            let container = existing(&place)?;
+            look(id, &place, container)
+        })
+        .await
     }
-    async fn last_lines(&self, _: &WorkspaceId, _: usize) -> Result<Vec<String>, EngineError> {
-        s()
+
+    async fn last_lines(&self, id: &WorkspaceId, lines: usize) -> Result<Vec<String>, EngineError> {
+        let place = self.place(id);
+        blocking(move || {
+            existing(&place)?;
+            log::last_lines(&place, lines)
+        })
+        .await
     }
+
     fn logs(
         &self,
-        _: &WorkspaceId,
-        _: Option<usize>,
-        _: bool,
+        id: &WorkspaceId,
+        tail: Option<usize>,
+        follow: bool,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send {
-        futures_util::stream::empty()
+        log::follow(self.place(id), tail, follow)
     }
-    async fn stop(&self, _: &WorkspaceId) -> Result<(), EngineError> {
-        s()
+
+    async fn stop(&self, id: &WorkspaceId) -> Result<(), EngineError> {
+        let place = self.place(id);
+        let here = place.clone();
+        let container: Option<Container> = blocking(move || disk::read(&here.container())).await?;
+        let grace = container.map_or(self.grace, |c| Duration::from_millis(c.grace_ms));
+        let patience = grace.saturating_add(limits::SUPERVISOR_END);
+        process::end(&place, id, Signal::TERM, patience).await
     }
-    async fn remove(&self, _: &WorkspaceId) -> Result<(), EngineError> {
-        s()
+
+    async fn remove(&self, id: &WorkspaceId) -> Result<(), EngineError> {
+        let place = self.place(id);
+        process::end(&place, id, Signal::QUIT, limits::SUPERVISOR_END).await?;
+        blocking(move || {
+            let scratch = place.scratch();
+            volume::remove(&scratch).map_err(|e| unusable(&scratch, &e))?;
+            // The container is there until nothing else of it is: a removal that is cut off is found again.
+            for file in [
+                place.log(),
+                place.old_log(),
+                place.lock(),
+                place.diary(),
+                place.container(),
+            ] {
+                disk::remove_file(&file)?;
+            }
+            place.tidy();
+            Ok(())
+        })
+        .await
     }
-    async fn remove_volume(&self, _: &WorkspaceId, _: VolumeKind) -> Result<(), EngineError> {
-        s()
+
+    async fn remove_volume(&self, id: &WorkspaceId, kind: VolumeKind) -> Result<(), EngineError> {
+        let place = self.place(id);
+        blocking(move || {
+            let path = place.volume(kind);
+            volume::remove(&path).map_err(|e| unusable(&path, &e))?;
+            disk::remove_file(&place.volume_facts(kind))?;
+            place.tidy();
+            Ok(())
+        })
+        .await
     }
-}
-fn s<T>() -> Result<T, EngineError> {
-    Err(EngineError::Refused("stub".into()))
 }
 
-impl Local {
-    /// x
-    pub fn new(_: std::path::PathBuf, _: std::path::PathBuf) -> Self {
-        Local
+/// Files block; the async threads must not.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| Err(EngineError::Refused(e.to_string())))
+}
+
+fn existing(place: &Place) -> Result<Container, EngineError> {
+    let container = disk::read(&place.container())?;
+    container.ok_or_else(|| EngineError::NotFound(place.path().display().to_string()))
+}
+
+fn look(id: WorkspaceId, place: &Place, container: Container) -> Result<Observed, EngineError> {
+    let (state, port) = place.state()?;
+    Ok(Observed {
+        id,
+        key: container.key,
+        spec: container.spec,
+        state,
+        url: port.map(|port| format!("http://127.0.0.1:{port}")),
+    })
+}
+
+/// The lock for a new supervisor; `None` when there is one already.
+fn take_lock(place: &Place) -> Result<Option<Lock>, EngineError> {
+    /// Who looks whether a supervisor lives has the lock for this long at most.
+    const LOOKED_AT: Duration = Duration::from_millis(200);
+    let path = place.lock();
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.mode(0o600).open(&path);
+    let file = file.map_err(|e| unusable(&path, &e))?;
+    let deadline = Instant::now() + LOOKED_AT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(None),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            Err(TryLockError::Error(e)) => return Err(unusable(&path, &e)),
+        }
     }
 }
-/// x
-pub fn supervise(_: &std::path::Path) -> std::process::ExitCode {
-    1.into()
+
+/// Where the operator's directory really is: its links, too, must stay under the allowed root.
+fn resolve(mount: &Mount) -> Result<PathBuf, EngineError> {
+    let failed = |reason: String| EngineError::Mount {
+        path: mount.source.display().to_string(),
+        reason,
+    };
+    let source = mount
+        .source
+        .canonicalize()
+        .map_err(|e| failed(e.to_string()))?;
+    let root = mount
+        .root
+        .canonicalize()
+        .map_err(|e| failed(format!("the allowed root {}: {e}", mount.root.display())))?;
+    if !source.starts_with(&root) {
+        let (source, root) = (source.display(), root.display());
+        return Err(failed(format!(
+            "it leads to {source}, which is not under {root}"
+        )));
+    }
+    if !source.is_dir() {
+        return Err(failed("it is not a directory".to_owned()));
+    }
+    Ok(source)
 }
-/// x
-pub fn exec_child(_: &[std::ffi::OsString]) -> std::process::ExitCode {
-    1.into()
+
+fn in_use(path: &Path, what: &'static str) -> EngineError {
+    EngineError::NameInUse {
+        name: path.display().to_string(),
+        what,
+    }
 }

@@ -1,0 +1,404 @@
+//! What the local engine keeps on disk, and nothing else does: the names of
+//! the files of a workspace's folder, and the formats of those that hold facts.
+//! Never reads or writes a workspace's own files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::provision::engine::{EngineError, State, VolumeKind};
+use crate::provision::spec::OrgId;
+
+/// The version of everything here. A file of another version is not understood, and never touched.
+pub const VERSION: u32 = 1;
+
+/// The folder of one workspace: `<state>/local/<id>`.
+#[derive(Debug, Clone)]
+pub struct Place(PathBuf);
+
+/// `container.json`: what was made, and everything that its supervisor needs.
+/// It is there exactly as long as the container is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// See [`VERSION`].
+    pub version: u32,
+    /// The host's instance.
+    pub instance: String,
+    /// The org's slug.
+    pub org: String,
+    /// The workspace's key.
+    pub key: String,
+    /// The spec's digest.
+    pub spec: String,
+    /// The operation that made it.
+    pub operation: String,
+    /// The program and its arguments; never empty.
+    pub command: Vec<String>,
+    /// The whole environment of the program but `PORT`.
+    pub env: BTreeMap<String, String>,
+    /// Where the program is started.
+    pub directory: PathBuf,
+    /// Milliseconds between TERM and KILL.
+    pub grace_ms: u64,
+}
+
+/// `configs.json` and `workspace.json`: whose volume it is. Written before
+/// the volume's folder is made; without the folder it means nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// See [`VERSION`].
+    pub version: u32,
+    /// The host's instance.
+    pub instance: String,
+    /// The org's slug.
+    pub org: String,
+    /// The operation that made it.
+    pub operation: String,
+}
+
+/// `run.json`: the supervisor's diary, replaced at every change. Whether it
+/// still holds, the lock says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diary {
+    /// See [`VERSION`].
+    pub version: u32,
+    /// The supervisor's process.
+    pub supervisor: i32,
+    /// The program's process, and its group.
+    pub child: Option<i32>,
+    /// The port that the program was given.
+    pub port: Option<u16>,
+    /// How often the program was started again.
+    pub restarts: u32,
+    /// How it ended the last time; absent for a signal.
+    pub exit_code: Option<i32>,
+    /// What the supervisor is at.
+    pub phase: Phase,
+}
+
+/// See [`Diary`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The program was not started yet.
+    Starting,
+    /// The program runs.
+    Running,
+    /// The program ended and is about to be started again.
+    Waiting,
+    /// Somebody wanted it to end, and it did.
+    Ended,
+}
+
+/// Held for as long as a supervisor lives.
+#[derive(Debug)]
+pub struct Lock(pub File);
+
+impl Place {
+    /// The folder of the workspace `id` below the engine's folder.
+    pub fn new(engine: &Path, id: &str) -> Self {
+        Self(engine.join(id))
+    }
+
+    /// A workspace's folder whose path is known.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// See [`Container`].
+    pub fn container(&self) -> PathBuf {
+        self.0.join("container.json")
+    }
+
+    /// See [`Diary`].
+    pub fn diary(&self) -> PathBuf {
+        self.0.join("run.json")
+    }
+
+    /// The file that a supervisor locks.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// What the program prints.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// What it printed before that.
+    pub fn old_log(&self) -> PathBuf {
+        self.0.join("log.1")
+    }
+
+    /// A home for programs that have no workspace of their own; goes with the container.
+    pub fn scratch(&self) -> PathBuf {
+        self.0.join("scratch")
+    }
+
+    /// The folder of a volume.
+    pub fn volume(&self, kind: VolumeKind) -> PathBuf {
+        self.0.join(kind.to_string())
+    }
+
+    /// See [`Volume`].
+    pub fn volume_facts(&self, kind: VolumeKind) -> PathBuf {
+        self.0.join(format!("{kind}.json"))
+    }
+
+    /// Makes the folder. Nobody else may look into it: it holds secrets.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn make(&self) -> Result<(), EngineError> {
+        make_folder(&self.0)
+    }
+
+    /// Removes the folder when nothing is left in it but writes that were cut off.
+    pub fn tidy(&self) {
+        if self.container().exists() {
+            return;
+        }
+        let facts =
+            [VolumeKind::Configs, VolumeKind::Workspace].map(|kind| self.volume_facts(kind));
+        for path in facts.iter().chain([&self.container(), &self.diary()]) {
+            let _ = fs::remove_file(new(path));
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+
+    /// Whether a supervisor lives.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn is_supervised(&self) -> Result<bool, EngineError> {
+        let path = self.lock();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(unusable(&path, &e)),
+        };
+        // Shared, so that two who look do not see each other.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(unusable(&path, &e)),
+        }
+    }
+
+    /// The container's state. The lock is looked at before the diary: a
+    /// supervisor writes its last words before it lets go.
+    ///
+    /// # Errors
+    /// The operating system's, and a file that is not understood.
+    pub fn state(&self) -> Result<(State, Option<u16>), EngineError> {
+        let mut is_supervised = self.is_supervised()?;
+        let mut diary: Option<Diary> = read(&self.diary())?;
+        if !is_supervised && diary.as_ref().is_some_and(|d| d.phase != Phase::Ended) {
+            // Either it died, or it was started just now.
+            is_supervised = self.is_supervised()?;
+            diary = read(&self.diary())?;
+        }
+        let Some(diary) = diary else {
+            return Ok((State::Created, None));
+        };
+        let exit_code = diary.exit_code;
+        Ok(match diary.phase {
+            Phase::Starting => (State::Created, None),
+            Phase::Running if is_supervised => (State::Running, diary.port),
+            Phase::Waiting if is_supervised => {
+                let restarts = diary.restarts;
+                let state = State::Restarting {
+                    restarts,
+                    exit_code,
+                };
+                (state, diary.port)
+            }
+            // It went down with its supervisor, and nobody saw how.
+            Phase::Running | Phase::Waiting => (State::Exited { exit_code: None }, None),
+            Phase::Ended => (State::Exited { exit_code }, None),
+        })
+    }
+}
+
+impl Container {
+    /// Whether it is of this org of this host.
+    pub fn belongs_to(&self, org: &OrgId) -> bool {
+        self.instance == org.instance().as_str() && self.org == org.slug()
+    }
+}
+
+impl Volume {
+    /// Whether it is of this org of this host.
+    pub fn belongs_to(&self, org: &OrgId) -> bool {
+        self.instance == org.instance().as_str() && self.org == org.slug()
+    }
+}
+
+/// Makes a folder that only this user may look into, and those above it.
+///
+/// # Errors
+/// The operating system's.
+pub fn make_folder(path: &Path) -> Result<(), EngineError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(path).map_err(|e| unusable(path, &e))
+}
+
+/// Reads one file of facts; `None` when it is not there.
+///
+/// # Errors
+/// The operating system's, and a file that is not understood.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, EngineError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let not_understood = |reason: String| EngineError::Folder {
+        path: path.display().to_string(),
+        reason,
+    };
+    let bytes = match fs::read(path) {
+        // A power cut may leave this of a diary.
+        Ok(bytes) if bytes.is_empty() => return Ok(None),
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unusable(path, &e)),
+    };
+    let Versioned { version } =
+        serde_json::from_slice(&bytes).map_err(|e| not_understood(e.to_string()))?;
+    if version != VERSION {
+        let reason = format!("it has version {version}; this orghost knows version {VERSION}");
+        return Err(not_understood(reason));
+    }
+    let facts = serde_json::from_slice(&bytes).map_err(|e| not_understood(e.to_string()))?;
+    Ok(Some(facts))
+}
+
+/// Writes one file of facts, mode 0600, so that a reader sees the old or the new one.
+///
+/// # Errors
+/// The operating system's.
+pub fn write(path: &Path, facts: &impl Serialize) -> io::Result<()> {
+    write_new(path, facts)?;
+    fs::rename(new(path), path)
+}
+
+/// As [`write`], and also after a power cut: for what says whose something is.
+///
+/// # Errors
+/// The operating system's.
+pub fn write_durably(path: &Path, facts: &impl Serialize) -> io::Result<()> {
+    write_new(path, facts)?.sync_data()?;
+    fs::rename(new(path), path)
+}
+
+fn write_new(path: &Path, facts: &impl Serialize) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(new(path))?;
+    file.write_all(&serde_json::to_vec(facts)?)?;
+    Ok(file)
+}
+
+/// Where the next version of a file of facts is written.
+fn new(path: &Path) -> PathBuf {
+    path.with_extension("json.new")
+}
+
+/// Removes a file. Not there is success.
+///
+/// # Errors
+/// The operating system's.
+pub fn remove_file(path: &Path) -> Result<(), EngineError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(unusable(path, &e)),
+        _ => Ok(()),
+    }
+}
+
+/// An error of the operating system in the engine's terms: the one place that knows which is which.
+pub fn unusable(path: &Path, error: &io::Error) -> EngineError {
+    let path = path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => EngineError::NoSpace(path),
+        _ => EngineError::Folder {
+            path,
+            reason: error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_understood_is_not_guessed_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::at(folder.path());
+        let path = place.diary();
+        assert_eq!(read::<Diary>(&path).unwrap(), None);
+        for (text, words) in [
+            ("{", "EOF"),
+            ("{}", "version"),
+            (r#"{"version":2,"new":true}"#, "version 2"),
+            (r#"{"version":1}"#, "supervisor"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = read::<Diary>(&path).unwrap_err();
+            assert_eq!(error.code(), "folder");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_has_its_own_name() {
+        let full = unusable(Path::new("/x"), &io::ErrorKind::StorageFull.into());
+        assert_eq!(full, EngineError::NoSpace("/x".to_owned()));
+    }
+
+    #[test]
+    fn the_lock_says_whether_the_diary_still_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::at(folder.path());
+        assert_eq!(place.state().unwrap(), (State::Created, None));
+        let lock = File::create(place.lock()).unwrap();
+        let mut diary = Diary {
+            version: VERSION,
+            supervisor: 1,
+            child: None,
+            port: Some(80),
+            restarts: 2,
+            exit_code: Some(3),
+            phase: Phase::Starting,
+        };
+        let exited = |exit_code| State::Exited { exit_code };
+        let restarting = State::Restarting {
+            restarts: 2,
+            exit_code: Some(3),
+        };
+        for (phase, dead, alive) in [
+            (Phase::Starting, State::Created, State::Created),
+            (Phase::Running, exited(None), State::Running),
+            (Phase::Waiting, exited(None), restarting),
+            (Phase::Ended, exited(Some(3)), exited(Some(3))),
+        ] {
+            diary.phase = phase;
+            write(&place.diary(), &diary).unwrap();
+            assert_eq!(place.state().unwrap().0, dead);
+            lock.try_lock().unwrap();
+            assert_eq!(place.state().unwrap().0, alive);
+            lock.unlock().unwrap();
+        }
+    }
+}

@@ -1,0 +1,1021 @@
+//! The local engine, driven as `orghost up` and `orghost down` drive it: real
+//! processes, real folders. Programs are shell scripts; where one must
+//! listen, this test binary is the agent (see [`agent`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use orghost::config::{EngineKind, Runtime};
+use orghost::event::{Failure, Operation, Step};
+use orghost::plan::{
+    Access, Canvas, Content, EnvVar, Org, Plan, SeedFile, Workspace, WorkspaceKey,
+};
+use orghost::policy::{Policy, Tier};
+use orghost::provision::engine::{Engine, EngineError, State, VolumeKind};
+use orghost::provision::local::Local;
+use orghost::provision::spec::{OperationId, OrgId, Spec, WorkspaceId};
+use orghost::provision::workspace::Run;
+use orghost::provision::{self, Options, Outcome, Removal, Summary, Work};
+use orghost::store::{OrgRow, Store};
+use orghost::template::TemplateDir;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// Whatever is waited for happens sooner, or the test fails.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A state folder, a template, and an engine on them.
+struct World {
+    root: tempfile::TempDir,
+    store: Store,
+    local: Local,
+    org: OrgId,
+    command: Vec<String>,
+    wait: Option<Duration>,
+}
+
+impl World {
+    fn new(script: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(&root.path().join("state")).unwrap();
+        let local = Local::new(root.path().join("state/local"), orghost());
+        Self::on(root, store, local, script)
+    }
+
+    fn on(root: tempfile::TempDir, store: Store, local: Local, script: &str) -> Self {
+        fs::create_dir_all(root.path().join("template")).unwrap();
+        Self {
+            org: OrgId::new(store.instance().clone(), "Acme"),
+            root,
+            store,
+            local,
+            command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            wait: None,
+        }
+    }
+
+    fn grace(mut self, grace: Duration) -> Self {
+        self.local = self.local.clone().with_grace(grace);
+        self
+    }
+
+    fn run(&self, operation: OperationId) -> Run<'_, Local> {
+        Run {
+            engine: &self.local,
+            store: &self.store,
+            operation,
+            cancel: CancellationToken::new(),
+            observer: &|_| {},
+            keep_failed: false,
+        }
+    }
+
+    fn jobs(&self, workspaces: &[Workspace]) -> (orghost::policy::Approved, Vec<provision::Job>) {
+        let policy = Policy {
+            max_tier: Tier::Two,
+            allow_mount: vec![self.root.path().join("allowed")],
+            runtimes: BTreeSet::from(["shell".to_owned()]),
+            ..Policy::default()
+        };
+        let plan = Plan {
+            org: Org {
+                name: "Acme".to_owned(),
+                description: String::new(),
+            },
+            workspaces: workspaces.to_vec(),
+            required_env: Vec::new(),
+            recommended_env: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let approved = policy.judge(plan).map_err(|r| r.violations).unwrap();
+        let template = TemplateDir::open(&self.root.path().join("template")).unwrap();
+        let runtime = Runtime {
+            image: None,
+            command: Some(self.command.clone()),
+            port: 8000,
+            health: None,
+            env: BTreeMap::from([("FROM_RUNTIME".to_owned(), "1".to_owned())]),
+        };
+        let jobs = provision::jobs(&approved, &self.org, |_| runtime.clone(), &template).unwrap();
+        (approved, jobs)
+    }
+
+    async fn up(&self, workspaces: &[Workspace]) -> Summary {
+        let (approved, jobs) = self.jobs(workspaces);
+        let operation = self.store.begin(self.org.slug(), Operation::Up).await;
+        let run = self.run(operation.unwrap());
+        let row = OrgRow {
+            slug: self.org.slug().to_owned(),
+            name: "Acme".to_owned(),
+            engine: EngineKind::Local,
+            template: self.root.path().display().to_string(),
+        };
+        let options = Options {
+            concurrency: 4,
+            wait: self.wait,
+            prune: false,
+        };
+        provision::up(&run, &self.org, row, &approved, &jobs, &options)
+            .await
+            .unwrap()
+    }
+
+    async fn down(&self, volumes: bool) -> Removal {
+        let operation = self.store.begin(self.org.slug(), Operation::Down).await;
+        let run = self.run(operation.unwrap());
+        let removal = provision::down(&run, &self.org, volumes, 4).await.unwrap();
+        assert!(removal.failed.is_empty(), "{:?}", removal.failed);
+        removal
+    }
+
+    /// Brings one workspace up and expects that it comes up.
+    async fn up_one(&self, workspace: &Workspace) -> Outcome {
+        let summary = self.up(std::slice::from_ref(workspace)).await;
+        let [(_, outcome)] = summary.outcomes.as_slice() else {
+            panic!("{summary:?}");
+        };
+        outcome.clone()
+    }
+
+    async fn fail_one(&self, workspace: &Workspace) -> Failure {
+        match self.up_one(workspace).await {
+            Outcome::Failed(failure) => *failure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn id(&self, key: &str) -> WorkspaceId {
+        self.org.workspace(&WorkspaceKey::new(key).unwrap())
+    }
+
+    fn engine_folder(&self) -> PathBuf {
+        self.root.path().join("state/local")
+    }
+
+    fn folder(&self, key: &str) -> PathBuf {
+        self.engine_folder().join(self.id(key).as_str())
+    }
+
+    fn diary(&self, key: &str) -> Value {
+        let text = fs::read_to_string(self.folder(key).join("run.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn pid(&self, key: &str, which: &str) -> Pid {
+        let pid = self.diary(key)[which].as_i64().unwrap();
+        Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+    }
+
+    async fn state(&self, key: &str) -> State {
+        self.local.inspect(&self.id(key)).await.unwrap().state
+    }
+
+    /// The file that the program is to write, once it is whole: it ends with a newline.
+    async fn said(&self, key: &str, file: &str) -> String {
+        let path = self.folder(key).join("workspace").join(file);
+        let read = || fs::read_to_string(&path).ok().filter(|t| t.ends_with('\n'));
+        eventually(file, || read().is_some()).await;
+        read().unwrap()
+    }
+
+    async fn said_pid(&self, key: &str, file: &str) -> Pid {
+        let text = self.said(key, file).await;
+        Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+    }
+}
+
+/// A test that fails leaves no process behind.
+impl Drop for World {
+    fn drop(&mut self) {
+        for entry in fs::read_dir(self.engine_folder()).into_iter().flatten() {
+            let Ok(text) = fs::read_to_string(entry.unwrap().path().join("run.json")) else {
+                continue;
+            };
+            let diary: Value = serde_json::from_str(&text).unwrap();
+            let pid = diary["supervisor"]
+                .as_i64()
+                .and_then(|p| i32::try_from(p).ok());
+            if diary["phase"] != "ended"
+                && let Some(pid) = pid.and_then(Pid::from_raw)
+            {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn orghost() -> PathBuf {
+    env!("CARGO_BIN_EXE_orghost").into()
+}
+
+fn file(path: &str, text: &str) -> SeedFile {
+    SeedFile {
+        path: path.to_owned(),
+        content: Content::Inline(text.as_bytes().to_vec()),
+        secret: false,
+    }
+}
+
+fn workspace(key: &str) -> Workspace {
+    let key = WorkspaceKey::new(key).unwrap();
+    Workspace {
+        name: key.slug().to_owned(),
+        role: String::new(),
+        parent: key
+            .parent()
+            .map(|parent| WorkspaceKey::new(parent).unwrap()),
+        runtime: "shell".to_owned(),
+        model: None,
+        tier: 2,
+        external: false,
+        url: None,
+        workspace_dir: None,
+        workspace_access: Access::None,
+        plugins: Vec::new(),
+        files: vec![file("config.yaml", &format!("name: {key}\n"))],
+        env: Vec::new(),
+        schedules: Vec::new(),
+        channels: Vec::new(),
+        skipped_channels: Vec::new(),
+        memories: Vec::new(),
+        max_concurrent_tasks: 1,
+        canvas: Canvas { x: 0.0, y: 0.0 },
+        key,
+    }
+}
+
+fn is_alive(pid: Pid) -> bool {
+    // A zombie has ended; somebody else has only not noticed.
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
+    let is_zombie = stat.rsplit(") ").next().is_some_and(|s| s.starts_with('Z'));
+    test_kill_process(pid).is_ok() && !is_zombie
+}
+
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The agent that listens: not a test. Runs for as long as somebody runs it as a workspace.
+#[test]
+#[ignore = "it is what the other tests start as a workspace"]
+#[allow(clippy::disallowed_methods, reason = "this is the workspace's process")]
+fn agent() {
+    if std::env::var("WORKSPACE_ID").is_err() {
+        return;
+    }
+    let address = format!(
+        "{}:{}",
+        std::env::var("HOST").unwrap(),
+        std::env::var("PORT").unwrap()
+    );
+    for connection in TcpListener::bind(address).unwrap().incoming() {
+        let _ = connection.unwrap().write_all(b"hello");
+    }
+}
+
+fn listening(world: &mut World) {
+    let myself = std::env::current_exe().unwrap().display().to_string();
+    let arguments = ["--exact", "local::agent", "--ignored", "--nocapture"];
+    world.command = [myself]
+        .into_iter()
+        .chain(arguments.map(str::to_owned))
+        .collect();
+    world.wait = Some(SOON);
+}
+
+#[tokio::test]
+async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_environment() {
+    let world = World::new(
+        "cp -r \"$WORKSPACE_CONFIG_PATH\" seen || exit 78; pwd > where; env > env.new; mv env.new env; exec sleep 1000",
+    );
+    let script = world.root.path().join("template/run.sh");
+    fs::write(&script, "#!/bin/sh\r\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut pm = workspace("pm");
+    pm.files.push(file("skills/deep/down.md", "deep"));
+    pm.files.push(SeedFile {
+        secret: true,
+        ..file("channels.yaml", "token: x")
+    });
+    pm.files.push(SeedFile {
+        path: "run.sh".to_owned(),
+        content: Content::Template {
+            path: "run.sh".to_owned(),
+            text: true,
+        },
+        secret: false,
+    });
+    pm.env.push(EnvVar {
+        name: "TOKEN".to_owned(),
+        value: "two\nlines $HOME".to_owned(),
+        secret: true,
+    });
+    let Outcome::Up(Some(url)) = world.up_one(&pm).await else {
+        panic!()
+    };
+
+    let env = world.said("pm", "env").await;
+    let folder = world.folder("pm");
+    for (path, text, mode) in [
+        ("config.yaml", "name: pm\n", 0o644),
+        ("skills/deep/down.md", "deep", 0o644),
+        ("channels.yaml", "token: x", 0o600),
+        ("run.sh", "#!/bin/sh\n", 0o755),
+    ] {
+        assert_eq!(
+            fs::read_to_string(folder.join("workspace/seen").join(path)).unwrap(),
+            text
+        );
+        let metadata = fs::metadata(folder.join("configs").join(path)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, mode, "{path}");
+    }
+    assert_eq!(
+        world.said("pm", "where").await.trim(),
+        folder.join("workspace").to_str().unwrap()
+    );
+
+    // Shells add these themselves.
+    let added = ["PWD", "OLDPWD", "SHLVL", "_"];
+    let names: BTreeSet<&str> = env
+        .lines()
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .filter(|name| !added.contains(name))
+        .collect();
+    let expected = BTreeSet::from([
+        "FROM_RUNTIME",
+        "HOME",
+        "HOST",
+        "ORGHOST_ORG",
+        "PATH",
+        "PORT",
+        "TIER",
+        "TOKEN",
+        "WORKSPACE_ACCESS",
+        "WORKSPACE_CONFIG_PATH",
+        "WORKSPACE_DIR",
+        "WORKSPACE_ID",
+        "WORKSPACE_KEY",
+    ]);
+    assert_eq!(names, expected);
+    assert!(env.contains("TOKEN=two\nlines $HOME\n"), "{env}");
+    assert!(env.contains(&format!("PORT={}\n", url.rsplit(':').next().unwrap())));
+
+    // Nobody else can look into any of it.
+    for path in [&folder, &folder.join("container.json"), &folder.join("log")] {
+        assert_eq!(
+            fs::metadata(path).unwrap().permissions().mode() & 0o077,
+            0,
+            "{path:?}"
+        );
+    }
+    // Nor is the host's environment in its supervisor.
+    let supervisor = world.pid("pm", "supervisor").as_raw_pid();
+    assert_eq!(
+        fs::read(format!("/proc/{supervisor}/environ")).unwrap(),
+        b""
+    );
+    world.down(true).await;
+}
+
+#[tokio::test]
+async fn a_workspace_that_listens_becomes_ready_and_a_second_run_changes_nothing() {
+    let mut world = World::new("");
+    listening(&mut world);
+    let org = [workspace("pm"), workspace("pm/dev"), workspace("pm/qa")];
+    let first = world.up(&org).await;
+    assert_eq!(first.failed(), 0, "{first:?}");
+    let mut urls = BTreeSet::new();
+    for (_, outcome) in &first.outcomes {
+        let Outcome::Up(Some(url)) = outcome else {
+            panic!("{outcome:?}")
+        };
+        let mut said = String::new();
+        let address = url.strip_prefix("http://").unwrap();
+        TcpStream::connect(address)
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        assert_eq!(said, "hello");
+        assert!(urls.insert(url.clone()), "two have one port");
+    }
+    let pids = org.each_ref().map(|w| world.pid(w.key.as_str(), "child"));
+    let second = world.up(&org).await;
+    for ((_, first), (_, second)) in first.outcomes.iter().zip(&second.outcomes) {
+        let (Outcome::Up(first), Outcome::Unchanged(second)) = (first, second) else {
+            panic!("{second:?}")
+        };
+        assert_eq!(first, second);
+    }
+    assert_eq!(
+        pids,
+        org.each_ref().map(|w| world.pid(w.key.as_str(), "child"))
+    );
+    world.down(true).await;
+    assert!(pids.into_iter().all(|pid| !is_alive(pid)));
+    assert!(!world.engine_folder().exists());
+}
+
+#[tokio::test]
+async fn a_crash_loop_fails_with_its_last_words_and_leaves_no_container() {
+    let mut world = World::new("echo boom; echo again >&2; exit 3");
+    world.wait = Some(SOON);
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert_eq!((failure.step, failure.code), (Step::Ready, "ended"));
+    assert_eq!(failure.exit_code, Some(3));
+    assert_eq!(failure.last_lines[..2], ["boom", "again"]);
+    assert!(world.local.observe(&world.org).await.unwrap().is_empty());
+    // It has run: what it wrote is the agent's, and the report says so.
+    assert_eq!(failure.left_behind, ["the workspace volume of pm"]);
+    world.down(true).await;
+    assert!(!world.engine_folder().exists());
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_named() {
+    let mut world = World::new("");
+    world.command = vec!["no-such-agent".to_owned()];
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert_eq!(
+        (failure.step, failure.code),
+        (Step::Start, "not-executable")
+    );
+    assert!(
+        failure.reason.contains("no-such-agent"),
+        "{}",
+        failure.reason
+    );
+    assert!(
+        failure.reason.contains("No such file"),
+        "{}",
+        failure.reason
+    );
+    assert!(world.local.observe(&world.org).await.unwrap().is_empty());
+
+    world.command = vec!["/etc/passwd".to_owned()];
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert!(
+        failure.reason.contains("Permission denied"),
+        "{}",
+        failure.reason
+    );
+
+    world.command = Vec::new();
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert_eq!(
+        (failure.step, failure.code),
+        (Step::Create, "runtime-unsuited")
+    );
+    world.down(true).await;
+    assert!(!world.engine_folder().exists());
+}
+
+#[tokio::test]
+async fn a_program_is_asked_to_end() {
+    let world = World::new(
+        "trap 'echo bye > bye; exit 0' TERM; echo $$ > up; while :; do sleep 0.01; done",
+    );
+    world.up_one(&workspace("pm")).await;
+    world.said("pm", "up").await;
+    let id = world.id("pm");
+    world.local.stop(&id).await.unwrap();
+    assert_eq!(world.said("pm", "bye").await, "bye\n");
+    assert_eq!(
+        world.state("pm").await,
+        State::Exited { exit_code: Some(0) }
+    );
+    // Both not there: success.
+    world.local.stop(&id).await.unwrap();
+    world.down(true).await;
+    world.local.remove(&id).await.unwrap();
+    assert!(!world.engine_folder().exists());
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_listen_to_term_is_killed_with_everything_that_it_started() {
+    const GRACE: Duration = Duration::from_millis(300);
+    let world = World::new(
+        "trap '' TERM; sleep 1000 & echo $! > child; setsid sleep 1000 & echo $! > escaped; echo $$ > up; wait; sleep 1000",
+    )
+    .grace(GRACE);
+    world.up_one(&workspace("pm")).await;
+    let mut pids = Vec::new();
+    for file in ["child", "escaped", "up"] {
+        pids.push(world.said_pid("pm", file).await);
+    }
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    let began = Instant::now();
+    world.local.stop(&world.id("pm")).await.unwrap();
+    assert!(began.elapsed() >= GRACE);
+    assert_eq!(world.state("pm").await, State::Exited { exit_code: None });
+    assert!(pids.iter().all(|pid| !is_alive(*pid)));
+    world.down(true).await;
+}
+
+#[tokio::test]
+async fn removing_does_not_wait_for_the_grace() {
+    let world = World::new("trap '' TERM; echo $$ > up; while :; do sleep 1000; done")
+        .grace(Duration::from_secs(1000));
+    world.up_one(&workspace("pm")).await;
+    let pid = world.said_pid("pm", "up").await;
+    world.local.remove(&world.id("pm")).await.unwrap();
+    assert!(!is_alive(pid));
+    let left: BTreeSet<_> = fs::read_dir(world.folder("pm"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(
+        left,
+        ["configs", "configs.json", "workspace", "workspace.json"]
+            .map(str::to_owned)
+            .into()
+    );
+    world.down(true).await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_killed_is_started_again_at_the_same_address() {
+    let mut world = World::new("");
+    listening(&mut world);
+    let Outcome::Up(url) = world.up_one(&workspace("pm")).await else {
+        panic!()
+    };
+    let (supervisor, before) = (world.pid("pm", "supervisor"), world.pid("pm", "child"));
+    kill_process(before, Signal::KILL).unwrap();
+    eventually("a second life", || {
+        world.diary("pm")["restarts"] == 1 && world.diary("pm")["phase"] == "running"
+    })
+    .await;
+    let seen = world.local.inspect(&world.id("pm")).await.unwrap();
+    assert_eq!((seen.state, &seen.url), (State::Running, &url));
+    assert_ne!(world.pid("pm", "child"), before);
+    assert_eq!(world.pid("pm", "supervisor"), supervisor);
+    world.down(true).await;
+}
+
+#[tokio::test]
+async fn what_survives_a_killed_supervisor_is_gone_before_the_next_start() {
+    let world = World::new("sleep 1000 & echo $! > child; echo $$ > up; wait");
+    let pm = workspace("pm");
+    world.up_one(&pm).await;
+    let (program, child) = (
+        world.said_pid("pm", "up").await,
+        world.said_pid("pm", "child").await,
+    );
+    kill_process(world.pid("pm", "supervisor"), Signal::KILL).unwrap();
+    eventually("the kernel kills the program", || !is_alive(program)).await;
+    assert_eq!(world.state("pm").await, State::Exited { exit_code: None });
+    assert!(is_alive(child));
+    let Outcome::Up(_) = world.up_one(&pm).await else {
+        panic!()
+    };
+    assert!(!is_alive(child));
+    assert_eq!(world.state("pm").await, State::Running);
+    world.down(true).await;
+}
+
+#[tokio::test]
+async fn a_changed_workspace_is_replaced_and_its_work_stays() {
+    let world = World::new("date >> work; echo $$ > up; exec sleep 1000");
+    let mut pm = workspace("pm");
+    pm.files.push(file("old/notes.md", "old"));
+    world.up_one(&pm).await;
+    let before = world.said_pid("pm", "up").await;
+    let configs = world.folder("pm").join("configs");
+    fs::write(configs.join("written-by-the-agent"), "x").unwrap();
+
+    pm.files.pop();
+    let Outcome::Up(_) = world.up_one(&pm).await else {
+        panic!()
+    };
+    assert!(!is_alive(before));
+    eventually("a second line", || {
+        world
+            .folder("pm")
+            .join("workspace/work")
+            .metadata()
+            .is_ok_and(|m| m.len() > 40)
+    })
+    .await;
+    let names: Vec<_> = fs::read_dir(&configs)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["config.yaml"]);
+    world.down(true).await;
+}
+
+#[tokio::test]
+async fn down_keeps_the_work_unless_told_otherwise() {
+    let world =
+        World::new("echo line >> work; cp work seen.new; mv seen.new seen; exec sleep 1000");
+    let pm = workspace("pm");
+    world.up_one(&pm).await;
+    world.said("pm", "seen").await;
+    let kept = world.down(false).await.kept;
+    let folder = world.folder("pm").join("workspace");
+    assert_eq!(kept, [folder.display().to_string()]);
+    assert!(!world.folder("pm").join("configs").exists());
+    assert!(world.local.observe(&world.org).await.unwrap().is_empty());
+
+    fs::remove_file(folder.join("seen")).unwrap();
+    // Such as a package manager's cache.
+    fs::create_dir(folder.join("cache")).unwrap();
+    fs::write(folder.join("cache/x"), "").unwrap();
+    fs::set_permissions(folder.join("cache"), fs::Permissions::from_mode(0o555)).unwrap();
+    world.up_one(&pm).await;
+    assert_eq!(world.said("pm", "seen").await, "line\nline\n");
+    world.down(true).await;
+    assert!(!world.engine_folder().exists());
+}
+
+#[tokio::test]
+async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_root() {
+    let world = World::new(
+        "pwd > \"$WORKSPACE_DIR/where\"; echo \"$WORKSPACE_ACCESS $HOME\" >> where; exec sleep 1000",
+    );
+    let allowed = world.root.path().join("allowed");
+    let outside = world.root.path().join("outside");
+    for folder in [&outside, &allowed.join("code")] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    symlink(&outside, allowed.join("link")).unwrap();
+    let mut pm = workspace("pm");
+    pm.workspace_dir = Some(allowed.join("code").display().to_string());
+    pm.workspace_access = Access::ReadOnly;
+    world.up_one(&pm).await;
+    let where_it_is = allowed.join("code/where");
+    let said = || fs::read_to_string(&where_it_is).unwrap_or_default();
+    eventually("two lines", || said().lines().count() == 2).await;
+    let home = world.folder("pm").join("scratch");
+    let code = allowed.join("code").canonicalize().unwrap();
+    assert_eq!(
+        said(),
+        format!("{}\nread_only {}\n", code.display(), home.display())
+    );
+    assert!(!world.folder("pm").join("workspace").exists());
+    world.down(true).await;
+    assert!(where_it_is.exists());
+
+    for (source, words) in [
+        ("link", "not under"),
+        ("nothing", "No such file"),
+        ("code/where", "not a directory"),
+    ] {
+        pm.workspace_dir = Some(allowed.join(source).display().to_string());
+        let failure = world.fail_one(&pm).await;
+        assert_eq!((failure.step, failure.code), (Step::Create, "mount"));
+        assert!(failure.reason.contains(words), "{}", failure.reason);
+    }
+    assert!(!world.folder("pm").exists());
+}
+
+#[tokio::test]
+async fn a_sealed_workspace_has_no_workspace_folder() {
+    let world = World::new("echo \"$TIER ${WORKSPACE_DIR-none} $HOME\"; pwd; exec sleep 1000");
+    let mut pm = workspace("pm");
+    pm.tier = 1;
+    world.up_one(&pm).await;
+    let id = world.id("pm");
+    let scratch = world.folder("pm").join("scratch").display().to_string();
+    let deadline = Instant::now() + SOON;
+    let lines = loop {
+        let lines = world.local.last_lines(&id, 5).await.unwrap();
+        if lines.len() == 2 || Instant::now() > deadline {
+            break lines;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(lines, [format!("1 none {scratch}"), scratch]);
+    assert!(!world.folder("pm").join("workspace").exists());
+    world.down(true).await;
+    assert!(!world.engine_folder().exists());
+}
+
+#[tokio::test]
+async fn logs_begin_where_they_should_and_end_with_the_workspace() {
+    let world = World::new(
+        "echo one; echo two; printf three; echo $$ > up; trap 'echo; echo four; exit 0' TERM; while :; do sleep 0.01; done",
+    );
+    world.up_one(&workspace("pm")).await;
+    world.said("pm", "up").await;
+    let id = world.id("pm");
+    let read = async |tail, follow| {
+        let mut text = Vec::new();
+        let mut stream = std::pin::pin!(world.local.logs(&id, tail, follow));
+        while let Some(bytes) = stream.next().await {
+            text.extend(bytes.unwrap());
+        }
+        String::from_utf8(text).unwrap()
+    };
+    let mut all = String::new();
+    let deadline = Instant::now() + SOON;
+    while all.len() < 13 && Instant::now() < deadline {
+        all = read(None, false).await;
+    }
+    assert_eq!(all, "one\ntwo\nthree");
+    assert_eq!(read(Some(2), false).await, "two\nthree");
+    assert_eq!(read(Some(0), false).await, "");
+    assert_eq!(
+        world.local.last_lines(&id, 2).await.unwrap(),
+        ["two", "three"]
+    );
+    let (followed, stopped) = tokio::join!(read(Some(1), true), world.local.stop(&id));
+    stopped.unwrap();
+    // Between them, the shell may say what became of its sleep.
+    assert!(
+        followed.starts_with("three") && followed.ends_with("\nfour\n"),
+        "{followed}"
+    );
+    world.down(true).await;
+    let mut of_nobody = std::pin::pin!(world.local.logs(&id, None, true));
+    let first = of_nobody.next().await;
+    assert!(
+        matches!(first, Some(Err(EngineError::NotFound(_)))),
+        "{first:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_never_stops_talking_fills_no_disk_and_still_ends() {
+    let world = World::new("exec yes");
+    world.up_one(&workspace("pm")).await;
+    let size = |file| fs::metadata(world.folder("pm").join(file)).map_or(0, |m| m.len());
+    eventually("a second file", || size("log.1") > 0).await;
+    assert!(size("log.1") <= orghost::limits::LOG_BYTES);
+    world.local.stop(&world.id("pm")).await.unwrap();
+    assert!(size("log") <= orghost::limits::LOG_BYTES);
+    let lines = world.local.last_lines(&world.id("pm"), 2).await.unwrap();
+    assert_eq!(lines[0], "y");
+    world.down(true).await;
+    assert!(!world.engine_folder().exists());
+}
+
+/// A container that was made and not seeded, and its spec.
+async fn unseeded(world: &World) -> Box<Spec> {
+    let (_, jobs) = world.jobs(&[workspace("pm")]);
+    let Work::Provision(spec) = jobs.into_iter().next().unwrap().work else {
+        panic!()
+    };
+    let operation = world
+        .store
+        .begin(world.org.slug(), Operation::Up)
+        .await
+        .unwrap();
+    world.local.prepare(&world.org).await.unwrap();
+    world
+        .local
+        .create_volume(&spec, VolumeKind::Configs, &operation)
+        .await
+        .unwrap();
+    world
+        .local
+        .create_volume(&spec, VolumeKind::Workspace, &operation)
+        .await
+        .unwrap();
+    world.local.create(&spec, &operation).await.unwrap();
+    spec
+}
+
+#[tokio::test]
+async fn a_hostile_archive_is_refused_and_reaches_nothing() {
+    let world = World::new("exit 0");
+    let spec = unseeded(&world).await;
+    let outside = world.root.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let configs = world.folder("pm").join("configs");
+    symlink(&outside, configs.join("planted")).unwrap();
+    symlink(outside.join("made"), configs.join("planted-file")).unwrap();
+
+    let archive = |entries: &[(&str, tar::EntryType)]| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (path, kind) in entries {
+            let mut header = tar::Header::new_ustar();
+            // The builder's own methods refuse some of these paths.
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(0o4777);
+            header.set_size(0);
+            header.set_link_name_literal("../../../outside").unwrap();
+            header.set_cksum();
+            tar.append(&header, std::io::empty()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    };
+    use tar::EntryType as Kind;
+    for entries in [
+        &[("link", Kind::Symlink), ("link/made", Kind::Regular)][..],
+        &[("link", Kind::Link)],
+        &[("fifo", Kind::Fifo)],
+        &[("device", Kind::Char)],
+        &[("../made", Kind::Regular)],
+        &[("a/../../made", Kind::Regular)],
+        &[("../made", Kind::Directory)],
+        &[("/tmp/made", Kind::Regular)],
+        &[("planted", Kind::Directory)],
+        &[("planted/made", Kind::Regular)],
+        &[("planted/made", Kind::Directory)],
+        &[("planted-file", Kind::Regular)],
+    ] {
+        let refused = world.local.put_seed(&spec.id, archive(entries)).await;
+        assert!(
+            matches!(refused, Err(EngineError::Folder { .. })),
+            "{entries:?}: {refused:?}"
+        );
+    }
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    assert!(!configs.join("../made").exists() && !Path::new("/tmp/made").exists());
+    // A link is not overlooked when the seed is read back, either.
+    assert!(world.local.read_seed(&spec.id).await.is_err());
+
+    fs::remove_file(configs.join("planted")).unwrap();
+    fs::remove_file(configs.join("planted-file")).unwrap();
+    world
+        .local
+        .put_seed(&spec.id, archive(&[("plain", Kind::Regular)]))
+        .await
+        .unwrap();
+    let mode = fs::metadata(configs.join("plain"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o777, "set-user-id is not taken over");
+    // Not a second time over what is there.
+    assert!(
+        world
+            .local
+            .put_seed(&spec.id, archive(&[("plain", Kind::Regular)]))
+            .await
+            .is_err()
+    );
+    world.down(true).await;
+    assert!(outside.exists());
+}
+
+#[tokio::test]
+async fn half_made_workspaces_are_seen_and_taken_away() {
+    let world = World::new("exec sleep 1000");
+    let spec = unseeded(&world).await;
+    assert_eq!(world.state("pm").await, State::Created);
+    fs::write(world.folder("pm").join("container.json.new"), "{").unwrap();
+    let operation = world
+        .store
+        .begin(world.org.slug(), Operation::Up)
+        .await
+        .unwrap();
+    let again = world.local.create(&spec, &operation).await;
+    assert!(matches!(again, Err(EngineError::Refused(_))), "{again:?}");
+    let Outcome::Up(_) = world.up_one(&workspace("pm")).await else {
+        panic!()
+    };
+    world.down(true).await;
+
+    // Only a volume, and the facts of one that is gone.
+    let spec = unseeded(&world).await;
+    fs::remove_file(world.folder("pm").join("container.json")).unwrap();
+    fs::remove_dir(world.folder("pm").join("workspace")).unwrap();
+    let volumes = world.local.volumes(&world.org).await.unwrap();
+    assert_eq!(
+        volumes.iter().map(|v| (&v.id, v.kind)).collect::<Vec<_>>(),
+        [(&spec.id, VolumeKind::Configs)]
+    );
+    world.down(true).await;
+    assert!(!world.engine_folder().exists());
+}
+
+#[tokio::test]
+async fn a_workspace_does_not_need_the_host_that_started_it() {
+    let world = World::new("exec sleep 1000");
+    let spec = unseeded(&world).await;
+    let archive = spec.seed.archive().unwrap();
+    world.local.put_seed(&spec.id, archive).await.unwrap();
+    // As a host does that is killed before it has read what the supervisor reports.
+    let lock = fs::File::create(world.folder("pm").join("lock")).unwrap();
+    lock.lock().unwrap();
+    let (nobody, report) = std::io::pipe().unwrap();
+    drop(nobody);
+    let mut supervisor = std::process::Command::new(orghost())
+        .arg("supervise")
+        .arg(world.folder("pm"))
+        .env_clear()
+        .stdin(lock)
+        .stdout(report)
+        .spawn()
+        .unwrap();
+    let file = world.folder("pm").join("run.json");
+    eventually("it runs", || {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        text.contains("\"running\"")
+    })
+    .await;
+    let Outcome::Unchanged(Some(_)) = world.up_one(&workspace("pm")).await else {
+        panic!()
+    };
+    assert!(supervisor.try_wait().unwrap().is_none());
+    world.down(true).await;
+    assert!(supervisor.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn two_hosts_do_not_see_each_other() {
+    let world = World::new("exec sleep 1000");
+    world.up_one(&workspace("pm")).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let store = Store::open(&elsewhere.path().join("state")).unwrap();
+    // The worst case: the same folder.
+    let other = World::on(elsewhere, store, world.local.clone(), "exec sleep 1000");
+    assert!(other.local.observe(&other.org).await.unwrap().is_empty());
+    assert!(other.local.volumes(&other.org).await.unwrap().is_empty());
+    other.down(true).await;
+    assert_eq!(world.state("pm").await, State::Running);
+
+    // A folder of the right name and the wrong owner is not touched.
+    let mine = world.folder("pm").join("container.json");
+    let theirs = fs::read_to_string(&mine)
+        .unwrap()
+        .replace(world.org.instance().as_str(), "somebody");
+    fs::write(&mine, theirs).unwrap();
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert_eq!((failure.step, failure.code), (Step::Create, "name-in-use"));
+    assert!(is_alive(world.pid("pm", "child")));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_named() {
+    let mut world = World::new("exec sleep 1000");
+    let blocked = world.root.path().join("blocked");
+    fs::write(&blocked, "a file").unwrap();
+    world.local = Local::new(blocked.join("local"), orghost());
+    let error = world.local.prepare(&world.org).await.unwrap_err();
+    assert_eq!(error.code(), "folder");
+    assert!(error.to_string().contains("blocked/local"), "{error}");
+
+    world.local = Local::new(world.engine_folder(), "/no/such/orghost".into());
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert_eq!(
+        (failure.step, failure.code),
+        (Step::Start, "not-executable")
+    );
+    assert!(
+        failure.reason.contains("/no/such/orghost"),
+        "{}",
+        failure.reason
+    );
+    assert!(world.local.observe(&world.org).await.unwrap().is_empty());
+}
+
+#[test]
+fn a_supervisor_is_nothing_to_call_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut supervisor = std::process::Command::new(orghost());
+    let called = supervisor
+        .arg("supervise")
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(!called.status.success());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn measure() {
+    let world = World::new("exec sleep 1000");
+    let mut org = vec![workspace("pm")];
+    org.extend((0..41).map(|n| workspace(&format!("pm/w{n}"))));
+    let began = Instant::now();
+    assert_eq!(world.up(&org).await.failed(), 0);
+    println!("up {:?}", began.elapsed());
+    let began = Instant::now();
+    assert_eq!(world.up(&org).await.failed(), 0);
+    println!("again {:?}", began.elapsed());
+    let (mut rss, mut private) = (0, 0);
+    for w in &org {
+        let pid = world.pid(w.key.as_str(), "supervisor").as_raw_pid();
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+        let kib = |name: &str| -> u64 {
+            let line = rollup.lines().find(|l| l.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        rss += kib("Rss:");
+        private += kib("Private_Clean:") + kib("Private_Dirty:");
+    }
+    println!(
+        "a supervisor: {} KiB resident, {} KiB its own",
+        rss / 42,
+        private / 42
+    );
+    let began = Instant::now();
+    world.down(true).await;
+    println!("down {:?}", began.elapsed());
+}
