@@ -59,7 +59,7 @@ impl Drop for Real {
         let down = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
-                world.docker = orghost::provision::docker::Docker::connect(Some(&endpoint))
+                world.engine = orghost::provision::docker::Docker::connect(Some(&endpoint))
                     .await
                     .unwrap();
                 world.down(true).await
@@ -130,13 +130,13 @@ async fn a_runtime_finds_its_seed_at_its_first_instruction() {
     let keys = ["pm", "pm/a", "pm/b", "pm/c", "qa"];
     let outcomes = world.up(&keys.map(workspace)).await;
     assert!(keys.iter().all(|key| outcomes.is_up(key)), "{outcomes:?}");
-    for seen in world.docker.observe(&world.org()).await.unwrap() {
+    for seen in world.engine.observe(&world.org()).await.unwrap() {
         assert_eq!(seen.state, State::Running, "{seen:?}");
     }
     let id = world.spec(&workspace("pm")).id;
-    let lines = world.docker.last_lines(&id, 20).await.unwrap();
+    let lines = world.engine.last_lines(&id, 20).await.unwrap();
     assert!(!lines.is_empty(), "it says that it has started");
-    let log = world.docker.logs(&id, None, false);
+    let log = world.engine.logs(&id, None, false);
     let log: Vec<_> = log.try_collect().await.unwrap();
     assert_eq!(
         String::from_utf8_lossy(&log.concat()).lines().count(),
@@ -227,8 +227,8 @@ async fn the_engine_sees_every_tiers_bounds() {
         } else {
             let world = real.world();
             let operation = world.store.begin("acme", Operation::Up).await.unwrap();
-            world.docker.remove(&spec.id).await.unwrap();
-            world.docker.create(&spec, &operation).await.unwrap();
+            world.engine.remove(&spec.id).await.unwrap();
+            world.engine.create(&spec, &operation).await.unwrap();
         }
         let name = format!("ws-{}", spec.id);
         let seen = real
@@ -294,7 +294,7 @@ async fn a_crash_loop_is_seen_and_replaced() {
 
     let deadline = Instant::now() + Duration::from_secs(20);
     let world = real.world();
-    let docker = &world.docker;
+    let docker = &world.engine;
     loop {
         let seen = docker.inspect(&id).await.unwrap().state;
         let listed = docker.observe(&world.org()).await.unwrap();
@@ -323,7 +323,7 @@ async fn a_crash_loop_is_seen_and_replaced() {
     assert!(lines[0].contains("config.yaml"), "{lines:?}");
     let outcomes = real.world().up(&[pm]).await;
     assert!(outcomes.is_up("pm"), "{outcomes:?}");
-    let seen = real.world().docker.inspect(&id).await.unwrap();
+    let seen = real.world().engine.inspect(&id).await.unwrap();
     assert_eq!(seen.state, State::Running);
 }
 
@@ -331,7 +331,7 @@ async fn a_crash_loop_is_seen_and_replaced() {
 #[tokio::test]
 async fn what_is_not_there_is_no_error_to_remove() {
     let mut real = Real::new().await;
-    let docker = &real.world().docker;
+    let docker = &real.world().engine;
     let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();
     docker.stop(&id).await.unwrap();
     docker.remove(&id).await.unwrap();

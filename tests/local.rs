@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -266,31 +266,9 @@ async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The agent that listens: not a test. Runs for as long as somebody runs it as a workspace.
-#[test]
-#[ignore = "it is what the other tests start as a workspace"]
-#[allow(clippy::disallowed_methods, reason = "this is the workspace's process")]
-fn agent() {
-    if std::env::var("WORKSPACE_ID").is_err() {
-        return;
-    }
-    let address = format!(
-        "{}:{}",
-        std::env::var("HOST").unwrap(),
-        std::env::var("PORT").unwrap()
-    );
-    for connection in TcpListener::bind(address).unwrap().incoming() {
-        let _ = connection.unwrap().write_all(b"hello");
-    }
-}
-
+/// Lets the demonstration runtime be the workspace's program.
 fn listening(world: &mut World) {
-    let myself = std::env::current_exe().unwrap().display().to_string();
-    let arguments = ["--exact", "local::agent", "--ignored", "--nocapture"];
-    world.command = [myself]
-        .into_iter()
-        .chain(arguments.map(str::to_owned))
-        .collect();
+    world.command = vec![orghost().display().to_string(), "demo-runtime".to_owned()];
     world.wait = Some(SOON);
 }
 
@@ -402,11 +380,12 @@ async fn a_workspace_that_listens_becomes_ready_and_a_second_run_changes_nothing
         };
         let mut said = String::new();
         let address = url.strip_prefix("http://").unwrap();
-        TcpStream::connect(address)
-            .unwrap()
-            .read_to_string(&mut said)
+        let mut connection = TcpStream::connect(address).unwrap();
+        connection
+            .write_all(b"GET /health HTTP/1.0\r\n\r\n")
             .unwrap();
-        assert_eq!(said, "hello");
+        connection.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("HTTP/1.0 200"), "{said}");
         assert!(urls.insert(url.clone()), "two have one port");
     }
     let pids = org.each_ref().map(|w| world.pid(w.key.as_str(), "child"));
@@ -985,37 +964,4 @@ fn a_supervisor_is_nothing_to_call_by_hand() {
         .unwrap();
     assert!(!called.status.success());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-}
-
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn measure() {
-    let world = World::new("exec sleep 1000");
-    let mut org = vec![workspace("pm")];
-    org.extend((0..41).map(|n| workspace(&format!("pm/w{n}"))));
-    let began = Instant::now();
-    assert_eq!(world.up(&org).await.failed(), 0);
-    println!("up {:?}", began.elapsed());
-    let began = Instant::now();
-    assert_eq!(world.up(&org).await.failed(), 0);
-    println!("again {:?}", began.elapsed());
-    let (mut rss, mut private) = (0, 0);
-    for w in &org {
-        let pid = world.pid(w.key.as_str(), "supervisor").as_raw_pid();
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-        let kib = |name: &str| -> u64 {
-            let line = rollup.lines().find(|l| l.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        rss += kib("Rss:");
-        private += kib("Private_Clean:") + kib("Private_Dirty:");
-    }
-    println!(
-        "a supervisor: {} KiB resident, {} KiB its own",
-        rss / 42,
-        private / 42
-    );
-    let began = Instant::now();
-    world.down(true).await;
-    println!("down {:?}", began.elapsed());
 }

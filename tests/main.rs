@@ -4,13 +4,16 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     missing_docs,
     reason = "these are tests"
 )]
 
 mod cases;
 mod cli;
+mod crash;
 mod docker;
+mod engines;
 mod hostile;
 mod local;
 mod plugin;

@@ -172,18 +172,16 @@ fn the_component_plans_as_its_crate_does() {
     }
 }
 
-/// `.ci/run` rebuilds the component; whatever compiler did it, the plans are the same.
+/// `.ci/run` rebuilds the component before the tests and fails when it cannot;
+/// whatever compiler did it, the plans are the same. Elsewhere the committed
+/// component stands for itself.
 #[test]
 fn a_rebuilt_component_gives_the_same_plans() {
-    let rebuilt = root().join("target/rebuilt/org-import.wasm");
-    let Ok(rebuilt) = std::fs::read(&rebuilt) else {
-        // `.ci/run` makes it before the tests and fails when it cannot; elsewhere there is nothing to compare.
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "{} is missing",
-            rebuilt.display()
-        );
-        return;
+    let path = root().join("target/rebuilt/org-import.wasm");
+    let rebuilt = match std::fs::read(&path) {
+        Ok(rebuilt) => rebuilt,
+        Err(error) if std::env::var_os("CI").is_some() => panic!("{}: {error}", path.display()),
+        Err(_) => ORG_IMPORT.to_vec(),
     };
     if orghost::plugin::PluginDigest::of(&rebuilt) == orghost::plugin::PluginDigest::of(ORG_IMPORT)
     {

@@ -315,14 +315,14 @@ async fn the_fake_engine_catches_an_unseeded_start() {
     let operation = world.store.begin("acme", Operation::Up).await.unwrap();
     for kind in volumes(&spec) {
         world
-            .docker
+            .engine
             .create_volume(&spec, kind, &operation)
             .await
             .unwrap();
     }
-    world.docker.create(&spec, &operation).await.unwrap();
+    world.engine.create(&spec, &operation).await.unwrap();
     let archive = spec.seed.archive().unwrap();
-    world.docker.put_seed(&spec.id, archive).await.unwrap();
+    world.engine.put_seed(&spec.id, archive).await.unwrap();
     let endpoint = fake.endpoint();
     let client = bollard::Docker::connect_with_unix(&endpoint, 5, bollard::API_DEFAULT_VERSION);
     // Put, and nobody has looked.

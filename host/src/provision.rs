@@ -174,6 +174,24 @@ pub async fn up<E: Engine>(
     options: &Options,
 ) -> Result<Summary, ProvisionError> {
     run.store.put_org(row, rows(approved)).await?;
+    let result = ascend(run, org, jobs, options).await;
+    // Whatever came of it, nothing of it is under way any more.
+    let failed = result.as_ref().map_or(jobs.len(), Summary::failed);
+    let closed = close(run, org, failed).await;
+    let summary = result?;
+    closed?;
+    let mut known: Vec<&str> = jobs.iter().map(|job| job.key.as_str()).collect();
+    known.extend(summary.orphans.iter().map(String::as_str));
+    run.store.keep_workspaces(org.slug(), &known).await?;
+    Ok(summary)
+}
+
+async fn ascend<E: Engine>(
+    run: &Run<'_, E>,
+    org: &OrgId,
+    jobs: &[Job],
+    options: &Options,
+) -> Result<Summary, ProvisionError> {
     announce(run, org, Operation::Up, jobs.len()).await?;
 
     let observed = run.engine.observe(org).await?;
@@ -191,6 +209,7 @@ pub async fn up<E: Engine>(
 
     let mut ascent = Ascent::new(jobs);
     let mut climbing = FuturesUnordered::new();
+    let mut broken = None;
     loop {
         while climbing.len() < options.concurrency.max(1)
             && let Some((index, job)) = ascent.next()
@@ -204,11 +223,17 @@ pub async fn up<E: Engine>(
         let Some((index, job, outcome)) = climbing.next().await else {
             break;
         };
-        run.emit(event(org, &job.key, &outcome, options)).await?;
-        for (skipped, outcome) in ascent.settle(index, job, outcome) {
-            run.emit(event(org, &skipped.key, &outcome, options))
-                .await?;
+        let settled = ascent.settle(index, job, outcome);
+        for (job, outcome) in settled {
+            if let Err(error) = run.emit(event(org, &job.key, &outcome, options)).await {
+                // Those under way must not be dropped: each takes back what it made.
+                run.cancel.cancel();
+                broken.get_or_insert(error);
+            }
         }
+    }
+    if let Some(error) = broken {
+        return Err(error.into());
     }
 
     let mut summary = Summary {
@@ -223,7 +248,6 @@ pub async fn up<E: Engine>(
             summary.orphans.push(orphan.key);
         }
     }
-    close(run, org, summary.failed()).await?;
     Ok(summary)
 }
 
@@ -239,15 +263,33 @@ pub async fn down<E: Engine>(
     volumes: bool,
     concurrency: usize,
 ) -> Result<Removal, ProvisionError> {
+    let result = descend(run, org, volumes, concurrency).await;
+    let failed = result.as_ref().map_or(1, |removal| removal.failed.len());
+    let closed = close(run, org, failed).await;
+    let removal = result?;
+    closed?;
+    // While something of it is left, `down` must know its name.
+    if removal.failed.is_empty() && removal.kept.is_empty() {
+        run.store.forget_org(org.slug()).await?;
+    }
+    Ok(removal)
+}
+
+async fn descend<E: Engine>(
+    run: &Run<'_, E>,
+    org: &OrgId,
+    volumes: bool,
+    concurrency: usize,
+) -> Result<Removal, ProvisionError> {
     let mut observed = run.engine.observe(org).await?;
     announce(run, org, Operation::Down, observed.len()).await?;
     // Deepest first; those of one depth do not know each other.
-    observed.sort_by_key(|o| (std::cmp::Reverse(o.key.matches('/').count()), o.key.clone()));
+    let depth = |found: &Observed| found.key.matches('/').count();
+    observed.sort_by_key(|found| (std::cmp::Reverse(depth(found)), found.key.clone()));
 
     let mut removal = Removal::default();
-    for generation in
-        observed.chunk_by(|a, b| a.key.matches('/').count() == b.key.matches('/').count())
-    {
+    let mut broken = None;
+    for generation in observed.chunk_by(|a, b| depth(a) == depth(b)) {
         let mut going = futures_util::stream::iter(generation)
             .map(|found| async move { (found, remove(run, org, found).await) })
             .buffer_unordered(concurrency.max(1));
@@ -255,11 +297,14 @@ pub async fn down<E: Engine>(
             match result {
                 Ok(()) => removal.removed.push(found.key.clone()),
                 Err(ProvisionError::Engine(error)) => {
-                    removal.failed.push((found.key.clone(), error))
+                    removal.failed.push((found.key.clone(), error));
                 }
-                Err(error) => return Err(error),
+                Err(error) => broken = Some(error),
             }
         }
+    }
+    if let Some(error) = broken {
+        return Err(error);
     }
     for volume in run.engine.volumes(org).await? {
         if volume.kind == VolumeKind::Workspace && !volumes {
@@ -270,10 +315,6 @@ pub async fn down<E: Engine>(
     }
     if removal.failed.is_empty() {
         run.engine.dismantle(org).await?;
-    }
-    close(run, org, removal.failed.len()).await?;
-    if removal.failed.is_empty() {
-        run.store.forget_org(org.slug()).await?;
     }
     Ok(removal)
 }
@@ -337,7 +378,6 @@ async fn remove<E: Engine>(
         .remove_volume(&found.id, VolumeKind::Configs)
         .await?;
     run.emit(tell(What::Removed)).await?;
-    run.store.forget_workspace(org.slug(), &found.key).await?;
     Ok(())
 }
 
@@ -445,22 +485,22 @@ impl<'a> Ascent<'a> {
         self.free.pop_first()
     }
 
-    /// Frees the children of who came up; gives back the descendants of who did not.
+    /// Frees the children of who came up; settles the descendants of who did
+    /// not. Gives back everyone who is settled by it.
     fn settle(&mut self, index: usize, job: &'a Job, outcome: Outcome) -> Vec<(&'a Job, Outcome)> {
+        let mut settled = vec![(job, outcome.clone())];
         let is_down = matches!(outcome, Outcome::Failed(_) | Outcome::Skipped(_));
         self.outcomes.insert(index, (job.key.clone(), outcome));
         let children = self.children.remove(&index).unwrap_or_default();
-        if !is_down {
+        if is_down {
+            let skip = Outcome::Skipped(format!("its parent {} did not come up", job.key));
+            for (index, child) in children {
+                settled.extend(self.settle(index, child, skip.clone()));
+            }
+        } else {
             self.free.extend(children);
-            return Vec::new();
         }
-        let skip = Outcome::Skipped(format!("its parent {} did not come up", job.key));
-        let mut skipped = Vec::new();
-        for (index, child) in children {
-            skipped.push((child, skip.clone()));
-            skipped.extend(self.settle(index, child, skip.clone()));
-        }
-        skipped
+        settled
     }
 
     fn outcomes(self) -> Vec<(WorkspaceKey, Outcome)> {

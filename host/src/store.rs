@@ -57,7 +57,8 @@ pub struct WorkspaceRow {
     pub external: bool,
     /// Where it answered when it came up.
     pub url: Option<String>,
-    /// What the last operation made of it: `provisioning`, `up`, `failed`, `skipped`, `external`.
+    /// What the last operation made of it: `planned`, `provisioning`, `up`,
+    /// `failed`, `skipped`, `removed`, `external`.
     pub outcome: String,
     /// Why, when it failed or was skipped.
     pub reason: Option<String>,
@@ -297,13 +298,15 @@ impl Store {
         .await
     }
 
-    /// Forgets one workspace.
-    pub async fn forget_workspace(&self, org: &str, key: &str) -> Result<(), StoreError> {
-        let (org, key) = (org.to_owned(), key.to_owned());
+    /// Forgets the workspaces of an org that are not among `keys`.
+    pub async fn keep_workspaces(&self, org: &str, keys: &[&str]) -> Result<(), StoreError> {
+        let keys = serde_json::json!(keys).to_string();
+        let org = org.to_owned();
         self.with(move |db| {
             db.execute(
-                "DELETE FROM workspaces WHERE org = ?1 AND key = ?2",
-                [org, key],
+                "DELETE FROM workspaces
+                 WHERE org = ?1 AND key NOT IN (SELECT value FROM json_each(?2))",
+                [org, keys],
             )
             .map(drop)
         })
@@ -396,6 +399,7 @@ impl Store {
                 What::External { url } => Some(("external", url.clone(), None)),
                 What::Failed(failure) => Some(("failed", None, Some(format!("{}: {}", failure.step.as_str(), failure.reason)))),
                 What::Skipped { reason } => Some(("skipped", None, Some(reason.clone()))),
+                What::Removed => Some(("removed", None, None)),
                 _ => None,
             };
             let tx = db.transaction()?;

@@ -98,12 +98,14 @@ struct Volume {
 }
 
 impl FakeDocker {
-    /// Starts an engine that has the image `agent:1`.
+    /// Starts an engine that has the image `agent:1`, and that of the demonstration.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("docker.sock")).unwrap();
         let state = Arc::new(Mutex::new(State {
-            images: vec!["agent:1".to_owned()],
+            images: ["agent:1", "orghost-demo:latest"]
+                .map(str::to_owned)
+                .to_vec(),
             ..State::default()
         }));
         let mut server = JoinSet::new();

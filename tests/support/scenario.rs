@@ -1,4 +1,5 @@
-//! What must hold on the fake engine and on a real one alike.
+//! The contract of an engine: what must hold on every one of them alike, the
+//! local one, a real Docker engine, and the fake one at the wire.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use orghost::provision::engine::{Engine, State, VolumeKind};
 use super::world::{World, workspace};
 
 /// An org comes up with exactly its seed, and a second `up` finds nothing to do.
-pub async fn up_and_again(world: &World) {
+pub async fn up_and_again<E: Engine>(world: &World<E>) {
     world.write("scripts/run.sh", b"#!/bin/sh\r\n");
     let mut pm = workspace("pm");
     pm.files.push(SeedFile {
@@ -29,9 +30,9 @@ pub async fn up_and_again(world: &World) {
     );
     for workspace in &org {
         let spec = world.spec(workspace);
-        let stored = world.docker.read_seed(&spec.id).await.unwrap();
+        let stored = world.engine.read_seed(&spec.id).await.unwrap();
         assert_eq!(&stored, spec.seed.manifest());
-        let seen = world.docker.inspect(&spec.id).await.unwrap();
+        let seen = world.engine.inspect(&spec.id).await.unwrap();
         assert_eq!(seen.state, State::Running);
         assert_eq!(
             (seen.key, seen.spec),
@@ -47,11 +48,11 @@ pub async fn up_and_again(world: &World) {
 }
 
 /// A workspace that changed is replaced, and its sibling is not; the agent's own volume stays.
-pub async fn changed_is_replaced(world: &World) {
+pub async fn changed_is_replaced<E: Engine>(world: &World<E>) {
     let mut org = [workspace("pm"), workspace("qa")];
     world.up(&org).await;
     let operations = async || {
-        let volumes = world.docker.volumes(&world.org()).await.unwrap();
+        let volumes = world.engine.volumes(&world.org()).await.unwrap();
         let made = volumes.into_iter().map(|v| ((v.id, v.kind), v.operation));
         made.collect::<BTreeMap<_, _>>()
     };
@@ -64,7 +65,7 @@ pub async fn changed_is_replaced(world: &World) {
         "{outcomes:?}"
     );
     let spec = world.spec(&org[0]);
-    let stored = world.docker.read_seed(&spec.id).await.unwrap();
+    let stored = world.engine.read_seed(&spec.id).await.unwrap();
     assert_eq!(
         &stored,
         spec.seed.manifest(),
@@ -76,7 +77,7 @@ pub async fn changed_is_replaced(world: &World) {
 }
 
 /// `down` keeps the agents' work unless told, and leaves nothing else.
-pub async fn down_leaves_nothing(world: &World) {
+pub async fn down_leaves_nothing<E: Engine>(world: &World<E>) {
     let org = [workspace("pm"), workspace("pm/dev")];
     world.up(&org).await;
     let removal = world.down(false).await;
@@ -84,7 +85,7 @@ pub async fn down_leaves_nothing(world: &World) {
         (removal.removed, removal.kept.len()),
         (vec!["pm/dev".into(), "pm".into()], 2)
     );
-    let kept = world.docker.volumes(&world.org()).await.unwrap();
+    let kept = world.engine.volumes(&world.org()).await.unwrap();
     assert!(
         kept.len() == 2 && kept.iter().all(|v| v.kind == VolumeKind::Workspace),
         "{kept:?}"
@@ -97,8 +98,8 @@ pub async fn down_leaves_nothing(world: &World) {
         removal.failed.is_empty() && removal.kept.is_empty(),
         "{removal:?}"
     );
-    assert!(world.docker.observe(&world.org()).await.unwrap().is_empty());
-    assert!(world.docker.volumes(&world.org()).await.unwrap().is_empty());
+    assert!(world.engine.observe(&world.org()).await.unwrap().is_empty());
+    assert!(world.engine.volumes(&world.org()).await.unwrap().is_empty());
 }
 
 /// Without its image a workspace fails, its sibling does not, and nothing of it stays.
@@ -110,8 +111,8 @@ pub async fn image_missing(world: &mut World) {
         "create image-missing",
         "{outcomes:?}"
     );
-    assert!(world.docker.observe(&world.org()).await.unwrap().is_empty());
-    assert!(world.docker.volumes(&world.org()).await.unwrap().is_empty());
+    assert!(world.engine.observe(&world.org()).await.unwrap().is_empty());
+    assert!(world.engine.volumes(&world.org()).await.unwrap().is_empty());
 }
 
 /// A volume, a container and a network that somebody else made are left alone.
@@ -137,7 +138,7 @@ pub async fn name_in_use(world: &World, endpoint: &str) {
         "{outcomes:?}"
     );
     assert!(outcomes.is_up("qa"));
-    let own = world.docker.volumes(&world.org()).await.unwrap();
+    let own = world.engine.volumes(&world.org()).await.unwrap();
     assert!(own.iter().all(|volume| volume.id != spec.id), "{own:?}");
     client
         .remove_volume(&name, None::<RemoveVolumeOptions>)
@@ -163,7 +164,7 @@ pub async fn name_in_use(world: &World, endpoint: &str) {
 }
 
 /// A directory whose links lead out of its allowed root is not mounted.
-pub async fn mount_outside(world: &mut World) {
+pub async fn mount_outside<E: Engine>(world: &mut World<E>) {
     let root = world.path().join("allowed");
     let inside = root.join("inside");
     std::fs::create_dir_all(&inside).unwrap();
@@ -183,7 +184,7 @@ pub async fn mount_outside(world: &mut World) {
             "create mount",
             "{name}: {outcomes:?}"
         );
-        assert!(world.docker.volumes(&world.org()).await.unwrap().is_empty());
+        assert!(world.engine.volumes(&world.org()).await.unwrap().is_empty());
     }
     assert!(world.up(&at("inside")).await.is_up("pm"));
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use orghost::config::{EngineKind, Runtime};
+use orghost::config::Runtime;
 use orghost::event::Operation;
 use orghost::plan::{
     Access, Canvas, Content, EnvVar, Org, Plan, SeedFile, Workspace, WorkspaceKey,
 };
 use orghost::policy::{Policy, Tier};
 use orghost::provision::docker::Docker;
+use orghost::provision::engine::Engine;
+use orghost::provision::local::Local;
 use orghost::provision::spec::{OrgId, Spec};
 use orghost::provision::workspace::Run;
 use orghost::provision::{self, Job, Options, Outcome, ProvisionError, Removal, Summary, Work};
@@ -16,9 +18,9 @@ use orghost::store::{OrgRow, Store};
 use orghost::template::TemplateDir;
 use tokio_util::sync::CancellationToken;
 
-pub struct World {
+pub struct World<E = Docker> {
     dir: tempfile::TempDir,
-    pub docker: Docker,
+    pub engine: E,
     pub store: Store,
     pub image: String,
     pub policy: Policy,
@@ -27,12 +29,30 @@ pub struct World {
 }
 
 impl World {
-    /// Waits for nothing and works on one workspace after the other, unless told otherwise.
+    /// A world on a Docker engine.
     pub async fn new(endpoint: &str, image: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        Self::on(Docker::connect(Some(endpoint)).await.unwrap(), dir, image)
+    }
+}
+
+impl World<Local> {
+    /// A world on the local engine, whose runtime is the demonstration.
+    pub fn local() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let program = env!("CARGO_BIN_EXE_orghost").into();
+        let mut engine = Local::new(dir.path().join("local"), program);
+        engine = engine.with_grace(std::time::Duration::from_secs(5));
+        Self::on(engine, dir, "no image")
+    }
+}
+
+impl<E: Engine> World<E> {
+    /// Waits for nothing and works on one workspace after the other, unless told otherwise.
+    fn on(engine: E, dir: tempfile::TempDir, image: &str) -> Self {
         std::fs::create_dir(dir.path().join("template")).unwrap();
         Self {
-            docker: Docker::connect(Some(endpoint)).await.unwrap(),
+            engine,
             store: Store::open(&dir.path().join("state")).unwrap(),
             dir,
             image: image.to_owned(),
@@ -94,7 +114,10 @@ impl World {
         let template = TemplateDir::open(&self.dir.path().join("template")).unwrap();
         let runtime = Runtime {
             image: Some(self.image.clone()),
-            command: None,
+            command: Some(vec![
+                env!("CARGO_BIN_EXE_orghost").to_owned(),
+                "demo-runtime".to_owned(),
+            ]),
             port: 8000,
             health: Some("/health".to_owned()),
             env: BTreeMap::new(),
@@ -103,9 +126,9 @@ impl World {
         (approved, jobs)
     }
 
-    async fn run(&self, operation: Operation) -> Run<'_, Docker> {
+    async fn run(&self, operation: Operation) -> Run<'_, E> {
         Run {
-            engine: &self.docker,
+            engine: &self.engine,
             store: &self.store,
             operation: self.store.begin("acme", operation).await.unwrap(),
             cancel: self.cancel.clone(),
@@ -119,7 +142,7 @@ impl World {
         let row = OrgRow {
             slug: "acme".to_owned(),
             name: "Acme".to_owned(),
-            engine: EngineKind::Docker,
+            engine: self.engine.kind(),
             template: "template".to_owned(),
         };
         let run = self.run(Operation::Up).await;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::dotenv;
 use crate::expand::Variables;
 use crate::files::{Template, Unreadable};
-use crate::problems::{At, Pos, Problems};
+use crate::problems::{At, FieldPath, Pos, Problems};
 
 /// The variables of the org, and of each folder, each made once.
 pub(crate) struct Layers {
@@ -60,7 +60,7 @@ fn read(folder: &str, template: &mut Template<'_>, problems: &mut Problems) -> V
         Err(why) => {
             let at = At {
                 pos: Pos::of_file(&file, 0),
-                field: "".into(),
+                field: FieldPath::default(),
                 workspace: None,
             };
             problems.error(why.diagnose("file-unreadable", &file, &at));

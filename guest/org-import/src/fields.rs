@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::problems::{At, Problems, did_you_mean, quoted};
+use crate::problems::{At, FieldPath, Problems, quoted};
 use crate::yaml::{Node, Pair, Value};
-use crate::{Diagnostic, text};
+use crate::{Diagnostic, limits, text};
 
 /// A text of a template, and where it stands.
 #[derive(Debug, Clone)]
@@ -61,11 +61,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// `tier` of `workspaces[0].tier`.
-fn name_of(field: &str) -> String {
-    match field.rsplit('.').next() {
-        Some("") | None => "the document".to_owned(),
-        Some(name) => format!("`{name}`"),
+fn name_of(field: &FieldPath) -> String {
+    match field.last().as_str() {
+        "" => "the document".to_owned(),
+        name => format!("`{name}`"),
     }
 }
 
@@ -74,7 +73,7 @@ impl<'a> Field<'a> {
     pub fn root(node: &'a Node) -> Self {
         let at = At {
             pos: node.pos.clone(),
-            field: "".into(),
+            field: FieldPath::default(),
             workspace: None,
         };
         Self { node, at }
@@ -167,7 +166,7 @@ impl<'a> Field<'a> {
                 .enumerate()
                 .filter(|(_, node)| !matches!(node.value, Value::Omitted))
                 .map(|(index, node)| Field {
-                    at: self.below(&format!("{}[{index}]", self.at.field), node),
+                    at: self.at.below(self.at.field.index(index), node),
                     node,
                 })
                 .collect(),
@@ -199,22 +198,22 @@ impl<'a> Field<'a> {
             .iter()
             .filter(|pair| !matches!(pair.value.value, Value::Omitted))
         {
-            let at = self.below(&join(&self.at.field, &pair.key), &pair.value);
-            if let Some(found) = text::forbidden(&pair.key) {
-                let message = format!("the key {} has the character {found}", quoted(&pair.key));
-                let problem = Diagnostic::new("control-character", message)
-                    .at(&self.at)
-                    .on(&pair.pos);
+            let key = &pair.key;
+            let wrong = match text::forbidden(key) {
+                Some(found) => Some(("control-character", format!("has the character {found}"))),
+                None if key.chars().nth(limits::KEY_CHARS).is_some() => {
+                    let why = format!("has more than {} characters", limits::KEY_CHARS);
+                    Some(("key-too-long", why))
+                }
+                None => None,
+            };
+            if let Some((code, why)) = wrong {
+                let message = format!("the key {} {why}", quoted(key));
+                let problem = Diagnostic::new(code, message).at(&self.at).on(&pair.pos);
                 reader.problems.error(problem);
                 continue;
             }
-            entries.push((
-                Rc::clone(&pair.key),
-                Field {
-                    node: &pair.value,
-                    at,
-                },
-            ));
+            entries.push((Rc::clone(key), Field::of(pair, &self.at)));
         }
         entries
     }
@@ -234,11 +233,21 @@ impl<'a> Field<'a> {
         })
     }
 
-    fn below(&self, field: &str, node: &Node) -> At {
-        At {
+    /// The value of a pair in the mapping at `above`.
+    fn of(pair: &'a Pair, above: &At) -> Self {
+        Self {
+            node: &pair.value,
+            at: above.below(above.field.key(Rc::clone(&pair.key)), &pair.value),
+        }
+    }
+}
+
+impl At {
+    fn below(&self, field: FieldPath, node: &Node) -> Self {
+        Self {
             pos: node.pos.clone(),
-            field: field.into(),
-            workspace: self.at.workspace.clone(),
+            field,
+            workspace: self.workspace.clone(),
         }
     }
 }
@@ -247,19 +256,9 @@ impl<'a> Fields<'a> {
     /// A field that is there and is not nothing.
     pub fn get(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.known.push(key);
-        let pair = self.pairs.get(key)?;
-        if pair.value.is_null() || matches!(pair.value.value, Value::Omitted) {
-            return None;
-        }
-        let at = At {
-            pos: pair.value.pos.clone(),
-            field: join(&self.at.field, key).into(),
-            workspace: self.at.workspace.clone(),
-        };
-        Some(Field {
-            node: &pair.value,
-            at,
-        })
+        let pair = *self.pairs.get(key)?;
+        let absent = pair.value.is_null() || matches!(pair.value.value, Value::Omitted);
+        (!absent).then(|| Field::of(pair, &self.at))
     }
 
     /// A text without which nothing goes on; reported where it is missing or blank.
@@ -278,7 +277,7 @@ impl<'a> Fields<'a> {
             || pair.is_some_and(|pair| matches!(pair.value.value, Value::Omitted));
         if text.is_none() && !explained {
             let mut at = self.at.clone();
-            at.field = join(&at.field, key).into();
+            at.field = at.field.key(key);
             at.pos = pair.map_or(at.pos, |pair| pair.value.pos.clone());
             let code = format!("{}-missing", key.replace('_', "-"));
             reader
@@ -334,29 +333,14 @@ impl<'a> Fields<'a> {
             {
                 continue;
             }
-            let near = if reader.problems.is_full() {
-                String::new()
-            } else {
-                did_you_mean(key, self.known.iter().copied())
-            };
-            let at = At {
-                pos: pair.pos.clone(),
-                field: join(&self.at.field, key).into(),
-                workspace: self.at.workspace.clone(),
-            };
+            let known = self.known.iter().copied();
+            let near = reader.problems.did_you_mean(key, known);
             let message = format!("the key {} has no effect here{near}", quoted(key));
-            reader
-                .problems
-                .warn(Diagnostic::new("unknown-key", message).at(&at));
+            let warning = Diagnostic::new("unknown-key", message)
+                .at(&Field::of(pair, &self.at).at)
+                .on(&pair.pos);
+            reader.problems.warn(warning);
         }
-    }
-}
-
-fn join(field: &str, key: &str) -> String {
-    if field.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{field}.{key}")
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::files::{self, Template};
-use crate::problems::{At, Pos, Problems, did_you_mean, quoted};
+use crate::problems::{At, FieldPath, Pos, Problems, quoted};
 use crate::yaml::{self, Handler, Node, Value};
 use crate::{Diagnostic, limits};
 
@@ -64,11 +64,9 @@ impl Handler for Loader<'_, '_> {
                 None
             }
             other => {
-                let help = format!(
-                    "known tags are `!include` and `!external`{}",
-                    did_you_mean(other, ["!include", "!external"])
-                );
-                let message = format!("the tag {} means nothing here", quoted(other));
+                let near = self.problems.did_you_mean(other, ["!include", "!external"]);
+                let help = "known tags are `!include` and `!external`; a text that begins with `!` needs quotes";
+                let message = format!("the tag {} means nothing here{near}", quoted(other));
                 self.error(Diagnostic::new("unknown-tag", message).hint(help), &pos);
                 None
             }
@@ -167,7 +165,7 @@ impl Loader<'_, '_> {
     fn read(&mut self, file: &Rc<str>, from: Option<&Pos>) -> Option<Rc<str>> {
         let at = At {
             pos: from.cloned().unwrap_or_else(|| Pos::of_file(file, 0)),
-            field: "".into(),
+            field: FieldPath::default(),
             workspace: None,
         };
         if self.done.len() + self.path.len() > limits::YAML_FILES {

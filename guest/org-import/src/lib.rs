@@ -20,7 +20,7 @@
 //! | variables and references | `dotenv`, `environment`, `expand` |
 //! | resolve each part | `merge`, `settings`, `url`, `mount`, `prompt`, `cron`, `schedule`, `plugin`, `channel`, `seed`, `key`, `canvas` |
 //! | what is needed | `requirements` |
-//! | write files | `render` |
+//! | write files | `data`, `render` |
 //! | put it together | `plan` |
 //!
 //! `problems` collects everything that is wrong on the way, so that it is
@@ -32,6 +32,7 @@ mod channel;
 #[cfg(target_family = "wasm")]
 mod component;
 mod cron;
+mod data;
 mod dotenv;
 mod environment;
 mod expand;

@@ -46,5 +46,8 @@ pub const INLINE_BYTES: usize = 16 << 20;
 /// Bytes of one memory; longer ones are cut (org-template.md §7).
 pub const MEMORY_BYTES: usize = 100_000;
 
+/// Suggestions (`did you mean …?`) in one import. One takes up to a millisecond.
+pub const SUGGESTIONS: usize = 100;
+
 /// Errors, and warnings, that are reported at most. Nobody reads more.
 pub const DIAGNOSTICS: usize = 1_000;

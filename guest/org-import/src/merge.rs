@@ -2,14 +2,17 @@
 //! and the inputs stay as they are.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
+use crate::data::Data;
+use crate::render::Text;
 use crate::schema::Route;
 
 /// An agent plugin whose configuration is resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plugin {
     pub source: String,
-    pub config: Option<serde_yaml::Value>,
+    pub config: Option<Rc<Data>>,
 }
 
 /// Defaults first, then the workspace's own in order: `!name` or `-name` removes, anything else is appended unless
@@ -46,14 +49,14 @@ pub(crate) fn plugins(defaults: &[Plugin], own: &[Plugin]) -> Vec<Plugin> {
 }
 
 /// The workspace's list replaces the default's, category by category; an empty one deletes the category.
-pub(crate) fn routing(defaults: &[Route], own: &[Route]) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn routing<'a>(defaults: &'a [Route], own: &'a [Route]) -> BTreeMap<&'a str, Vec<Text<'a>>> {
     let mut merged = BTreeMap::new();
     for route in defaults.iter().chain(own) {
-        let roles: Vec<String> = route.roles.iter().map(|role| role.text.clone()).collect();
+        let roles: Vec<Text<'_>> = route.roles.iter().map(|role| Text(&role.text)).collect();
         if roles.is_empty() {
             merged.remove(&*route.category);
         } else {
-            merged.insert(route.category.to_string(), roles);
+            merged.insert(&*route.category, roles);
         }
     }
     merged
@@ -67,7 +70,7 @@ mod tests {
         let plugin = |source: &&str| {
             let (source, config) = source
                 .split_once('=')
-                .map_or((*source, None), |(s, c)| (s, Some(c.into())));
+                .map_or((*source, None), |(s, c)| (s, Some(Rc::new(Data::Text(c.to_owned())))));
             Plugin {
                 source: source.to_owned(),
                 config,

@@ -10,6 +10,7 @@ use crate::expand::{self, Sources, Variables};
 use crate::fields::{Number, Reader};
 use crate::files::{self, Template, TemplateFiles, Unreadable};
 use crate::problems::{Problems, quoted};
+use crate::render::Text;
 use crate::requirements::{Has, Scope};
 use crate::schema::{self, Defaults};
 use crate::{
@@ -475,7 +476,7 @@ impl<'a> Assembly<'a, '_> {
         folder: Option<&str>,
         workspace: &Workspace,
         plugins: &[merge::Plugin],
-    ) -> Result<Vec<u8>, serde_yaml::Error> {
+    ) -> Result<Vec<u8>, serde_saphyr::SerializeError> {
         let own_initial =
             prompt::resolve(&spec.prompts.initial, folder, self.template, self.problems);
         let own_idle = prompt::resolve(&spec.prompts.idle, folder, self.template, self.problems);
@@ -488,12 +489,12 @@ impl<'a> Assembly<'a, '_> {
             .map(|interval| interval.number)
             .filter(|seconds| *seconds > 0);
         render::yaml(&render::Config {
-            name: &workspace.name,
-            description: &workspace.role,
+            name: Text(&workspace.name),
+            description: Text(&workspace.role),
             version: "1.0.0",
             tier: workspace.tier,
-            runtime: &workspace.runtime,
-            model: workspace.model.as_deref(),
+            runtime: Text(&workspace.runtime),
+            model: workspace.model.as_deref().map(Text),
             runtime_config: render::RuntimeConfig::of(&workspace.runtime),
             category_routing: merge::routing(&self.defaults.spec.routing, &spec.routing),
             plugins: plugins.iter().map(render::PluginEntry::from).collect(),
@@ -505,10 +506,11 @@ impl<'a> Assembly<'a, '_> {
                 .collect(),
             initial_prompt: own_initial
                 .as_deref()
-                .or(self.defaults.initial_prompt.as_deref()),
+                .or(self.defaults.initial_prompt.as_deref())
+                .map(Text),
             idle: idle.map(|prompt| render::Idle {
                 interval: interval.unwrap_or(DEFAULT_IDLE_INTERVAL),
-                prompt,
+                prompt: Text(prompt),
             }),
         })
     }

@@ -1,10 +1,13 @@
 //! Resolves the configurations of agent plugins (org-template.md §5). What a configuration means, but for its
 //! schedules, is not known here.
 
+use std::rc::Rc;
+
+use crate::data::Data;
 use crate::files::Template;
 use crate::merge::Plugin;
 use crate::problems::{Problems, quoted};
-use crate::{AgentPlugin, Diagnostic, render, schedule, schema};
+use crate::{AgentPlugin, Diagnostic, schedule, schema};
 
 /// The plugins of a list, with the schedules in their configurations resolved like a workspace's own. `folder` is
 /// where prompt files are; `None` when that is a problem of its own.
@@ -15,28 +18,18 @@ pub(crate) fn resolve(
     problems: &mut Problems,
 ) -> Vec<Plugin> {
     let mut one = |plugin: &schema::Plugin| {
-        let source = plugin.source.text.clone();
         let config = plugin.config.as_ref().map(|config| {
-            let mut mapping = config.rest.clone();
+            let mut pairs = config.rest.clone();
             if let Some(list) = &config.schedules {
                 let schedules = schedule::resolve(list, folder, template, problems);
-                match render::schedules(&schedules) {
-                    Ok(schedules) => {
-                        mapping.insert("schedules".into(), schedules);
-                    }
-                    Err(error) => {
-                        let message = format!(
-                            "the schedules of {} cannot be written: {error}",
-                            quoted(&source)
-                        );
-                        problems
-                            .error(Diagnostic::new("not-rendered", message).at(&plugin.source.at));
-                    }
-                }
+                pairs.push(("schedules".to_owned(), Data::Schedules(schedules)));
             }
-            serde_yaml::Value::Mapping(mapping)
+            Rc::new(Data::Map(pairs))
         });
-        Plugin { source, config }
+        Plugin {
+            source: plugin.source.text.clone(),
+            config,
+        }
     };
     list.iter().map(&mut one).collect()
 }
@@ -46,7 +39,7 @@ pub(crate) fn planned(plugin: &Plugin, problems: &mut Problems) -> AgentPlugin {
     let config = plugin
         .config
         .as_ref()
-        .and_then(|config| match serde_json::to_string(config) {
+        .and_then(|config| match serde_json::to_string(&**config) {
             Ok(json) => Some(json),
             Err(error) => {
                 let message = format!(

@@ -1,6 +1,7 @@
 //! Collects what is wrong with a template, so that everything is reported at once. It decides nothing, and a
 //! text handed to it never holds a value of a variable.
 
+use std::fmt;
 use std::rc::Rc;
 
 use crate::limits;
@@ -20,9 +21,19 @@ pub(crate) struct Pos {
 #[derive(Debug, Clone)]
 pub(crate) struct At {
     pub pos: Pos,
-    /// Path in the composed document, such as `workspaces[0].tier`.
-    pub field: Rc<str>,
+    pub field: FieldPath,
     pub workspace: Option<Rc<str>>,
+}
+
+/// Path in the composed document, such as `workspaces[0].tier`. What is above is shared, so that a place costs the
+/// same however deep it is; the text is made when there is something to say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FieldPath(Option<Rc<(FieldPath, Step)>>);
+
+#[derive(Debug)]
+enum Step {
+    Key(Rc<str>),
+    Index(usize),
 }
 
 /// Errors and warnings, bounded by [`limits::DIAGNOSTICS`] each.
@@ -32,6 +43,63 @@ pub(crate) struct Problems {
     warnings: Vec<Diagnostic>,
     errors_left_out: usize,
     warnings_left_out: usize,
+    suggestions: usize,
+}
+
+impl FieldPath {
+    pub fn key(&self, key: impl Into<Rc<str>>) -> Self {
+        Self(Some(Rc::new((self.clone(), Step::Key(key.into())))))
+    }
+
+    pub fn index(&self, index: usize) -> Self {
+        Self(Some(Rc::new((self.clone(), Step::Index(index)))))
+    }
+
+    /// The last key and what follows it: `tier` of `workspaces[0].tier`, `workspaces[0]` of itself.
+    pub fn last(&self) -> String {
+        let mut below = Vec::new();
+        for step in self.up() {
+            below.push(step);
+            if matches!(step, Step::Key(_)) {
+                break;
+            }
+        }
+        below.into_iter().rev().map(Step::to_string).collect()
+    }
+
+    fn up(&self) -> impl Iterator<Item = &Step> {
+        let mut here = self;
+        std::iter::from_fn(move || {
+            let (above, step) = here.0.as_deref()?;
+            here = above;
+            Some(step)
+        })
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps: Vec<&Step> = self.up().collect();
+        for (number, step) in steps.into_iter().rev().enumerate() {
+            if number > 0 && matches!(step, Step::Key(_)) {
+                f.write_str(".")?;
+            }
+            write!(f, "{step}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => match shortened(key) {
+                (key, false) => f.write_str(key),
+                (key, true) => write!(f, "{key}…"),
+            },
+            Self::Index(index) => write!(f, "[{index}]"),
+        }
+    }
 }
 
 impl Diagnostic {
@@ -48,7 +116,7 @@ impl Diagnostic {
 
     pub(crate) fn at(self, at: &At) -> Self {
         Self {
-            field: (!at.field.is_empty()).then(|| at.field.to_string()),
+            field: Some(at.field.to_string()).filter(|field| !field.is_empty()),
             workspace: at.workspace.as_deref().map(str::to_owned),
             ..self.on(&at.pos)
         }
@@ -91,14 +159,31 @@ impl Problems {
         push(&mut self.warnings, &mut self.warnings_left_out, diagnostic);
     }
 
+    /// As [`Problems::error`], but only the first of its code is kept.
+    pub fn error_once(&mut self, diagnostic: Diagnostic) {
+        if self.errors.iter().any(|known| known.code == diagnostic.code) {
+            self.errors_left_out += 1;
+        } else {
+            self.error(diagnostic);
+        }
+    }
+
     /// How many errors there are.
     pub fn errors(&self) -> usize {
         self.errors.len() + self.errors_left_out
     }
 
-    /// Whether more errors would only be counted: no need then to think about what was meant.
-    pub fn is_full(&self) -> bool {
-        self.errors.len() >= limits::DIAGNOSTICS || self.warnings.len() >= limits::DIAGNOSTICS
+    /// `, did you mean `x`?` when one of the candidates is near, or nothing.
+    pub fn did_you_mean<'a>(
+        &mut self,
+        text: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> String {
+        self.suggestions += 1;
+        if self.suggestions > limits::SUGGESTIONS {
+            return String::new();
+        }
+        did_you_mean(text, candidates)
     }
 
     /// The warnings, or else the errors; both in the order of their places.
@@ -134,8 +219,7 @@ fn place(diagnostic: &Diagnostic) -> Option<(&str, u32, u32)> {
     Some((&place.file, place.line, place.column))
 }
 
-/// `, did you mean `x`?` when one of the candidates is near, or nothing.
-pub(crate) fn did_you_mean<'a>(
+fn did_you_mean<'a>(
     text: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> String {
@@ -161,11 +245,15 @@ pub(crate) fn did_you_mean<'a>(
         .unwrap_or_default()
 }
 
-/// The first few of a list, separated by commas.
+/// The first few of a list of names, separated by commas.
 pub(crate) fn listed(names: impl IntoIterator<Item = String>) -> String {
     const SHOWN: usize = 10;
     let mut names = names.into_iter();
-    let shown: Vec<String> = names.by_ref().take(SHOWN).collect();
+    let short = |name: String| match shortened(&name) {
+        (_, false) => name,
+        (name, true) => format!("{name}…"),
+    };
+    let shown: Vec<String> = names.by_ref().take(SHOWN).map(short).collect();
     match names.count() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -174,9 +262,17 @@ pub(crate) fn listed(names: impl IntoIterator<Item = String>) -> String {
 
 /// Quoted and short enough for a message.
 pub(crate) fn quoted(text: &str) -> String {
+    match shortened(text) {
+        (text, false) => format!("{text:?}"),
+        (text, true) => format!("{text:?}…"),
+    }
+}
+
+/// What of a text fits into a message, and whether that is less than all.
+fn shortened(text: &str) -> (&str, bool) {
     const SHOWN: usize = 60;
     match text.char_indices().nth(SHOWN) {
-        None => format!("{text:?}"),
-        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => (text, false),
+        Some((end, _)) => (text.get(..end).unwrap_or_default(), true),
     }
 }

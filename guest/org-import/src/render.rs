@@ -3,27 +3,29 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_saphyr::{DoubleQuoted, SerializeError as Error};
 
+use crate::data::Data;
 use crate::merge::Plugin;
 use crate::{Channel, Memory, MemoryScope, Schedule};
 
 /// `config.yaml`. The order of the fields is the order in the file.
 #[derive(Serialize)]
 pub(crate) struct Config<'a> {
-    pub name: &'a str,
+    pub name: Text<'a>,
     /// The role.
-    pub description: &'a str,
+    pub description: Text<'a>,
     /// Of the layout of this file.
     pub version: &'static str,
     pub tier: u8,
-    pub runtime: &'a str,
+    pub runtime: Text<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<&'a str>,
+    pub model: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_config: Option<RuntimeConfig>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub category_routing: BTreeMap<String, Vec<String>>,
+    pub category_routing: BTreeMap<&'a str, Vec<Text<'a>>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginEntry<'a>>,
     #[serde(skip_serializing_if = "is_one")]
@@ -31,10 +33,15 @@ pub(crate) struct Config<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<ScheduleEntry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub initial_prompt: Option<&'a str>,
+    pub initial_prompt: Option<Text<'a>>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Idle<'a>>,
 }
+
+/// A text of the template. One whose first line with anything on it begins with a tab is quoted, because libyaml
+/// refuses it as a block scalar.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Text<'a>(pub &'a str);
 
 #[derive(Serialize)]
 pub(crate) struct RuntimeConfig {
@@ -44,20 +51,17 @@ pub(crate) struct RuntimeConfig {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum PluginEntry<'a> {
-    Name(&'a str),
-    Configured {
-        source: &'a str,
-        config: &'a serde_yaml::Value,
-    },
+    Name(Text<'a>),
+    Configured { source: Text<'a>, config: &'a Data },
 }
 
 #[derive(Serialize)]
 pub(crate) struct ScheduleEntry<'a> {
-    name: &'a str,
+    name: Text<'a>,
     cron_expr: &'a str,
     timezone: &'a str,
     enabled: bool,
-    prompt: &'a str,
+    prompt: Text<'a>,
 }
 
 /// A prompt that an idle workspace sends itself.
@@ -66,21 +70,32 @@ pub(crate) struct Idle<'a> {
     #[serde(rename = "idle_interval_seconds")]
     pub interval: i64,
     #[serde(rename = "idle_prompt")]
-    pub prompt: &'a str,
+    pub prompt: Text<'a>,
 }
 
 #[derive(Serialize)]
 struct ChannelEntry<'a> {
     r#type: &'a str,
     enabled: bool,
-    allowed_users: &'a [String],
-    config: BTreeMap<&'a str, &'a str>,
+    allowed_users: Vec<Text<'a>>,
+    config: BTreeMap<&'a str, Text<'a>>,
 }
 
 #[derive(Serialize)]
 struct MemoryEntry<'a> {
     scope: &'static str,
-    content: &'a str,
+    content: Text<'a>,
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(text) = *self;
+        if text.trim_start_matches(['\n', ' ']).starts_with('\t') {
+            DoubleQuoted(text).serialize(serializer)
+        } else {
+            serializer.serialize_str(text)
+        }
+    }
 }
 
 impl RuntimeConfig {
@@ -92,7 +107,7 @@ impl RuntimeConfig {
 
 impl<'a> From<&'a Plugin> for PluginEntry<'a> {
     fn from(plugin: &'a Plugin) -> Self {
-        let source = &plugin.source;
+        let source = Text(&plugin.source);
         match &plugin.config {
             None => Self::Name(source),
             Some(config) => Self::Configured { source, config },
@@ -103,24 +118,24 @@ impl<'a> From<&'a Plugin> for PluginEntry<'a> {
 impl<'a> From<&'a Schedule> for ScheduleEntry<'a> {
     fn from(schedule: &'a Schedule) -> Self {
         Self {
-            name: &schedule.name,
+            name: Text(&schedule.name),
             cron_expr: &schedule.cron,
             timezone: &schedule.timezone,
             enabled: schedule.enabled,
-            prompt: &schedule.prompt,
+            prompt: Text(&schedule.prompt),
         }
     }
 }
 
 impl<'a> From<&'a Channel> for ChannelEntry<'a> {
     fn from(channel: &'a Channel) -> Self {
-        let config = channel.config.iter();
+        let (users, config) = (channel.allowed_users.iter(), channel.config.iter());
         Self {
             r#type: &channel.kind,
             enabled: channel.enabled,
-            allowed_users: &channel.allowed_users,
+            allowed_users: users.map(|user| Text(user)).collect(),
             config: config
-                .map(|entry| (entry.name.as_str(), entry.value.as_str()))
+                .map(|entry| (entry.name.as_str(), Text(&entry.value)))
                 .collect(),
         }
     }
@@ -135,7 +150,7 @@ impl<'a> From<&'a Memory> for MemoryEntry<'a> {
         };
         Self {
             scope,
-            content: &memory.content,
+            content: Text(&memory.content),
         }
     }
 }
@@ -144,27 +159,19 @@ fn is_one(number: &u32) -> bool {
     *number == 1
 }
 
-/// A document of YAML.
-pub(crate) fn yaml(document: &impl Serialize) -> Result<Vec<u8>, serde_yaml::Error> {
-    serde_yaml::to_string(document).map(String::into_bytes)
+/// A document of YAML that readers of YAML 1.1 (PyYAML) and of 1.2 understand in the same way: `yes` and `12:30` are
+/// in quotes. Texts with several lines are block scalars; nothing is folded.
+pub(crate) fn yaml(document: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+    serde_saphyr::to_string_with_options(document, options).map(String::into_bytes)
 }
 
 /// `channels.yaml`: a secret file, since it may hold tokens.
-pub(crate) fn channels(channels: &[Channel]) -> Result<Vec<u8>, serde_yaml::Error> {
+pub(crate) fn channels(channels: &[Channel]) -> Result<Vec<u8>, Error> {
     yaml(&channels.iter().map(ChannelEntry::from).collect::<Vec<_>>())
 }
 
 /// `memories.yaml`.
-pub(crate) fn memories(memories: &[Memory]) -> Result<Vec<u8>, serde_yaml::Error> {
+pub(crate) fn memories(memories: &[Memory]) -> Result<Vec<u8>, Error> {
     yaml(&memories.iter().map(MemoryEntry::from).collect::<Vec<_>>())
-}
-
-/// The schedules of a plugin's configuration, as they stand in `config.yaml`.
-pub(crate) fn schedules(schedules: &[Schedule]) -> Result<serde_yaml::Value, serde_yaml::Error> {
-    serde_yaml::to_value(
-        schedules
-            .iter()
-            .map(ScheduleEntry::from)
-            .collect::<Vec<_>>(),
-    )
 }

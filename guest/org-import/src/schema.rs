@@ -3,8 +3,9 @@
 
 use std::rc::Rc;
 
+use crate::data::Data;
 use crate::fields::{Field, Fields, Number, Reader, Text};
-use crate::problems::{At, did_you_mean, quoted};
+use crate::problems::{At, quoted};
 use crate::yaml::{Node, Value};
 use crate::{Diagnostic, MemoryScope, WorkspaceAccess, limits, text};
 
@@ -84,7 +85,7 @@ pub(crate) struct Plugin {
 
 pub(crate) struct PluginConfig {
     /// Everything but the schedules.
-    pub rest: serde_yaml::Mapping,
+    pub rest: Vec<(String, Data)>,
     pub schedules: Option<Vec<Schedule>>,
 }
 
@@ -264,7 +265,8 @@ fn access(text: Text, reader: &mut Reader<'_>) -> Option<(WorkspaceAccess, At)> 
     ];
     let known = KNOWN.into_iter().find(|(name, _)| *name == text.text);
     if known.is_none() {
-        let near = did_you_mean(&text.text, KNOWN.map(|(name, _)| name));
+        let names = KNOWN.map(|(name, _)| name);
+        let near = reader.problems.did_you_mean(&text.text, names);
         let message = format!("there is no workspace_access {}{near}", quoted(&text.text));
         let help = "it is `none`, `read_only` or `read_write`";
         reader.problems.error(
@@ -314,7 +316,7 @@ fn plugin(item: &Field<'_>, reader: &mut Reader<'_>) -> Option<Plugin> {
 
 fn plugin_config(field: &Field<'_>, reader: &mut Reader<'_>) -> PluginConfig {
     let mut config = PluginConfig {
-        rest: serde_yaml::Mapping::new(),
+        rest: Vec::new(),
         schedules: None,
     };
     for (key, value) in field.entries(reader) {
@@ -327,63 +329,32 @@ fn plugin_config(field: &Field<'_>, reader: &mut Reader<'_>) -> PluginConfig {
                     .collect(),
             );
         } else {
-            config.rest.insert(
-                serde_yaml::Value::String(key.to_string()),
-                data(&value, reader),
-            );
+            config.rest.push((key.to_string(), data(&value, reader)));
         }
     }
     config
 }
 
 /// A value whose schema only its reader knows.
-fn data(field: &Field<'_>, reader: &mut Reader<'_>) -> serde_yaml::Value {
-    use serde_yaml::Value as Data;
+fn data(field: &Field<'_>, reader: &mut Reader<'_>) -> Data {
+    let text = |reader: &mut Reader<'_>| field.text(reader).map(|text| text.text);
     match &field.node.value {
         Value::Omitted => Data::Null,
         _ if field.node.is_null() => Data::Null,
-        Value::Scalar { text, plain: true } if number(text).is_some() => {
-            number(text).unwrap_or_default()
+        Value::Scalar { text: plain, plain: true } => {
+            Data::plain(plain).unwrap_or_else(|| Data::Text(text(reader).unwrap_or_default()))
         }
-        Value::Scalar { text, plain: true }
-            if matches!(text.as_str(), "true" | "True" | "TRUE") =>
-        {
-            Data::Bool(true)
+        Value::Scalar { .. } => Data::Text(text(reader).unwrap_or_default()),
+        Value::List(_) => {
+            let items = field.items(reader);
+            Data::List(items.iter().map(|item| data(item, reader)).collect())
         }
-        Value::Scalar { text, plain: true }
-            if matches!(text.as_str(), "false" | "False" | "FALSE") =>
-        {
-            Data::Bool(false)
-        }
-        Value::Scalar { .. } => {
-            Data::String(field.text(reader).map(|text| text.text).unwrap_or_default())
-        }
-        Value::List(_) => Data::Sequence(
-            field
-                .items(reader)
-                .iter()
-                .map(|item| data(item, reader))
-                .collect(),
-        ),
         Value::Map(_) => {
-            let entries = field.entries(reader);
-            let pair = |(key, value): (Rc<str>, Field<'_>)| {
-                (Data::String(key.to_string()), data(&value, reader))
-            };
-            Data::Mapping(entries.into_iter().map(pair).collect())
+            let entries = field.entries(reader).into_iter();
+            let pair = |(key, value): (Rc<str>, Field<'_>)| (key.to_string(), data(&value, reader));
+            Data::Map(entries.map(pair).collect())
         }
     }
-}
-
-/// A number that keeps its spelling when it is written again; `007` and `0x10` are texts.
-fn number(text: &str) -> Option<serde_yaml::Value> {
-    let parsed: serde_json::Number = serde_json::from_str(text).ok()?;
-    let number = match (parsed.as_i64(), parsed.as_u64(), parsed.as_f64()) {
-        (Some(number), _, _) => number.into(),
-        (_, Some(number), _) => number.into(),
-        (_, _, number) => serde_yaml::Number::from(number?),
-    };
-    (number.to_string() == text).then_some(serde_yaml::Value::Number(number))
 }
 
 fn schedule(item: &Field<'_>, reader: &mut Reader<'_>) -> Option<Schedule> {

@@ -1,0 +1,388 @@
+//! The contract of an engine on the local one, and the whole way through the
+//! command line on each: the fake and the real Docker engine hold the same
+//! contract in `wire` and `docker`.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::fake_docker::FakeDocker;
+use crate::support::world::World;
+use crate::support::{Operator, root, scenario, shared_templates};
+
+#[tokio::test]
+async fn up_and_again() {
+    let world = World::local();
+    scenario::up_and_again(&world).await;
+    world.down(true).await;
+}
+
+#[tokio::test]
+async fn changed_is_replaced() {
+    let world = World::local();
+    scenario::changed_is_replaced(&world).await;
+    world.down(true).await;
+}
+
+#[tokio::test]
+async fn down_leaves_nothing() {
+    scenario::down_leaves_nothing(&World::local()).await;
+}
+
+#[tokio::test]
+async fn mount_outside() {
+    let mut world = World::local();
+    scenario::mount_outside(&mut world).await;
+    world.down(true).await;
+}
+
+/// An org on an engine, through the command line; taken down at the end, whatever happens.
+struct Org<'a> {
+    operator: &'a Operator,
+    slug: &'a str,
+}
+
+impl Drop for Org<'_> {
+    fn drop(&mut self) {
+        let ran = self.operator.run(&["down", self.slug, "--volumes"]);
+        if !std::thread::panicking() {
+            ran.exits(0);
+            let status = self.operator.run(&["status", "--json"]).exits(0).json();
+            assert_eq!(status["orgs"], Value::Array(vec![]));
+        }
+    }
+}
+
+/// Brings a template up, finds every workspace running and answering, finds
+/// nothing to do the second time, and takes it down.
+fn the_whole_way(operator: &Operator, engine: &str, template: &str, slug: &str, flags: &[&str]) {
+    let up = |more: &[&str]| {
+        let mut args = vec!["up", template, "--engine", engine, "--json"];
+        args.extend(flags);
+        args.extend(more);
+        let ran = operator.run(&args).exits(0);
+        ran.events().pop().unwrap()
+    };
+    let org = Org { operator, slug };
+    let summary = up(&["--wait"]);
+    let all = summary["workspaces"].as_array().unwrap().len() as u64;
+    let external = summary["external"].as_u64().unwrap();
+    assert_eq!(summary["up"].as_u64().unwrap() + external, all, "{summary}");
+    for workspace in summary["workspaces"].as_array().unwrap() {
+        if workspace["outcome"] == "up" {
+            let url = workspace["url"].as_str().unwrap();
+            assert!(url.starts_with("http://127.0.0.1:"), "{workspace}");
+        }
+    }
+    let status = operator.run(&["status", slug, "--json"]).exits(0).json();
+    let workspaces = status["orgs"][0]["workspaces"].as_array().unwrap();
+    let running = workspaces
+        .iter()
+        .filter(|w| w["state"] == "running")
+        .count() as u64;
+    assert_eq!(running, all - external, "{status}");
+    let key = workspaces[0]["key"].as_str().unwrap();
+    let logs = operator.run(&["logs", key]).exits(0).stdout;
+    assert!(logs.contains("listening on"), "{logs}");
+
+    let again = up(&[]);
+    assert_eq!(
+        again["unchanged"].as_u64().unwrap() + external,
+        all,
+        "{again}"
+    );
+    drop(org);
+}
+
+fn forty() -> String {
+    root()
+        .join("tests/cases/forty/template")
+        .display()
+        .to_string()
+}
+
+const FORTY: [&str; 3] = ["--demo", "--env", "MODEL_KEY=x"];
+
+#[test]
+fn forty_workspaces_on_the_local_engine() {
+    the_whole_way(&Operator::new(), "local", &forty(), "forty", &FORTY);
+}
+
+#[test]
+fn forty_workspaces_on_docker() {
+    the_whole_way(&Operator::new(), "docker", &forty(), "forty", &FORTY);
+}
+
+#[test]
+fn the_real_templates_on_both_engines() {
+    let flags = ["--demo", "--max-tier", "3", "--ignore-missing-env"];
+    for template in shared_templates()
+        .iter()
+        .filter(|path| path.ends_with("molecule-dev"))
+    {
+        let template = template.display().to_string();
+        for engine in ["local", "docker"] {
+            the_whole_way(
+                &Operator::new(),
+                engine,
+                &template,
+                "molecule-ai-dev-team",
+                &flags,
+            );
+        }
+    }
+}
+
+/// A family of which one member cannot start.
+fn family(operator: &Operator) -> [String; 2] {
+    let template = operator.template(&[(
+        "org.yaml",
+        "
+name: Family
+defaults: {runtime: good}
+workspaces:
+  - name: Root
+    children:
+      - name: Broken
+        runtime: bad
+        children:
+          - name: Grandchild
+      - name: Sibling
+",
+    )]);
+    let program = env!("CARGO_BIN_EXE_orghost");
+    let config = format!(
+        "[runtimes.good]\nimage = 'orghost-demo:latest'\ncommand = ['{program}', 'demo-runtime']\nhealth = '/health'\n\
+         [runtimes.bad]\nimage = 'localhost:1/absent'\ncommand = ['/nowhere/agent']\n"
+    );
+    let config = operator.file("orghost.toml", config).display().to_string();
+    [template, config]
+}
+
+#[test]
+fn one_failure_stops_its_descendants_and_nobody_else() {
+    for engine in ["local", "docker"] {
+        let operator = Operator::new();
+        let [template, config] = family(&operator);
+        let args = [
+            "up", &template, "--engine", engine, "--config", &config, "--wait", "--json",
+        ];
+        let ran = operator.run(&args).exits(4);
+        let _org = Org {
+            operator: &operator,
+            slug: "family",
+        };
+        let summary = ran.events().pop().unwrap();
+        let outcome = |key: &str| {
+            let all = summary["workspaces"].as_array().unwrap();
+            all.iter().find(|w| w["key"] == key).unwrap().clone()
+        };
+        assert_eq!(outcome("root")["outcome"], "up", "{engine}: {summary}");
+        assert_eq!(
+            outcome("root/sibling")["outcome"],
+            "up",
+            "{engine}: {summary}"
+        );
+        assert_eq!(
+            outcome("root/broken/grandchild")["outcome"],
+            "skipped",
+            "{engine}: {summary}"
+        );
+        let failure = &outcome("root/broken")["failure"];
+        let (step, code) = match engine {
+            "local" => ("start", "not-executable"),
+            _ => ("create", "image-missing"),
+        };
+        assert_eq!(
+            (&failure["step"], &failure["code"]),
+            (&step.into(), &code.into()),
+            "{failure}"
+        );
+        assert!(failure.get("left_behind").is_none(), "{failure}");
+        // People read the same at the end of the same command, and its exit code is the same.
+        let people = operator
+            .run(&["up", &template, "--config", &config])
+            .exits(4);
+        assert!(
+            people
+                .stderr
+                .contains(&format!("root/broken failed at {step}")),
+            "{}",
+            people.stderr
+        );
+        assert!(
+            people.stdout.contains("2 unchanged, 1 failed, 1 skipped"),
+            "{}",
+            people.stdout
+        );
+    }
+}
+
+#[test]
+fn an_interrupted_up_takes_back_what_is_under_way() {
+    let operator = Operator::new();
+    let template = operator.template(&[(
+        "org.yaml",
+        "name: Slow\ndefaults: {runtime: deaf}\nworkspaces: [{name: One}, {name: Two}]\n",
+    )]);
+    let config = "[runtimes.deaf]\ncommand = ['/bin/sleep', '1000']\n";
+    let config = operator.file("orghost.toml", config).display().to_string();
+    let args = [
+        "up", &template, "--engine", "local", "--config", &config, "--wait", "--json",
+    ];
+    let mut child = operator
+        .command(&args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    lines
+        .find(|line| line.contains("\"step\":\"ready\""))
+        .unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let summary: Value = serde_json::from_str(&lines.last().unwrap()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert_eq!(
+        summary["workspaces"][0]["failure"]["code"], "cancelled",
+        "{summary}"
+    );
+    let status = operator.run(&["status", "--json"]).exits(0).json();
+    for workspace in status["orgs"][0]["workspaces"].as_array().unwrap() {
+        assert_eq!(workspace["state"], "absent", "{status}");
+    }
+    operator.run(&["down", "slow", "--volumes"]).exits(0);
+}
+
+#[test]
+fn down_keeps_the_work_and_can_be_said_again() {
+    let operator = Operator::new();
+    let template = operator.template(&[(
+        "org.yaml",
+        "name: Keep\nworkspaces: [{name: One, runtime: x}]\n",
+    )]);
+    operator
+        .run(&["up", &template, "--demo", "--engine", "local"])
+        .exits(0);
+    let removal = operator
+        .run(&["down", "keep", "--json"])
+        .exits(0)
+        .events()
+        .pop()
+        .unwrap();
+    assert_eq!(removal["kept"].as_array().unwrap().len(), 1, "{removal}");
+    let status = operator.run(&["status", "keep", "--json"]).exits(0).json();
+    assert_eq!(
+        status["orgs"][0]["workspaces"][0]["state"], "absent",
+        "{status}"
+    );
+    operator.run(&["down", "keep", "--volumes"]).exits(0);
+    operator.run(&["down", "keep"]).exits(2);
+}
+
+#[test]
+fn a_workspace_that_left_the_template_is_told_and_pruned_when_asked() {
+    let operator = Operator::new();
+    let org = |workspaces: &str| {
+        let text = format!("name: Shrink\ndefaults: {{runtime: x}}\nworkspaces: [{workspaces}]\n");
+        operator.template(&[("org.yaml", &text)])
+    };
+    let up = |template: &str, more: &[&str]| {
+        let mut args = vec!["up", template, "--demo", "--engine", "local", "--json"];
+        args.extend(more);
+        operator.run(&args).exits(0).events().pop().unwrap()
+    };
+    up(&org("{name: One}, {name: Two}"), &[]);
+    let _org = Org {
+        operator: &operator,
+        slug: "shrink",
+    };
+    let smaller = org("{name: One}");
+    assert_eq!(up(&smaller, &[])["orphans"], serde_json::json!(["two"]));
+    let states = || {
+        let status = operator.run(&["status", "--json"]).exits(0).json();
+        let workspaces = status["orgs"][0]["workspaces"].as_array().unwrap().clone();
+        workspaces
+            .iter()
+            .map(|w| w["key"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(states(), ["one", "two"]);
+    assert_eq!(up(&smaller, &["--prune"])["orphans"], serde_json::json!([]));
+    assert_eq!(states(), ["one"]);
+}
+
+#[test]
+fn two_hosts_on_one_state_folder_are_refused() {
+    let operator = Operator::new();
+    let template = operator.template(&[(
+        "org.yaml",
+        "name: Slow\nworkspaces: [{name: One, runtime: deaf}]\n",
+    )]);
+    let config = "[runtimes.deaf]\ncommand = ['/bin/sleep', '1000']\n";
+    let config = operator.file("orghost.toml", config).display().to_string();
+    let args = [
+        "up", &template, "--engine", "local", "--config", &config, "--wait", "--json",
+    ];
+    let mut first = operator
+        .command(&args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(first.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    lines
+        .find(|line| line.contains("\"step\":\"ready\""))
+        .unwrap();
+    assert_eq!(operator.run(&args).exits(1).error_codes(), ["state-locked"]);
+    assert_eq!(
+        operator
+            .run(&["down", "slow", "--json"])
+            .exits(1)
+            .error_codes(),
+        ["state-locked"]
+    );
+    let pid = rustix::process::Pid::from_child(&first);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(lines.last().is_some());
+    assert_eq!(first.wait().unwrap().code(), Some(4));
+    operator.run(&["down", "slow", "--volumes"]).exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_engine_the_command_says_so_and_changes_nothing() {
+    let operator = Operator::new().with_env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let template = operator.template(&[(
+        "org.yaml",
+        "name: Nowhere\nworkspaces: [{name: One, runtime: x}]\n",
+    )]);
+    let ran = operator
+        .run(&["up", &template, "--demo", "--engine", "docker", "--json"])
+        .exits(1);
+    assert_eq!(ran.error_codes(), ["engine-away"]);
+    let status = operator.run(&["status", "--json"]).exits(0).json();
+    assert_eq!(status["orgs"], Value::Array(vec![]));
+    // Where none is asked for and none answers, the local one is there.
+    let summary = operator
+        .run(&["up", &template, "--demo", "--json"])
+        .exits(0)
+        .events()
+        .pop()
+        .unwrap();
+    assert_eq!(summary["engine"], "local");
+    operator.run(&["down", "nowhere", "--volumes"]).exits(0);
+    // Where one answers, it is taken.
+    let fake = FakeDocker::start();
+    let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
+    let summary = operator
+        .run(&["up", &template, "--demo", "--json"])
+        .exits(0)
+        .events()
+        .pop()
+        .unwrap();
+    assert_eq!(summary["engine"], "docker");
+}
