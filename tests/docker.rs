@@ -241,6 +241,10 @@ async fn the_engine_sees_every_tiers_bounds() {
             host.memory,
             Some([256, 512, 2048, 4096][usize::from(tier) - 1] << 20)
         );
+        assert_eq!(
+            host.pids_limit,
+            Some([128, 512, 4096, 16_384][usize::from(tier) - 1])
+        );
         assert_eq!(host.privileged, Some(tier >= 3));
         assert_eq!(host.pid_mode.as_deref() == Some("host"), tier >= 3);
         assert_eq!(host.readonly_rootfs, Some(tier == 1));
@@ -263,6 +267,20 @@ async fn the_engine_sees_every_tiers_bounds() {
         };
         assert_eq!(mounts, wanted, "tier {tier}");
     }
+}
+
+/// The image says root, who has no capability to read what is another's.
+#[tokio::test]
+async fn a_sealed_workspace_reads_its_secrets() {
+    let mut real = Real::new().await;
+    real.world().options.wait = Some(Duration::from_secs(30));
+    let mut pm = workspace("pm");
+    pm.tier = 1;
+    // The demonstration runtime reads this one, and ends when it cannot.
+    let config = pm.files.iter_mut().find(|file| file.path == "config.yaml");
+    config.unwrap().secret = true;
+    let outcomes = real.world().up(&[pm]).await;
+    assert!(outcomes.is_up("pm"), "{outcomes:?}");
 }
 
 /// A workspace that crashes again and again is seen as such, and the next `up` replaces it.

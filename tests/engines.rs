@@ -366,15 +366,11 @@ async fn without_an_engine_the_command_says_so_and_changes_nothing() {
     assert_eq!(ran.error_codes(), ["engine-away"]);
     let status = operator.run(&["status", "--json"]).exits(0).json();
     assert_eq!(status["orgs"], Value::Array(vec![]));
-    // Where none is asked for and none answers, the local one is there.
-    let summary = operator
+    // Who names an engine in the environment means it.
+    let ran = operator
         .run(&["up", &template, "--demo", "--json"])
-        .exits(0)
-        .events()
-        .pop()
-        .unwrap();
-    assert_eq!(summary["engine"], "local");
-    operator.run(&["down", "nowhere", "--volumes"]).exits(0);
+        .exits(1);
+    assert_eq!(ran.error_codes(), ["engine-away"]);
     // Where one answers, it is taken.
     let fake = FakeDocker::start();
     let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
@@ -385,4 +381,166 @@ async fn without_an_engine_the_command_says_so_and_changes_nothing() {
         .pop()
         .unwrap();
     assert_eq!(summary["engine"], "docker");
+}
+
+/// An org on the local engine whose runtimes are commands of the shell.
+fn with_commands(operator: &Operator, org: &str, runtimes: &[(&str, &str)]) -> [String; 2] {
+    let template = operator.template(&[("org.yaml", org)]);
+    let mut config = String::new();
+    for (name, command) in runtimes {
+        config += &format!("[runtimes.{name}]\ncommand = ['/bin/sh', '-c', '{command}']\n");
+    }
+    let config = operator.file("orghost.toml", config).display().to_string();
+    [template, config]
+}
+
+fn up(operator: &Operator, [template, config]: &[String; 2], more: &[&str], code: i32) -> Value {
+    let mut args = vec![
+        "up", template, "--engine", "local", "--config", config, "--json",
+    ];
+    args.extend(more);
+    let ran = operator.run(&args).exits(code);
+    ran.events().pop().unwrap()
+}
+
+fn states(operator: &Operator) -> Vec<(String, String)> {
+    let status = operator.run(&["status", "--json"]).exits(0).json();
+    let workspaces = status["orgs"][0]["workspaces"].as_array().unwrap().clone();
+    let word = |w: &Value, name: &str| w[name].as_str().unwrap().to_owned();
+    workspaces
+        .iter()
+        .map(|w| (word(w, "key"), word(w, "state")))
+        .collect()
+}
+
+const PARENT_AND_CHILD: &str = "
+name: Pair
+workspaces:
+  - {name: Parent, runtime: one, children: [{name: Child, runtime: two}]}
+";
+
+#[test]
+fn pruning_does_not_touch_who_was_only_skipped() {
+    let operator = Operator::new();
+    let good = with_commands(
+        &operator,
+        PARENT_AND_CHILD,
+        &[("one", "sleep 999"), ("two", "sleep 998")],
+    );
+    up(&operator, &good, &[], 0);
+    let _org = Org {
+        operator: &operator,
+        slug: "pair",
+    };
+    let bad = with_commands(
+        &operator,
+        PARENT_AND_CHILD,
+        &[("one", "exit 3"), ("two", "sleep 998")],
+    );
+    let summary = up(&operator, &bad, &["--prune", "--wait"], 4);
+    assert_eq!(summary["orphans"], serde_json::json!([]), "{summary}");
+    assert_eq!(
+        summary["workspaces"][0]["failure"]["exit_code"], 3,
+        "{summary}"
+    );
+    assert_eq!(
+        states(&operator)[1],
+        ("parent/child".to_owned(), "running".to_owned())
+    );
+}
+
+#[test]
+fn waiting_also_waits_for_who_is_already_there_and_leaves_them_alone() {
+    let operator = Operator::new();
+    let org = "name: Deaf\nworkspaces: [{name: One, runtime: deaf}]\n";
+    let deaf = with_commands(&operator, org, &[("deaf", "sleep 999")]);
+    up(&operator, &deaf, &[], 0);
+    let _org = Org {
+        operator: &operator,
+        slug: "deaf",
+    };
+    let summary = up(&operator, &deaf, &["--wait", "--timeout", "1"], 4);
+    assert_eq!(
+        summary["workspaces"][0]["failure"]["code"], "not-ready",
+        "{summary}"
+    );
+    assert_eq!(
+        states(&operator),
+        [("one".to_owned(), "running".to_owned())]
+    );
+}
+
+#[test]
+fn what_ended_well_is_done() {
+    let operator = Operator::new();
+    let org = "name: Job\nworkspaces: [{name: One, runtime: job}]\n";
+    let job = with_commands(&operator, org, &[("job", "true")]);
+    let summary = up(&operator, &job, &["--wait", "--timeout", "20"], 0);
+    assert_eq!(summary["up"], 1, "{summary}");
+    operator.run(&["down", "job", "--volumes"]).exits(0);
+}
+
+#[test]
+fn two_orgs_never_become_one() {
+    let operator = Operator::new();
+    let named = |name: &str| {
+        let org = format!("name: \"{name}\"\nworkspaces: [{{name: One, runtime: x}}]\n");
+        with_commands(&operator, &org, &[("x", "sleep 999")])
+    };
+    let slug = |summary: Value| summary["org"].as_str().unwrap().to_owned();
+    let first = slug(up(&operator, &named("研究所"), &[], 0));
+    let second = slug(up(&operator, &named("東京"), &[], 0));
+    assert_ne!(first, second);
+    operator.run(&["down", "京都"]).exits(2);
+    operator.run(&["down", "東京", "--volumes"]).exits(0);
+    operator.run(&["down", &first, "--volumes"]).exits(0);
+
+    up(&operator, &named("Acme"), &[], 0);
+    let _org = Org {
+        operator: &operator,
+        slug: "acme",
+    };
+    let taken = up(&operator, &named("ACME!"), &[], 2);
+    assert_eq!(taken["errors"][0]["code"], "org-name-taken", "{taken}");
+}
+
+#[test]
+fn nobody_who_stops_reading_leaves_work_half_done() {
+    let operator = Operator::new();
+    let org = "name: Slow\nworkspaces: [{name: One, runtime: deaf}]\n";
+    let [template, config] = with_commands(&operator, org, &[("deaf", "sleep 999")]);
+    let args = [
+        "up", &template, "--engine", "local", "--config", &config, "--wait",
+    ];
+    let mut command = operator.command(&args);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its messages have no reader any more when it is interrupted.
+    drop(child.stderr.take());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !operator.state().join("orghost.db").exists() || states_or_none(&operator) != ["running"]
+    {
+        assert!(std::time::Instant::now() < deadline, "it never started");
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert_eq!(states_or_none(&operator), ["absent"]);
+    operator.run(&["down", "slow", "--volumes"]).exits(0);
+}
+
+fn states_or_none(operator: &Operator) -> Vec<String> {
+    let status = operator.run(&["status", "--json"]).exits(0).json();
+    let workspaces = status["orgs"][0]["workspaces"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    workspaces
+        .iter()
+        .map(|w| w["state"].as_str().unwrap().to_owned())
+        .collect()
 }

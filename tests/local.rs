@@ -16,7 +16,7 @@ use orghost::event::{Failure, Operation, Step};
 use orghost::plan::{
     Access, Canvas, Content, EnvVar, Org, Plan, SeedFile, Workspace, WorkspaceKey,
 };
-use orghost::policy::{Policy, Tier};
+use orghost::policy::{Policy, RESERVED_ENV, Tier};
 use orghost::provision::engine::{Engine, EngineError, State, VolumeKind};
 use orghost::provision::local::Local;
 use orghost::provision::spec::{OperationId, OrgId, Spec, WorkspaceId};
@@ -366,6 +366,29 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
     world.down(true).await;
 }
 
+/// What the host sets is what a template may not set.
+#[tokio::test]
+async fn the_names_that_the_host_sets_are_the_reserved_ones() {
+    let world = World::new("exec sleep 1000");
+    world.up(&[workspace("pm"), workspace("pm/dev")]).await;
+    let container = fs::read(world.folder("pm/dev").join("container.json")).unwrap();
+    let container: Value = serde_json::from_slice(&container).unwrap();
+    let mut names: BTreeSet<&str> = container["env"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    // Chosen at the start.
+    names.insert("PORT");
+    // The runtime's, and the engine's defaults below it.
+    for name in ["FROM_RUNTIME", "HOME", "PATH"] {
+        assert!(names.remove(name), "{name}");
+    }
+    assert_eq!(names, BTreeSet::from(RESERVED_ENV));
+    world.down(true).await;
+}
+
 #[tokio::test]
 async fn a_workspace_that_listens_becomes_ready_and_a_second_run_changes_nothing() {
     let mut world = World::new("");
@@ -647,7 +670,7 @@ async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_roo
     assert!(where_it_is.exists());
 
     for (source, words) in [
-        ("link", "not under"),
+        ("link", "outside the allowed root"),
         ("nothing", "No such file"),
         ("code/where", "not a directory"),
     ] {
@@ -764,6 +787,38 @@ async fn unseeded(world: &World) -> Box<Spec> {
         .unwrap();
     world.local.create(&spec, &operation).await.unwrap();
     spec
+}
+
+/// A start either starts something or says why not, whoever looks at the lock for however long.
+#[tokio::test]
+async fn a_start_that_cannot_have_the_lock_says_so() {
+    let world = World::new("exec sleep 1000");
+    let spec = unseeded(&world).await;
+    let archive = spec.seed.archive().unwrap();
+    world.local.put_seed(&spec.id, archive).await.unwrap();
+    let verified = async || {
+        let read_back = world.local.read_seed(&spec.id).await.unwrap();
+        spec.seed.manifest().verify(&read_back, &spec.id).unwrap()
+    };
+    let reader = fs::File::create(world.folder("pm").join("lock")).unwrap();
+    reader.lock_shared().unwrap();
+    let refused = world.local.start(verified().await).await.unwrap_err();
+    assert!(refused.to_string().contains("does not let go"), "{refused}");
+    assert_eq!(world.state("pm").await, State::Created);
+
+    let released = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(reader);
+    };
+    let (started, ()) = tokio::join!(world.local.start(verified().await), released);
+    started.unwrap();
+    assert_eq!(world.state("pm").await, State::Running);
+
+    // It runs already; so again is no error, and nothing new.
+    let supervisor = world.pid("pm", "supervisor");
+    world.local.start(verified().await).await.unwrap();
+    assert_eq!(world.pid("pm", "supervisor"), supervisor);
+    world.down(true).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
     reason = "these are tests"
 )]
 
+mod architecture;
 mod cases;
 mod cli;
 mod crash;

@@ -459,15 +459,21 @@ async fn tiers_are_what_they_say() {
         assert_eq!(host["ReadonlyRootfs"] == true, tier == 1);
         assert_eq!(host["CapDrop"][0] == "ALL", tier == 1);
         assert_eq!(host["SecurityOpt"][0] == "no-new-privileges", tier <= 2);
+        assert_eq!(body["User"] == "1000:1000", tier == 1);
         assert_eq!(
             host["RestartPolicy"]["Name"], "unless-stopped",
             "since the start"
         );
         // The fake engine has two processors.
-        let share =
-            [(256_i64, 500_i64), (512, 1000), (2048, 2000), (4096, 2000)][tier as usize - 1];
-        assert_eq!(host["Memory"], share.0 << 20);
-        assert_eq!(host["NanoCpus"], share.1 * 1_000_000);
+        let (memory, cpus, pids) = [
+            (256_i64, 500_i64, 128),
+            (512, 1000, 512),
+            (2048, 2000, 4096),
+            (4096, 2000, 16_384),
+        ][tier as usize - 1];
+        assert_eq!(host["Memory"], memory << 20);
+        assert_eq!(host["NanoCpus"], cpus * 1_000_000);
+        assert_eq!(host["PidsLimit"], pids);
         let env = body["Env"].as_array().unwrap();
         assert!(
             env.contains(&"GREETING=hello=world".into())

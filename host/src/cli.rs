@@ -11,7 +11,6 @@ mod text;
 mod up;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -45,6 +44,10 @@ pub fn main(environment: Environment) -> ExitCode {
     };
     let json = cli.global.json;
     match run(cli, environment) {
+        Ok(_) if text::is_lost() => {
+            text::note("standard output could not be written");
+            Exit::Failed.into()
+        }
         Ok(exit) => exit.into(),
         Err(failure) => {
             failure.print(json);
@@ -131,11 +134,7 @@ impl Host {
 
     fn local(&self) -> Result<Local, Failure> {
         // The local engine runs this program again, as a supervisor.
-        let program = std::env::current_exe().map_err(|error| {
-            let message = format!("orghost cannot find its own program: {error}");
-            Failure::one(Exit::Failed, Diagnostic::new("no-program", message))
-        })?;
-        Ok(Local::new(self.folders.state.join("local"), program))
+        Ok(Local::new(self.folders.state.join("local"), own_program()?))
     }
 
     async fn docker(&self) -> Result<Docker, EngineError> {
@@ -146,10 +145,19 @@ impl Host {
     async fn engine(&self, asked: Option<EngineKind>) -> EngineKind {
         match asked.or(self.config.engine) {
             Some(kind) => kind,
+            // Who names an engine means it.
+            None if self.environment.text("DOCKER_HOST").is_some() => EngineKind::Docker,
             None if self.docker().await.is_ok() => EngineKind::Docker,
             None => EngineKind::Local,
         }
     }
+}
+
+fn own_program() -> Result<std::path::PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| {
+        let message = format!("orghost cannot find its own program: {error}");
+        Failure::one(Exit::Failed, Diagnostic::new("no-program", message))
+    })
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -186,19 +194,14 @@ fn demo_env(environment: &Environment) -> orghost_demo::Env {
 
 /// Prints one JSON document, or one line of a stream of them.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value).map_err(|e| {
+    let json = serde_json::to_string(value).map_err(|e| {
         Failure::one(
             Exit::Failed,
             Diagnostic::new("json", format!("the answer cannot be written as JSON: {e}")),
         )
     })?;
-    print_line(&text);
+    text::print_line(&json);
     Ok(())
-}
-
-/// Whoever reads standard output may stop reading: that is no failure.
-fn print_line(line: &str) {
-    let _ = writeln!(anstream::stdout(), "{line}");
 }
 
 impl From<ConfigError> for Failure {

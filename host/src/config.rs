@@ -247,6 +247,21 @@ impl Config {
                 let message = format!("the command of the runtime {name:?} is empty");
                 return Some((message, "the program and its arguments, as a list of texts"));
             }
+            if runtime
+                .health
+                .as_ref()
+                .is_some_and(|path| !path.starts_with('/'))
+            {
+                let message = format!("runtimes.{name}.health is not a path");
+                return Some((message, "it begins with `/`, such as /health"));
+            }
+            if runtime.port == 0 {
+                let message = format!("runtimes.{name}.port is 0");
+                return Some((
+                    message,
+                    "the port that the runtime listens on in its container",
+                ));
+            }
             let wrong = runtime.env.keys().find(|name| !is_identifier(name))?;
             let message = format!("runtimes.{name}.env: {wrong:?} is not a name of a variable");
             Some((

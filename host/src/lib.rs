@@ -4,6 +4,8 @@
 //! [`provision`] -> [`event`]s. No arrow goes back up, and the library renders
 //! nothing: that is [`cli`]'s.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod config;
 pub mod diagnostic;

@@ -49,6 +49,12 @@ pub const TEMPLATE_ENTRIES: usize = 10_000;
 /// Workspaces of one plan.
 pub const WORKSPACES: usize = 1_000;
 
+/// Bytes of the configuration of one agent plugin, as JSON: parsed, it takes many times that in memory.
+pub const AGENT_PLUGIN_CONFIG: usize = 256 << 10;
+
+/// Violations that are reported of one plan; nobody reads more.
+pub const VIOLATIONS: usize = 1_000;
+
 /// Seeded files of one workspace.
 pub const SEED_FILES: usize = 5_000;
 
@@ -98,21 +104,24 @@ pub struct Share {
     pub memory: i64,
     /// A processor has 10⁹.
     pub nano_cpus: i64,
+    /// Processes and threads.
+    pub pids: i64,
 }
 
 /// Sealed: enough to answer, not enough to be a nuisance.
-pub const TIER_1: Share = share(256, 500);
+pub const TIER_1: Share = share(256, 500, 128);
 /// Ordinary.
-pub const TIER_2: Share = share(512, 1_000);
+pub const TIER_2: Share = share(512, 1_000, 512);
 /// Builds and browsers.
-pub const TIER_3: Share = share(2_048, 2_000);
+pub const TIER_3: Share = share(2_048, 2_000, 4_096);
 /// As much as is sane.
-pub const TIER_4: Share = share(4_096, 4_000);
+pub const TIER_4: Share = share(4_096, 4_000, 16_384);
 
-const fn share(mebibytes: i64, milli_cpus: i64) -> Share {
+const fn share(mebibytes: i64, milli_cpus: i64, pids: i64) -> Share {
     Share {
         memory: mebibytes << 20,
         nano_cpus: milli_cpus * 1_000_000,
+        pids,
     }
 }
 

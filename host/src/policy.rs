@@ -189,9 +189,9 @@ impl Policy {
     pub fn judge(&self, plan: Plan) -> Result<Approved, Box<Rejected>> {
         let mut violations = Violations::default();
         self.judge_org(&plan, &mut violations);
-        let workspaces = plan
-            .workspaces
-            .iter()
+        // Of a plan that is too large, no more than the limit is looked at.
+        let judged = plan.workspaces.iter().take(limits::WORKSPACES);
+        let workspaces = judged
             .map(|workspace| self.judge_workspace(workspace, &mut violations))
             .collect();
         if violations.list.is_empty() {
@@ -250,7 +250,7 @@ impl Policy {
         let runtime = (!workspace.external).then(|| self.runtime(&workspace.runtime, &mut judged));
         let mut tier = self.tier(workspace, &mut judged);
         if runtime == Some(RuntimeName::Demo) {
-            // A demonstration needs no privileges, whatever the template asks for the real thing.
+            // The plan was judged as it stands; a demonstration needs no privileges to show it.
             tier = tier.min(Tier::Two);
         }
         Workspace {
@@ -329,11 +329,11 @@ impl Policy {
             );
             return None;
         }
-        // Components are compared, so that /srv does not contain /srvx.
-        let root = self
-            .allow_mount
-            .iter()
-            .find(|root| source.starts_with(root));
+        // Components are compared, so that /srv does not contain /srvx; the closest root counts.
+        let roots = self.allow_mount.iter();
+        let root = roots
+            .filter(|root| source.starts_with(root))
+            .max_by_key(|root| root.components().count());
         if root.is_none() {
             judged.add(
                 "mount-not-allowed",
@@ -561,12 +561,18 @@ struct Violations {
 
 impl Violations {
     fn org(&mut self, code: &'static str, message: String, help: &str) {
-        self.list.push(Violation {
-            code,
-            workspace: None,
-            message,
-            help: help.to_owned(),
-        });
+        self.add(code, None, message, help);
+    }
+
+    fn add(&mut self, code: &'static str, key: Option<&WorkspaceKey>, message: String, help: &str) {
+        if self.list.len() < limits::VIOLATIONS {
+            self.list.push(Violation {
+                code,
+                workspace: key.cloned(),
+                message,
+                help: help.to_owned(),
+            });
+        }
     }
 }
 
@@ -577,12 +583,7 @@ struct Judged<'a> {
 
 impl Judged<'_> {
     fn add(&mut self, code: &'static str, message: String, help: &str) {
-        self.violations.list.push(Violation {
-            code,
-            workspace: Some(self.key.clone()),
-            message,
-            help: help.to_owned(),
-        });
+        self.violations.add(code, Some(self.key), message, help);
     }
 }
 

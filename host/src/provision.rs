@@ -10,11 +10,12 @@ pub mod docker;
 pub mod engine;
 pub mod health;
 pub mod local;
+mod mount;
 pub mod seed;
 pub mod spec;
 pub mod workspace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -49,6 +50,8 @@ pub struct Summary {
     pub outcomes: Vec<(WorkspaceKey, Outcome)>,
     /// Keys that are in the org and not in the plan, and were left alone.
     pub orphans: Vec<String>,
+    /// Of those, the ones that should have been removed, and why they were not.
+    pub not_removed: Vec<(String, EngineError)>,
 }
 
 /// How one workspace ended.
@@ -97,11 +100,11 @@ pub enum ProvisionError {
 }
 
 impl Summary {
-    /// How many did not come up.
+    /// How many did not come up, or did not go.
     pub fn failed(&self) -> usize {
         let down =
             |outcome: &&(_, Outcome)| matches!(outcome.1, Outcome::Failed(_) | Outcome::Skipped(_));
-        self.outcomes.iter().filter(down).count()
+        self.outcomes.iter().filter(down).count() + self.not_removed.len()
     }
 }
 
@@ -121,6 +124,15 @@ pub enum Work {
     Provision(Box<Spec>),
     /// It runs elsewhere, at this address.
     External(Option<String>),
+}
+
+impl Job {
+    fn id(&self) -> Option<&WorkspaceId> {
+        match &self.work {
+            Work::Provision(spec) => Some(&spec.id),
+            Work::External(_) => None,
+        }
+    }
 }
 
 /// What is to be done, in the plan's order. Reads the template, changes nothing.
@@ -194,7 +206,11 @@ async fn ascend<E: Engine>(
 ) -> Result<Summary, ProvisionError> {
     announce(run, org, Operation::Up, jobs.len()).await?;
 
+    let wanted: BTreeSet<&WorkspaceId> = jobs.iter().filter_map(Job::id).collect();
     let observed = run.engine.observe(org).await?;
+    let (observed, orphans): (Vec<_>, Vec<_>) = observed
+        .into_iter()
+        .partition(|found| wanted.contains(&found.id));
     let mut observed: BTreeMap<WorkspaceId, Observed> =
         observed.into_iter().map(|o| (o.id.clone(), o)).collect();
     let is_done = |job: &Job| match &job.work {
@@ -236,19 +252,16 @@ async fn ascend<E: Engine>(
         return Err(error.into());
     }
 
-    let mut summary = Summary {
+    // Half-made by an operation that was cut off: it never ran, and nobody wants it.
+    let is_doomed = |orphan: &Observed| options.prune || orphan.state == State::Created;
+    let (doomed, left): (Vec<_>, Vec<_>) = orphans.into_iter().partition(is_doomed);
+    let pruned = remove_all(run, org, doomed, options.concurrency).await?;
+    let left = left.into_iter().map(|orphan| orphan.key);
+    Ok(Summary {
         outcomes: ascent.outcomes(),
-        orphans: Vec::new(),
-    };
-    for orphan in observed.into_values() {
-        // Half-made by an operation that was cut off: it never ran, and nobody wants it.
-        if options.prune || orphan.state == State::Created {
-            remove(run, org, &orphan).await?;
-        } else {
-            summary.orphans.push(orphan.key);
-        }
-    }
-    Ok(summary)
+        orphans: left.chain(pruned.left).collect(),
+        not_removed: pruned.failed,
+    })
 }
 
 /// Takes an org down: children before parents. Without `volumes` the agents'
@@ -281,30 +294,16 @@ async fn descend<E: Engine>(
     volumes: bool,
     concurrency: usize,
 ) -> Result<Removal, ProvisionError> {
-    let mut observed = run.engine.observe(org).await?;
+    let observed = run.engine.observe(org).await?;
     announce(run, org, Operation::Down, observed.len()).await?;
-    // Deepest first; those of one depth do not know each other.
-    let depth = |found: &Observed| found.key.matches('/').count();
-    observed.sort_by_key(|found| (std::cmp::Reverse(depth(found)), found.key.clone()));
-
-    let mut removal = Removal::default();
-    let mut broken = None;
-    for generation in observed.chunk_by(|a, b| depth(a) == depth(b)) {
-        let mut going = futures_util::stream::iter(generation)
-            .map(|found| async move { (found, remove(run, org, found).await) })
-            .buffer_unordered(concurrency.max(1));
-        while let Some((found, result)) = going.next().await {
-            match result {
-                Ok(()) => removal.removed.push(found.key.clone()),
-                Err(ProvisionError::Engine(error)) => {
-                    removal.failed.push((found.key.clone(), error));
-                }
-                Err(error) => broken = Some(error),
-            }
-        }
-    }
-    if let Some(error) = broken {
-        return Err(error);
+    let gone = remove_all(run, org, observed, concurrency).await?;
+    let mut removal = Removal {
+        removed: gone.removed,
+        failed: gone.failed,
+        kept: gone.left,
+    };
+    if run.cancel.is_cancelled() {
+        return Ok(removal);
     }
     for volume in run.engine.volumes(org).await? {
         if volume.kind == VolumeKind::Workspace && !volumes {
@@ -317,6 +316,46 @@ async fn descend<E: Engine>(
         run.engine.dismantle(org).await?;
     }
     Ok(removal)
+}
+
+/// What became of the containers that were to be removed.
+#[derive(Default)]
+struct Gone {
+    removed: Vec<String>,
+    failed: Vec<(String, EngineError)>,
+    /// Not tried: somebody cancelled.
+    left: Vec<String>,
+}
+
+/// Children before parents; those of one depth do not know each other.
+async fn remove_all<E: Engine>(
+    run: &Run<'_, E>,
+    org: &OrgId,
+    mut containers: Vec<Observed>,
+    concurrency: usize,
+) -> Result<Gone, StoreError> {
+    let depth = |found: &Observed| found.key.matches('/').count();
+    containers.sort_by_key(|found| (std::cmp::Reverse(depth(found)), found.key.clone()));
+    let mut gone = Gone::default();
+    let mut broken = None;
+    for generation in containers.chunk_by(|a, b| depth(a) == depth(b)) {
+        let mut going = futures_util::stream::iter(generation)
+            .map(|found| async move { (found.key.clone(), remove(run, org, found).await) })
+            .buffer_unordered(concurrency.max(1));
+        while let Some((key, removed)) = going.next().await {
+            match removed {
+                Ok(true) => gone.removed.push(key),
+                Ok(false) => gone.left.push(key),
+                Err(ProvisionError::Engine(error)) => gone.failed.push((key, error)),
+                Err(ProvisionError::Store(error)) => broken = Some(error),
+                Err(ProvisionError::Seed { .. }) => {}
+            }
+        }
+    }
+    match broken {
+        Some(error) => Err(error),
+        None => Ok(gone),
+    }
 }
 
 async fn bring_up<E: Engine>(
@@ -332,7 +371,13 @@ async fn bring_up<E: Engine>(
     if let Some(found) = &found
         && is_equal(found, spec)
     {
-        return Outcome::Unchanged(found.url.clone());
+        return match options.wait {
+            None => Outcome::Unchanged(found.url.clone()),
+            Some(limit) => match workspace::still_answers(run, spec, limit).await {
+                Ok(url) => Outcome::Unchanged(url),
+                Err(failure) => Outcome::Failed(Box::new(failure)),
+            },
+        };
     }
     if run.cancel.is_cancelled() {
         return Outcome::Skipped("cancelled".to_owned());
@@ -358,11 +403,15 @@ fn is_equal(found: &Observed, spec: &Spec) -> bool {
     found.state == State::Running && found.spec == spec.digest
 }
 
+/// Whether it was removed: a cancelled run removes no more.
 async fn remove<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
     found: &Observed,
-) -> Result<(), ProvisionError> {
+) -> Result<bool, ProvisionError> {
+    if run.cancel.is_cancelled() {
+        return Ok(false);
+    }
     let key = WorkspaceKey::new(&found.key).ok();
     let tell = |what| Event {
         org: org.slug().to_owned(),
@@ -370,15 +419,9 @@ async fn remove<E: Engine>(
         what,
     };
     run.emit(tell(What::Step { step: Step::Remove })).await?;
-    if matches!(found.state, State::Running | State::Restarting { .. }) {
-        run.engine.stop(&found.id).await?;
-    }
-    run.engine.remove(&found.id).await?;
-    run.engine
-        .remove_volume(&found.id, VolumeKind::Configs)
-        .await?;
+    workspace::take_away(run.engine, found).await?;
     run.emit(tell(What::Removed)).await?;
-    Ok(())
+    Ok(true)
 }
 
 async fn announce<E: Engine>(

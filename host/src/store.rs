@@ -42,6 +42,13 @@ pub struct OrgRow {
     pub template: String,
 }
 
+impl OrgRow {
+    /// Whether a person means this org: by its slug, or by its whole name.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.slug == name || self.name == name
+    }
+}
+
 /// A workspace that the host knows.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct WorkspaceRow {
@@ -385,8 +392,12 @@ impl Store {
     /// Appends one event, and lets the workspace's row follow it. Returns
     /// when it is stored: what it announces may be done after that.
     pub async fn append(&self, operation: &OperationId, event: &Event) -> Result<(), StoreError> {
+        let (operation, mut event) = (operation.0.clone(), event.clone());
+        if let What::Failed(failure) = &mut event.what {
+            // What a workspace printed may hold secrets: it is shown, and not kept.
+            failure.last_lines.clear();
+        }
         let body = serde_json::to_string(&event).unwrap_or_default();
-        let (operation, event) = (operation.0.clone(), event.clone());
         self.with(move |db| {
             let key = event.workspace.as_ref().map(|key| key.as_str().to_owned());
             let step = match &event.what {

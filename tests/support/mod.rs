@@ -54,6 +54,8 @@ impl Operator {
             .env("ORGHOST_STATE", self.state())
             // Compiled plugins are shared: compiling takes seconds, and a cache has no influence on results.
             .env("ORGHOST_CACHE", shared_cache())
+            // Where the engine is that scripts/docker-engine found.
+            .envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)))
             .envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -31,7 +31,7 @@ pub async fn up_and_again<E: Engine>(world: &World<E>) {
     for workspace in &org {
         let spec = world.spec(workspace);
         let stored = world.engine.read_seed(&spec.id).await.unwrap();
-        assert_eq!(&stored, spec.seed.manifest());
+        assert_eq!(stored.manifest(), spec.seed.manifest());
         let seen = world.engine.inspect(&spec.id).await.unwrap();
         assert_eq!(seen.state, State::Running);
         assert_eq!(
@@ -67,7 +67,7 @@ pub async fn changed_is_replaced<E: Engine>(world: &World<E>) {
     let spec = world.spec(&org[0]);
     let stored = world.engine.read_seed(&spec.id).await.unwrap();
     assert_eq!(
-        &stored,
+        stored.manifest(),
         spec.seed.manifest(),
         "nothing of the older seed is left"
     );

@@ -183,7 +183,13 @@ pub struct UpCommand {
     #[arg(long)]
     pub wait: bool,
     /// With --wait: how long to wait for each workspace
-    #[arg(long, value_name = "SECONDS", requires = "wait", default_value_t = crate::limits::READY.as_secs())]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "wait",
+        default_value_t = crate::limits::READY.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
     pub timeout: u64,
     /// Remove workspaces that are in the org and no longer in the template
     #[arg(long)]

@@ -1,28 +1,23 @@
 //! `orghost logs`: what a workspace printed, byte for byte.
 
-use std::io::Write as _;
-
 use futures_util::StreamExt;
 
-use super::Host;
 use super::args::LogsCommand;
 use super::report::{Exit, Failure};
+use super::{Host, print_json, text};
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::plan::WorkspaceKey;
 use crate::provision::engine::Engine;
-use crate::provision::spec::{OrgId, WorkspaceId, slug};
+use crate::provision::spec::{OrgId, WorkspaceId};
 
 /// `orghost logs`.
 pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Failure> {
     let store = host.store()?;
-    let wanted_org = command.org.as_deref().map(slug);
+    let wanted_org = command.org.as_deref();
     let mut found = Vec::new();
     for org in store.orgs().await? {
-        if wanted_org
-            .as_ref()
-            .is_some_and(|wanted| *wanted != org.slug)
-        {
+        if wanted_org.is_some_and(|wanted| !org.is_called(wanted)) {
             continue;
         }
         let workspaces = store.workspaces(&org.slug).await?;
@@ -61,27 +56,47 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Failure> {
     };
     let id = OrgId::new(store.instance().clone(), &org.name).workspace(&key);
     match org.engine {
-        EngineKind::Docker => copy(&host.docker().await?, &id, command).await,
-        EngineKind::Local => copy(&host.local()?, &id, command).await,
+        EngineKind::Docker => copy(host, &host.docker().await?, &id, command).await,
+        EngineKind::Local => copy(host, &host.local()?, &id, command).await,
     }
 }
 
 async fn copy<E: Engine>(
+    host: &Host,
     engine: &E,
     id: &WorkspaceId,
     command: &LogsCommand,
 ) -> Result<Exit, Failure> {
     let mut output = std::pin::pin!(engine.logs(id, command.tail, command.follow));
-    let mut stdout = std::io::stdout();
+    let mut rest = Vec::new();
     while let Some(bytes) = output.next().await {
-        // Whoever reads may stop reading: that is no failure.
-        if stdout
-            .write_all(&bytes?)
-            .and_then(|()| stdout.flush())
-            .is_err()
-        {
+        let bytes = bytes?;
+        let goes_on = if host.json {
+            rest.extend_from_slice(&bytes);
+            print_lines(&command.workspace, &mut rest)?
+        } else {
+            text::write(&bytes)
+        };
+        if !goes_on {
             break;
         }
     }
+    if host.json && !rest.is_empty() {
+        rest.push(b'\n');
+        print_lines(&command.workspace, &mut rest)?;
+    }
     Ok(Exit::Done)
+}
+
+/// Prints whole lines as JSON objects, and keeps the beginning of the next one.
+fn print_lines(workspace: &str, rest: &mut Vec<u8>) -> Result<bool, Failure> {
+    let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
+        return Ok(true);
+    };
+    let begun = rest.split_off(end + 1);
+    for line in String::from_utf8_lossy(rest).lines() {
+        print_json(&serde_json::json!({"event": "log", "workspace": workspace, "line": line}))?;
+    }
+    *rest = begun;
+    Ok(!text::is_lost())
 }

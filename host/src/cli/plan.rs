@@ -1,6 +1,7 @@
 //! `orghost plan` and `orghost expand`, and the way from arguments to a judged
 //! plan that `up` shares. Changes nothing but what `--render` names.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use miette::Severity;
 
 use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, PolicyArgs};
 use super::report::{self, Exit, Failure};
-use super::text::{count, printable};
-use super::{Host, print_json, print_line};
+use super::text::{count, in_line, note, print_line, printable};
+use super::{Host, print_json};
 use crate::config::parse_env_file;
 use crate::diagnostic::Diagnostic;
 use crate::limits;
@@ -41,6 +42,9 @@ pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Failure> {
     } else {
         plan
     };
+    if let (Ok(approved), Some(out)) = (&judged.verdict, &command.render) {
+        render(approved, &judged.template, out, command.plan.show_secrets)?;
+    }
     if host.json {
         print_plan_json(shown, violations)?;
     } else {
@@ -48,16 +52,9 @@ pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Failure> {
         print_warnings(plan, &command.plan.template);
         print_violations(violations);
     }
-    match (&judged.verdict, &command.render) {
-        (Err(_), _) => Ok(Exit::Refused),
-        (Ok(_), None) => Ok(Exit::Done),
-        (Ok(approved), Some(out)) => {
-            render(approved, &judged.template, out, command.plan.show_secrets)?;
-            if !host.json {
-                print_line(&format!("rendered to {}", out.display()));
-            }
-            Ok(Exit::Done)
-        }
+    match judged.verdict {
+        Ok(_) => Ok(Exit::Done),
+        Err(_) => Ok(Exit::Refused),
     }
 }
 
@@ -72,12 +69,16 @@ pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Failure> {
         print_json(&expansion)?;
         return Ok(Exit::Done);
     }
-    print_line(&printable(&expansion.text));
+    if console::Term::stdout().is_term() {
+        print_line(&printable(&expansion.text));
+    } else {
+        print_line(&expansion.text);
+    }
     for name in &expansion.unresolved {
-        eprintln!("unresolved: {}", printable(name));
+        note(&format!("unresolved: {}", in_line(name)));
     }
     for group in &expansion.malformed {
-        eprintln!("malformed: {}", printable(group));
+        note(&format!("malformed: {}", in_line(group)));
     }
     Ok(Exit::Done)
 }
@@ -100,7 +101,7 @@ pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
     let (_, plugin) = load(host, &args.plugin)?;
     let plan = plugin
         .plan(&template, &request)
-        .map_err(|error| call_failed(error, Some(&args.template)))?;
+        .map_err(|error| call_failed(error, Some(&template)))?;
     Ok(Judged {
         template,
         verdict: policy.judge(plan),
@@ -215,7 +216,6 @@ fn request(host: &Host, args: &EnvArgs, skip_external: bool) -> Result<Request, 
             Some(value) => {
                 request.granted.insert(name.clone(), value.to_owned());
             }
-            None if host.json => {}
             None => {
                 let warning = Diagnostic::new(
                     "grant-unset",
@@ -281,8 +281,8 @@ fn print_plan(plan: &Plan) {
         };
         table.add_row([
             format!("{indent}{}", workspace.key.slug()),
-            printable(runtime).into_owned(),
-            printable(workspace.model.as_deref().unwrap_or("-")).into_owned(),
+            in_line(runtime),
+            in_line(workspace.model.as_deref().unwrap_or("-")),
             workspace.tier.to_string(),
             workspace.files.len().to_string(),
             workspace.env.len().to_string(),
@@ -291,16 +291,30 @@ fn print_plan(plan: &Plan) {
         ]);
     }
     let workspaces = count(plan.workspaces.len(), "workspace");
-    print_line(&format!("{}: {workspaces}", printable(&plan.org.name)));
+    print_line(&format!("{}: {workspaces}", in_line(&plan.org.name)));
     for line in table.lines() {
         print_line(line.trim_end());
     }
 }
 
-/// Warnings, one line each; a template of forty workspaces can have many.
+/// Warnings, one line each. What is said of many places is said once, with
+/// their number: a template of forty workspaces can have a hundred warnings.
 pub fn print_warnings(plan: &Plan, folder: &Path) {
     const SHOWN: usize = 20;
-    for warning in plan.warnings.iter().take(SHOWN) {
+    let mut groups: Vec<(&Diagnostic, usize)> = Vec::new();
+    let mut known = BTreeMap::new();
+    for warning in &plan.warnings {
+        let index = *known
+            .entry((&warning.code, &warning.message))
+            .or_insert_with(|| {
+                groups.push((warning, 0));
+                groups.len() - 1
+            });
+        if let Some((_, places)) = groups.get_mut(index) {
+            *places += 1;
+        }
+    }
+    for (warning, places) in groups.iter().take(SHOWN) {
         let mut place = String::new();
         if let Some(file) = &warning.file {
             place = folder.join(file).display().to_string();
@@ -309,29 +323,33 @@ pub fn print_warnings(plan: &Plan, folder: &Path) {
             }
             place.push_str(": ");
         }
-        eprintln!(
-            "warning: {}{}",
-            printable(&place),
-            printable(&warning.message)
-        );
+        let more = match places {
+            0 | 1 => String::new(),
+            places => format!(" (and {} like it)", count(places - 1, "other")),
+        };
+        let message = printable(&warning.message);
+        note(&format!("warning: {}{message}{more}", printable(&place)));
     }
-    if plan.warnings.len() > SHOWN {
-        let more = count(plan.warnings.len() - SHOWN, "more warning");
-        eprintln!("warning: {more}; orghost plan --json shows all");
+    if groups.len() > SHOWN {
+        let more = count(groups.len() - SHOWN, "more warning");
+        note(&format!("warning: {more}; orghost plan --json shows all"));
     }
 }
 
 /// Violations of one kind are told once, with all their workspaces.
 fn print_violations(violations: &[Violation]) {
     let mut groups: Vec<(&Violation, Vec<&str>)> = Vec::new();
+    let mut known = BTreeMap::new();
     for violation in violations {
         let key = violation.workspace.as_ref().map_or("", |key| key.as_str());
-        match groups
-            .iter_mut()
-            .find(|(first, _)| first.code == violation.code && first.message == violation.message)
-        {
-            Some((_, keys)) => keys.push(key),
-            None => groups.push((violation, vec![key])),
+        let index = *known
+            .entry((violation.code, &violation.message))
+            .or_insert_with(|| {
+                groups.push((violation, Vec::new()));
+                groups.len() - 1
+            });
+        if let Some((_, keys)) = groups.get_mut(index) {
+            keys.push(key);
         }
     }
     for (violation, keys) in groups {
@@ -348,7 +366,7 @@ fn print_violations(violations: &[Violation]) {
         report::print(&shown, Severity::Error, None);
     }
     if !violations.is_empty() {
-        eprintln!("refused by policy: nothing was created");
+        note("refused by policy: nothing was created");
     }
 }
 
@@ -401,15 +419,15 @@ fn write_new(path: &PathBuf, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     options.open(path)?.write_all(bytes)
 }
 
-/// A call's error as a person reads it; `folder` is the template's.
-fn call_failed(error: CallError, folder: Option<&Path>) -> Failure {
+/// A call's error as a person reads it.
+pub fn call_failed(error: CallError, template: Option<&TemplateDir>) -> Failure {
     let message = error.to_string();
     let diagnostic = match error {
         CallError::SaidNo(errors) => {
             return Failure {
                 exit: Exit::Invalid,
                 errors,
-                folder: folder.map(Path::to_owned),
+                template: template.cloned(),
             };
         }
         CallError::Broke { help, .. } => Diagnostic::new("plugin-broke", message).help(help),
@@ -422,7 +440,8 @@ fn call_failed(error: CallError, folder: Option<&Path>) -> Failure {
     Failure::one(Exit::Invalid, diagnostic)
 }
 
-fn about(mut failure: Failure, file: &Path) -> Failure {
+/// The same failure, of a plugin's file.
+pub fn about(mut failure: Failure, file: &Path) -> Failure {
     for error in &mut failure.errors {
         error.file = Some(file.display().to_string());
     }

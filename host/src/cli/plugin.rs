@@ -5,37 +5,26 @@ use std::path::{Path, PathBuf};
 use orghost_build::{Guest, build as build_guest};
 use serde_json::json;
 
-use super::plan::read_plugin;
+use super::plan::{about, call_failed, read_plugin};
 use super::report::{Exit, Failure};
-use super::text::printable;
-use super::{Host, print_json, print_line};
+use super::text::{in_line, print_line};
+use super::{Host, print_json};
 use crate::config::Environment;
 use crate::diagnostic::Diagnostic;
-use crate::plugin::{PluginDigest, Sandbox};
+use crate::plugin::{LoadError, PluginDigest, Sandbox};
 
 /// `orghost plugin inspect`: what the file is, and whether this host would run it.
 pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
     let bytes = read_plugin(file)?;
-    let about = |error: Failure| Failure {
-        errors: error
-            .errors
-            .into_iter()
-            .map(|e| e.file(file.display().to_string()))
-            .collect(),
-        ..error
-    };
-    let inspection = orghost_build::inspect(&bytes)
-        .map_err(|e| about(crate::plugin::LoadError::from(e).into()))?;
+    let inspection =
+        orghost_build::inspect(&bytes).map_err(|e| about(LoadError::from(e).into(), file))?;
     let digest = PluginDigest::of(&bytes);
     // The contract and the plugin's own words: what loading it would find.
     let loaded = Sandbox::new(Some(&host.folders.cache.join("wasmtime")))?.load(&bytes);
-    let described = match loaded {
-        Ok(plugin) => plugin.describe().map_err(|error| {
-            let diagnostic = Diagnostic::new("plugin-broke", error.to_string());
-            about(Failure::one(Exit::Invalid, diagnostic))
-        }),
-        Err(error) => Err(about(error.into())),
-    };
+    let described = loaded
+        .map_err(Failure::from)
+        .and_then(|plugin| plugin.describe().map_err(|error| call_failed(error, None)))
+        .map_err(|failure| about(failure, file));
     let (description, errors) = match &described {
         Ok(description) => (Some(description), &[][..]),
         Err(failure) => (None, failure.errors.as_slice()),
@@ -51,11 +40,11 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
             print_line(&format!(
                 "{} {}",
                 description.name,
-                printable(&description.version)
+                in_line(&description.version)
             ));
             print_line(&format!(
                 "handles  {}",
-                printable(&description.handles.join(", "))
+                in_line(&description.handles.join(", "))
             ));
         }
         print_line(&format!("file     {}", file.display()));
@@ -66,7 +55,7 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
             ("exports", &inspection.exports),
         ] {
             for name in names {
-                print_line(&format!("{what}  {}", printable(name)));
+                print_line(&format!("{what}  {}", in_line(name)));
             }
         }
         if let Err(failure) = &described {

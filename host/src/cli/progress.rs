@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::text::printable;
-use super::{print_json, print_line};
+use super::print_json;
+use super::text::{in_line, print_line, printable};
 use crate::event::{Event, Failure, What};
 use crate::plan::WorkspaceKey;
 
@@ -94,7 +94,7 @@ impl Progress {
 fn plain(event: &Event) -> Option<String> {
     let at = |url: &Option<String>| {
         url.as_ref()
-            .map(|url| format!(" at {}", printable(url)))
+            .map(|url| format!(" at {}", in_line(url)))
             .unwrap_or_default()
     };
     Some(match &event.what {
@@ -117,9 +117,9 @@ fn plain(event: &Event) -> Option<String> {
         What::Failed(failure) => format!(
             "failed at {}: {}",
             failure.step.as_str(),
-            printable(&failure.reason)
+            in_line(&failure.reason)
         ),
-        What::Skipped { reason } => format!("skipped: {}", printable(reason)),
+        What::Skipped { reason } => format!("skipped: {}", in_line(reason)),
         What::Removed => "removed".to_owned(),
     })
 }

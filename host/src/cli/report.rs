@@ -1,7 +1,6 @@
 //! How a command ends: the exit code, and the errors as a person (with the
 //! place in the source) or a program (`{"errors": […]}`) reads them.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use miette::{
@@ -9,12 +8,12 @@ use miette::{
     Severity,
 };
 
-use super::text::printable;
+use super::text::{count, in_line, note, printable};
 use crate::diagnostic::Diagnostic;
-use crate::limits;
 use crate::provision::ProvisionError;
 use crate::provision::engine::EngineError;
 use crate::store::StoreError;
+use crate::template::{TemplateDir, TemplatePath};
 
 /// The documented exit codes.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +37,8 @@ pub enum Exit {
 pub struct Failure {
     pub exit: Exit,
     pub errors: Vec<Diagnostic>,
-    /// The folder that the errors' files are relative to.
-    pub folder: Option<PathBuf>,
+    /// The template that the errors are about: only its files are shown.
+    pub template: Option<TemplateDir>,
 }
 
 impl Failure {
@@ -47,7 +46,7 @@ impl Failure {
         Self {
             exit,
             errors: vec![error],
-            folder: None,
+            template: None,
         }
     }
 
@@ -56,24 +55,32 @@ impl Failure {
             let _ = super::print_json(&serde_json::json!({ "errors": self.errors }));
             return;
         }
-        for error in &self.errors {
-            print(error, Severity::Error, self.folder.as_deref());
+        /// Nobody reads more at once; `--json` has all.
+        const SHOWN: usize = 20;
+        for error in self.errors.iter().take(SHOWN) {
+            print(error, Severity::Error, self.template.as_ref());
+        }
+        if self.errors.len() > SHOWN {
+            let more = count(self.errors.len() - SHOWN, "more error");
+            note(&format!("and {more}; --json shows all"));
         }
     }
 }
 
 /// Prints one error or warning for a person, on standard error.
-pub fn print(diagnostic: &Diagnostic, severity: Severity, folder: Option<&std::path::Path>) {
+pub fn print(diagnostic: &Diagnostic, severity: Severity, template: Option<&TemplateDir>) {
     let mut shown = MietteDiagnostic::new(sentence(diagnostic))
         .with_severity(severity)
         .with_code(printable(&diagnostic.code).into_owned());
     if let Some(help) = &diagnostic.help {
         shown = shown.with_help(printable(help).into_owned());
     }
-    let report = match source(diagnostic, folder) {
+    let report = match template.and_then(|template| source(diagnostic, template)) {
         Some((name, text, span)) => {
-            let label = LabeledSpan::new_primary_with_span(diagnostic.field.clone(), span);
-            Report::new(shown.with_label(label)).with_source_code(NamedSource::new(name, text))
+            let field = diagnostic.field.as_deref().map(in_line);
+            let label = LabeledSpan::new_primary_with_span(field, span);
+            let source = NamedSource::new(in_line(&name), text);
+            Report::new(shown.with_label(label)).with_source_code(source)
         }
         None => Report::new(shown),
     };
@@ -88,7 +95,7 @@ pub fn print(diagnostic: &Diagnostic, severity: Severity, folder: Option<&std::p
         .map_or(100, |(_, columns)| columns);
     let handler = GraphicalReportHandler::new_themed(theme).with_width(usize::from(width));
     if handler.render_report(&mut text, report.as_ref()).is_ok() {
-        eprintln!("{}", text.trim_matches('\n'));
+        note(text.trim_matches('\n'));
     }
 }
 
@@ -109,22 +116,20 @@ fn sentence(diagnostic: &Diagnostic) -> String {
     printable(&text).into_owned()
 }
 
-/// The lines around a place, when the file can be had. Never of a `.env` file: its lines are secrets.
+/// The lines around a place in a template. Nothing outside of it is read,
+/// whatever a plugin names, and no `.env` file: its lines are secrets.
 fn source(
     diagnostic: &Diagnostic,
-    folder: Option<&std::path::Path>,
+    template: &TemplateDir,
 ) -> Option<(String, String, std::ops::Range<usize>)> {
     let name = diagnostic.file.as_ref()?;
     let line = usize::try_from(diagnostic.line?).ok()?;
     let column = usize::try_from(diagnostic.column.unwrap_or(1)).ok()?;
-    let path = folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
-    if path.file_name()?.to_string_lossy().starts_with(".env") {
+    if name.rsplit('/').next()?.starts_with(".env") {
         return None;
     }
-    if std::fs::metadata(&path).ok()?.len() > limits::TEMPLATE_FILE_BYTES {
-        return None;
-    }
-    let text = printable(&std::fs::read_to_string(&path).ok()?).into_owned();
+    let file = template.read(&TemplatePath::new(name).ok()?).ok()?;
+    let text = printable(&String::from_utf8(file.bytes).ok()?).into_owned();
     let start: usize = text
         .split_inclusive('\n')
         .take(line.checked_sub(1)?)

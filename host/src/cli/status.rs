@@ -6,12 +6,12 @@ use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
 use super::report::{Exit, Failure};
-use super::text::{count, printable};
-use super::{Host, print_json, print_line};
+use super::text::{count, in_line, note, print_line};
+use super::{Host, print_json};
 use crate::config::EngineKind;
 use crate::plan::WorkspaceKey;
 use crate::provision::engine::{Engine, EngineError, Observed, State};
-use crate::provision::spec::{OrgId, slug};
+use crate::provision::spec::OrgId;
 use crate::store::{OrgRow, Store, WorkspaceRow};
 
 #[derive(Serialize)]
@@ -23,6 +23,9 @@ struct OrgStatus {
     /// Why the engine could not be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     engine_error: Option<String>,
+    /// Operations that another process is working on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    under_way: Vec<String>,
     /// Operations that were cut off; the next `up` or `down` goes on from there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cut_off: Vec<String>,
@@ -42,13 +45,9 @@ struct WorkspaceStatus {
 /// `orghost status`.
 pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Failure> {
     let store = host.store()?;
-    let wanted_slug = wanted.map(slug);
     let mut statuses = Vec::new();
     for org in store.orgs().await? {
-        if wanted_slug
-            .as_ref()
-            .is_none_or(|wanted| *wanted == org.slug)
-        {
+        if wanted.is_none_or(|wanted| org.is_called(wanted)) {
             statuses.push(org_status(host, &store, org).await?);
         }
     }
@@ -93,17 +92,26 @@ async fn org_status(host: &Host, store: &Store, org: OrgRow) -> Result<OrgStatus
             exit_code,
         });
     }
-    let cut_off = store.cut_off(&org.slug).await?;
+    let open = store.cut_off(&org.slug).await?;
+    let open: Vec<_> = open
+        .iter()
+        .map(|c| c.operation.as_str().to_owned())
+        .collect();
+    // Whoever works on it holds the lock; without one, nobody does.
+    let is_free = open.is_empty() || store.lock().is_ok();
+    let (under_way, cut_off) = if is_free {
+        (Vec::new(), open)
+    } else {
+        (open, Vec::new())
+    };
     Ok(OrgStatus {
         engine: org.engine,
         template: org.template,
         name: org.name,
         org: org.slug,
         engine_error,
-        cut_off: cut_off
-            .into_iter()
-            .map(|c| c.operation.as_str().to_owned())
-            .collect(),
+        under_way,
+        cut_off,
         workspaces,
     })
 }
@@ -154,13 +162,16 @@ fn print(statuses: &[OrgStatus]) {
             "{} ({engine}, {}): {running} of {all} running",
             org.org, org.template
         ));
+        for operation in &org.under_way {
+            print_line(&format!("an `{operation}` is under way"));
+        }
         for operation in &org.cut_off {
             print_line(&format!(
                 "an `{operation}` was cut off: run `orghost up` or `orghost down` again"
             ));
         }
         if let Some(error) = &org.engine_error {
-            eprintln!("warning: {}", printable(error));
+            note(&format!("warning: {}", in_line(error)));
         }
         let mut table = Table::new();
         table
@@ -178,14 +189,14 @@ fn print(statuses: &[OrgStatus]) {
                 .as_ref()
                 .filter(|_| workspace.state != "running")
             {
-                state.push_str(&format!(": {}", printable(reason).replace('\n', " ")));
+                state.push_str(&format!(": {}", in_line(reason)));
             }
             table.add_row([
                 workspace.row.key.clone(),
                 state,
-                printable(&workspace.row.runtime).into_owned(),
+                in_line(&workspace.row.runtime),
                 workspace.row.tier.to_string(),
-                printable(workspace.row.url.as_deref().unwrap_or("-")).into_owned(),
+                in_line(workspace.row.url.as_deref().unwrap_or("-")),
             ]);
         }
         for line in table.lines() {

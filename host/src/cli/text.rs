@@ -1,11 +1,14 @@
-//! Text for a terminal. What comes from a template or a plugin must not steer it.
+//! Text for people. What comes from a template or a plugin must not steer the
+//! terminal; and nobody who stops reading ends the program half-way.
 
 use std::borrow::Cow;
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The text without control characters other than line feed and tab: no
-/// escape sequence of a template reaches the terminal.
+/// The text without characters that steer: control characters other than line
+/// feed and tab, and those that turn the direction of writing.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let steers = |c: char| (c.is_control() && c != '\n' && c != '\t') || turns(c);
     if text.chars().any(steers) {
         Cow::Owned(text.replace(steers, "\u{fffd}"))
     } else {
@@ -13,8 +16,50 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// As [`printable`], in one line: for cells and headings.
+pub fn in_line(text: &str) -> String {
+    printable(text).replace(['\n', '\t'], " ")
+}
+
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// `1 workspace`, `2 workspaces`.
 pub fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
+}
+
+/// Something could not be written to standard output, and its reader wanted it.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Writes to standard output. Whoever reads it may stop reading; anything else
+/// that goes wrong (a full disk) makes the program fail at its end: see [`is_lost`].
+pub fn write(bytes: &[u8]) -> bool {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => true,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                LOST.store(true, Ordering::Relaxed);
+            }
+            false
+        }
+    }
+}
+
+/// Whether some output was lost.
+pub fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// A line on standard output.
+pub fn print_line(line: &str) {
+    write(format!("{line}\n").as_bytes());
+}
+
+/// A line on standard error: what a person should know, and no program reads.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }

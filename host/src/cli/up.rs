@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 use super::args::{DownCommand, UpCommand};
 use super::plan::{self, Judged};
 use super::progress::{Progress, failure_details};
-use super::report::{Exit, Failure};
-use super::text::{count, printable};
-use super::{Host, print_json, print_line};
+use super::report::{self, Exit, Failure};
+use super::text::{count, note, print_line, printable};
+use super::{Host, own_program, print_json};
 use crate::config::{EngineKind, Runtime};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Operation};
 use crate::policy::{Approved, RuntimeName};
-use crate::provision::engine::Engine;
+use crate::provision::engine::{Engine, EngineError};
 use crate::provision::spec::OrgId;
 use crate::provision::workspace::Run;
 use crate::provision::{self, Job, Options, Outcome, Removal, Summary};
@@ -37,23 +37,32 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Failure> {
             return Ok(Exit::Refused);
         }
     };
-    if !host.json {
+    if host.json {
+        for warning in &approved.plan().warnings {
+            print_json(&json!({"event": "warning", "warning": warning}))?;
+        }
+    } else {
         plan::print_warnings(approved.plan(), &command.plan.template);
     }
     let store = host.store()?;
     let _lock = store.lock()?;
     let org = OrgId::new(store.instance().clone(), &approved.plan().org.name);
-    let kind = choose_engine(host, &store, &org, command.engine.engine).await?;
+    let template_path = std::path::absolute(&command.plan.template);
+    let template_path = template_path.unwrap_or_else(|_| command.plan.template.clone());
+    let wanted = Wanted {
+        org: &org,
+        name: &approved.plan().org.name,
+        template: template_path.display().to_string(),
+        engine: command.engine.engine,
+    };
+    let kind = choose_engine(host, &store.orgs().await?, &wanted).await?;
     let runtimes = runtimes(host)?;
     let jobs = provision::jobs(&approved, &org, runtimes, &template)?;
     let row = OrgRow {
         slug: org.slug().to_owned(),
         name: approved.plan().org.name.clone(),
         engine: kind,
-        template: std::path::absolute(&command.plan.template)
-            .unwrap_or_else(|_| command.plan.template.clone())
-            .display()
-            .to_string(),
+        template: wanted.template,
     };
     let options = Options {
         concurrency: command
@@ -117,7 +126,7 @@ impl Up<'_> {
             self.jobs,
             &self.options,
         );
-        Ok(cancellable(work, &cancel).await?)
+        Ok(cancellable(Operation::Up, work, &cancel).await?)
     }
 }
 
@@ -125,9 +134,8 @@ impl Up<'_> {
 pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Failure> {
     let store = host.store()?;
     let _lock = store.lock()?;
-    let wanted = provision::spec::slug(&command.org);
     let orgs = store.orgs().await?;
-    let Some(row) = orgs.iter().find(|row| row.slug == wanted) else {
+    let Some(row) = orgs.iter().find(|row| row.is_called(&command.org)) else {
         return Err(unknown_org(&store, &command.org).await?);
     };
     let org = OrgId::new(store.instance().clone(), &row.name);
@@ -188,13 +196,21 @@ async fn down_on<E: Engine>(
         keep_failed: false,
     };
     let work = provision::down(&run, org, volumes, host.config.concurrency());
-    Ok(cancellable(work, &cancel).await?)
+    Ok(cancellable(Operation::Down, work, &cancel).await?)
 }
 
 /// Runs some work to its end. The first INT or TERM asks it to stop after the
 /// steps under way and to clean up; a second one ends the process, and the
 /// next run picks up from the journal.
-async fn cancellable<T>(work: impl Future<Output = T>, cancel: &CancellationToken) -> T {
+async fn cancellable<T>(
+    operation: Operation,
+    work: impl Future<Output = T>,
+    cancel: &CancellationToken,
+) -> T {
+    let promise = match operation {
+        Operation::Up => "stopping: workspaces under way are taken back (again to stop at once)",
+        Operation::Down => "stopping after the workspaces under way (again to stop at once)",
+    };
     tokio::pin!(work);
     let signals =
         signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
@@ -208,43 +224,68 @@ async fn cancellable<T>(work: impl Future<Output = T>, cancel: &CancellationToke
             _ = term.recv() => {}
         }
         if cancel.is_cancelled() {
-            eprintln!("stopped half-way: run the same command again to go on");
+            note("stopped half-way: run the same command again to go on");
             std::process::exit(1);
         }
-        eprintln!("stopping: workspaces under way are taken back (again to stop at once)");
+        note(promise);
         cancel.cancel();
     }
 }
 
-/// An org stays on the engine that it was brought up on.
+/// The org that an `up` is about.
+struct Wanted<'a> {
+    org: &'a OrgId,
+    name: &'a str,
+    template: String,
+    engine: Option<EngineKind>,
+}
+
+/// An org stays on the engine that it was brought up on, and its identity is its own.
 async fn choose_engine(
     host: &Host,
-    store: &Store,
-    org: &OrgId,
-    asked: Option<EngineKind>,
+    orgs: &[OrgRow],
+    wanted: &Wanted<'_>,
 ) -> Result<EngineKind, Failure> {
-    let known = store
-        .orgs()
-        .await?
-        .into_iter()
-        .find(|row| row.slug == org.slug());
-    match (known, asked) {
-        (Some(row), Some(asked)) if row.engine != asked => {
-            let message = format!("the org {} is on the other engine", org.slug());
-            let help = format!("take it down first: orghost down {}", org.slug());
-            let diagnostic = Diagnostic::new("engine-changed", message).help(help);
-            Err(Failure::one(Exit::Invalid, diagnostic))
+    let slug = wanted.org.slug();
+    let refused = |code, message: String, help: String| {
+        let diagnostic = Diagnostic::new(code, message).help(help);
+        Err(Failure::one(Exit::Invalid, diagnostic))
+    };
+    let Some(known) = orgs.iter().find(|row| row.slug == slug) else {
+        for other in orgs.iter().filter(|row| row.template == wanted.template) {
+            let message = format!(
+                "this template is also up under its former name, as {}",
+                other.slug
+            );
+            let help = format!("`orghost down {}` takes that one down", other.slug);
+            let warning = Diagnostic::new("org-renamed", message).help(help);
+            report::print(&warning, miette::Severity::Warning, None);
         }
-        (Some(row), _) => Ok(row.engine),
-        (None, asked) => Ok(host.engine(asked).await),
+        return Ok(host.engine(wanted.engine).await);
+    };
+    if known.name != wanted.name {
+        let message = format!(
+            "another org, {:?}, is known here as {slug} already: {:?} would take its place",
+            known.name, wanted.name
+        );
+        let help =
+            format!("give the org another name, or take the other one down: orghost down {slug}");
+        return refused("org-name-taken", message, help);
+    }
+    match wanted.engine {
+        Some(engine) if engine != known.engine => {
+            let message = format!(
+                "the org {slug} is on the other engine, or has left its agents' work there"
+            );
+            let help = format!("orghost down {slug} --volumes removes both");
+            refused("engine-changed", message, help)
+        }
+        _ => Ok(known.engine),
     }
 }
 
 fn runtimes(host: &Host) -> Result<impl Fn(&RuntimeName) -> Runtime, Failure> {
-    let program = std::env::current_exe().map_err(|error| {
-        let message = format!("orghost cannot find its own program: {error}");
-        Failure::one(Exit::Failed, Diagnostic::new("no-program", message))
-    })?;
+    let program = own_program()?;
     let demo = Runtime {
         image: Some(DEMO_IMAGE.to_owned()),
         command: Some(vec![
@@ -289,21 +330,23 @@ fn print_summary(
         return print_json(&json!({
             "event": "summary", "org": org.slug(), "engine": engine,
             "up": came_up, "unchanged": unchanged, "external": external, "failed": failed, "skipped": skipped,
-            "orphans": summary.orphans, "workspaces": workspaces,
+            "orphans": summary.orphans, "not_removed": not_removed(&summary.not_removed),
+            "workspaces": workspaces,
         }));
     }
     for (key, outcome) in &summary.outcomes {
         if let Outcome::Failed(failure) = outcome {
-            eprintln!(
+            note(&format!(
                 "\n{key} failed at {}: {}",
                 failure.step.as_str(),
                 printable(&failure.reason)
-            );
+            ));
             for line in failure_details(failure) {
-                eprintln!("  {line}");
+                note(&format!("  {line}"));
             }
         }
     }
+    note_not_removed(&summary.not_removed);
     let mut parts = vec![format!("{came_up} started")];
     let others = [
         (unchanged, "unchanged"),
@@ -339,23 +382,31 @@ fn outcome_json(key: &str, outcome: &Outcome) -> serde_json::Value {
     }
 }
 
+fn not_removed(failed: &[(String, EngineError)]) -> Vec<serde_json::Value> {
+    let told = failed.iter().map(|(what, error)| {
+        json!({"what": what, "code": error.code(), "message": error.to_string(), "help": error.help()})
+    });
+    told.collect()
+}
+
+fn note_not_removed(failed: &[(String, EngineError)]) {
+    for (what, error) in failed {
+        let what = printable(what);
+        note(&format!(
+            "{what} was not removed: {error}\n  help: {}",
+            error.help()
+        ));
+    }
+}
+
 fn print_removal(host: &Host, org: &OrgId, removal: &Removal) -> Result<(), Failure> {
     if host.json {
-        let failed = removal.failed.iter().map(|(what, error)| {
-            json!({"what": what, "code": error.code(), "message": error.to_string(), "help": error.help()})
-        });
         return print_json(&json!({
             "event": "summary", "org": org.slug(), "removed": removal.removed,
-            "failed": failed.collect::<Vec<_>>(), "kept": removal.kept,
+            "failed": not_removed(&removal.failed), "kept": removal.kept,
         }));
     }
-    for (what, error) in &removal.failed {
-        eprintln!(
-            "{} was not removed: {error}\n  help: {}",
-            printable(what),
-            error.help()
-        );
-    }
+    note_not_removed(&removal.failed);
     print_line(&format!(
         "{}: {} removed",
         org.slug(),

@@ -120,26 +120,24 @@ impl ResourceLimiter for Call {
 pub fn broke(error: &wasmtime::Error, call: &Call) -> CallError {
     const LIMIT: &str = "the limits protect the host; a plugin that needs more for an ordinary template has a defect: tell its author";
     const DEFECT: &str = "this is a defect of the plugin, not of the template: tell its author, or use another plugin";
+    let trap = error.downcast_ref::<Trap>();
     let (reason, help) = if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
         (exceeded.to_string(), LIMIT)
+    } else if trap == Some(&Trap::Interrupt) {
+        let seconds = limits::CALL_DEADLINE.as_secs();
+        (format!("it ran for longer than {seconds} seconds"), LIMIT)
+    } else if trap == Some(&Trap::StackOverflow) {
+        ("it recursed until its stack was used up".to_owned(), LIMIT)
     } else if call.memory_denied {
+        // Whoever was denied memory ends in some trap of its own.
         let memory = limits::PLUGIN_MEMORY >> 20;
         (
             format!("it asked for more than {memory} MiB of memory"),
             LIMIT,
         )
     } else {
-        match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => {
-                let seconds = limits::CALL_DEADLINE.as_secs();
-                (format!("it ran for longer than {seconds} seconds"), LIMIT)
-            }
-            Some(Trap::StackOverflow) => {
-                ("it recursed until its stack was used up".to_owned(), LIMIT)
-            }
-            Some(trap) => (trap.to_string(), DEFECT),
-            None => (error.root_cause().to_string(), DEFECT),
-        }
+        let reason = trap.map_or_else(|| error.root_cause().to_string(), Trap::to_string);
+        (reason, DEFECT)
     };
     CallError::Broke { reason, help }
 }

@@ -42,10 +42,8 @@ pub fn environment(request: &Request) -> wit::Environment {
 
 pub fn description(said: wit::Description) -> Result<Description, CallError> {
     if !crate::plan::is_slug(&said.name) {
-        return Err(CallError::Lied(format!(
-            "its name {:?} is not a slug",
-            said.name
-        )));
+        let name = shortened(&said.name);
+        return Err(CallError::Lied(format!("its name {name:?} is not a slug")));
     }
     Ok(Description {
         name: said.name,
@@ -115,12 +113,9 @@ fn to_workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
         .plugins
         .into_iter()
         .map(|plugin| {
-            let config = plugin
-                .config
-                .map(|text| serde_json::from_str(&text))
-                .transpose();
-            let config = config
-                .map_err(|e| format!("{key}: the configuration of a plugin is not JSON: {e}"))?;
+            let config = plugin.config.as_deref().map(plugin_config).transpose();
+            let config =
+                config.map_err(|why| format!("{key}: the configuration of a plugin {why}"))?;
             Ok(AgentPlugin {
                 source: plugin.source,
                 config,
@@ -158,8 +153,19 @@ fn to_workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
     })
 }
 
+fn plugin_config(text: &str) -> Result<serde_json::Value, Lie> {
+    if text.len() > limits::AGENT_PLUGIN_CONFIG {
+        return Err(format!("has {} bytes", text.len()));
+    }
+    match serde_json::from_str(text) {
+        Ok(config @ serde_json::Value::Object(_)) => Ok(config),
+        Ok(_) => Err("is no object".to_owned()),
+        Err(error) => Err(format!("is not JSON: {error}")),
+    }
+}
+
 fn parse_key(text: &str) -> Result<WorkspaceKey, Lie> {
-    WorkspaceKey::new(text).map_err(|e| e.to_string())
+    WorkspaceKey::new(text).map_err(|e| shortened(&e.to_string()))
 }
 
 fn requirements(said: Vec<wit::Requirement>) -> Result<Vec<Requirement>, Lie> {
@@ -252,6 +258,15 @@ fn diagnostic(said: wit::Diagnostic) -> Diagnostic {
         field: said.field,
         workspace: said.workspace,
         help: said.help,
+    }
+}
+
+/// A lie is told, not repeated at length.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 120;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 

@@ -11,7 +11,6 @@
 mod answer;
 mod body;
 mod connect;
-mod mount;
 mod names;
 mod pull;
 
@@ -34,7 +33,8 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::engine::{Engine, EngineError, Observed, ObservedVolume, VolumeKind, VolumeOutcome};
-use super::seed::{Manifest, Verified};
+use super::mount;
+use super::seed::{ReadBack, Verified};
 use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
 use crate::limits;
@@ -254,14 +254,10 @@ impl Engine for Docker {
                 engine: "docker",
             });
         };
-        let bind = match &spec.mount {
-            Some(mount) => Some((mount::real(mount).await?, mount.writable)),
-            None => None,
-        };
         let around = Around {
             image,
             operation,
-            bind,
+            bind: mount::bind(spec).await?,
             socket: self.socket(),
             cpus: self.cpus_for(spec).await?,
         };
@@ -304,7 +300,7 @@ impl Engine for Docker {
             .map_err(|e| self.error(e))
     }
 
-    async fn read_seed(&self, id: &WorkspaceId) -> Result<Manifest, EngineError> {
+    async fn read_seed(&self, id: &WorkspaceId) -> Result<ReadBack, EngineError> {
         let options = DownloadFromContainerOptionsBuilder::default().path(CONFIGS);
         let mut download = self
             .client
@@ -320,16 +316,16 @@ impl Engine for Docker {
             }
         }
         let root = CONFIGS.trim_start_matches('/');
-        let manifest =
-            tokio::task::spawn_blocking(move || Manifest::of_archive(archive.as_slice(), root));
-        match manifest.await {
-            Ok(Ok(manifest)) => Ok(manifest),
+        let read_back =
+            tokio::task::spawn_blocking(move || ReadBack::of_archive(archive.as_slice(), root));
+        match read_back.await {
+            Ok(Ok(read_back)) => Ok(read_back),
             Ok(Err(error)) => Err(answer::refused(&format!("its archive is broken: {error}"))),
             Err(error) => Err(answer::refused(&error.to_string())),
         }
     }
 
-    async fn start(&self, _: &Spec, verified: Verified) -> Result<(), EngineError> {
+    async fn start(&self, verified: Verified) -> Result<(), EngineError> {
         let name = names::container(verified.id());
         let policy = ContainerUpdateBody {
             restart_policy: Some(RestartPolicy {

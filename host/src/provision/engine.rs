@@ -9,7 +9,7 @@ use std::future::Future;
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::seed::{Manifest, Verified};
+use super::seed::{ReadBack, Verified};
 use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
 
@@ -62,14 +62,10 @@ pub trait Engine: Send + Sync {
     fn read_seed(
         &self,
         id: &WorkspaceId,
-    ) -> impl Future<Output = Result<Manifest, EngineError>> + Send;
+    ) -> impl Future<Output = Result<ReadBack, EngineError>> + Send;
 
     /// Starts the container whose seed was verified, and keeps it running from now on.
-    fn start(
-        &self,
-        spec: &Spec,
-        verified: Verified,
-    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+    fn start(&self, verified: Verified) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// How a container is now.
     fn inspect(

@@ -45,11 +45,12 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use super::engine::{
     Engine, EngineError, Observed, ObservedVolume, VolumeKind, VolumeOutcome, process_env,
 };
-use super::seed::{Manifest, Verified};
+use super::mount::{self, Bind};
+use super::seed::{ReadBack, Verified};
 use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
 use crate::limits;
-use crate::policy::{Mount, Tier};
+use crate::policy::Tier;
 use disk::{Container, Lock, Place, VERSION, Volume, unusable};
 use supervisor::Report;
 pub use supervisor::{EXEC_CHILD, SUPERVISE, exec_child, supervise};
@@ -90,7 +91,12 @@ impl Local {
     }
 
     /// Everything that the container of a spec is, with its paths resolved.
-    fn container(&self, spec: &Spec, operation: &OperationId) -> Result<Container, EngineError> {
+    fn container(
+        &self,
+        spec: &Spec,
+        bind: Option<Bind>,
+        operation: &OperationId,
+    ) -> Result<Container, EngineError> {
         let place = self.place(&spec.id);
         let text = |path: &Path| {
             path.to_str()
@@ -107,9 +113,9 @@ impl Local {
             engine: "local",
         })?;
         // The same workspaces have one as in the Docker engine.
-        let (directory, home) = match &spec.mount {
+        let (directory, home) = match bind {
             _ if spec.tier == Tier::One => (None, place.scratch()),
-            Some(mount) => (Some((resolve(mount)?, mount.writable)), place.scratch()),
+            Some(bind) => (Some((bind.source.into(), bind.writable)), place.scratch()),
             None => {
                 let volume = place.volume(VolumeKind::Workspace);
                 (Some((volume.clone(), true)), volume)
@@ -319,7 +325,7 @@ impl Engine for Local {
 
     async fn create(&self, spec: &Spec, operation: &OperationId) -> Result<(), EngineError> {
         let (engine, place, org) = (self.clone(), self.place(&spec.id), spec.org.clone());
-        let container = engine.container(spec, operation)?;
+        let container = engine.container(spec, mount::bind(spec).await?, operation)?;
         blocking(move || {
             let path = place.container();
             let found: Option<Container> = disk::read(&path)?;
@@ -348,22 +354,18 @@ impl Engine for Local {
         .await
     }
 
-    async fn read_seed(&self, id: &WorkspaceId) -> Result<Manifest, EngineError> {
+    async fn read_seed(&self, id: &WorkspaceId) -> Result<ReadBack, EngineError> {
         let place = self.place(id);
         blocking(move || {
             existing(&place)?;
             let configs = place.volume(VolumeKind::Configs);
-            volume::manifest(&configs).map_err(|e| unusable(&configs, &e))
+            ReadBack::of_folder(&configs).map_err(|e| unusable(&configs, &e))
         })
         .await
     }
 
-    async fn start(&self, spec: &Spec, verified: Verified) -> Result<(), EngineError> {
-        if verified.id() != &spec.id {
-            let reason = format!("the seed of {} was verified, not its own", verified.id());
-            return Err(EngineError::Refused(reason));
-        }
-        let place = self.place(&spec.id);
+    async fn start(&self, verified: Verified) -> Result<(), EngineError> {
+        let place = self.place(verified.id());
         let here = place.clone();
         blocking(move || existing(&here).map(drop)).await?;
         self.supervised(&place).await
@@ -464,50 +466,31 @@ fn look(id: WorkspaceId, place: &Place, container: Container) -> Result<Observed
     })
 }
 
-/// The lock for a new supervisor; `None` when there is one already.
+/// The lock for a new supervisor; `None` when one lives already, and its program runs.
 fn take_lock(place: &Place) -> Result<Option<Lock>, EngineError> {
-    /// Who looks whether a supervisor lives has the lock for this long at most.
-    const LOOKED_AT: Duration = Duration::from_millis(200);
+    /// Who only looks has the lock for a moment, and who starts or ends a
+    /// supervisor not for long. Whoever has it longer was stopped in between.
+    const PATIENCE: Duration = Duration::from_secs(5);
     let path = place.lock();
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     let file = options.mode(0o600).open(&path);
     let file = file.map_err(|e| unusable(&path, &e))?;
-    let deadline = Instant::now() + LOOKED_AT;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(Some(Lock(file))),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(None),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
             Err(TryLockError::Error(e)) => return Err(unusable(&path, &e)),
+            Err(TryLockError::WouldBlock) if process::is_running(place)? => return Ok(None),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(EngineError::Refused(format!(
+                    "another process holds {} and does not let go",
+                    path.display()
+                )));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(process::LOOK),
         }
     }
-}
-
-/// Where the operator's directory really is: its links, too, must stay under the allowed root.
-fn resolve(mount: &Mount) -> Result<PathBuf, EngineError> {
-    let failed = |reason: String| EngineError::Mount {
-        path: mount.source.display().to_string(),
-        reason,
-    };
-    let source = mount
-        .source
-        .canonicalize()
-        .map_err(|e| failed(e.to_string()))?;
-    let root = mount
-        .root
-        .canonicalize()
-        .map_err(|e| failed(format!("the allowed root {}: {e}", mount.root.display())))?;
-    if !source.starts_with(&root) {
-        let (source, root) = (source.display(), root.display());
-        return Err(failed(format!(
-            "it leads to {source}, which is not under {root}"
-        )));
-    }
-    if !source.is_dir() {
-        return Err(failed("it is not a directory".to_owned()));
-    }
-    Ok(source)
 }
 
 fn in_use(path: &Path, what: &'static str) -> EngineError {

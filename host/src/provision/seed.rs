@@ -1,11 +1,22 @@
 //! The seed: what stands under `/configs` before a runtime's first
 //! instruction. Makes the archive, and the only proof that a container was
-//! seeded: a [`Verified`] comes from nothing but a [`Manifest`] that was read
-//! back from the engine and matched.
+//! seeded: a [`Verified`] comes from nothing but a [`ReadBack`] that matched,
+//! and a [`ReadBack`] from nothing but an engine that looked. What should
+//! stand there proves nothing:
+//!
+//! ```compile_fail,E0308
+//! # use orghost::provision::{seed::{Manifest, Mismatch, Verified}, spec::WorkspaceId};
+//! fn forged(manifest: &Manifest, id: &WorkspaceId) -> Result<Verified, Mismatch> {
+//!     manifest.verify(manifest, id)
+//! }
+//! ```
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::path::Path;
 
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, PermissionsExt as _};
 use sha2::{Digest as _, Sha256};
 
 use super::spec::WorkspaceId;
@@ -32,6 +43,11 @@ pub struct Seed {
 pub struct Manifest {
     files: BTreeMap<String, FileFacts>,
 }
+
+/// The manifest of what an engine found under `/configs`. Only reading makes
+/// one, and only the engines can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadBack(Manifest);
 
 /// What a manifest says about one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,9 +119,7 @@ impl Seed {
             if total > limits::SEED_BYTES {
                 return Err(SeedError::TooLarge);
             }
-            seed.manifest
-                .files
-                .insert(path.as_str().to_owned(), FileFacts::of(&bytes, mode));
+            seed.manifest.insert(path.as_str(), &bytes, mode);
         }
         Ok(seed)
     }
@@ -189,13 +203,13 @@ impl Seed {
     }
 }
 
-impl Manifest {
-    /// Reads the manifest of what an archive holds, below its folder `root`.
+impl ReadBack {
+    /// Reads what an archive holds, below its folder `root`.
     ///
     /// # Errors
     /// The archive's own, and one for any entry that is neither a regular file nor a folder.
-    pub fn of_archive(archive: impl Read, root: &str) -> io::Result<Self> {
-        let mut manifest = Self::default();
+    pub(super) fn of_archive(archive: impl Read, root: &str) -> io::Result<Self> {
+        let mut manifest = Manifest::default();
         for entry in tar::Archive::new(archive).entries()? {
             let mut entry = entry?;
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -215,14 +229,52 @@ impl Manifest {
                 .strip_prefix(root)
                 .unwrap_or(below)
                 .trim_start_matches('/');
-            manifest.insert(below, FileFacts::of(&bytes, mode & 0o777));
+            manifest.insert(below, &bytes, mode & 0o777);
         }
-        Ok(manifest)
+        Ok(Self(manifest))
     }
 
-    /// Adds one file.
-    pub fn insert(&mut self, path: &str, facts: FileFacts) {
-        self.files.insert(path.to_owned(), facts);
+    /// Reads what stands in a folder. Follows no symbolic link.
+    ///
+    /// # Errors
+    /// The operating system's; something that is neither a regular file nor a folder is one.
+    pub(super) fn of_folder(folder: &Path) -> io::Result<Self> {
+        let root = Dir::open_ambient_dir(folder, ambient_authority())?;
+        let mut manifest = Manifest::default();
+        let mut folders = vec![(root, String::new())];
+        while let Some((dir, prefix)) = folders.pop() {
+            for entry in dir.entries()? {
+                let entry = entry?;
+                let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+                let kind = entry.file_type()?;
+                if kind.is_dir() {
+                    folders.push((entry.open_dir()?, format!("{path}/")));
+                    continue;
+                }
+                if !kind.is_file() {
+                    let what = format!("{path} is neither a file nor a folder");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
+                let mut file = entry.open()?;
+                let mode = file.metadata()?.permissions().mode() & 0o777;
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes)?;
+                manifest.insert(&path, &bytes, mode);
+            }
+        }
+        Ok(Self(manifest))
+    }
+
+    /// What was found.
+    pub fn manifest(&self) -> &Manifest {
+        &self.0
+    }
+}
+
+impl Manifest {
+    fn insert(&mut self, path: &str, bytes: &[u8], mode: u32) {
+        self.files
+            .insert(path.to_owned(), FileFacts::of(bytes, mode));
     }
 
     /// The sha-256 over every path, mode, size and digest.
@@ -241,18 +293,19 @@ impl Manifest {
     ///
     /// # Errors
     /// [`Mismatch`] names the first files that are missing, extra or different.
-    pub fn verify(&self, read_back: &Self, id: &WorkspaceId) -> Result<Verified, Mismatch> {
+    pub fn verify(&self, read_back: &ReadBack, id: &WorkspaceId) -> Result<Verified, Mismatch> {
+        let ReadBack(found) = read_back;
         // A runtime reads this file the moment it boots (spec/provisioning.md §8).
         if self.files.get(CONFIG).is_none_or(|config| config.size == 0) {
             return Err(Mismatch(format!("{CONFIG} is missing or empty")));
         }
-        if self == read_back {
+        if self == found {
             return Ok(Verified { id: id.clone() });
         }
         let missing_or_changed =
             self.files
                 .iter()
-                .filter_map(|(path, facts)| match read_back.files.get(path) {
+                .filter_map(|(path, facts)| match found.files.get(path) {
                     None => Some(format!("{path} is missing")),
                     Some(found) if found.size != facts.size => Some(format!(
                         "{path} has {} bytes instead of {}",
@@ -265,7 +318,7 @@ impl Manifest {
                     Some(found) if found != facts => Some(format!("{path} has other bytes")),
                     Some(_) => None,
                 });
-        let extra = read_back
+        let extra = found
             .files
             .keys()
             .filter(|path| !self.files.contains_key(*path));
@@ -279,7 +332,7 @@ impl Manifest {
 
 impl FileFacts {
     /// Of one file.
-    pub fn of(bytes: &[u8], mode: u32) -> Self {
+    fn of(bytes: &[u8], mode: u32) -> Self {
         Self {
             mode,
             size: bytes.len() as u64,

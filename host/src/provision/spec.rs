@@ -192,8 +192,11 @@ impl Spec {
     }
 }
 
-/// A name as a slug: what stands in labels, commands and folders.
+/// A name as a slug: what stands in labels, commands and folders. A name that
+/// a slug cannot hold (letters other than ASCII's, too long) gets some digits
+/// of its digest, so that two such names do not become one org.
 pub fn slug(name: &str) -> String {
+    const LONGEST: usize = 48;
     let mut slug = String::new();
     for c in name.chars() {
         if c.is_ascii_alphanumeric() {
@@ -201,14 +204,13 @@ pub fn slug(name: &str) -> String {
         } else if !slug.is_empty() && !slug.ends_with('-') {
             slug.push('-');
         }
-        if slug.len() == 63 {
-            break;
-        }
     }
-    let slug = slug.trim_end_matches('-');
-    if slug.is_empty() {
-        "org".to_owned()
-    } else {
-        slug.to_owned()
+    let mut slug = slug.trim_end_matches('-').to_owned();
+    if slug.is_empty() || slug.len() > LONGEST || !name.is_ascii() {
+        let digest = hex(&Sha256::digest(name));
+        slug.truncate(LONGEST);
+        let digits = digest.get(..8).unwrap_or_default();
+        slug = [slug.trim_end_matches('-'), digits].join("-");
     }
+    slug.trim_start_matches('-').to_owned()
 }

@@ -227,13 +227,7 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
     }
 
     async fn replace(&self, old: &Observed) -> Result<(), EngineError> {
-        let engine = self.run.engine;
-        if old.state == State::Running {
-            engine.stop(&old.id).await?;
-        }
-        engine.remove(&old.id).await?;
-        // The seed must be what the plan says and nothing older beside it.
-        engine.remove_volume(&old.id, VolumeKind::Configs).await
+        take_away(self.run.engine, old).await
     }
 }
 
@@ -246,7 +240,7 @@ impl<'a, E: Engine> Workspace<'a, E, Seeded> {
         let Self { run, spec, .. } = self;
         let (Seeded(verified), workspace) = self.into_state(Started(()));
         match run
-            .step(spec, Step::Start, run.engine.start(spec, verified))
+            .step(spec, Step::Start, run.engine.start(verified))
             .await
         {
             Ok(()) => Ok(workspace),
@@ -378,6 +372,36 @@ impl<E: Engine, S: Way> Workspace<'_, E, S> {
     }
 }
 
+/// Stops and removes a container, and the volume of its seed: the next seed
+/// must be what the plan says, with nothing older beside it.
+///
+/// # Errors
+/// The engine's.
+pub async fn take_away<E: Engine>(engine: &E, found: &Observed) -> Result<(), EngineError> {
+    if matches!(found.state, State::Running | State::Restarting { .. }) {
+        engine.stop(&found.id).await?;
+    }
+    engine.remove(&found.id).await?;
+    engine.remove_volume(&found.id, VolumeKind::Configs).await
+}
+
+/// Waits until a workspace that is already there answers. It is left alone
+/// whatever comes of it: this operation did not make it.
+///
+/// # Errors
+/// It has ended, or does not answer in time.
+pub async fn still_answers<E: Engine>(
+    run: &Run<'_, E>,
+    spec: &Spec,
+    limit: Duration,
+) -> Result<Option<String>, Failure> {
+    let answered = tokio::select! {
+        answered = answers(run.engine, spec, limit) => answered,
+        () = run.cancel.cancelled() => Err(StepError::Cancelled),
+    };
+    answered.map_err(|error| failure(Step::Ready, &error))
+}
+
 async fn create_volumes<E: Engine>(
     run: &Run<'_, E>,
     spec: &Spec,
@@ -420,23 +444,39 @@ async fn answers<E: Engine>(
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(10);
     loop {
-        let seen = engine.inspect(&spec.id).await?;
-        let why = match seen.state {
-            State::Exited { exit_code: Some(0) } => return Ok(None),
-            State::Exited { exit_code } => return Err(StepError::Ended(exit_code)),
-            State::Restarting {
-                restarts,
-                exit_code,
-            } if restarts >= CRASHES => return Err(StepError::Ended(exit_code)),
-            State::Restarting { .. } => "it crashes and is started again".to_owned(),
-            State::Created => "it was not started".to_owned(),
-            State::Running => match &seen.url {
+        let why = match engine.inspect(&spec.id).await {
+            Err(error @ EngineError::NotFound(_)) => return Err(error.into()),
+            // Only "it is dead" may end a workspace; an engine that is busy proves nothing.
+            Err(error) => error.to_string(),
+            Ok(seen) => match (seen.state, seen.url) {
+                // What ended well is done.
+                (
+                    State::Exited { exit_code: Some(0) }
+                    | State::Restarting {
+                        exit_code: Some(0), ..
+                    },
+                    _,
+                ) => return Ok(None),
+                (State::Exited { exit_code }, _) => return Err(StepError::Ended(exit_code)),
+                (
+                    State::Restarting {
+                        restarts,
+                        exit_code,
+                    },
+                    _,
+                ) if restarts >= CRASHES => {
+                    return Err(StepError::Ended(exit_code));
+                }
+                (State::Restarting { .. }, _) => "it crashes and is started again".to_owned(),
+                (State::Created, _) => "it was not started".to_owned(),
                 // Nothing is published: running is all that can be known.
-                None => return Ok(None),
-                Some(url) => match health::check(url, spec.runtime.health.as_deref()).await {
-                    Ok(()) => return Ok(seen.url),
-                    Err(why) => why,
-                },
+                (State::Running, None) => return Ok(None),
+                (State::Running, Some(url)) => {
+                    match health::check(&url, spec.runtime.health.as_deref()).await {
+                        Ok(()) => return Ok(Some(url)),
+                        Err(why) => why,
+                    }
+                }
             },
         };
         if Instant::now() + pause > deadline {

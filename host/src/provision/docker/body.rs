@@ -14,6 +14,8 @@ use super::names;
 use crate::limits;
 use crate::policy::Tier;
 use crate::provision::engine::{VolumeKind, process_env};
+use crate::provision::mount::Bind;
+use crate::provision::seed::OWNER;
 use crate::provision::spec::{OperationId, Spec};
 use crate::provision::workspace::volumes;
 
@@ -28,8 +30,8 @@ pub(super) struct Around<'a> {
     pub(super) image: &'a str,
     /// Who makes it.
     pub(super) operation: &'a OperationId,
-    /// The operator's directory, its links followed, and whether it may be written.
-    pub(super) bind: Option<(String, bool)>,
+    /// The operator's directory.
+    pub(super) bind: Option<Bind>,
     /// The engine's own socket on its machine.
     pub(super) socket: &'a str,
     /// The engine refuses a container more processors than it has.
@@ -60,6 +62,8 @@ pub(super) fn body(spec: &Spec, around: &Around<'_>) -> ContainerCreateBody {
         ),
         exposed_ports: Some(vec![port.clone()]),
         labels: Some(labels),
+        // Even root could not read another's secrets without a capability, and this tier has none.
+        user: (spec.tier == Tier::One).then(|| format!("{OWNER}:{OWNER}")),
         host_config: Some(host_config(spec, around, port)),
         networking_config: (spec.tier != Tier::Four).then_some(NetworkingConfig {
             endpoints_config: Some(endpoints),
@@ -79,6 +83,7 @@ fn host_config(spec: &Spec, around: &Around<'_>, port: String) -> HostConfig {
         mounts: Some(mounts(spec, around)),
         memory: Some(share.memory),
         nano_cpus: Some(share.nano_cpus.min(cpus)),
+        pids_limit: Some(share.pids),
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
@@ -125,9 +130,7 @@ fn mounts(spec: &Spec, around: &Around<'_>) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = volumes(spec)
         .map(|kind| volume(spec, kind, around.operation))
         .collect();
-    if spec.tier != Tier::One
-        && let Some((source, writable)) = &around.bind
-    {
+    if let Some(Bind { source, writable }) = &around.bind {
         mounts.push(bind(source, WORKSPACE, *writable));
     }
     if spec.tier == Tier::Four {

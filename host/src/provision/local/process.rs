@@ -18,8 +18,8 @@ use crate::limits;
 use crate::provision::engine::{EngineError, VolumeKind};
 use crate::provision::spec::WorkspaceId;
 
-/// How often a supervisor that has not yet said its number is asked again.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often whoever has the lock, and has not yet said who it is, is looked at again.
+pub const LOOK: Duration = Duration::from_millis(5);
 
 /// A process that cannot become another one.
 #[derive(Debug)]
@@ -108,32 +108,27 @@ pub async fn end(
     Ok(())
 }
 
+/// Whether a supervisor lives that has started its program.
+///
+/// # Errors
+/// The operating system's.
+pub fn is_running(place: &Place) -> Result<bool, EngineError> {
+    let seen = look(place)?;
+    Ok(matches!(
+        seen,
+        Seen::Supervisor(_, Phase::Running | Phase::Waiting)
+    ))
+}
+
 /// The supervisor that holds the lock, or `None` when nobody does.
 async fn find(place: &Place, deadline: Instant) -> Result<Option<Process>, EngineError> {
     loop {
         let here = place.clone();
-        let look = move || -> Result<Result<Process, bool>, EngineError> {
-            let diary: Option<Diary> = read(&here.diary())?;
-            let found = match &diary {
-                Some(diary) => {
-                    Process::open(diary.supervisor).map_err(|e| unusable(here.path(), &e))?
-                }
-                None => None,
-            };
-            // Whoever holds the lock now wrote this diary, and so lived when it was pinned.
-            if !here.is_supervised()? {
-                return Ok(Err(false));
-            }
-            let now: Option<Diary> = read(&here.diary())?;
-            let is_same = now.map(|now| now.supervisor) == diary.map(|then| then.supervisor);
-            Ok(found.filter(|_| is_same).ok_or(true))
-        };
-        match blocking(look).await? {
-            Ok(process) => return Ok(Some(process)),
-            Err(false) => return Ok(None),
-            // It lives and has not said who it is: it was started this moment, or writes just now.
-            Err(true) if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
-            Err(true) => {
+        match blocking(move || look(&here)).await? {
+            Seen::Supervisor(process, _) => return Ok(Some(process)),
+            Seen::Nobody => return Ok(None),
+            Seen::Somebody if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
+            Seen::Somebody => {
                 return Err(EngineError::Refused(format!(
                     "the supervisor of {} does not say who it is",
                     place.path().display()
@@ -141,6 +136,35 @@ async fn find(place: &Place, deadline: Instant) -> Result<Option<Process>, Engin
             }
         }
     }
+}
+
+/// Who holds a workspace's lock.
+enum Seen {
+    Nobody,
+    /// It has not said who it is: it was started this moment, or writes just now.
+    Somebody,
+    /// The supervisor, and what it is at.
+    Supervisor(Process, Phase),
+}
+
+fn look(place: &Place) -> Result<Seen, EngineError> {
+    let Some(diary) = read::<Diary>(&place.diary())? else {
+        return Ok(match place.is_supervised()? {
+            true => Seen::Somebody,
+            false => Seen::Nobody,
+        });
+    };
+    let found = Process::open(diary.supervisor).map_err(|e| unusable(place.path(), &e))?;
+    // Whoever holds the lock now wrote this diary, and so lived when it was pinned.
+    if !place.is_supervised()? {
+        return Ok(Seen::Nobody);
+    }
+    let now: Option<Diary> = read(&place.diary())?;
+    let now = now.filter(|now| now.supervisor == diary.supervisor);
+    Ok(match found.zip(now) {
+        Some((process, now)) => Seen::Supervisor(process, now.phase),
+        None => Seen::Somebody,
+    })
 }
 
 /// Kills what outlived its supervisor. A workspace's processes are known by

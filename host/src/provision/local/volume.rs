@@ -1,15 +1,14 @@
-//! What stands in a volume: unpacks a seed, reads it back, removes it. Never
+//! What stands in a volume: unpacks a seed, removes it. Never
 //! follows a symbolic link, and never leaves the volume's folder.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, Permissions, PermissionsExt as _};
 
-use crate::provision::seed::{FileFacts, Manifest};
 use crate::template::is_normal;
 
 /// Unpacks an archive of regular files and folders. Anything else in it, a
@@ -66,37 +65,6 @@ pub fn unpack(folder: &Path, archive: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What really stands in a folder.
-///
-/// # Errors
-/// The operating system's; something that is neither a regular file nor a folder is one.
-pub fn manifest(folder: &Path) -> io::Result<Manifest> {
-    let root = Dir::open_ambient_dir(folder, ambient_authority())?;
-    let mut manifest = Manifest::default();
-    let mut folders = vec![(root, String::new())];
-    while let Some((dir, prefix)) = folders.pop() {
-        for entry in dir.entries()? {
-            let entry = entry?;
-            let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                folders.push((entry.open_dir()?, format!("{path}/")));
-                continue;
-            }
-            if !kind.is_file() {
-                let what = format!("{path} is neither a file nor a folder");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-            }
-            let mut file = entry.open()?;
-            let mode = file.metadata()?.permissions().mode() & 0o777;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            manifest.insert(&path, FileFacts::of(&bytes, mode));
-        }
-    }
-    Ok(manifest)
 }
 
 /// Removes a folder and everything in it. Not there is success.

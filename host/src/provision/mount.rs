@@ -5,12 +5,25 @@ use std::path::Path;
 
 use tokio::fs;
 
-use crate::policy::Mount;
-use crate::provision::engine::EngineError;
+use super::engine::EngineError;
+use super::spec::Spec;
+use crate::policy::Tier;
 
-/// The real path of a directory that is, all links followed, still under its
-/// allowed root. What is mounted is this path: a link that changes later leads nowhere.
-pub(super) async fn real(mount: &Mount) -> Result<String, EngineError> {
+/// A directory of the operator's, as an engine may use it.
+#[derive(Debug)]
+pub(super) struct Bind {
+    /// Its real path. A link that changes later leads nowhere.
+    pub(super) source: String,
+    /// Whether it may be written.
+    pub(super) writable: bool,
+}
+
+/// The operator's directory of a workspace: there, and with all links followed
+/// still under its allowed root. `None`: it has none, or is sealed (tier 1).
+pub(super) async fn bind(spec: &Spec) -> Result<Option<Bind>, EngineError> {
+    let Some(mount) = spec.mount.as_ref().filter(|_| spec.tier != Tier::One) else {
+        return Ok(None);
+    };
     let refused = |reason: String| EngineError::Mount {
         path: mount.source.display().to_string(),
         reason,
@@ -31,8 +44,11 @@ pub(super) async fn real(mount: &Mount) -> Result<String, EngineError> {
     }
     let metadata = fs::metadata(&source).await;
     if !metadata.map_err(|e| refused(e.to_string()))?.is_dir() {
-        return Err(refused("it is no directory".to_owned()));
+        return Err(refused("it is not a directory".to_owned()));
     }
     let path = source.into_os_string().into_string();
-    path.map_err(|_| refused("its path is not UTF-8".to_owned()))
+    Ok(Some(Bind {
+        source: path.map_err(|_| refused("its path is not UTF-8".to_owned()))?,
+        writable: mount.writable,
+    }))
 }
