@@ -1,8 +1,8 @@
 //! Values whose schema only their reader knows: the configurations of agent plugins. They are passed on, as YAML and
 //! as JSON, in the order in which they were written.
 
-use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 use crate::Schedule;
 use crate::render::{ScheduleEntry, Text};

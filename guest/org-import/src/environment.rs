@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::dotenv;
 use crate::expand::Variables;
 use crate::files::{Template, Unreadable};
-use crate::problems::{At, FieldPath, Pos, Problems};
+use crate::problems::{At, Pos, Problems};
 
 /// The variables of the org, and of each folder, each made once.
 pub(crate) struct Layers {
@@ -58,11 +58,7 @@ fn read(folder: &str, template: &mut Template<'_>, problems: &mut Problems) -> V
         Ok(text) => dotenv::parse(&file, &text, problems),
         Err(Unreadable::Missing) => Variables::new(),
         Err(why) => {
-            let at = At {
-                pos: Pos::of_file(&file, 0),
-                field: FieldPath::default(),
-                workspace: None,
-            };
+            let at = At::outside(Pos::of_file(&file, 0));
             problems.error(why.diagnose("file-unreadable", &file, &at));
             Variables::new()
         }

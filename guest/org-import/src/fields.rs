@@ -51,11 +51,12 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong_type(&mut self, field: &Field<'_>, wanted: &str) {
-        let message = format!(
-            "{} is {wanted}, and this is {}",
-            name_of(&field.at.field),
-            field.node.kind()
-        );
+        let found = match &field.node.value {
+            Value::Scalar { text, .. } if !field.node.is_null() => quoted(text),
+            _ => field.node.kind().to_owned(),
+        };
+        let name = name_of(&field.at.field);
+        let message = format!("{name} is {wanted}, and this is {found}");
         self.problems
             .error(Diagnostic::new("wrong-type", message).at(&field.at));
     }
@@ -71,12 +72,10 @@ fn name_of(field: &FieldPath) -> String {
 impl<'a> Field<'a> {
     /// The whole document.
     pub fn root(node: &'a Node) -> Self {
-        let at = At {
-            pos: node.pos.clone(),
-            field: FieldPath::default(),
-            workspace: None,
-        };
-        Self { node, at }
+        Self {
+            node,
+            at: At::outside(node.pos.clone()),
+        }
     }
 
     /// A scalar as it is spelled; `None` for nothing, for an empty text, and after a reported problem.
@@ -108,20 +107,12 @@ impl<'a> Field<'a> {
     }
 
     fn number(&self, reader: &mut Reader<'_>) -> Option<Number> {
-        let Value::Scalar { text, .. } = &self.node.value else {
-            reader.wrong_type(self, "a whole number");
-            return None;
+        let parsed = match &self.node.value {
+            Value::Scalar { text, .. } => integer(text),
+            _ => None,
         };
-        let parsed = integer(text);
         if parsed.is_none() {
-            let message = format!(
-                "{} is a whole number, and this is {}",
-                name_of(&self.at.field),
-                quoted(text)
-            );
-            reader
-                .problems
-                .error(Diagnostic::new("wrong-type", message).at(&self.at));
+            reader.wrong_type(self, "a whole number");
         }
         parsed.map(|number| Number {
             number,
@@ -148,10 +139,7 @@ impl<'a> Field<'a> {
             _ => None,
         };
         if parsed.is_none() {
-            let message = format!("{} is `true` or `false`", name_of(&self.at.field));
-            reader
-                .problems
-                .error(Diagnostic::new("wrong-type", message).at(&self.at));
+            reader.wrong_type(self, "`true` or `false`");
         }
         parsed
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::problems::{At, Pos, Problems};
-use crate::{Diagnostic, Entry, FileError, text};
+use crate::{Diagnostic, Entry, FileError, limits, text};
 
 /// Read-only access to the files of one template, as the interface
 /// `template-files` of `wit/plugin.wit` describes it: paths are relative and
@@ -89,6 +89,10 @@ pub(crate) struct Template<'a> {
     files: &'a dyn TemplateFiles,
     texts: BTreeMap<String, Result<Rc<str>, Unreadable>>,
     folders: BTreeMap<String, Result<Rc<[Entry]>, Unreadable>>,
+    /// Normalised; `None` when the file is empty.
+    prompts: BTreeMap<String, Result<Option<Rc<str>>, Unreadable>>,
+    /// Bytes of prompts that were handed out.
+    prompt_bytes: usize,
 }
 
 /// Why a file or folder cannot be used.
@@ -107,6 +111,8 @@ impl<'a> Template<'a> {
             files,
             texts: BTreeMap::new(),
             folders: BTreeMap::new(),
+            prompts: BTreeMap::new(),
+            prompt_bytes: 0,
         }
     }
 
@@ -144,17 +150,28 @@ impl<'a> Template<'a> {
         problems: &mut Problems,
     ) -> Option<String> {
         let path = normalise(folder, path, at, problems)?;
-        let read = self
-            .text(&path)
-            .and_then(|text| match text::forbidden(&text) {
-                None => Ok(text),
-                Some(found) => Err(Unreadable::Inside(
-                    found.pos(&path),
-                    format!("it has the character {found}"),
-                )),
-            });
+        let read = match self.prompts.get(&path) {
+            Some(known) => known.clone(),
+            None => {
+                let read = self.text(&path).and_then(|text| normalised(&path, &text));
+                self.prompts.insert(path.clone(), read.clone());
+                read
+            }
+        };
         match read {
-            Ok(text) => text::prompt(&text),
+            Ok(prompt) => {
+                let prompt = prompt?;
+                self.prompt_bytes = self.prompt_bytes.saturating_add(prompt.len());
+                if self.prompt_bytes > limits::PROMPT_BYTES {
+                    let message = format!(
+                        "the prompts that files hold have more than {} MiB together, counted as often as they are used",
+                        limits::PROMPT_BYTES >> 20
+                    );
+                    problems.error_once(Diagnostic::new("prompts-too-large", message).at(at));
+                    return None;
+                }
+                Some(prompt.to_string())
+            }
             Err(why) => {
                 let folder = if folder.is_empty() {
                     "the template's folder"
@@ -195,6 +212,16 @@ fn unreadable(error: FileError, wrong_kind: &str) -> Unreadable {
         FileError::WrongKind => Unreadable::Because(wrong_kind.to_owned()),
         FileError::TooLarge => Unreadable::Because("it is too large".to_owned()),
         FileError::Unreadable(why) => Unreadable::Because(why),
+    }
+}
+
+fn normalised(path: &str, text: &str) -> Result<Option<Rc<str>>, Unreadable> {
+    match text::forbidden(text) {
+        None => Ok(text::prompt(text).map(Rc::from)),
+        Some(found) => Err(Unreadable::Inside(
+            found.pos(path),
+            format!("it has the character {found}"),
+        )),
     }
 }
 

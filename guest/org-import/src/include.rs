@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::files::{self, Template};
-use crate::problems::{At, FieldPath, Pos, Problems, quoted};
+use crate::problems::{At, Pos, Problems, quoted};
 use crate::yaml::{self, Handler, Node, Value};
 use crate::{Diagnostic, limits};
 
@@ -163,11 +163,7 @@ impl Loader<'_, '_> {
     }
 
     fn read(&mut self, file: &Rc<str>, from: Option<&Pos>) -> Option<Rc<str>> {
-        let at = At {
-            pos: from.cloned().unwrap_or_else(|| Pos::of_file(file, 0)),
-            field: FieldPath::default(),
-            workspace: None,
-        };
+        let at = At::outside(from.cloned().unwrap_or_else(|| Pos::of_file(file, 0)));
         if self.done.len() + self.path.len() > limits::YAML_FILES {
             let message = format!(
                 "the template includes more than {} files",

@@ -17,9 +17,19 @@ pub const INCLUDE_DEPTH: usize = 16;
 /// the component, a document of this size takes less than half of the 256 MiB.
 pub const YAML_NODES: usize = 200_000;
 
+/// Bytes of all texts and keys of the composed document, counted like [`YAML_NODES`]. Each is copied a few times.
+pub const YAML_TEXT_BYTES: usize = 16 << 20;
+
 /// Collections inside each other in the composed document, includes counted.
 /// Every recursion over a document is as deep as this; the component's stack is 1 MiB.
 pub const YAML_NESTING: usize = 100;
+
+/// Characters of a key that is written again, such as a category: readers of YAML take at most 1 024, and escapes
+/// count twice.
+pub const KEY_CHARS: usize = 500;
+
+/// Bytes of a workspace's name. It stands in every message about the workspace.
+pub const NAME_BYTES: usize = 500;
 
 /// Workspaces in the whole tree, those that are not spawned counted.
 pub const WORKSPACES: usize = 10_000;
@@ -39,9 +49,12 @@ pub const SEED_FILES: usize = 4_990;
 /// Files that are seeded into all workspaces together: one folder may serve many of them.
 pub const SEED_FILES_TOTAL: usize = 200_000;
 
-/// Bytes of generated files in one plan. Writing YAML is the slowest step:
-/// this much takes about two of the five seconds that the host gives.
-pub const INLINE_BYTES: usize = 16 << 20;
+/// Bytes of prompts that files hold, counted as often as they are used.
+pub const PROMPT_BYTES: usize = 16 << 20;
+
+/// Bytes of everything in one plan that a few lines can multiply: generated files, variables, memories and
+/// plugins with their configurations. At worst as much takes a second natively; the host gives five.
+pub const PLAN_BYTES: usize = 16 << 20;
 
 /// Bytes of one memory; longer ones are cut (org-template.md §7).
 pub const MEMORY_BYTES: usize = 100_000;

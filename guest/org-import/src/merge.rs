@@ -49,7 +49,10 @@ pub(crate) fn plugins(defaults: &[Plugin], own: &[Plugin]) -> Vec<Plugin> {
 }
 
 /// The workspace's list replaces the default's, category by category; an empty one deletes the category.
-pub(crate) fn routing<'a>(defaults: &'a [Route], own: &'a [Route]) -> BTreeMap<&'a str, Vec<Text<'a>>> {
+pub(crate) fn routing<'a>(
+    defaults: &'a [Route],
+    own: &'a [Route],
+) -> BTreeMap<&'a str, Vec<Text<'a>>> {
     let mut merged = BTreeMap::new();
     for route in defaults.iter().chain(own) {
         let roles: Vec<Text<'_>> = route.roles.iter().map(|role| Text(&role.text)).collect();
@@ -68,9 +71,9 @@ mod tests {
 
     fn list(sources: &[&str]) -> Vec<Plugin> {
         let plugin = |source: &&str| {
-            let (source, config) = source
-                .split_once('=')
-                .map_or((*source, None), |(s, c)| (s, Some(Rc::new(Data::Text(c.to_owned())))));
+            let (source, config) = source.split_once('=').map_or((*source, None), |(s, c)| {
+                (s, Some(Rc::new(Data::Text(c.to_owned()))))
+            });
             Plugin {
                 source: source.to_owned(),
                 config,

@@ -91,7 +91,7 @@ fn assemble(
         granted: &granted,
         layers,
         folders: seed::Folders::default(),
-        inline: 0,
+        bytes: 0,
         global_memories: org.global_memories.as_slice(),
         workspaces: Vec::new(),
         scopes: Vec::new(),
@@ -134,8 +134,8 @@ struct Assembly<'a, 'f> {
     granted: &'a Variables,
     layers: Layers,
     folders: seed::Folders,
-    /// Bytes of generated files so far.
-    inline: usize,
+    /// What counts for [`limits::PLAN_BYTES`] so far.
+    bytes: usize,
     /// Until the first root has taken them.
     global_memories: &'a [schema::Memory],
     workspaces: Vec<Workspace>,
@@ -250,6 +250,9 @@ impl<'a> Assembly<'a, '_> {
     }
 
     fn workspace(&mut self, spec: &'a schema::Workspace, key: String, parent: Option<&str>) {
+        if self.bytes > limits::PLAN_BYTES {
+            return;
+        }
         if key.len() > limits::KEY_BYTES {
             let message = format!(
                 "its names and those above it make a key of more than {} bytes",
@@ -319,6 +322,20 @@ impl<'a> Assembly<'a, '_> {
                 .map(|(name, value)| env_var(name, value))
                 .collect();
         }
+        self.bytes += bytes_of(&workspace, &base.vars);
+        if self.bytes > limits::PLAN_BYTES {
+            let message = format!(
+                "the plan has more than {} MiB of generated files, variables, memories and plugins",
+                limits::PLAN_BYTES >> 20
+            );
+            let help =
+                "give fewer workspaces the large texts, or put them into files under `files_dir`";
+            self.problems.error(
+                Diagnostic::new("plan-too-large", message)
+                    .at(&spec.at)
+                    .hint(help),
+            );
+        }
         self.workspaces.push(workspace);
     }
 
@@ -375,13 +392,11 @@ impl<'a> Assembly<'a, '_> {
     }
 
     fn memories(&mut self, spec: &schema::Workspace, is_root: bool) -> Vec<Memory> {
-        let own = if spec.memories.is_empty() {
-            &self.defaults.spec.memories
-        } else {
-            &spec.memories
-        };
+        let own = spec.memories.as_ref();
+        let own = own.or(self.defaults.spec.memories.as_ref());
         let mut memories: Vec<Memory> = own
-            .iter()
+            .into_iter()
+            .flatten()
             .map(|memory| seeded(memory, memory.scope))
             .collect();
         if is_root && !spec.external {
@@ -403,9 +418,6 @@ impl<'a> Assembly<'a, '_> {
         workspace: &Workspace,
         plugins: &[merge::Plugin],
     ) -> Vec<SeedFile> {
-        if self.inline > limits::INLINE_BYTES {
-            return Vec::new();
-        }
         let config = self.config(spec, base.folder.as_deref(), workspace, plugins);
         let system_prompt = spec
             .system_prompt
@@ -447,7 +459,6 @@ impl<'a> Assembly<'a, '_> {
                     .error(Diagnostic::new("not-rendered", message).at(&spec.at));
                 Vec::new()
             });
-            self.inline += bytes.len();
             let path = path.to_owned();
             let content = Content::Inline(bytes);
             files.insert(
@@ -458,14 +469,6 @@ impl<'a> Assembly<'a, '_> {
                     secret,
                 },
             );
-        }
-        if self.inline > limits::INLINE_BYTES {
-            let message = format!(
-                "the generated files have more than {} MiB together",
-                limits::INLINE_BYTES >> 20
-            );
-            self.problems
-                .error(Diagnostic::new("plan-too-large", message).at(&spec.at));
         }
         files.into_values().collect()
     }
@@ -530,6 +533,28 @@ fn first_set<'a>(own: &'a Option<Number>, default: &'a Option<Number>) -> Option
         .or(default.as_ref().filter(is_set))
 }
 
+/// What counts for [`limits::PLAN_BYTES`].
+fn bytes_of(workspace: &Workspace, vars: &Variables) -> usize {
+    /// Of an entry of a list, beside its texts.
+    const ENTRY: usize = 16;
+    let files = workspace.files.iter().map(|file| match &file.content {
+        Content::Inline(bytes) => bytes.len(),
+        Content::Template(_) | Content::TemplateText(_) => 0,
+    });
+    let vars = vars
+        .iter()
+        .map(|(name, value)| ENTRY + name.len() + value.len());
+    let memories = workspace
+        .memories
+        .iter()
+        .map(|memory| ENTRY + memory.content.len());
+    let plugins = workspace
+        .plugins
+        .iter()
+        .map(|plugin| ENTRY + plugin.source.len() + plugin.config.as_ref().map_or(0, String::len));
+    files.chain(vars).chain(memories).chain(plugins).sum()
+}
+
 fn seeded(memory: &schema::Memory, scope: MemoryScope) -> Memory {
     Memory {
         content: memory.content.clone(),
@@ -548,10 +573,10 @@ fn env_var(name: &str, value: &str) -> EnvVar {
 /// Warns of roles that categories are routed to and that no workspace has.
 fn routing_targets(org: &schema::Org, problems: &mut Problems) {
     let mut all = Vec::new();
-    let mut open: Vec<&schema::Workspace> = org.workspaces.iter().collect();
+    let mut open: Vec<&schema::Workspace> = org.workspaces.iter().rev().collect();
     while let Some(workspace) = open.pop() {
         all.push(workspace);
-        open.extend(&workspace.children);
+        open.extend(workspace.children.iter().rev());
     }
     let mut known: BTreeSet<&str> = all.iter().map(|workspace| &*workspace.name).collect();
     let own = all.iter().flat_map(|workspace| &workspace.routing);
@@ -564,7 +589,7 @@ fn routing_targets(org: &schema::Org, problems: &mut Problems) {
     {
         if known.insert(role.text.trim()) {
             let message = format!(
-                "no workspace is called {}, and categories are routed to it",
+                "categories are routed to {}, and no workspace is called that",
                 quoted(&role.text)
             );
             problems.warn(Diagnostic::new("routing-target-unknown", message).at(&role.at));

@@ -46,6 +46,17 @@ pub(crate) struct Problems {
     suggestions: usize,
 }
 
+impl At {
+    /// A place that is no field: a file or a line of it.
+    pub fn outside(pos: Pos) -> Self {
+        Self {
+            pos,
+            field: FieldPath::default(),
+            workspace: None,
+        }
+    }
+}
+
 impl FieldPath {
     pub fn key(&self, key: impl Into<Rc<str>>) -> Self {
         Self(Some(Rc::new((self.clone(), Step::Key(key.into())))))
@@ -161,7 +172,11 @@ impl Problems {
 
     /// As [`Problems::error`], but only the first of its code is kept.
     pub fn error_once(&mut self, diagnostic: Diagnostic) {
-        if self.errors.iter().any(|known| known.code == diagnostic.code) {
+        if self
+            .errors
+            .iter()
+            .any(|known| known.code == diagnostic.code)
+        {
             self.errors_left_out += 1;
         } else {
             self.error(diagnostic);
@@ -219,10 +234,7 @@ fn place(diagnostic: &Diagnostic) -> Option<(&str, u32, u32)> {
     Some((&place.file, place.line, place.column))
 }
 
-fn did_you_mean<'a>(
-    text: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> String {
+fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     /// Longer texts are no typing errors, and the comparison is quadratic.
     const LONGEST: usize = 40;
     if text.len() > LONGEST {

@@ -59,7 +59,7 @@ fn names(need: &Need, problems: &mut Problems) -> Vec<String> {
     for name in &need.names {
         if !is_valid(&name.text) {
             let message = format!(
-                "{} is no name of a variable and is left out",
+                "{} is left out: a template can require no variable of that name",
                 quoted(&name.text)
             );
             let help = "names that are required have capital letters, digits and `_`, at most 128, and begin with a letter";

@@ -28,7 +28,7 @@ pub(crate) struct Defaults {
     pub plugins: Vec<Plugin>,
     pub prompts: Prompts,
     pub routing: Vec<Route>,
-    pub memories: Vec<Memory>,
+    pub memories: Option<Vec<Memory>>,
 }
 
 pub(crate) struct Workspace {
@@ -47,7 +47,8 @@ pub(crate) struct Workspace {
     pub plugins: Vec<Plugin>,
     pub prompts: Prompts,
     pub routing: Vec<Route>,
-    pub memories: Vec<Memory>,
+    /// `None` when there is no list, or an empty one.
+    pub memories: Option<Vec<Memory>>,
     pub max_concurrent_tasks: Option<Number>,
     pub schedules: Vec<Schedule>,
     pub channels: Vec<Channel>,
@@ -155,7 +156,7 @@ fn defaults(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<Defaults> {
         plugins: fields.list("plugins", reader, plugin),
         prompts: prompts(&mut fields, reader),
         routing: routing(&mut fields, reader),
-        memories: fields.list("initial_memories", reader, memory),
+        memories: initial_memories(&mut fields, reader),
     };
     fields.finish(reader);
     Some(defaults)
@@ -192,7 +193,8 @@ fn workspace(
         return None;
     }
     let name = fields.required("name", "a workspace", reader);
-    let name: Rc<str> = name.map(|name| name.text.trim().into()).unwrap_or_default();
+    let name = name.and_then(|name| workspace_name(&name, reader));
+    let name = name.unwrap_or_default();
     fields.at.workspace = (!name.is_empty()).then(|| Rc::clone(&name));
     if let Some(template) = fields.get("template") {
         let message = "`template` has no effect: there is no folder of templates on the host";
@@ -206,7 +208,10 @@ fn workspace(
     let workspace = Workspace {
         at: fields.at.clone(),
         name,
-        role: trimmed(fields.text("role", reader)),
+        role: fields
+            .text("role", reader)
+            .map(|role| role.text.trim_end().to_owned())
+            .unwrap_or_default(),
         runtime: fields.text("runtime", reader),
         model: fields.text("model", reader),
         tier: fields.number("tier", reader),
@@ -220,7 +225,7 @@ fn workspace(
         plugins: fields.list("plugins", reader, plugin),
         prompts: prompts(&mut fields, reader),
         routing: routing(&mut fields, reader),
-        memories: fields.list("initial_memories", reader, memory),
+        memories: initial_memories(&mut fields, reader),
         max_concurrent_tasks: fields.number("max_concurrent_tasks", reader),
         schedules: fields.list("schedules", reader, schedule),
         channels: fields.list("channels", reader, channel),
@@ -236,6 +241,22 @@ fn workspace(
     };
     fields.finish(reader);
     Some(workspace)
+}
+
+fn workspace_name(name: &Text, reader: &mut Reader<'_>) -> Option<Rc<str>> {
+    let trimmed = name.text.trim();
+    if trimmed.len() > limits::NAME_BYTES {
+        let message = format!(
+            "the name {} has more than {} bytes",
+            quoted(trimmed),
+            limits::NAME_BYTES
+        );
+        let help = "give it a short `name`, and say more in `role`";
+        let problem = Diagnostic::new("name-too-long", message).at(&name.at);
+        reader.problems.error(problem.hint(help));
+        return None;
+    }
+    Some(trimmed.into())
 }
 
 fn trimmed(text: Option<Text>) -> String {
@@ -341,9 +362,10 @@ fn data(field: &Field<'_>, reader: &mut Reader<'_>) -> Data {
     match &field.node.value {
         Value::Omitted => Data::Null,
         _ if field.node.is_null() => Data::Null,
-        Value::Scalar { text: plain, plain: true } => {
-            Data::plain(plain).unwrap_or_else(|| Data::Text(text(reader).unwrap_or_default()))
-        }
+        Value::Scalar {
+            text: plain,
+            plain: true,
+        } => Data::plain(plain).unwrap_or_else(|| Data::Text(text(reader).unwrap_or_default())),
         Value::Scalar { .. } => Data::Text(text(reader).unwrap_or_default()),
         Value::List(_) => {
             let items = field.items(reader);
@@ -400,6 +422,14 @@ fn channel(item: &Field<'_>, reader: &mut Reader<'_>) -> Option<Channel> {
     };
     fields.finish(reader);
     Some(channel)
+}
+
+/// A list that is not empty, even where nothing of it is left: it replaces the defaults.
+fn initial_memories(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Option<Vec<Memory>> {
+    let items = fields.get("initial_memories")?.items(reader);
+    let memories = items.iter().filter_map(|item| memory(item, reader));
+    let memories = memories.collect();
+    (!items.is_empty()).then_some(memories)
 }
 
 fn memory(item: &Field<'_>, reader: &mut Reader<'_>) -> Option<Memory> {

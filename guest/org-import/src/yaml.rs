@@ -14,10 +14,18 @@ use crate::{Diagnostic, limits};
 pub(crate) struct Node {
     pub value: Value,
     pub pos: Pos,
-    /// Nodes from here down, shared ones counted wherever they stand.
-    pub size: usize,
+    /// Of everything from here down, what is shared counted wherever it stands.
+    pub size: Size,
     /// Collections inside each other from here down.
     pub height: usize,
+}
+
+/// How much a node holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Size {
+    nodes: usize,
+    /// Of texts and keys.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -49,12 +57,40 @@ pub(crate) trait Handler {
     fn report(&mut self, problem: Diagnostic);
 }
 
+impl Size {
+    /// Of a node with no text in it, such as a collection before its items.
+    const NODE: Self = Self { nodes: 1, bytes: 0 };
+
+    fn text(text: &str) -> Self {
+        Self {
+            nodes: 1,
+            bytes: text.len(),
+        }
+    }
+
+    /// Counts more; an error when that is too much.
+    fn add(&mut self, more: Self, pos: &Pos) -> Result<(), Box<Diagnostic>> {
+        self.nodes = self.nodes.saturating_add(more.nodes);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        let limit = if self.nodes > limits::YAML_NODES {
+            format!("{} nodes", limits::YAML_NODES)
+        } else if self.bytes > limits::YAML_TEXT_BYTES {
+            format!("{} MiB of text", limits::YAML_TEXT_BYTES >> 20)
+        } else {
+            return Ok(());
+        };
+        let message =
+            format!("the document has more than {limit}, with what aliases and includes stand for");
+        Err(Box::new(Diagnostic::new("yaml-too-large", message).on(pos)))
+    }
+}
+
 impl Node {
     pub fn scalar(text: String, plain: bool, pos: Pos) -> Self {
         Self {
+            size: Size::text(&text),
             value: Value::Scalar { text, plain },
             pos,
-            size: 1,
             height: 0,
         }
     }
@@ -63,7 +99,7 @@ impl Node {
         Self {
             value: Value::Omitted,
             pos,
-            size: 1,
+            size: Size::NODE,
             height: 0,
         }
     }
@@ -104,7 +140,7 @@ pub(crate) fn compose(
         handler,
         open: Vec::new(),
         anchors: BTreeMap::new(),
-        nodes: 0,
+        total: Size::default(),
         root: None,
     };
     let mut parser = Parser::new_from_str(text);
@@ -125,7 +161,8 @@ struct Composer<'a> {
     open: Vec<Open>,
     /// By the parser's number. A collection has its anchor only when it is complete, so nothing contains itself.
     anchors: BTreeMap<usize, Rc<Node>>,
-    nodes: usize,
+    /// What was composed so far.
+    total: Size,
     root: Option<Rc<Node>>,
 }
 
@@ -134,7 +171,7 @@ struct Open {
     anchor: usize,
     tag: Option<String>,
     items: Items,
-    size: usize,
+    size: Size,
     height: usize,
 }
 
@@ -184,7 +221,7 @@ impl Composer<'_> {
                     Some(CORE_OTHER) => true,
                     _ => style == ScalarStyle::Plain,
                 };
-                self.count(1, &pos)?;
+                self.total.add(Size::text(&text), &pos)?;
                 let node = Node::scalar(text.into_owned(), plain, pos);
                 let node = self.tagged(tag, node);
                 self.add(node, anchor)
@@ -201,7 +238,7 @@ impl Composer<'_> {
                     let message = "this alias stands inside of what it stands for";
                     return Err(Box::new(Diagnostic::new("yaml-alias", message).on(&pos)));
                 };
-                self.count(node.size, &pos)?;
+                self.total.add(node.size, &pos)?;
                 self.add(node, 0)
             }
             Event::DocumentStart(_)
@@ -219,7 +256,7 @@ impl Composer<'_> {
         tag: Option<&Tag>,
         items: Items,
     ) -> Result<(), Box<Diagnostic>> {
-        self.count(1, &pos)?;
+        self.total.add(Size::NODE, &pos)?;
         if self.open.len() >= limits::YAML_NESTING {
             return Err(too_deep(&pos));
         }
@@ -228,7 +265,7 @@ impl Composer<'_> {
             pos,
             anchor,
             items,
-            size: 1,
+            size: Size::NODE,
             height: 1,
         });
         Ok(())
@@ -243,7 +280,7 @@ impl Composer<'_> {
             Items::List(list) => Value::List(list),
             Items::Map(mapping) => {
                 let (pairs, merged) = self.merged(mapping)?;
-                size += merged;
+                size.add(merged, &open.pos)?;
                 Value::Map(pairs)
             }
         };
@@ -273,14 +310,11 @@ impl Composer<'_> {
             self.root = Some(node);
             return Ok(());
         };
-        open.size = open.size.saturating_add(node.size);
+        // What an include or an alias brings in counts as often as it is used.
+        open.size.add(node.size, &node.pos)?;
         open.height = open.height.max(1 + node.height);
         if open.height > limits::YAML_NESTING {
             return Err(too_deep(&node.pos));
-        }
-        // What an include or an alias brings in counts as often as it is used.
-        if open.size > limits::YAML_NODES {
-            return Err(too_large(&node.pos));
         }
         match &mut open.items {
             Items::List(list) => list.push(node),
@@ -293,15 +327,15 @@ impl Composer<'_> {
         Ok(())
     }
 
-    /// The pairs of a mapping with those of its `<<`, and how many nodes that added.
-    fn merged(&mut self, mapping: Mapping) -> Result<(Vec<Pair>, usize), Box<Diagnostic>> {
+    /// The pairs of a mapping with those of its `<<`, and how much that added.
+    fn merged(&mut self, mapping: Mapping) -> Result<(Vec<Pair>, Size), Box<Diagnostic>> {
         let Mapping {
             mut pairs,
             mut keys,
             merge,
             ..
         } = mapping;
-        let mut added = 0;
+        let mut added = Size::default();
         let sources = match merge.as_deref().map(|node| (&node.value, node)) {
             None => &[],
             Some((Value::List(list), _)) => list.as_slice(),
@@ -320,25 +354,17 @@ impl Composer<'_> {
             };
             // Counted for every pair that is looked at: keys that are present already are work too.
             for pair in from {
-                self.count(1, &source.pos)?;
+                self.total.add(Size::text(&pair.key), &source.pos)?;
                 if !keys.contains_key(&pair.key) {
-                    self.count(pair.value.size, &source.pos)?;
-                    added += pair.value.size;
+                    self.total.add(pair.value.size, &source.pos)?;
+                    added.add(Size::text(&pair.key), &source.pos)?;
+                    added.add(pair.value.size, &source.pos)?;
                     keys.insert(Rc::clone(&pair.key), pair.pos.clone());
                     pairs.push(pair.clone());
                 }
             }
         }
         Ok((pairs, added))
-    }
-
-    fn count(&mut self, nodes: usize, pos: &Pos) -> Result<(), Box<Diagnostic>> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > limits::YAML_NODES {
-            Err(too_large(pos))
-        } else {
-            Ok(())
-        }
     }
 
     fn pos(&self, marker: &Marker) -> Pos {
@@ -415,12 +441,4 @@ fn too_deep(pos: &Pos) -> Box<Diagnostic> {
         limits::YAML_NESTING
     );
     Box::new(Diagnostic::new("yaml-too-deep", message).on(pos))
-}
-
-fn too_large(pos: &Pos) -> Box<Diagnostic> {
-    let message = format!(
-        "the document has more than {} nodes, with what aliases and includes stand for",
-        limits::YAML_NODES
-    );
-    Box::new(Diagnostic::new("yaml-too-large", message).on(pos))
 }

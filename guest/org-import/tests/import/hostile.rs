@@ -167,6 +167,115 @@ fn generated_files_are_bounded() {
 }
 
 #[test]
+fn what_a_few_lines_multiply_is_bounded() {
+    let list = |lines: &str| {
+        format!(
+            "{lines}workspaces:\n{}",
+            "- {name: A, external: true, url: http://x}\n".repeat(2_000)
+        )
+    };
+    let long = "x".repeat(99_000);
+    let plan = |defaults: &str| {
+        org(&list(&format!(
+            "name: O\ndefaults: {{runtime: r, {defaults}}}\n"
+        )))
+    };
+    let memories = plan(&format!("initial_memories: [{{content: {long}}}]"));
+    assert_eq!(code(&memories.errors()), "plan-too-large");
+    let config = plan(&format!("plugins: [{{source: p, config: {{k: {long}}}}}]"));
+    assert_eq!(code(&config.errors()), "plan-too-large");
+    let plugins: String = (0..5_000).map(|number| format!("p{number},")).collect();
+    assert_eq!(
+        code(&plan(&format!("plugins: [{plugins}]")).errors()),
+        "plan-too-large"
+    );
+    let variables = plan("").file(".env", &format!("A={long}"));
+    assert_eq!(code(&variables.errors()), "plan-too-large");
+}
+
+#[test]
+fn texts_are_counted_as_often_as_they_are_used() {
+    let text = "x".repeat(1 << 20);
+    let aliases = |count: usize| {
+        org(&format!(
+            "name: O\nx: &x {text}\ny: [{}]\nworkspaces: []",
+            "*x,".repeat(count)
+        ))
+    };
+    assert_eq!(aliases(14).plan().workspaces.len(), 0);
+    assert_eq!(aliases(16).errors(), ["yaml-too-large org.yaml:3:47"]);
+    let merges = "- {<<: *x}\n".repeat(20);
+    let case = org(&format!("name: O\nx: &x {{k: {text}}}\ny:\n{merges}"));
+    assert_eq!(code(&case.errors()), "yaml-too-large");
+    let includes = "- !include x.yaml\n".repeat(20);
+    let case = files(&[
+        ("org.yaml", &format!("name: O\ny:\n{includes}")),
+        ("x.yaml", &text),
+    ]);
+    assert_eq!(code(&case.errors()), "yaml-too-large");
+}
+
+#[test]
+fn a_prompt_file_is_counted_as_often_as_it_is_used() {
+    let schedules: String = (0..200)
+        .map(|number| format!("  - {{name: S{number}, cron_expr: '* * * * *', prompt_file: p}}\n"))
+        .collect();
+    let case = org(&format!(
+        "name: O\nworkspaces:\n- name: A\n  runtime: r\n  schedules:\n{schedules}"
+    ));
+    let errors = case.file("p", &"x".repeat(100_000)).import().unwrap_err();
+    let errors: Vec<String> = errors.iter().map(crate::brief).collect();
+    // 16 MiB are 167 of them; those that follow are only counted.
+    let first = "prompts-too-large org.yaml:173:55 workspaces[0].schedules[167].prompt_file";
+    assert!(errors.iter().any(|error| error == first), "{errors:?}");
+    let others = errors.iter().filter(|error| error.starts_with("prompts-"));
+    assert_eq!(others.count(), 1);
+}
+
+#[test]
+fn deep_places_are_cheap_and_long_names_are_short_in_messages() {
+    let open: String = (0..90)
+        .map(|_| format!("{{{}: ", "k".repeat(400)))
+        .collect();
+    let items = "\"\\x01\",".repeat(3_000);
+    let yaml = format!(
+        "name: O\nworkspaces: [{{name: A, runtime: r, plugins: [{{source: p, config: {open}[{items}]{}}}]}}]",
+        "}".repeat(90)
+    );
+    let errors = org(&yaml).import().unwrap_err();
+    assert_eq!(errors.len(), 1_001);
+    let field = errors[0].field.clone().unwrap();
+    assert!(
+        field.len() < 10_000 && field.ends_with("kkk…[0]"),
+        "{field}"
+    );
+    let name = "n".repeat(501);
+    let errors = org(&format!(
+        "name: O\nworkspaces: [{{runtime: r, name: {name}}}]"
+    ))
+    .errors();
+    assert_eq!(errors[0], "name-too-long org.yaml:2:33 workspaces[0].name");
+}
+
+/// Comparing a name with hundreds of others takes long.
+#[test]
+fn suggestions_are_bounded() {
+    let schedules: String = (0..1_000)
+        .map(|number| format!("  - {{name: S{number}, cron_expr: '* * * * *', prompt: x, timezone: Europe/Berlim}}\n"))
+        .collect();
+    let case = org(&format!(
+        "name: O\nworkspaces:\n- name: A\n  runtime: r\n  schedules:\n{schedules}"
+    ));
+    let errors = case.import().unwrap_err();
+    let suggested =
+        |error: &&org_import::Diagnostic| error.message.contains("did you mean `Europe/Berlin`?");
+    assert_eq!(
+        (errors.len(), errors.iter().filter(suggested).count()),
+        (1_000, 100)
+    );
+}
+
+#[test]
 fn seeded_files_are_bounded() {
     let mut case: Case = org("name: O\nworkspaces: [{name: A, runtime: r, files_dir: d}]");
     for number in 0..4_990 {

@@ -33,10 +33,9 @@ workspaces:
   - {name: B, runtime: langgraph, tier: 1, plugins: ['!p']}
 "#);
     let plan = case.plan();
-    let expected = "\
-name: A
-description: 'Folded text: \"quoted\"'
-version: 1.0.0
+    let expected = r#"name: A
+description: "Folded text: \"quoted\""
+version: "1.0.0"
 tier: 2
 runtime: claude-code
 model: opus
@@ -46,8 +45,8 @@ category_routing:
   a:
   - B
   new:
-  - yes
-  - '42'
+  - "yes"
+  - "42"
   z:
   - B
   - A
@@ -74,12 +73,11 @@ initial_prompt: |
 idle_interval_seconds: 600
 idle_prompt: |
   idle
-";
+"#;
     assert_eq!(inline(&plan.workspaces[0], "config.yaml"), expected);
-    let expected = "\
-name: B
-description: ''
-version: 1.0.0
+    let expected = r#"name: B
+description: ""
+version: "1.0.0"
 tier: 1
 runtime: langgraph
 category_routing:
@@ -91,7 +89,7 @@ category_routing:
   - B
   - A
   - A
-";
+"#;
     assert_eq!(inline(&plan.workspaces[1], "config.yaml"), expected);
     assert!(seeded(&plan.workspaces[1], "system-prompt.md").is_none());
 }
@@ -103,7 +101,7 @@ fn channels_and_memories() {
     )
     .vars(&[("HOOK", "https://hooks.example/s3cret")])
     .one();
-    let channels = "- type: slack\n  enabled: true\n  allowed_users:\n  - u\n  config:\n    a: '1'\n    webhook_url: https://hooks.example/s3cret\n";
+    let channels = "- type: slack\n  enabled: true\n  allowed_users:\n  - u\n  config:\n    a: \"1\"\n    webhook_url: https://hooks.example/s3cret\n";
     assert_eq!(inline(&one, "channels.yaml"), channels);
     assert_eq!(
         inline(&one, "memories.yaml"),
@@ -117,6 +115,115 @@ fn channels_and_memories() {
         .map(|file| file.path.as_str())
         .collect();
     assert_eq!(secret, ["channels.yaml"]);
+}
+
+/// Agents read these files with PyYAML, which is YAML 1.1.
+#[test]
+fn what_yaml_1_1_would_misread_is_in_quotes() {
+    let words = [
+        "yes",
+        "No",
+        "ON",
+        "off",
+        "y",
+        "N",
+        "~",
+        "null",
+        "True",
+        "1_000",
+        "0o7",
+        "010",
+        "0b1",
+        "12:30:00",
+        "1:30",
+        "2024-01-01",
+        "2024-01-01T12:00:00Z",
+        "=",
+        "<<",
+        ".5",
+        "1e3",
+        "1.",
+        ".inf",
+        "-.INF",
+        ".NaN",
+        "+1",
+        "0x_1F",
+        "!x",
+        "&x",
+        "*x",
+        "- x",
+        "x: y",
+        "x #y",
+        "@x",
+        "`x",
+        "%x",
+        "|",
+        ">",
+        "---",
+        "...",
+        "# x",
+        "x:",
+        "?",
+        "[",
+        "{",
+    ];
+    for word in words {
+        let template = format!(
+            "name: O\nworkspaces:\n- name: '{word}'\n  runtime: r\n  role: '{word}'\n  model: '{word}'\n  plugins: ['{word}', {{source: p, config: {{'{word}': ['{word}']}}}}]\n  category_routing: {{'{word}': ['{word}']}}\n  schedules: [{{name: '{word}', cron_expr: '* * * * *', prompt: x}}]\n  initial_memories: [{{content: '{word}'}}]\n  channels: [{{type: slack, allowed_users: ['{word}'], config: {{webhook_url: '{word}', '{word}': '{word}'}}}}]\n",
+        );
+        let one = org(&template).one();
+        // A plugin whose name begins with `!` is removed, not added.
+        let plugin = usize::from(!word.starts_with('!') && !word.starts_with('-'));
+        for (file, count) in [
+            ("config.yaml", 8 + plugin),
+            ("memories.yaml", 1),
+            ("channels.yaml", 4),
+        ] {
+            let yaml = inline(&one, file);
+            let quoted = yaml.matches(&format!("\"{word}\"")).count();
+            assert_eq!(quoted, count, "{word} in {file}:\n{yaml}");
+        }
+    }
+}
+
+/// libyaml takes a block scalar that begins with a tab for wrong indentation.
+#[test]
+fn a_block_scalar_never_begins_with_a_tab() {
+    for (content, written) in [
+        ("\\tx\\ny", "content: \"\\tx\\ny\""),
+        ("\\n \\n\\tx\\ny", "content: \"\\n \\n\\tx\\ny\""),
+        ("x\\n\\ty", "content: |-\n    x\n    \ty"),
+        (" x\\ny", "content: |2-\n     x\n    y"),
+    ] {
+        let one = workspace(&format!("initial_memories: [{{content: \"{content}\"}}]")).one();
+        let yaml = inline(&one, "memories.yaml");
+        assert_eq!(yaml, format!("- scope: LOCAL\n  {written}\n"));
+    }
+}
+
+/// Readers take keys of at most 1024 characters, and an escape counts twice.
+#[test]
+fn keys_are_short_enough_for_readers() {
+    let yaml = |length: usize| {
+        let key = "\\".repeat(length);
+        workspace(&format!("category_routing: {{'{key}': [A]}}"))
+    };
+    let config = inline(&yaml(500).one(), "config.yaml");
+    assert!(config.lines().all(|line| line.len() < 1024));
+    assert!(read_back(&config).len() > 3);
+    assert_eq!(
+        yaml(501).errors(),
+        ["key-too-long org.yaml:5:24 workspaces[0].category_routing"]
+    );
+}
+
+#[test]
+fn a_role_stays_as_it_was_written() {
+    let one = workspace("role: \"\\n  Leads:\\n- one\\n\\n- two \\n\\n\"\nmodel: m").one();
+    assert_eq!(one.role, "\n  Leads:\n- one\n\n- two");
+    let config = inline(&one, "config.yaml");
+    let expected = "\ndescription: |2-\n\n    Leads:\n  - one\n\n  - two\nversion";
+    assert!(config.contains(expected), "{config}");
 }
 
 /// The values of the top-level keys, as another reader of YAML sees them.
@@ -169,7 +276,7 @@ proptest! {
         let found = read_back(&inline(&one, "config.yaml"));
         let get = |key: &str| found.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         prop_assert_eq!(get("name"), Some(name.trim()));
-        prop_assert_eq!(get("description"), Some(role.trim()));
+        prop_assert_eq!(get("description"), Some(role.trim_end()));
         let lines: String = prompt.trim().split('\n').map(|line| format!("{}\n", line.trim_end_matches([' ', '\t']))).collect();
         let expected = (!prompt.trim().is_empty()).then_some(lines.as_str());
         prop_assert_eq!(get("initial_prompt"), expected);

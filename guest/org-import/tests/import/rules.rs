@@ -273,6 +273,39 @@ fn what_is_odd_is_a_warning() {
 }
 
 #[test]
+fn an_unknown_role_is_reported_where_it_stands_first() {
+    let route = "category_routing: {a: [Ghost]}";
+    let case = org(&format!(
+        "name: O\ndefaults: {{runtime: r}}\nworkspaces:\n- name: A\n  children:\n  - {{name: C, {route}}}\n  - {{name: D, {route}}}\n- {{name: B, {route}}}\n"
+    ));
+    assert_eq!(
+        case.warnings(),
+        ["routing-target-unknown org.yaml:6:38 workspaces[0].children[0].category_routing.a[0]"]
+    );
+}
+
+#[test]
+fn a_wrong_type_says_what_was_found() {
+    for (lines, message) in [
+        ("tier: two", "`tier` is a whole number, and this is \"two\""),
+        ("tier: [2]", "`tier` is a whole number, and this is a list"),
+        (
+            "spawning: maybe",
+            "`spawning` is `true` or `false`, and this is \"maybe\"",
+        ),
+        ("canvas: {x: left}", "`x` is a number, and this is \"left\""),
+        ("plugins: git", "`plugins` is a list, and this is \"git\""),
+        ("role: {a: b}", "`role` is a text, and this is a mapping"),
+        (
+            "children: [null]",
+            "`children[0]` is a mapping, and this is nothing",
+        ),
+    ] {
+        assert_eq!(workspace(lines).error().message, message);
+    }
+}
+
+#[test]
 fn an_unknown_key_is_reported_once_per_file_and_says_what_was_meant() {
     let case = files(&[
         (
@@ -827,6 +860,11 @@ fn memories() {
     for name in ["X", "B", "C"] {
         assert_eq!(found(name), own(&[("d", Local)]), "{name}");
     }
+    // A list that is there replaces the defaults, even where nothing of it is left.
+    let own_is_void = org(
+        "name: O\ndefaults: {runtime: r, initial_memories: [{content: d}]}\nworkspaces: [{name: A, initial_memories: [{content: ' '}]}]",
+    );
+    assert_eq!(own_is_void.one().memories, []);
     let long = workspace(&format!(
         "initial_memories: [{{content: '{}é'}}]",
         "x".repeat(99_999)
