@@ -309,7 +309,8 @@ fn render_writes_what_a_workspace_would_find() {
             & 0o777
     };
     assert!(
-        read("config.yaml").starts_with("name: PM\ndescription: leads\nversion: \"1.0.0\"\ntier: 2\n")
+        read("config.yaml")
+            .starts_with("name: PM\ndescription: leads\nversion: \"1.0.0\"\ntier: 2\n")
     );
     assert_eq!(read("notes.md"), "a\nb\n");
     assert_eq!(
