@@ -1,6 +1,6 @@
 //! Runs plugins: load, check the imports, link, plan. The only module that
 //! knows wasmtime. It never touches an engine and never reads the process
-//! environment; what a plugin may reach is what [`call`] links, and that is
+//! environment; what a plugin may reach is what its linker holds, and that is
 //! the template's files.
 //!
 //! Who pays: a [`Sandbox`] once per process, a [`Plugin`] (checked, compiled,
