@@ -247,8 +247,7 @@ impl Policy {
             key: &workspace.key,
             violations,
         };
-        let runtime =
-            (!workspace.external).then(|| self.runtime(&workspace.runtime, &mut judged));
+        let runtime = (!workspace.external).then(|| self.runtime(&workspace.runtime, &mut judged));
         let mut tier = self.tier(workspace, &mut judged);
         if runtime == Some(RuntimeName::Demo) {
             // A demonstration needs no privileges, whatever the template asks for the real thing.

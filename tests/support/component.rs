@@ -12,5 +12,10 @@ pub fn of_wat(wat: &str, world: &str) -> Vec<u8> {
     let mut module = wat::parse_str(wat).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
     let mut encoder = ComponentEncoder::default();
-    encoder.module(&module).unwrap().validate(true).encode().unwrap()
+    encoder
+        .module(&module)
+        .unwrap()
+        .validate(true)
+        .encode()
+        .unwrap()
 }
