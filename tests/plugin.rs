@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use org_import::{Entry, EntryKind, Environment, FileError, Options, TemplateFiles};
 use orghost::plugin::{CallError, ORG_IMPORT, Request, Sandbox};
-use orghost::template::{self, TemplateDir, TemplatePath};
+use orghost::template::TemplateDir;
 use orghost_build::{Guest, Inputs, Provenance};
 
-use crate::support::{own_templates, root, shared_templates};
+use crate::support::{native, own_templates, root, shared_templates};
 
 #[test]
 fn the_artifact_is_not_older_than_its_sources() {
@@ -30,56 +29,11 @@ fn its_only_import_is_the_templates_files() {
     assert!(inspection.has_expander());
 }
 
-/// The template's files for the native crate, through the host's own [`TemplateDir`].
-struct Files(TemplateDir);
-
-impl TemplateFiles for Files {
-    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        let read = TemplatePath::new(path).and_then(|path| self.0.read(&path));
-        read.map(|file| file.bytes).map_err(error)
-    }
-
-    fn entries(&self, path: &str) -> Result<Vec<Entry>, FileError> {
-        let listed = TemplatePath::new(path).and_then(|path| self.0.entries(&path));
-        let entry = |entry: template::Entry| Entry {
-            name: entry.name,
-            kind: match entry.kind {
-                template::EntryKind::File => EntryKind::File,
-                template::EntryKind::Directory => EntryKind::Directory,
-                template::EntryKind::Symlink => EntryKind::Symlink,
-                template::EntryKind::Other => EntryKind::Other,
-            },
-            size: entry.size,
-        };
-        listed
-            .map(|entries| entries.into_iter().map(entry).collect())
-            .map_err(error)
-    }
-}
-
-fn error(error: template::FileError) -> FileError {
-    match error {
-        template::FileError::NotFound => FileError::NotFound,
-        template::FileError::InvalidPath => FileError::InvalidPath,
-        template::FileError::WrongKind => FileError::WrongKind,
-        template::FileError::TooLarge => FileError::TooLarge,
-        template::FileError::Unreadable(reason) => FileError::Unreadable(reason),
-    }
-}
-
 /// What the native crate makes of a template, told in the words of the host's plan.
-fn native(folder: &Path) -> Result<Vec<String>, Vec<String>> {
-    let request = org_import::Request {
-        entry: String::new(),
-        environment: Environment {
-            vars: vec![],
-            granted: vec![],
-        },
-        options: Options {
-            skip_external: false,
-        },
-    };
-    match org_import::import_org(&Files(TemplateDir::open(folder).unwrap()), &request) {
+fn natively(folder: &Path) -> Result<Vec<String>, Vec<String>> {
+    let request = native::request(&BTreeMap::new());
+    let files = native::Files(TemplateDir::open(folder).unwrap());
+    match org_import::import_org(&files, &request) {
         Ok(plan) => Ok(plan
             .workspaces
             .iter()
@@ -165,7 +119,7 @@ fn the_component_plans_as_its_crate_does() {
     for folder in own_templates().into_iter().chain(shared_templates()) {
         assert_eq!(
             wasm(ORG_IMPORT, &folder),
-            native(&folder),
+            natively(&folder),
             "{}",
             folder.display()
         );

@@ -3,6 +3,7 @@
 
 pub mod component;
 pub mod fake_docker;
+pub mod native;
 pub mod scenario;
 pub mod world;
 

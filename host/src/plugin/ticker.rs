@@ -1,5 +1,5 @@
 //! Advances the engine's epoch while calls are running, and sleeps otherwise.
-//! Its one thread holds no resource and lives as long as the process.
+//! Its one thread ends when nobody can call any more.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -8,42 +8,51 @@ use wasmtime::EngineWeak;
 use crate::limits;
 
 /// Counts the calls that are running.
-pub struct Ticker {
-    running: Mutex<usize>,
-    started: Condvar,
+pub struct Ticker(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    calls: Mutex<Calls>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Calls {
+    running: usize,
+    /// There will be none any more.
+    closed: bool,
 }
 
 /// A call that is running, until it is dropped.
-pub struct Running<'a>(&'a Ticker);
+pub struct Running<'a>(&'a Shared);
 
 impl Ticker {
     pub fn new(engine: EngineWeak) -> Arc<Self> {
-        let ticker = Arc::new(Self {
-            running: Mutex::new(0),
-            started: Condvar::new(),
-        });
-        let own = ticker.clone();
+        let shared = Arc::new(Shared::default());
+        let own = shared.clone();
         std::thread::spawn(move || own.tick(&engine));
-        ticker
+        Arc::new(Self(shared))
     }
 
     /// Keeps the epoch advancing until the guard is dropped.
     pub fn running(&self) -> Running<'_> {
-        *self.lock() += 1;
-        self.started.notify_one();
-        Running(self)
+        self.0.lock().running += 1;
+        self.0.changed.notify_one();
+        Running(&self.0)
     }
+}
 
+impl Shared {
     fn tick(&self, engine: &EngineWeak) {
         loop {
-            let mut running = self.lock();
-            while *running == 0 {
-                running = self
-                    .started
-                    .wait(running)
-                    .unwrap_or_else(PoisonError::into_inner);
+            let calls = self
+                .changed
+                .wait_while(self.lock(), |calls| calls.running == 0 && !calls.closed)
+                .unwrap_or_else(PoisonError::into_inner);
+            if calls.closed {
+                return;
             }
-            drop(running);
+            drop(calls);
             std::thread::sleep(limits::EPOCH_TICK);
             match engine.upgrade() {
                 Some(engine) => engine.increment_epoch(),
@@ -52,13 +61,20 @@ impl Ticker {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        *self.0.lock() -= 1;
+        self.0.lock().running -= 1;
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_one();
     }
 }

@@ -1,0 +1,89 @@
+//! Measures alternatives side by side with criterion.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion};
+
+use crate::table::{Row, Target, median, print};
+
+/// Alternatives that do the same; the first is what the others are compared with.
+///
+/// Every sample of another is followed by one of the first, and their ratio is that of the two: whatever else the
+/// machine does disturbs both.
+pub struct Sides<'a> {
+    title: &'static str,
+    group: BenchmarkGroup<'a, WallTime>,
+    first: Option<Box<dyn FnMut(u64) -> Duration + 'a>>,
+    rows: Vec<Row>,
+}
+
+impl<'a> Sides<'a> {
+    /// Measures each side `samples` times, in about the time of `each`.
+    pub fn new(
+        criterion: &'a mut Criterion,
+        title: &'static str,
+        samples: usize,
+        each: Duration,
+    ) -> Self {
+        let mut group = criterion.benchmark_group(title);
+        group
+            .sample_size(samples)
+            .warm_up_time(each / 3)
+            .measurement_time(each);
+        Self {
+            title,
+            group,
+            first: None,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Measures one side.
+    pub fn side<T>(
+        mut self,
+        name: &'static str,
+        target: Target,
+        mut routine: impl FnMut() -> T + 'a,
+    ) -> Self {
+        let mut run = move |iterations| {
+            let start = Instant::now();
+            for _ in 0..iterations {
+                black_box(routine());
+            }
+            start.elapsed()
+        };
+        let mut times = Vec::new();
+        let mut ratios = Vec::new();
+        self.group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let elapsed = run(iterations);
+                times.push(elapsed.as_secs_f64() / iterations as f64);
+                let beside = self
+                    .first
+                    .as_mut()
+                    .map_or(elapsed, |first| first(iterations));
+                ratios.push(elapsed.as_secs_f64() / beside.as_secs_f64());
+                elapsed
+            });
+        });
+        self.first.get_or_insert(Box::new(run));
+        // None: the command line's filter left it out.
+        if let (Some(seconds), Some(ratio)) = (median(times), median(ratios)) {
+            self.rows.push(Row {
+                name,
+                seconds,
+                ratio,
+                target,
+            });
+        }
+        self
+    }
+
+    /// Prints the table.
+    pub fn print(self) {
+        self.group.finish();
+        print(self.title, &self.rows);
+    }
+}
