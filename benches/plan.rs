@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use orghost::plugin::{EnvMap, ORG_IMPORT, Request, Sandbox};
+use orghost::plugin::{EnvMap, ORG_IMPORT, Request, Sandbox, Terms};
 use orghost::template::TemplateDir;
 use sides::Sides;
 use table::Target;
@@ -40,7 +40,7 @@ fn plan(criterion: &mut Criterion) {
     let cache = tempfile::tempdir().unwrap();
     let load = || {
         let sandbox = Sandbox::new(Some(cache.path())).unwrap();
-        let plugin = sandbox.load(ORG_IMPORT).unwrap();
+        let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
         (sandbox, plugin)
     };
     // The first load fills the cache.
@@ -77,7 +77,7 @@ fn plan(criterion: &mut Criterion) {
     .side("from the cache", Target::Open, load)
     .side("compiled anew", Target::Open, || {
         let sandbox = Sandbox::new(None).unwrap();
-        let plugin = sandbox.load(ORG_IMPORT).unwrap();
+        let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
         (sandbox, plugin)
     })
     .print();

@@ -27,7 +27,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use orghost::config::{EngineKind, Environment, Runtime};
 use orghost::event::Operation;
 use orghost::limits;
-use orghost::plugin::{ORG_IMPORT, Request, Sandbox};
+use orghost::plugin::{ORG_IMPORT, Request, Sandbox, Terms};
 use orghost::policy::{Approved, Policy};
 use orghost::provision::docker::Docker;
 use orghost::provision::engine::{VolumeKind, process_env};
@@ -203,7 +203,7 @@ impl World {
         std::fs::write(folder.join("org.yaml"), org)?;
         let template = TemplateDir::open(&folder)?;
         let plan = Sandbox::new(None)?
-            .load(ORG_IMPORT)?
+            .load(ORG_IMPORT, &Terms::default())?
             .plan(&template, &Request::default())?;
         let policy = Policy {
             runtimes: ["agent".to_owned()].into(),

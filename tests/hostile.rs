@@ -101,7 +101,7 @@ fn an_empty_plan_is_a_lie() {
 #[test]
 fn what_is_no_plugin_is_refused_before_it_is_compiled() {
     let other_version = {
-        let wit = std::fs::read_to_string(root().join("wit/plugin.wit")).unwrap();
+        let wit = std::fs::read_to_string(root().join("wit/v0.1.0/plugin.wit")).unwrap();
         assert!(wit.contains("orghost:plugin@0.1.0"));
         let bytes = plugin("unreachable");
         replaced(&bytes, b"@0.1.0", b"@0.9.0")

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use orghost::plugin::{CallError, ORG_IMPORT, Request, Sandbox};
+use orghost::plugin::{CallError, ORG_IMPORT, Request, Sandbox, Terms};
 use orghost::template::TemplateDir;
 use orghost_build::{Guest, Inputs, Provenance};
 
@@ -14,7 +14,7 @@ use crate::support::{native, own_templates, root, shared_templates};
 fn the_artifact_is_not_older_than_its_sources() {
     let guest = Guest::open(
         &root().join("guest/org-import"),
-        &root().join("wit"),
+        &root().join("wit/v0.1.0"),
         &orghost_build::Environment::default(),
     );
     let provenance = Provenance::read(&root().join("guest/org-import.lock")).unwrap();
@@ -73,7 +73,10 @@ fn inline(content: &org_import::Content) -> Option<&[u8]> {
 }
 
 fn wasm(component: &[u8], folder: &Path) -> Result<Vec<String>, Vec<String>> {
-    let plugin = Sandbox::new(None).unwrap().load(component).unwrap();
+    let plugin = Sandbox::new(None)
+        .unwrap()
+        .load(component, &Terms::default())
+        .unwrap();
     match plugin.plan(&TemplateDir::open(folder).unwrap(), &Request::default()) {
         Ok(plan) => Ok(plan
             .workspaces
@@ -160,8 +163,8 @@ fn a_plan_is_the_same_every_time_and_in_every_instance() {
     };
     let sandbox = Sandbox::new(None).unwrap();
     let (one, other) = (
-        sandbox.load(ORG_IMPORT).unwrap(),
-        sandbox.load(ORG_IMPORT).unwrap(),
+        sandbox.load(ORG_IMPORT, &Terms::default()).unwrap(),
+        sandbox.load(ORG_IMPORT, &Terms::default()).unwrap(),
     );
     let first = one.plan(&template, &request).unwrap();
     assert_eq!(first.workspaces.len(), 40);

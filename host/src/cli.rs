@@ -21,7 +21,7 @@ use crate::provision::docker::Docker;
 use crate::provision::engine::EngineError;
 use crate::provision::local::{self, Local};
 use crate::store::Store;
-use args::{Cli, Command, PluginCommand};
+use args::{Cli, Command};
 use report::{Exit, Failure};
 
 /// What every command stands on.
@@ -88,20 +88,13 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Failure> {
         Command::DemoRuntime => return Ok(Exit::Other(orghost_demo::run(demo_env(&environment)))),
         Command::Supervise { folder } => return Ok(Exit::Other(local::supervise(&folder))),
         Command::ExecChild { command } => return Ok(Exit::Other(local::exec_child(&command))),
-        Command::Plugin(PluginCommand::Build {
-            folder,
-            output,
-            wit,
-        }) => {
-            return plugin::build(&folder, output, wit, &environment, cli.global.json);
-        }
         _ => {}
     }
     let host = Host::new(environment, &cli.global)?;
     match cli.command {
         Command::Plan(command) => plan::plan(&host, &command),
         Command::Expand(command) => plan::expand(&host, &command),
-        Command::Plugin(PluginCommand::Inspect { file }) => plugin::inspect(&host, &file),
+        Command::Plugin(command) => plugin::run(&host, &command),
         Command::Up(command) => block_on(up::up(&host, &command)),
         Command::Down(command) => block_on(up::down(&host, &command)),
         Command::Status { org } => block_on(status::status(&host, org.as_deref())),

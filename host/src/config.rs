@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::is_identifier;
+use crate::plugin::Wasi;
 
 /// What the process environment says; taken once, at the start.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +41,27 @@ pub struct Config {
     pub policy: PolicyKeys,
     /// How each runtime that a template may name is run.
     pub runtimes: BTreeMap<String, Runtime>,
+    /// What each installed plugin is granted, by its name.
+    pub plugins: BTreeMap<String, PluginKeys>,
+}
+
+/// The keys under `[plugins.NAME]`: what the operator grants one plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginKeys {
+    /// Only this file: `sha256:` and 64 hexadecimal digits.
+    pub digest: Option<String>,
+    /// What it gets of WASI. Default: `none`.
+    pub wasi: Wasi,
+    /// Milliseconds of wall clock for one call; default 5000.
+    pub deadline_ms: Option<u32>,
+    /// Mebibytes of memory for one call, at most and by default 256.
+    pub memory_mib: Option<u32>,
+    /// Public keys (minisign's form), one of which must have signed it; else those of `[policy]`.
+    pub require_signature: Vec<String>,
+    /// Variables of orghost's own environment that templates may use with this plugin, where a whole value is a
+    /// reference to one.
+    pub grant: Vec<String>,
 }
 
 /// The keys under `[policy]`; the flags of the same names add to them.
@@ -56,6 +78,11 @@ pub struct PolicyKeys {
     pub skip_external: bool,
     /// The demonstration runtime stands in for every runtime that is not configured.
     pub demo: bool,
+    /// The plugins that a template's `plugin:` may choose. Default: the installed ones.
+    pub plugins: Option<Vec<String>>,
+    /// Public keys (minisign's form), one of which must have signed a plugin. Default: none, and no signature needed.
+    /// The built-in plugin is part of orghost and needs none.
+    pub require_signature: Vec<String>,
 }
 
 /// How one runtime is run.

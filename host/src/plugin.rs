@@ -13,6 +13,7 @@ mod ticker;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use orghost_build::inspect::{self, ContractError, InspectError};
 use sha2::{Digest as _, Sha256};
@@ -44,6 +45,29 @@ pub struct Plugin {
     expander: Option<expander::GuestIndices>,
     ticker: Arc<Ticker>,
     digest: PluginDigest,
+}
+
+/// What the operator grants one plugin, and how much of the machine a call may take. The default is safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Wall clock for one call.
+    pub deadline: Duration,
+    /// Bytes of linear memory for one call, all its memories together.
+    pub memory: usize,
+    /// What it may import beside the contract's own interfaces.
+    pub wasi: Wasi,
+}
+
+/// What a plugin gets of WASI.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wasi {
+    /// Nothing: a component that imports any of it is refused.
+    #[default]
+    None,
+    /// A closed one: no environment, arguments, files or sockets; output is captured as log lines, the clock stands
+    /// still, and randomness is made of the input's digest, so that plans stay reproducible.
+    Closed,
 }
 
 /// The sha-256 of a plugin file.
@@ -127,6 +151,28 @@ pub enum CallError {
     NotExported(&'static str),
 }
 
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            deadline: limits::CALL_DEADLINE,
+            memory: limits::PLUGIN_MEMORY,
+            wasi: Wasi::None,
+        }
+    }
+}
+
+impl std::str::FromStr for Wasi {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "closed" => Ok(Self::Closed),
+            _ => Err("it is `none` or `closed`"),
+        }
+    }
+}
+
 impl PluginDigest {
     /// Of the bytes of a plugin file.
     pub fn of(bytes: &[u8]) -> Self {
@@ -166,7 +212,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
+    pub fn load(&self, bytes: &[u8], _terms: &Terms) -> Result<Plugin, LoadError> {
         inspect::check(&inspect::inspect(bytes)?)?;
         let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
         let component = Component::from_binary(&self.engine, bytes).map_err(invalid)?;

@@ -158,7 +158,7 @@ impl fmt::Display for WorldVersion {
 pub enum ContractError {
     /// It was built for another version of the plugin world.
     #[error(
-        "this plugin was built for orghost:plugin {found}, and this orghost runs {supported}: rebuild the plugin against wit/plugin.wit of {supported}"
+        "this plugin was built for orghost:plugin {found}, and this orghost runs {supported}: rebuild the plugin against wit/v0.1.0/plugin.wit of {supported}"
     )]
     WrongVersion {
         /// As the component names it.
@@ -171,7 +171,7 @@ pub enum ContractError {
     ForbiddenImports(Vec<String>),
     /// It does not export what every plugin exports.
     #[error(
-        "this component is not a plugin: it does not export `{IMPORTER}`, as the world `plugin` of wit/plugin.wit does"
+        "this component is not a plugin: it does not export `{IMPORTER}`, as the world `plugin` of wit/v0.1.0/plugin.wit does"
     )]
     NoImporter,
 }

@@ -8,7 +8,7 @@ use crate::problems::{At, Pos, Problems};
 use crate::{Diagnostic, Entry, FileError, limits, text};
 
 /// Read-only access to the files of one template, as the interface
-/// `template-files` of `wit/plugin.wit` describes it: paths are relative and
+/// `template-files` of `wit/v0.1.0/plugin.wit` describes it: paths are relative and
 /// normalised, the empty path is the template's folder.
 pub trait TemplateFiles {
     /// Reads one whole file.

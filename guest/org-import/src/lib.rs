@@ -8,7 +8,7 @@
 //! the same plan, byte for byte.
 //!
 //! The crate is plain Rust that runs natively; only `component` (compiled for
-//! wasm) knows the host. The types of a plan are those of `wit/plugin.wit`.
+//! wasm) knows the host. The types of a plan are those of `wit/v0.1.0/plugin.wit`.
 //!
 //! # From template to plan
 //!

@@ -17,7 +17,9 @@ use crate::config::parse_env_file;
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::{Plan, is_identifier};
-use crate::plugin::{CallError, LoadError, ORG_IMPORT, Plugin, Request, Sandbox, SandboxError};
+use crate::plugin::{
+    CallError, LoadError, ORG_IMPORT, Plugin, Request, Sandbox, SandboxError, Terms,
+};
 use crate::policy::{Approved, Policy, Rejected, SeedContent, Tier, Violation};
 use crate::provision::seed::Seed;
 use crate::template::TemplateDir;
@@ -113,16 +115,20 @@ fn load(host: &Host, args: &PluginArgs) -> Result<(Sandbox, Plugin), Failure> {
     let plugin: &[u8] = match &args.plugin {
         None => ORG_IMPORT,
         Some(file) => {
-            bytes = read_plugin(file)?;
+            bytes = read_plugin(Path::new(file))?;
             &bytes
         }
     };
+    let terms = Terms {
+        wasi: args.wasi.wasi,
+        ..Terms::default()
+    };
     let cache = host.folders.cache.join("wasmtime");
     let sandbox = Sandbox::new(Some(&cache))?;
-    let plugin = sandbox.load(plugin).map_err(|error| {
+    let plugin = sandbox.load(plugin, &terms).map_err(|error| {
         let failure = Failure::from(error);
         match &args.plugin {
-            Some(file) => about(failure, file),
+            Some(file) => about(failure, Path::new(file)),
             None => failure,
         }
     })?;
