@@ -10,11 +10,13 @@ use std::process::{Command, Stdio};
 
 pub mod compile;
 pub mod inspect;
+pub mod metadata;
 pub mod provenance;
 pub mod toolchain;
 
 pub use compile::CompileError;
 pub use inspect::{ContractError, InspectError, Inspection, WorldVersion, check, inspect};
+pub use metadata::{Metadata, MetadataError};
 pub use provenance::{Inputs, Provenance, ProvenanceError};
 pub use toolchain::{Compiler, Environment, NoToolchain, Toolchain};
 
@@ -153,7 +155,9 @@ pub fn build(guest: &Guest, environment: &Environment) -> Result<Built, BuildErr
     let toolchain = Toolchain::find(environment, &guest.dir)?;
     // Taken first: a source that changes during the build makes the artifact stale, as it should.
     let inputs = Inputs::of(guest)?;
+    let metadata = Metadata::of_cargo(guest)?;
     let component = compile::componentize(&compile::compile(guest, &toolchain, environment)?)?;
+    let component = metadata.embed(&component)?;
     let inspection = inspect(&component)?;
     let world = check(&inspection)?;
     let provenance = Provenance::new(inputs, toolchain.compiler, &inspection, &component);
@@ -199,6 +203,9 @@ pub enum BuildError {
     /// What was built is no plugin.
     #[error(transparent)]
     Contract(#[from] ContractError),
+    /// Its facts could not be written into it.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     /// Its inputs could not be told.
     #[error(transparent)]
     Provenance(#[from] ProvenanceError),
