@@ -13,7 +13,7 @@ mod ticker;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orghost_build::inspect::{self, ContractError, InspectError};
 use sha2::{Digest as _, Sha256};
@@ -45,6 +45,27 @@ pub struct Plugin {
     expander: Option<expander::GuestIndices>,
     ticker: Arc<Ticker>,
     digest: PluginDigest,
+    terms: Terms,
+}
+
+/// What a call gave, what it took, and what the plugin wrote beside it.
+#[derive(Debug)]
+pub struct Reply<T> {
+    /// What it gave.
+    pub result: Result<T, CallError>,
+    /// What it took, however it ended.
+    pub usage: Usage,
+    /// The lines that the plugin wrote for whoever debugs it, without control characters.
+    pub log: Vec<String>,
+}
+
+/// What one call took of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Wall clock, with instantiation.
+    pub elapsed: Duration,
+    /// The most linear memory that it held at once, in bytes, all its memories together.
+    pub memory: usize,
 }
 
 /// What the operator grants one plugin, and how much of the machine a call may take. The default is safe.
@@ -212,7 +233,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn load(&self, bytes: &[u8], _terms: &Terms) -> Result<Plugin, LoadError> {
+    pub fn load(&self, bytes: &[u8], terms: &Terms) -> Result<Plugin, LoadError> {
         inspect::check(&inspect::inspect(bytes)?)?;
         let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
         let component = Component::from_binary(&self.engine, bytes).map_err(invalid)?;
@@ -223,6 +244,7 @@ impl Sandbox {
             pre,
             ticker: self.ticker.clone(),
             digest: PluginDigest::of(bytes),
+            terms: terms.clone(),
         })
     }
 }
@@ -241,22 +263,31 @@ impl Plugin {
         let said = self.call(None, |mut store, instance| {
             let importer = self.importer.load(&mut store, instance)?;
             importer.call_describe(store)
-        })?;
-        convert::description(said)
+        });
+        convert::description(said.result?)
     }
 
-    /// Plans one template. Blocks for at most [`limits::CALL_DEADLINE`]; the
-    /// same template and request give the same plan.
+    /// Plans one template. Blocks for at most [`Terms::deadline`]; the same
+    /// template and request give the same plan.
     ///
     /// # Errors
     /// See [`CallError`]: the plugin said no, broke, or lied.
     pub fn plan(&self, template: &TemplateDir, request: &Request) -> Result<Plan, CallError> {
+        self.plan_measured(template, request).result
+    }
+
+    /// As [`Plugin::plan`], with what the call took and what the plugin logged.
+    pub fn plan_measured(&self, template: &TemplateDir, request: &Request) -> Reply<Plan> {
         let wanted = convert::request(request);
         let said = self.call(Some(template.clone()), |mut store, instance| {
             let importer = self.importer.load(&mut store, instance)?;
             importer.call_import_org(store, &wanted)
-        })?;
-        convert::answer(said)
+        });
+        Reply {
+            result: said.result.and_then(convert::answer),
+            usage: said.usage,
+            log: said.log,
+        }
     }
 
     /// Expands one text by the plugin's own expander.
@@ -272,7 +303,8 @@ impl Plugin {
         let said = self.call(None, |mut store, instance| {
             let expander = indices.load(&mut store, instance)?;
             expander.call_expand(store, text, &environment)
-        })?;
+        });
+        let said = said.result?;
         Ok(Expansion {
             text: said.text,
             unresolved: said.unresolved,
@@ -287,14 +319,22 @@ impl Plugin {
             &mut wasmtime::Store<Call>,
             &wasmtime::component::Instance,
         ) -> wasmtime::Result<T>,
-    ) -> Result<T, CallError> {
-        let mut store = Call::store(self.pre.engine(), template);
+    ) -> Reply<T> {
+        let began = Instant::now();
+        let mut store = Call::store(self.pre.engine(), template, &self.terms);
         let _running = self.ticker.running();
         let outcome = self
             .pre
             .instantiate(&mut store)
             .and_then(|instance| body(&mut store, &instance));
-        outcome.map_err(|error| call::broke(&error, store.data()))
+        Reply {
+            result: outcome.map_err(|error| call::broke(&error, store.data(), self.terms.deadline)),
+            usage: Usage {
+                elapsed: began.elapsed(),
+                memory: store.data().peak_memory(),
+            },
+            log: Vec::new(),
+        }
     }
 }
 
@@ -304,7 +344,8 @@ fn config(cache: Option<&Path>) -> Config {
         .total_core_instances(limits::CONCURRENT_CALLS * 4)
         .total_memories(limits::CONCURRENT_CALLS)
         .total_tables(limits::CONCURRENT_CALLS * 4)
-        .max_memory_size(limits::PLUGIN_MEMORY)
+        // Each plugin's own terms are below it: the slots reserve what 32 bits address anyhow.
+        .max_memory_size(1 << 32)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS)
         .linear_memory_keep_resident(limits::PLUGIN_MEMORY_KEPT)
         .table_keep_resident(1 << 20)
