@@ -14,7 +14,7 @@ pub mod provenance;
 pub mod toolchain;
 
 pub use compile::CompileError;
-pub use inspect::{ContractError, InspectError, Inspection, WorldVersion, check, inspect};
+pub use inspect::{ContractError, Grant, InspectError, Inspection, WorldVersion, check, inspect};
 pub use provenance::{Inputs, Provenance, ProvenanceError};
 pub use toolchain::{Compiler, Environment, NoToolchain, Toolchain};
 
@@ -155,7 +155,7 @@ pub fn build(guest: &Guest, environment: &Environment) -> Result<Built, BuildErr
     let inputs = Inputs::of(guest)?;
     let component = compile::componentize(&compile::compile(guest, &toolchain, environment)?)?;
     let inspection = inspect(&component)?;
-    let world = check(&inspection)?;
+    let world = check(&inspection, Grant::Strict)?;
     let provenance = Provenance::new(inputs, toolchain.compiler, &inspection, &component);
     Ok(Built {
         component,

@@ -4,8 +4,11 @@
 use std::time::Duration;
 
 use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+use wasmtime_wasi::I32Exit;
 
 use super::bindings::orghost::plugin::template_files::{Entry, EntryKind, FileError, Host};
+use super::log::Log;
+use super::wasi::Closed;
 use super::{CallError, Terms};
 use crate::limits;
 use crate::template::{self, TemplateDir, TemplatePath};
@@ -16,6 +19,11 @@ pub struct Call {
     bytes_read: u64,
     requests: u32,
     memory: Memory,
+    log: Log,
+    /// Of everything that the call was given; see [`Closed`].
+    seed: blake3::Hasher,
+    /// Made when the plugin first uses it: most have none.
+    wasi: Option<Box<Closed>>,
 }
 
 /// Linear memory of one call, in bytes, all its memories together.
@@ -30,16 +38,23 @@ struct Memory {
 
 /// A limit of the host's own functions; ends the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Exceeded {
+pub enum Exceeded {
     #[error("it read more than {} MiB from the template", limits::TEMPLATE_BYTES >> 20)]
     TemplateBytes,
     #[error("it asked for files more than {} times", limits::TEMPLATE_CALLS)]
     TemplateCalls,
+    #[error("it asked for more than {} KiB of randomness at once", limits::WASI_RANDOM_BYTES >> 10)]
+    Random,
 }
 
 impl Call {
     /// A fresh store with every limit set.
-    pub fn store(engine: &Engine, template: Option<TemplateDir>, terms: &Terms) -> Store<Self> {
+    pub fn store(
+        engine: &Engine,
+        template: Option<TemplateDir>,
+        terms: &Terms,
+        seed: blake3::Hasher,
+    ) -> Store<Self> {
         let mut store = Store::new(
             engine,
             Self {
@@ -53,6 +68,9 @@ impl Call {
                     latest: 0,
                     denied: false,
                 },
+                log: Log::default(),
+                seed,
+                wasi: None,
             },
         );
         store.limiter(|call| call);
@@ -67,6 +85,17 @@ impl Call {
     /// The most linear memory that the call held at once, in bytes.
     pub fn peak_memory(&self) -> usize {
         self.memory.peak
+    }
+
+    /// What the plugin wrote.
+    pub fn log(&self) -> Vec<String> {
+        self.log.take()
+    }
+
+    /// The closed WASI. Only a plugin that was granted it is linked with what calls this.
+    pub fn wasi(&mut self) -> &mut Closed {
+        self.wasi
+            .get_or_insert_with(|| Box::new(Closed::new(&self.seed, &self.log)))
     }
 
     fn request(&mut self) -> wasmtime::Result<()> {
@@ -149,7 +178,7 @@ impl ResourceLimiter for Call {
     }
 
     fn memories(&self) -> usize {
-        limits::PLUGIN_INSTANCES
+        limits::PLUGIN_MEMORIES
     }
 }
 
@@ -167,6 +196,12 @@ pub fn broke(error: &wasmtime::Error, call: &Call, deadline: Duration) -> CallEr
         )
     } else if trap == Some(&Trap::StackOverflow) {
         ("it recursed until its stack was used up".to_owned(), LIMIT)
+    } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        let reason = format!(
+            "it ended itself with exit code {} instead of answering",
+            exit.0
+        );
+        (reason, DEFECT)
     } else if call.memory.denied {
         // Whoever was denied memory ends in some trap of its own.
         (
