@@ -12,12 +12,14 @@ pub mod compile;
 pub mod inspect;
 pub mod metadata;
 pub mod provenance;
+pub mod script;
 pub mod toolchain;
 
 pub use compile::CompileError;
-pub use inspect::{ContractError, InspectError, Inspection, WorldVersion, check, inspect};
+pub use inspect::{ContractError, Grant, InspectError, Inspection, WorldVersion, check, inspect};
 pub use metadata::{Metadata, MetadataError};
 pub use provenance::{Inputs, Provenance, ProvenanceError};
+pub use script::{Script, ScriptError, Scripted};
 pub use toolchain::{Compiler, Environment, NoToolchain, Toolchain};
 
 /// What guests are compiled for. It has no host environment, so a guest cannot import one.
@@ -159,7 +161,7 @@ pub fn build(guest: &Guest, environment: &Environment) -> Result<Built, BuildErr
     let component = compile::componentize(&compile::compile(guest, &toolchain, environment)?)?;
     let component = metadata.embed(&component)?;
     let inspection = inspect(&component)?;
-    let world = check(&inspection)?;
+    let world = check(&inspection, Grant::Strict)?;
     let provenance = Provenance::new(inputs, toolchain.compiler, &inspection, &component);
     Ok(Built {
         component,
@@ -206,6 +208,9 @@ pub enum BuildError {
     /// Its facts could not be written into it.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// The component tool of its language is missing, or refused.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     /// Its inputs could not be told.
     #[error(transparent)]
     Provenance(#[from] ProvenanceError),
