@@ -16,17 +16,33 @@ pub const PLUGIN_MEMORY: usize = 256 << 20;
 /// instance need not fault them in again. More than an ordinary plan touches.
 pub const PLUGIN_MEMORY_KEPT: usize = 16 << 20;
 
-/// Elements of one table; `org-import` has a few hundred.
+/// Elements of one table; `org-import` has a few hundred, an interpreter some ten thousand.
 pub const PLUGIN_TABLE_ELEMENTS: usize = 100_000;
 
-/// Core instances, memories and tables that one component may have.
-pub const PLUGIN_INSTANCES: usize = 16;
+/// Core instances that one component may have, and tables: a Rust plugin has 4, one that brings its interpreter as
+/// linked libraries (Python) about 40.
+pub const PLUGIN_INSTANCES: usize = 128;
+
+/// Memories that one component may have; compilers make one. Each slot sets 4 GiB of address space aside.
+pub const PLUGIN_MEMORIES: usize = 4;
+
+/// Bytes of the log lines of one call: enough to debug with, not enough to flood a terminal.
+pub const PLUGIN_LOG_BYTES: usize = 64 << 10;
+
+/// Handles of the closed WASI that one call may hold at once; an interpreter holds a dozen.
+pub const WASI_RESOURCES: usize = 1_000;
+
+/// Bytes of randomness that a plugin may ask for at once.
+pub const WASI_RANDOM_BYTES: u64 = 64 << 10;
 
 /// Calls that may run at the same time in one process: slots of the pooling allocator.
 pub const CONCURRENT_CALLS: u32 = 64;
 
 /// Native stack of a call, in bytes. Recursion past it is a trap.
 pub const PLUGIN_STACK: usize = 1 << 20;
+
+/// Stack of a thread that runs one call, in bytes: [`PLUGIN_STACK`] and what the host's own functions need.
+pub const PLUGIN_THREAD_STACK: usize = PLUGIN_STACK + (1 << 20);
 
 /// Bytes that a call may hand to the host: the plan, and the paths that it asks for.
 pub const PLAN_BYTES: usize = 64 << 20;

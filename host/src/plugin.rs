@@ -9,13 +9,15 @@
 mod bindings;
 mod call;
 mod convert;
+mod log;
 mod ticker;
+mod wasi;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use orghost_build::inspect::{self, ContractError, InspectError};
+use orghost_build::inspect::{self, ContractError, Grant, InspectError};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Cache, CacheConfig, Config, Enabled, Engine, PoolingAllocationConfig};
@@ -34,7 +36,8 @@ pub const ORG_IMPORT: &[u8] = include_bytes!("../../guest/org-import.wasm");
 /// The process's one wasmtime engine, and everything that a plugin may import.
 pub struct Sandbox {
     engine: Engine,
-    linker: Linker<Call>,
+    strict: Linker<Call>,
+    with_wasi: Linker<Call>,
     ticker: Arc<Ticker>,
 }
 
@@ -45,6 +48,27 @@ pub struct Plugin {
     expander: Option<expander::GuestIndices>,
     ticker: Arc<Ticker>,
     digest: PluginDigest,
+    terms: Terms,
+}
+
+/// What a call gave, what it took, and what the plugin wrote beside it.
+#[derive(Debug)]
+pub struct Reply<T> {
+    /// What it gave.
+    pub result: Result<T, CallError>,
+    /// What it took, however it ended.
+    pub usage: Usage,
+    /// The lines that the plugin wrote for whoever debugs it, without control characters.
+    pub log: Vec<String>,
+}
+
+/// What one call took of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Wall clock, with instantiation.
+    pub elapsed: Duration,
+    /// The most linear memory that it held at once, in bytes, all its memories together.
+    pub memory: usize,
 }
 
 /// What the operator grants one plugin, and how much of the machine a call may take. The default is safe.
@@ -193,16 +217,19 @@ impl Sandbox {
     /// When the machine lacks what the engine needs, such as address space.
     pub fn new(cache: Option<&Path>) -> Result<Self, SandboxError> {
         let engine = Engine::new(&config(cache)).map_err(SandboxError)?;
-        let mut linker = Linker::new(&engine);
+        let mut strict = Linker::new(&engine);
         bindings::orghost::plugin::template_files::add_to_linker::<_, HasSelf<Call>>(
-            &mut linker,
+            &mut strict,
             |call| call,
         )
         .map_err(SandboxError)?;
+        let mut with_wasi = strict.clone();
+        wasi::link(&mut with_wasi).map_err(SandboxError)?;
         let ticker = Ticker::new(engine.weak());
         Ok(Self {
             engine,
-            linker,
+            strict,
+            with_wasi,
             ticker,
         })
     }
@@ -212,17 +239,22 @@ impl Sandbox {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn load(&self, bytes: &[u8], _terms: &Terms) -> Result<Plugin, LoadError> {
-        inspect::check(&inspect::inspect(bytes)?)?;
+    pub fn load(&self, bytes: &[u8], terms: &Terms) -> Result<Plugin, LoadError> {
+        let (grant, linker) = match terms.wasi {
+            Wasi::None => (Grant::Strict, &self.strict),
+            Wasi::Closed => (Grant::ClosedWasi, &self.with_wasi),
+        };
+        inspect::check(&inspect::inspect(bytes)?, grant)?;
         let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
         let component = Component::from_binary(&self.engine, bytes).map_err(invalid)?;
-        let pre = self.linker.instantiate_pre(&component).map_err(invalid)?;
+        let pre = linker.instantiate_pre(&component).map_err(invalid)?;
         Ok(Plugin {
             importer: importer::GuestIndices::new(&pre).map_err(invalid)?,
             expander: expander::GuestIndices::new(&pre).ok(),
             pre,
             ticker: self.ticker.clone(),
             digest: PluginDigest::of(bytes),
+            terms: terms.clone(),
         })
     }
 }
@@ -238,25 +270,34 @@ impl Plugin {
     /// # Errors
     /// [`CallError::Broke`] and [`CallError::Lied`].
     pub fn describe(&self) -> Result<Description, CallError> {
-        let said = self.call(None, |mut store, instance| {
+        let said = self.call(None, &Request::default(), |mut store, instance| {
             let importer = self.importer.load(&mut store, instance)?;
             importer.call_describe(store)
-        })?;
-        convert::description(said)
+        });
+        convert::description(said.result?)
     }
 
-    /// Plans one template. Blocks for at most [`limits::CALL_DEADLINE`]; the
-    /// same template and request give the same plan.
+    /// Plans one template. Blocks for at most [`Terms::deadline`]; the same
+    /// template and request give the same plan.
     ///
     /// # Errors
     /// See [`CallError`]: the plugin said no, broke, or lied.
     pub fn plan(&self, template: &TemplateDir, request: &Request) -> Result<Plan, CallError> {
+        self.plan_measured(template, request).result
+    }
+
+    /// As [`Plugin::plan`], with what the call took and what the plugin logged.
+    pub fn plan_measured(&self, template: &TemplateDir, request: &Request) -> Reply<Plan> {
         let wanted = convert::request(request);
-        let said = self.call(Some(template.clone()), |mut store, instance| {
+        let said = self.call(Some(template.clone()), request, |mut store, instance| {
             let importer = self.importer.load(&mut store, instance)?;
             importer.call_import_org(store, &wanted)
-        })?;
-        convert::answer(said)
+        });
+        Reply {
+            result: said.result.and_then(convert::answer),
+            usage: said.usage,
+            log: said.log,
+        }
     }
 
     /// Expands one text by the plugin's own expander.
@@ -269,10 +310,11 @@ impl Plugin {
             .as_ref()
             .ok_or(CallError::NotExported("orghost:plugin/expander"))?;
         let environment = convert::environment(request);
-        let said = self.call(None, |mut store, instance| {
+        let said = self.call(None, request, |mut store, instance| {
             let expander = indices.load(&mut store, instance)?;
             expander.call_expand(store, text, &environment)
-        })?;
+        });
+        let said = said.result?;
         Ok(Expansion {
             text: said.text,
             unresolved: said.unresolved,
@@ -280,31 +322,85 @@ impl Plugin {
         })
     }
 
-    fn call<T>(
+    fn call<T: Send>(
         &self,
         template: Option<TemplateDir>,
+        request: &Request,
         body: impl FnOnce(
             &mut wasmtime::Store<Call>,
             &wasmtime::component::Instance,
-        ) -> wasmtime::Result<T>,
-    ) -> Result<T, CallError> {
-        let mut store = Call::store(self.pre.engine(), template);
+        ) -> wasmtime::Result<T>
+        + Send,
+    ) -> Reply<T> {
+        let began = Instant::now();
+        let seed = self.seed(request);
+        let mut store = Call::store(self.pre.engine(), template, &self.terms, seed);
         let _running = self.ticker.running();
-        let outcome = self
-            .pre
-            .instantiate(&mut store)
-            .and_then(|instance| body(&mut store, &instance));
-        outcome.map_err(|error| call::broke(&error, store.data()))
+        let run = || {
+            let instance = self.pre.instantiate(&mut store)?;
+            body(&mut store, &instance)
+        };
+        let outcome = match self.terms.wasi {
+            Wasi::None => run(),
+            Wasi::Closed => on_its_own_thread(run),
+        };
+        Reply {
+            result: outcome.map_err(|error| call::broke(&error, store.data(), self.terms.deadline)),
+            usage: Usage {
+                elapsed: began.elapsed(),
+                memory: store.data().peak_memory(),
+            },
+            log: store.data().log(),
+        }
     }
+
+    /// What randomness is made of: the plugin and the request. Of granted values only the names, so that a number in
+    /// a plan says nothing about a secret.
+    fn seed(&self, request: &Request) -> blake3::Hasher {
+        let mut seed = blake3::Hasher::new();
+        if self.terms.wasi == Wasi::None {
+            return seed;
+        }
+        let mut part = |text: &str| {
+            seed.update(&(text.len() as u64).to_le_bytes());
+            seed.update(text.as_bytes());
+        };
+        part(self.digest.as_str());
+        for (name, value) in &request.vars {
+            part(name);
+            part(value);
+        }
+        part("");
+        for name in request.granted.keys() {
+            part(name);
+        }
+        part(if request.skip_external { "skip" } else { "" });
+        seed
+    }
+}
+
+/// wasmtime's WASI blocks on tokio for what is ready anyhow, which a thread of an asynchronous runtime must not do.
+fn on_its_own_thread<T: Send>(
+    run: impl FnOnce() -> wasmtime::Result<T> + Send,
+) -> wasmtime::Result<T> {
+    std::thread::scope(|scope| {
+        let call = std::thread::Builder::new()
+            .stack_size(limits::PLUGIN_THREAD_STACK)
+            .spawn_scoped(scope, run)?;
+        call.join()
+            .unwrap_or_else(|_| Err(wasmtime::format_err!("the host's WASI failed")))
+    })
 }
 
 fn config(cache: Option<&Path>) -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(limits::CONCURRENT_CALLS)
-        .total_core_instances(limits::CONCURRENT_CALLS * 4)
-        .total_memories(limits::CONCURRENT_CALLS)
-        .total_tables(limits::CONCURRENT_CALLS * 4)
-        .max_memory_size(limits::PLUGIN_MEMORY)
+        // An interpreter's component has many; these are counts of bookkeeping, not memory set aside.
+        .total_core_instances(limits::CONCURRENT_CALLS * 64)
+        .total_memories(limits::CONCURRENT_CALLS * 2)
+        .total_tables(limits::CONCURRENT_CALLS * 8)
+        // Each plugin's own terms are below it: the slots reserve what 32 bits address anyhow.
+        .max_memory_size(1 << 32)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS)
         .linear_memory_keep_resident(limits::PLUGIN_MEMORY_KEPT)
         .table_keep_resident(1 << 20)

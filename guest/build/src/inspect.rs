@@ -9,9 +9,6 @@ use std::fmt;
 use wasmparser::{Encoding, KnownCustom, Parser, Payload};
 
 const PACKAGE: &str = "orghost:plugin/";
-const TEMPLATE_FILES: &str = "orghost:plugin/template-files@0.1.0";
-const IMPORTER: &str = "orghost:plugin/importer@0.1.0";
-const EXPANDER: &str = "orghost:plugin/expander@0.1.0";
 
 /// What a component says about itself. Names are escaped, so that they can be printed wherever they come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +28,9 @@ pub struct Inspection {
 impl Inspection {
     /// Whether it exports the `expander` interface.
     pub fn has_expander(&self) -> bool {
-        self.exports.iter().any(|name| name == EXPANDER)
+        WorldVersion::ALL
+            .iter()
+            .any(|world| self.exports.contains(&world.name("expander")))
     }
 }
 
@@ -138,19 +137,62 @@ fn printable(text: &str) -> String {
 }
 
 /// The versions of the plugin world that a host can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
+#[allow(
+    non_camel_case_types,
+    reason = "the names follow the versions, which camel case would blur"
+)]
 pub enum WorldVersion {
     /// `orghost:plugin@0.1.0`
     V0_1_0,
+    /// `orghost:plugin@0.2.0-dev`: in development, with the interface `log`.
+    V0_2_0_DEV,
+}
+
+impl WorldVersion {
+    /// Every one, the oldest first.
+    pub const ALL: [Self; 2] = [Self::V0_1_0, Self::V0_2_0_DEV];
+
+    /// As import and export names say it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V0_1_0 => "0.1.0",
+            Self::V0_2_0_DEV => "0.2.0-dev",
+        }
+    }
+
+    /// The interfaces that its plugins may import.
+    fn imports(self) -> &'static [&'static str] {
+        match self {
+            Self::V0_1_0 => &["template-files"],
+            Self::V0_2_0_DEV => &["template-files", "log"],
+        }
+    }
+
+    fn name(self, interface: &str) -> String {
+        format!("{PACKAGE}{interface}@{self}")
+    }
+
+    fn supported() -> String {
+        Self::ALL.map(Self::as_str).join(" and ")
+    }
 }
 
 impl fmt::Display for WorldVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V0_1_0 => "0.1.0",
-        })
+        f.write_str(self.as_str())
     }
+}
+
+/// What a plugin may import beside the contract's own interfaces; an operator decides it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Grant {
+    /// Nothing.
+    #[default]
+    Strict,
+    /// The packages of a WASI 0.2 that leads nowhere.
+    ClosedWasi,
 }
 
 /// Why a component is not a plugin.
@@ -158,55 +200,97 @@ impl fmt::Display for WorldVersion {
 pub enum ContractError {
     /// It was built for another version of the plugin world.
     #[error(
-        "this plugin was built for orghost:plugin {found}, and this orghost runs {supported}: rebuild the plugin against wit/v0.1.0/plugin.wit of {supported}"
+        "this plugin was built for orghost:plugin {found}, and this orghost runs {}: rebuild the plugin against the plugin.wit of one of them",
+        WorldVersion::supported()
     )]
     WrongVersion {
         /// As the component names it.
         found: String,
-        /// What this crate knows.
-        supported: WorldVersion,
     },
-    /// It imports what no plugin gets.
-    #[error("this plugin imports {}, but a plugin may import only `{TEMPLATE_FILES}`: {}", listed(.0), remedy(.0))]
-    ForbiddenImports(Vec<String>),
+    /// It names several versions of the plugin world.
+    #[error(
+        "this plugin mixes orghost:plugin {}: build all of it against one version",
+        .0.iter().map(|version| version.as_str()).collect::<Vec<_>>().join(" and ")
+    )]
+    MixedVersions(Vec<WorldVersion>),
+    /// It imports what no plugin gets, or what this one was not granted.
+    #[error("this plugin imports {}, but a plugin may import only {}: {}", listed(names), may(*world, *grant), remedy(names, *grant))]
+    ForbiddenImports {
+        /// The imports, as the component names them.
+        names: Vec<String>,
+        /// What it was built for.
+        world: WorldVersion,
+        /// What it was granted.
+        grant: Grant,
+    },
     /// It does not export what every plugin exports.
     #[error(
-        "this component is not a plugin: it does not export `{IMPORTER}`, as the world `plugin` of wit/v0.1.0/plugin.wit does"
+        "this component is not a plugin: it does not export `{}`, as the world `plugin` of wit/v0.1.0/plugin.wit does",
+        WorldVersion::V0_1_0.name("importer")
     )]
     NoImporter,
 }
 
-/// Holds a component against the contract: imports at most `template-files`, exports `importer`.
+/// Holds a component against the contract: imports at most what its version has and what was granted, exports
+/// `importer`.
 ///
 /// # Errors
 /// When it breaks the contract; a wrong version is said first, since it explains the rest.
-pub fn check(component: &Inspection) -> Result<WorldVersion, ContractError> {
-    let supported = WorldVersion::V0_1_0;
+pub fn check(component: &Inspection, grant: Grant) -> Result<WorldVersion, ContractError> {
+    let mut versions = BTreeSet::new();
     let names = component.exports.iter().chain(&component.imports);
     for interface in names.filter_map(|name| name.strip_prefix(PACKAGE)) {
         let found = interface
             .split_once('@')
             .map_or("without a version", |(_, version)| version);
-        if found != supported.to_string() {
-            return Err(ContractError::WrongVersion {
-                found: found.to_owned(),
-                supported,
-            });
-        }
+        let known = WorldVersion::ALL
+            .into_iter()
+            .find(|version| version.as_str() == found);
+        versions.insert(known.ok_or_else(|| ContractError::WrongVersion {
+            found: found.to_owned(),
+        })?);
     }
-    let forbidden: Vec<_> = component
+    if versions.len() > 1 {
+        return Err(ContractError::MixedVersions(versions.into_iter().collect()));
+    }
+    let world = versions.first().copied().unwrap_or(WorldVersion::V0_1_0);
+    let own: Vec<_> = world.imports().iter().map(|i| world.name(i)).collect();
+    let granted =
+        |name: &&String| own.contains(name) || (grant == Grant::ClosedWasi && is_closed_wasi(name));
+    let names: Vec<_> = component
         .imports
         .iter()
-        .filter(|name| *name != TEMPLATE_FILES)
+        .filter(|name| !granted(name))
         .cloned()
         .collect();
-    if !forbidden.is_empty() {
-        return Err(ContractError::ForbiddenImports(forbidden));
+    if !names.is_empty() {
+        return Err(ContractError::ForbiddenImports {
+            names,
+            world,
+            grant,
+        });
     }
-    if !component.exports.iter().any(|name| name == IMPORTER) {
+    if !component.exports.contains(&world.name("importer")) {
         return Err(ContractError::NoImporter);
     }
-    Ok(supported)
+    Ok(world)
+}
+
+/// The packages of WASI 0.2 that a host can close.
+const CLOSED_WASI: [&str; 6] = ["cli", "io", "clocks", "filesystem", "sockets", "random"];
+
+/// `wasi:PACKAGE/INTERFACE@0.2.PATCH`, of a package that can be closed.
+fn is_closed_wasi(name: &str) -> bool {
+    let Some((package, interface)) = name
+        .strip_prefix("wasi:")
+        .and_then(|name| name.split_once('/'))
+    else {
+        return false;
+    };
+    let patch = interface
+        .split_once("@0.2.")
+        .map(|(_, patch)| patch.parse::<u16>());
+    CLOSED_WASI.contains(&package) && matches!(patch, Some(Ok(_)))
 }
 
 /// At most this many imports are named in a message; a WASI build has thirteen.
@@ -224,9 +308,28 @@ fn listed(names: &[String]) -> String {
     text.join(", ")
 }
 
-fn remedy(names: &[String]) -> &'static str {
-    if names.iter().any(|name| name.starts_with("wasi:")) {
-        "a plugin has no host environment, so build for wasm32-unknown-unknown instead of wasm32-wasip2, or drop the dependency that needs it"
+fn may(world: WorldVersion, grant: Grant) -> String {
+    let own: Vec<_> = world
+        .imports()
+        .iter()
+        .map(|i| format!("`{}`", world.name(i)))
+        .collect();
+    let own = own.join(" and ");
+    match grant {
+        Grant::Strict => own,
+        Grant::ClosedWasi => format!(
+            "{own}, and with a closed WASI also {} of wasi 0.2",
+            CLOSED_WASI.join(", ")
+        ),
+    }
+}
+
+fn remedy(names: &[String], grant: Grant) -> &'static str {
+    if grant == Grant::Strict && names.iter().all(|name| is_closed_wasi(name)) {
+        "a plugin has no host environment, so build for wasm32-unknown-unknown instead of wasm32-wasip2, or drop the \
+         dependency that needs it; where the language's tools import WASI regardless (Python, JavaScript), the operator \
+         can grant a closed one (no environment, files, sockets, clock or randomness) with `--wasi closed`, or \
+         `wasi = \"closed\"` under `[plugins.NAME]`"
     } else {
         "drop the import, or the dependency that needs it"
     }

@@ -10,12 +10,16 @@ use std::process::{Command, Stdio};
 
 pub mod compile;
 pub mod inspect;
+pub mod metadata;
 pub mod provenance;
+pub mod script;
 pub mod toolchain;
 
 pub use compile::CompileError;
-pub use inspect::{ContractError, InspectError, Inspection, WorldVersion, check, inspect};
+pub use inspect::{ContractError, Grant, InspectError, Inspection, WorldVersion, check, inspect};
+pub use metadata::{Metadata, MetadataError};
 pub use provenance::{Inputs, Provenance, ProvenanceError};
+pub use script::{Script, ScriptError, Scripted};
 pub use toolchain::{Compiler, Environment, NoToolchain, Toolchain};
 
 /// What guests are compiled for. It has no host environment, so a guest cannot import one.
@@ -153,9 +157,11 @@ pub fn build(guest: &Guest, environment: &Environment) -> Result<Built, BuildErr
     let toolchain = Toolchain::find(environment, &guest.dir)?;
     // Taken first: a source that changes during the build makes the artifact stale, as it should.
     let inputs = Inputs::of(guest)?;
+    let metadata = Metadata::of_cargo(guest)?;
     let component = compile::componentize(&compile::compile(guest, &toolchain, environment)?)?;
+    let component = metadata.embed(&component)?;
     let inspection = inspect(&component)?;
-    let world = check(&inspection)?;
+    let world = check(&inspection, Grant::Strict)?;
     let provenance = Provenance::new(inputs, toolchain.compiler, &inspection, &component);
     Ok(Built {
         component,
@@ -199,6 +205,12 @@ pub enum BuildError {
     /// What was built is no plugin.
     #[error(transparent)]
     Contract(#[from] ContractError),
+    /// Its facts could not be written into it.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The component tool of its language is missing, or refused.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     /// Its inputs could not be told.
     #[error(transparent)]
     Provenance(#[from] ProvenanceError),

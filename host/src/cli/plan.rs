@@ -101,8 +101,12 @@ pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
         Failure::one(Exit::Invalid, diagnostic)
     })?;
     let (_, plugin) = load(host, &args.plugin)?;
-    let plan = plugin
-        .plan(&template, &request)
+    let reply = plugin.plan_measured(&template, &request);
+    for line in &reply.log {
+        note(&format!("plugin: {}", in_line(line)));
+    }
+    let plan = reply
+        .result
         .map_err(|error| call_failed(error, Some(&template)))?;
     Ok(Judged {
         template,

@@ -1,10 +1,15 @@
 //! One call into a plugin: its store's state, its limits, and the one
 //! interface that it may import. Lives as long as the call.
 
-use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+use std::time::Duration;
 
-use super::CallError;
+use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+use wasmtime_wasi::I32Exit;
+
 use super::bindings::orghost::plugin::template_files::{Entry, EntryKind, FileError, Host};
+use super::log::Log;
+use super::wasi::Closed;
+use super::{CallError, Terms};
 use crate::limits;
 use crate::template::{self, TemplateDir, TemplatePath};
 
@@ -13,35 +18,84 @@ pub struct Call {
     template: Option<TemplateDir>,
     bytes_read: u64,
     requests: u32,
-    memory_denied: bool,
+    memory: Memory,
+    log: Log,
+    /// Of everything that the call was given; see [`Closed`].
+    seed: blake3::Hasher,
+    /// Made when the plugin first uses it: most have none.
+    wasi: Option<Box<Closed>>,
+}
+
+/// Linear memory of one call, in bytes, all its memories together.
+struct Memory {
+    limit: usize,
+    held: usize,
+    peak: usize,
+    /// What the growth that was allowed last added, until it is known whether it happened.
+    latest: usize,
+    denied: bool,
 }
 
 /// A limit of the host's own functions; ends the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Exceeded {
+pub enum Exceeded {
     #[error("it read more than {} MiB from the template", limits::TEMPLATE_BYTES >> 20)]
     TemplateBytes,
     #[error("it asked for files more than {} times", limits::TEMPLATE_CALLS)]
     TemplateCalls,
+    #[error("it asked for more than {} KiB of randomness at once", limits::WASI_RANDOM_BYTES >> 10)]
+    Random,
 }
 
 impl Call {
     /// A fresh store with every limit set.
-    pub fn store(engine: &Engine, template: Option<TemplateDir>) -> Store<Self> {
+    pub fn store(
+        engine: &Engine,
+        template: Option<TemplateDir>,
+        terms: &Terms,
+        seed: blake3::Hasher,
+    ) -> Store<Self> {
         let mut store = Store::new(
             engine,
             Self {
                 template,
                 bytes_read: 0,
                 requests: 0,
-                memory_denied: false,
+                memory: Memory {
+                    limit: terms.memory,
+                    held: 0,
+                    peak: 0,
+                    latest: 0,
+                    denied: false,
+                },
+                log: Log::default(),
+                seed,
+                wasi: None,
             },
         );
         store.limiter(|call| call);
         store.set_hostcall_fuel(limits::PLAN_BYTES);
-        let ticks = limits::CALL_DEADLINE.as_millis() / limits::EPOCH_TICK.as_millis();
-        store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
+        // One more, since the tick that is under way may end at once.
+        let ticks = terms.deadline.as_millis() / limits::EPOCH_TICK.as_millis() + 1;
+        // Added to the current epoch: half of the range cannot overflow.
+        store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2));
         store
+    }
+
+    /// The most linear memory that the call held at once, in bytes.
+    pub fn peak_memory(&self) -> usize {
+        self.memory.peak
+    }
+
+    /// What the plugin wrote.
+    pub fn log(&self) -> Vec<String> {
+        self.log.take()
+    }
+
+    /// The closed WASI. Only a plugin that was granted it is linked with what calls this.
+    pub fn wasi(&mut self) -> &mut Closed {
+        self.wasi
+            .get_or_insert_with(|| Box::new(Closed::new(&self.seed, &self.log)))
     }
 
     fn request(&mut self) -> wasmtime::Result<()> {
@@ -85,13 +139,25 @@ impl Host for Call {
 impl ResourceLimiter for Call {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _max: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = desired <= limits::PLUGIN_MEMORY;
-        self.memory_denied |= !allowed;
-        Ok(allowed)
+        let memory = &mut self.memory;
+        memory.latest = desired.saturating_sub(current);
+        let wanted = memory.held.saturating_add(memory.latest);
+        if wanted > memory.limit {
+            memory.denied = true;
+            return Ok(false);
+        }
+        memory.held = wanted;
+        memory.peak = memory.peak.max(wanted);
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory.held = self.memory.held.saturating_sub(self.memory.latest);
+        Ok(())
     }
 
     fn table_growing(
@@ -112,27 +178,37 @@ impl ResourceLimiter for Call {
     }
 
     fn memories(&self) -> usize {
-        limits::PLUGIN_INSTANCES
+        limits::PLUGIN_MEMORIES
     }
 }
 
 /// Says which limit or which trap ended a call.
-pub fn broke(error: &wasmtime::Error, call: &Call) -> CallError {
+pub fn broke(error: &wasmtime::Error, call: &Call, deadline: Duration) -> CallError {
     const LIMIT: &str = "the limits protect the host; a plugin that needs more for an ordinary template has a defect: tell its author";
     const DEFECT: &str = "this is a defect of the plugin, not of the template: tell its author, or use another plugin";
     let trap = error.downcast_ref::<Trap>();
     let (reason, help) = if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
         (exceeded.to_string(), LIMIT)
     } else if trap == Some(&Trap::Interrupt) {
-        let seconds = limits::CALL_DEADLINE.as_secs();
-        (format!("it ran for longer than {seconds} seconds"), LIMIT)
+        (
+            format!("it ran for longer than {}", duration(deadline)),
+            LIMIT,
+        )
     } else if trap == Some(&Trap::StackOverflow) {
         ("it recursed until its stack was used up".to_owned(), LIMIT)
-    } else if call.memory_denied {
+    } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        let reason = format!(
+            "it ended itself with exit code {} instead of answering",
+            exit.0
+        );
+        (reason, DEFECT)
+    } else if call.memory.denied {
         // Whoever was denied memory ends in some trap of its own.
-        let memory = limits::PLUGIN_MEMORY >> 20;
         (
-            format!("it asked for more than {memory} MiB of memory"),
+            format!(
+                "it asked for more than {} of memory",
+                size(call.memory.limit)
+            ),
             LIMIT,
         )
     } else {
@@ -140,6 +216,25 @@ pub fn broke(error: &wasmtime::Error, call: &Call) -> CallError {
         (reason, DEFECT)
     };
     CallError::Broke { reason, help }
+}
+
+/// As an operator writes it: `5 seconds`, `250 milliseconds`.
+fn duration(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    match milliseconds % 1000 {
+        0 if milliseconds == 1000 => "1 second".to_owned(),
+        0 => format!("{} seconds", milliseconds / 1000),
+        _ => format!("{milliseconds} milliseconds"),
+    }
+}
+
+/// As an operator writes it: `256 MiB`, `640 KiB`.
+fn size(bytes: usize) -> String {
+    match bytes {
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} bytes"),
+    }
 }
 
 impl From<template::FileError> for FileError {
