@@ -8,9 +8,9 @@ pub mod signature;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,9 @@ pub struct PluginName(String);
 
 /// A text that is no [`PluginName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no name of a plugin: it has lower-case letters, digits and `-`, and begins with a letter")]
+#[error(
+    "{0:?} is no name of a plugin: it has lower-case letters, digits and `-`, and begins with a letter"
+)]
 pub struct NotAName(String);
 
 /// A plugin file on its way in, and where it comes from.
@@ -72,7 +74,9 @@ pub struct Met {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// A signature is demanded.
-    #[error("the plugin is not signed, and the operator's file demands a signature (require_signature)")]
+    #[error(
+        "the plugin is not signed, and the operator's file demands a signature (require_signature)"
+    )]
     Unsigned,
     /// The signature proves nothing.
     #[error("the plugin's signature does not count: {0}")]
@@ -201,7 +205,11 @@ impl TryFrom<String> for PluginName {
             && text.bytes().all(may)
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && !text.ends_with('-');
-        if is_name { Ok(Self(text)) } else { Err(NotAName(text)) }
+        if is_name {
+            Ok(Self(text))
+        } else {
+            Err(NotAName(text))
+        }
     }
 }
 
@@ -294,7 +302,10 @@ impl Demands {
 impl Refusal {
     /// Whether it is the operator's policy that refuses, not the plugin that is broken.
     pub fn is_policy(&self) -> bool {
-        matches!(self, Self::Unsigned | Self::Signature(_) | Self::Pinned { .. })
+        matches!(
+            self,
+            Self::Unsigned | Self::Signature(_) | Self::Pinned { .. }
+        )
     }
 }
 
@@ -314,7 +325,9 @@ impl Catalog {
         let file = self.folder.join(LOCK);
         let text = match read(&file, limits::PLUGIN_LOCK_BYTES) {
             Ok(bytes) => String::from_utf8(bytes).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Lock::default());
+            }
             Err(reason) => return Err(CatalogError::Disk { file, reason }),
         };
         let parsed = text.and_then(|text| {
@@ -323,7 +336,9 @@ impl Catalog {
                 Ok(lock)
             } else {
                 let found = lock.version;
-                Err(format!("it has version {found}, and this orghost knows version {LOCK_VERSION}"))
+                Err(format!(
+                    "it has version {found}, and this orghost knows version {LOCK_VERSION}"
+                ))
             }
         });
         parsed.map_err(|reason| CatalogError::Lock { file, reason })
@@ -340,11 +355,20 @@ impl Catalog {
             .ok_or_else(|| CatalogError::NotInstalled(name.clone()))
     }
 
-    /// The file of a pin and its signature; the bytes are held against the digest.
+    /// The file that runs under a name, and its signature; the bytes are held against the digest.
     ///
     /// # Errors
-    /// [`CatalogError::Altered`] and [`CatalogError::Disk`].
-    pub fn fetch(&self, pin: &Pin) -> Result<Fetched, CatalogError> {
+    /// [`CatalogError::NotInstalled`], [`CatalogError::Altered`], [`CatalogError::Disk`], [`CatalogError::Lock`].
+    pub fn fetch(&self, name: &PluginName) -> Result<Fetched, CatalogError> {
+        let pin = self.pin(name)?;
+        match self.fetch_pinned(&pin) {
+            // The pin moved meanwhile, and its file is gone.
+            Err(_) if self.pin(name)? != pin => self.fetch_pinned(&self.pin(name)?),
+            fetched => fetched,
+        }
+    }
+
+    fn fetch_pinned(&self, pin: &Pin) -> Result<Fetched, CatalogError> {
         let file = self.blob(&pin.digest, "wasm");
         let bytes = read(&file, limits::PLUGIN_FILE_BYTES)
             .map_err(|reason| CatalogError::Disk { file, reason })?;
@@ -388,7 +412,10 @@ impl Catalog {
         self.change(|lock| {
             self.write(&self.blob(&pin.digest, "wasm"), &fetched.bytes)?;
             if let Some(signature) = &fetched.signature {
-                self.write(&self.blob(&pin.digest, "wasm.minisig"), signature.as_bytes())?;
+                self.write(
+                    &self.blob(&pin.digest, "wasm.minisig"),
+                    signature.as_bytes(),
+                )?;
             }
             lock.plugins.insert(name.clone(), pin.clone());
             lock.quarantine.remove(name);
@@ -472,13 +499,17 @@ impl Catalog {
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> Result<(), CatalogError> {
-        write_atomically(file, bytes).map_err(|reason| disk(file, reason))
+        write_atomically(file, bytes, 0o600).map_err(|reason| disk(file, reason))
     }
 }
 
 /// Removes files that no pin names. What stays is found the next time.
 fn sweep(blobs: &Path, lock: &Lock) {
-    let pinned: BTreeSet<&str> = lock.plugins.values().map(|pin| pin.digest.as_str()).collect();
+    let pinned: BTreeSet<&str> = lock
+        .plugins
+        .values()
+        .map(|pin| pin.digest.as_str())
+        .collect();
     let entries = std::fs::read_dir(blobs).into_iter().flatten().flatten();
     for entry in entries {
         let name = entry.file_name();
@@ -489,16 +520,18 @@ fn sweep(blobs: &Path, lock: &Lock) {
     }
 }
 
-/// Replaces a file as a whole: whoever reads it finds the old bytes or the new ones.
+/// Replaces a file as a whole: whoever reads it finds the old bytes or the new ones. `mode` is subject to the umask.
 ///
 /// # Errors
 /// The operating system's.
-pub fn write_atomically(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub fn write_atomically(file: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    let mut new = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder)?;
     new.write_all(bytes)?;
     new.as_file().sync_all()?;
     new.persist(file)?;

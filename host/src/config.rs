@@ -265,7 +265,11 @@ impl Config {
                 "an absolute path",
             ));
         }
-        if let Some(nonsense) = self.plugins.iter().find_map(|(name, keys)| keys.nonsense(name)) {
+        if let Some(nonsense) = self
+            .plugins
+            .iter()
+            .find_map(|(name, keys)| keys.nonsense(name))
+        {
             return Some(nonsense);
         }
         self.runtimes.iter().find_map(|(name, runtime)| {

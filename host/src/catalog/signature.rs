@@ -17,7 +17,9 @@ pub struct SecretKey(minisign::SecretKey);
 
 /// A text that is no public key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no public key: it is the text on the second line of a minisign .pub file, 56 characters")]
+#[error(
+    "{0:?} is no public key: it is the text on the second line of a minisign .pub file, 56 characters"
+)]
 pub struct NotAKey(String);
 
 /// Why a signature proves nothing.
@@ -94,12 +96,18 @@ impl PublicKey {
 
     /// A whole `.pub` file.
     pub fn to_file(&self) -> String {
-        format!("untrusted comment: minisign public key {}\n{}\n", self.id(), self.0)
+        format!(
+            "untrusted comment: minisign public key {}\n{}\n",
+            self.id(),
+            self.0
+        )
     }
 
     fn verifies(&self, signature: &SignatureBox, bytes: &[u8]) -> bool {
         minisign::PublicKey::from_base64(&self.0)
-            .and_then(|key| minisign::verify(&key, signature, Cursor::new(bytes), true, false, false))
+            .and_then(|key| {
+                minisign::verify(&key, signature, Cursor::new(bytes), true, false, false)
+            })
             .is_ok()
     }
 }
@@ -129,7 +137,10 @@ impl SecretKey {
                 "minisign encrypted secret key",
                 KeyPair::generate_encrypted_keypair(Some(password)),
             ),
-            None => ("minisign secret key", KeyPair::generate_unencrypted_keypair()),
+            None => (
+                "minisign secret key",
+                KeyPair::generate_unencrypted_keypair(),
+            ),
         };
         let machine = |error: minisign::PError| SecretKeyError::Machine(error.to_string());
         let pair = pair.map_err(machine)?;
@@ -165,7 +176,10 @@ impl SecretKey {
     /// # Errors
     /// [`SecretKeyError::Machine`].
     pub fn sign(&self, bytes: &[u8], file: &str) -> Result<String, SecretKeyError> {
-        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        let now = std::time::UNIX_EPOCH
+            .elapsed()
+            .unwrap_or_default()
+            .as_secs();
         // A line break would end the comment.
         let file = file.replace(|c: char| c.is_control(), " ");
         let comment = format!("timestamp:{now}\tfile:{file}\thashed");
@@ -225,5 +239,9 @@ fn parse(text: &str) -> Result<SignatureBox, SignatureError> {
 
 /// minisign shows the little-endian number.
 fn id(bytes: &[u8]) -> String {
-    bytes.iter().rev().map(|byte| format!("{byte:02X}")).collect()
+    bytes
+        .iter()
+        .rev()
+        .map(|byte| format!("{byte:02X}"))
+        .collect()
 }

@@ -27,7 +27,10 @@ pub fn keygen(host: &Host, secret: &Path) -> Result<Exit, Failure> {
         ));
     }
     if let Some(there) = [secret, &public].into_iter().find(|file| file.exists()) {
-        return Err(about(there, "it exists already, and keys are never overwritten"));
+        return Err(about(
+            there,
+            "it exists already, and keys are never overwritten",
+        ));
     }
     let password = new_password(host)?;
     if password.is_none() {
@@ -73,7 +76,7 @@ pub fn sign(host: &Host, args: &SignArgs) -> Result<Exit, Failure> {
     let name = args.file.file_name().unwrap_or_default().to_string_lossy();
     let signature = key.sign(&bytes, &name)?;
     let output = signature_file(&args.file);
-    crate::catalog::write_atomically(&output, signature.as_bytes())
+    crate::catalog::write_atomically(&output, signature.as_bytes(), 0o666)
         .map_err(|error| about(&output, &format!("it cannot be written: {error}")))?;
     let public = key.public()?;
     if host.json {
