@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::catalog::PluginName;
+use crate::catalog::signature::PublicKey;
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::is_identifier;
-use crate::plugin::Wasi;
+use crate::plugin::{PluginDigest, Terms, Wasi};
 
 /// What the process environment says; taken once, at the start.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +45,7 @@ pub struct Config {
     /// How each runtime that a template may name is run.
     pub runtimes: BTreeMap<String, Runtime>,
     /// What each installed plugin is granted, by its name.
-    pub plugins: BTreeMap<String, PluginKeys>,
+    pub plugins: BTreeMap<PluginName, PluginKeys>,
 }
 
 /// The keys under `[plugins.NAME]`: what the operator grants one plugin.
@@ -50,7 +53,7 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct PluginKeys {
     /// Only this file: `sha256:` and 64 hexadecimal digits.
-    pub digest: Option<String>,
+    pub digest: Option<PluginDigest>,
     /// What it gets of WASI. Default: `none`.
     pub wasi: Wasi,
     /// Milliseconds of wall clock for one call; default 5000.
@@ -58,7 +61,7 @@ pub struct PluginKeys {
     /// Mebibytes of memory for one call, at most and by default 256.
     pub memory_mib: Option<u32>,
     /// Public keys (minisign's form), one of which must have signed it; else those of `[policy]`.
-    pub require_signature: Vec<String>,
+    pub require_signature: Vec<PublicKey>,
     /// Variables of orghost's own environment that templates may use with this plugin, where a whole value is a
     /// reference to one.
     pub grant: Vec<String>,
@@ -79,10 +82,10 @@ pub struct PolicyKeys {
     /// The demonstration runtime stands in for every runtime that is not configured.
     pub demo: bool,
     /// The plugins that a template's `plugin:` may choose. Default: the installed ones.
-    pub plugins: Option<Vec<String>>,
+    pub plugins: Option<Vec<PluginName>>,
     /// Public keys (minisign's form), one of which must have signed a plugin. Default: none, and no signature needed.
     /// The built-in plugin is part of orghost and needs none.
-    pub require_signature: Vec<String>,
+    pub require_signature: Vec<PublicKey>,
 }
 
 /// How one runtime is run.
@@ -262,6 +265,13 @@ impl Config {
                 "an absolute path",
             ));
         }
+        if let Some(nonsense) = self
+            .plugins
+            .iter()
+            .find_map(|(name, keys)| keys.nonsense(name))
+        {
+            return Some(nonsense);
+        }
         self.runtimes.iter().find_map(|(name, runtime)| {
             if runtime.image.is_none() && runtime.command.is_none() {
                 let message = format!("the runtime {name:?} has neither an image nor a command");
@@ -301,6 +311,52 @@ impl Config {
     /// See [`Config::concurrency`].
     pub fn concurrency(&self) -> usize {
         self.concurrency.unwrap_or(limits::CONCURRENCY)
+    }
+}
+
+impl PluginKeys {
+    /// What the plugin is granted: these keys, and the limits' defaults where they say nothing.
+    pub fn terms(&self) -> Terms {
+        let safe = Terms::default();
+        Terms {
+            deadline: self
+                .deadline_ms
+                .map_or(safe.deadline, |ms| Duration::from_millis(u64::from(ms))),
+            memory: self
+                .memory_mib
+                .and_then(|mib| usize::try_from(mib).ok())
+                .map_or(safe.memory, |mib| mib << 20),
+            wasi: self.wasi,
+        }
+    }
+
+    fn nonsense(&self, name: &PluginName) -> Option<(String, &'static str)> {
+        let most = limits::PLUGIN_MEMORY >> 20;
+        if let Some(mib) = self
+            .memory_mib
+            .filter(|mib| *mib == 0 || usize::try_from(*mib).is_ok_and(|mib| mib > most))
+        {
+            let message = format!("plugins.{name}.memory_mib is {mib}");
+            return Some((message, "1 to 256 MiB"));
+        }
+        if let Some(ms) = self
+            .deadline_ms
+            .filter(|ms| !(1..=limits::LONGEST_DEADLINE_MS).contains(ms))
+        {
+            let message = format!("plugins.{name}.deadline_ms is {ms}");
+            return Some((message, "1 to 600000 milliseconds"));
+        }
+        if name.is_built_in() && (!self.require_signature.is_empty() || self.digest.is_some()) {
+            let message = format!("plugins.{name} wants a signature or a digest");
+            let help = "this plugin is a part of orghost: who has orghost has it";
+            return Some((message, help));
+        }
+        let wrong = self.grant.iter().find(|name| !is_identifier(name))?;
+        let message = format!("plugins.{name}.grant: {wrong:?} is not a name of a variable");
+        Some((
+            message,
+            "letters, digits and `_`, not beginning with a digit",
+        ))
     }
 }
 

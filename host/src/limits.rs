@@ -50,6 +50,27 @@ pub const PLAN_BYTES: usize = 64 << 20;
 /// A plugin file larger than this is refused before it is read.
 pub const PLUGIN_FILE_BYTES: u64 = 64 << 20;
 
+/// The longest deadline that an operator can grant a plugin, in milliseconds: ten minutes.
+pub const LONGEST_DEADLINE_MS: u32 = 600_000;
+
+/// Bytes of a plugin's signature; minisign's have about 300.
+pub const SIGNATURE_BYTES: usize = 4 << 10;
+
+/// Bytes of the lock of installed plugins: thousands of them.
+pub const PLUGIN_LOCK_BYTES: u64 = 4 << 20;
+
+/// From nothing to a connection with a registry.
+pub const REGISTRY_CONNECT: Duration = Duration::from_secs(10);
+
+/// Between two pieces of a registry's answer.
+pub const REGISTRY_READ: Duration = Duration::from_secs(30);
+
+/// A whole push or pull: [`PLUGIN_FILE_BYTES`] over a slow line.
+pub const REGISTRY_TRANSFER: Duration = Duration::from_secs(600);
+
+/// YAML events that are looked at to find a template's `plugin:`; forty workspaces have a few thousand.
+pub const TEMPLATE_EVENTS: usize = 500_000;
+
 /// One file of a template, in bytes.
 pub const TEMPLATE_FILE_BYTES: u64 = 8 << 20;
 

@@ -94,9 +94,17 @@ pub enum Wasi {
     Closed,
 }
 
-/// The sha-256 of a plugin file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// The sha-256 of a plugin file. As text it is `sha256:` and 64 lower-case hexadecimal digits.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
 pub struct PluginDigest(String);
+
+/// A text that is no [`PluginDigest`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no digest: it is `sha256:` and 64 lower-case hexadecimal digits")]
+pub struct NotADigest(String);
 
 /// What a plugin says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -206,6 +214,35 @@ impl PluginDigest {
     /// 64 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Enough of it to tell plugins apart: the first twelve digits.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl std::fmt::Display for PluginDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+impl TryFrom<String> for PluginDigest {
+    type Error = NotADigest;
+
+    fn try_from(text: String) -> Result<Self, NotADigest> {
+        let digits = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        match text.strip_prefix("sha256:") {
+            Some(hex) if hex.len() == 64 && hex.bytes().all(digits) => Ok(Self(hex.to_owned())),
+            _ => Err(NotADigest(text)),
+        }
+    }
+}
+
+impl From<PluginDigest> for String {
+    fn from(digest: PluginDigest) -> Self {
+        digest.to_string()
     }
 }
 

@@ -10,15 +10,19 @@ use comfy_table::{ContentArrangement, Table};
 use miette::Severity;
 
 use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, PolicyArgs};
+use super::plugin::signature_file;
 use super::report::{self, Exit, Failure};
 use super::text::{count, in_line, note, print_line, printable};
 use super::{Host, print_json};
+use crate::catalog::{
+    BUILT_IN, Catalog, CatalogError, Demands, NotAName, PluginName, Refusal, read_signature,
+};
 use crate::config::parse_env_file;
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::{Plan, is_identifier};
 use crate::plugin::{
-    CallError, LoadError, ORG_IMPORT, Plugin, Request, Sandbox, SandboxError, Terms,
+    CallError, LoadError, ORG_IMPORT, Plugin, Request, Sandbox, SandboxError, Terms, Wasi,
 };
 use crate::policy::{Approved, Policy, Rejected, SeedContent, Tier, Violation};
 use crate::provision::seed::Seed;
@@ -28,6 +32,8 @@ use crate::template::TemplateDir;
 pub struct Judged {
     pub template: TemplateDir,
     pub verdict: Result<Approved, Box<Rejected>>,
+    /// The plugin, when it is not the built-in one.
+    pub planned_by: Option<String>,
 }
 
 /// `orghost plan`.
@@ -51,6 +57,7 @@ pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Failure> {
         print_plan_json(shown, violations)?;
     } else {
         print_plan(shown);
+        note_plugin(&judged);
         print_warnings(plan, &command.plan.template);
         print_violations(violations);
     }
@@ -62,9 +69,10 @@ pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Failure> {
 
 /// `orghost expand`.
 pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Failure> {
-    let (_, plugin) = load(host, &command.plugin)?;
-    let request = request(host, &command.env, false)?;
-    let expansion = plugin
+    let chosen = load(host, &command.plugin, None)?;
+    let request = request(host, &command.env, &chosen.grant, false)?;
+    let expansion = chosen
+        .plugin
         .expand(&command.text, &request)
         .map_err(|error| call_failed(error, None))?;
     if host.json {
@@ -89,7 +97,6 @@ pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Failure> {
 pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
     let policy = policy(host, &args.policy)?;
     let skip_external = args.policy.skip_external || host.config.policy.skip_external;
-    let request = request(host, &args.env, skip_external)?;
     let template = TemplateDir::open(&args.template).map_err(|error| {
         let message = format!(
             "the template {} cannot be opened: {error}",
@@ -100,8 +107,9 @@ pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
             .help("name the folder that holds the template's org.yaml");
         Failure::one(Exit::Invalid, diagnostic)
     })?;
-    let (_, plugin) = load(host, &args.plugin)?;
-    let reply = plugin.plan_measured(&template, &request);
+    let chosen = load(host, &args.plugin, Some(&template))?;
+    let request = request(host, &args.env, &chosen.grant, skip_external)?;
+    let reply = chosen.plugin.plan_measured(&template, &request);
     for line in &reply.log {
         note(&format!("plugin: {}", in_line(line)));
     }
@@ -111,32 +119,166 @@ pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
     Ok(Judged {
         template,
         verdict: policy.judge(plan),
+        planned_by: chosen.label,
     })
 }
 
-fn load(host: &Host, args: &PluginArgs) -> Result<(Sandbox, Plugin), Failure> {
-    let bytes;
-    let plugin: &[u8] = match &args.plugin {
-        None => ORG_IMPORT,
-        Some(file) => {
-            bytes = read_plugin(Path::new(file))?;
-            &bytes
+/// The plugin that a command runs.
+pub struct Chosen {
+    pub plugin: Plugin,
+    /// What it is called, when it is not the built-in one.
+    pub label: Option<String>,
+    /// Variables that the operator's file lets templates use with it.
+    pub grant: Vec<String>,
+}
+
+/// Which plugin: `--plugin`, else the one that the template names and policy allows, else the built-in one.
+pub fn load(
+    host: &Host,
+    args: &PluginArgs,
+    template: Option<&TemplateDir>,
+) -> Result<Chosen, Failure> {
+    let choice = choose(host, args, template)?;
+    if args.wasi.wasi != Wasi::None && !matches!(choice, Choice::File(_)) {
+        let diagnostic = Diagnostic::new("wasi-grant", "--wasi is for a plugin file")
+            .help("what an installed plugin gets is under [plugins.NAME] in the operator's file");
+        return Err(Failure::one(Exit::Invalid, diagnostic));
+    }
+    let sandbox = Sandbox::new(Some(&host.folders.cache.join("wasmtime")))?;
+    match choice {
+        Choice::File(file) => {
+            let bytes = read_plugin(file)?;
+            let terms = Terms {
+                wasi: args.wasi.wasi,
+                ..Terms::default()
+            };
+            let demands = Demands::of_file(&host.config, terms);
+            let signature = read_signature(&signature_file(file))?;
+            let (plugin, met) = demands
+                .load(&sandbox, &bytes, signature.as_deref())
+                .map_err(|refusal| about(refusal.into(), file))?;
+            Ok(Chosen {
+                plugin,
+                label: Some(format!("{} ({})", file.display(), met.digest.short())),
+                grant: Vec::new(),
+            })
         }
-    };
-    let terms = Terms {
-        wasi: args.wasi.wasi,
-        ..Terms::default()
-    };
-    let cache = host.folders.cache.join("wasmtime");
-    let sandbox = Sandbox::new(Some(&cache))?;
-    let plugin = sandbox.load(plugin, &terms).map_err(|error| {
-        let failure = Failure::from(error);
-        match &args.plugin {
-            Some(file) => about(failure, Path::new(file)),
-            None => failure,
+        Choice::Installed(name) => {
+            let keys = host.config.plugins.get(&name);
+            let grant = keys.map(|keys| keys.grant.clone()).unwrap_or_default();
+            let demands = Demands::of(&host.config, &name);
+            if name.is_built_in() {
+                let plugin = sandbox.load(ORG_IMPORT, &demands.terms)?;
+                return Ok(Chosen {
+                    plugin,
+                    label: None,
+                    grant,
+                });
+            }
+            let fetched = Catalog::of(&host.folders.state).fetch(&name)?;
+            let (plugin, met) = demands
+                .load(&sandbox, &fetched.bytes, fetched.signature.as_deref())
+                .map_err(|refusal| named(refusal.into(), &name))?;
+            Ok(Chosen {
+                plugin,
+                label: Some(format!("{name} ({})", met.digest.short())),
+                grant,
+            })
         }
-    })?;
-    Ok((sandbox, plugin))
+    }
+}
+
+enum Choice<'a> {
+    File(&'a Path),
+    Installed(PluginName),
+}
+
+fn choose<'a>(
+    host: &Host,
+    args: &'a PluginArgs,
+    template: Option<&TemplateDir>,
+) -> Result<Choice<'a>, Failure> {
+    let built_in = || {
+        let name = PluginName::try_from(BUILT_IN.to_owned());
+        name.map_err(|error| Failure::one(Exit::Invalid, name_diagnostic(&error)))
+    };
+    if let Some(asked) = &args.plugin {
+        if is_file(asked) {
+            return Ok(Choice::File(Path::new(asked)));
+        }
+        let name = PluginName::try_from(asked.clone())
+            .map_err(|error| Failure::one(Exit::Invalid, name_diagnostic(&error)))?;
+        return Ok(Choice::Installed(name));
+    }
+    let Some((template, wanted)) = template.and_then(|dir| Some((dir, dir.wanted_plugin()?)))
+    else {
+        return Ok(Choice::Installed(built_in()?));
+    };
+    let placed = |exit, mut diagnostic: Diagnostic| {
+        diagnostic.file = Some(wanted.file.to_owned());
+        diagnostic.line = Some(wanted.line);
+        diagnostic.field = Some("plugin".to_owned());
+        let mut failure = Failure::one(exit, diagnostic);
+        failure.template = Some(template.clone());
+        failure
+    };
+    let name = PluginName::try_from(wanted.name.clone())
+        .map_err(|error| placed(Exit::Invalid, name_diagnostic(&error)))?;
+    if name.is_built_in() {
+        return Ok(Choice::Installed(name));
+    }
+    let installed = Catalog::of(&host.folders.state).lock()?.plugins;
+    let listed = host.config.policy.plugins.as_ref();
+    let allowed = |name: &PluginName| listed.is_none_or(|list| list.contains(name));
+    if installed.contains_key(&name) && allowed(&name) {
+        return Ok(Choice::Installed(name));
+    }
+    let mut usable = vec![BUILT_IN];
+    usable.extend(
+        installed
+            .keys()
+            .filter(|name| allowed(name))
+            .map(PluginName::as_str),
+    );
+    let usable = usable.join(", ");
+    let (message, help) = if allowed(&name) {
+        (
+            format!("the template asks for the plugin {name}, which is not installed"),
+            format!(
+                "to install it: orghost plugin add FILE|REF --name {name}; templates may use {usable}"
+            ),
+        )
+    } else {
+        (
+            format!(
+                "the template asks for the plugin {name}, which the operator's file does not allow"
+            ),
+            format!(
+                "templates may use {usable}; [policy] plugins in the operator's file lists more"
+            ),
+        )
+    };
+    let diagnostic = Diagnostic::new("plugin-not-allowed", message).help(help);
+    Err(placed(Exit::Refused, diagnostic))
+}
+
+/// Whether `--plugin` means a file, and not the name of an installed plugin.
+pub fn is_file(plugin: &str) -> bool {
+    plugin.contains('/') || plugin.ends_with(".wasm")
+}
+
+/// A text that is no name of a plugin.
+pub fn name_diagnostic(error: &NotAName) -> Diagnostic {
+    Diagnostic::new("plugin-name", error.to_string())
+        .help("a plugin file is written with a `/`, such as ./acme.wasm; `orghost plugin list` shows the installed ones")
+}
+
+/// The same failure, of an installed plugin.
+pub fn named(mut failure: Failure, name: &PluginName) -> Failure {
+    for error in &mut failure.errors {
+        error.message = format!("{name}: {}", error.message);
+    }
+    failure
 }
 
 /// Reads a plugin's file, within its limit.
@@ -185,7 +327,12 @@ fn policy(host: &Host, args: &PolicyArgs) -> Result<Policy, Failure> {
     })
 }
 
-fn request(host: &Host, args: &EnvArgs, skip_external: bool) -> Result<Request, Failure> {
+fn request(
+    host: &Host,
+    args: &EnvArgs,
+    granted: &[String],
+    skip_external: bool,
+) -> Result<Request, Failure> {
     let mut request = Request {
         skip_external,
         ..Request::default()
@@ -215,7 +362,7 @@ fn request(host: &Host, args: &EnvArgs, skip_external: bool) -> Result<Request, 
         };
         request.vars.insert(name.to_owned(), value.to_owned());
     }
-    for name in &args.grant {
+    for name in args.grant.iter().chain(granted) {
         if !is_identifier(name) {
             let diagnostic =
                 Diagnostic::new("grant-name", format!("--grant wants a name, not {name:?}"))
@@ -260,6 +407,13 @@ pub fn print_refusal(host: &Host, rejected: &Rejected, args: &PlanArgs) -> Resul
     }
     print_violations(&rejected.violations);
     Ok(())
+}
+
+/// Says which plugin made the plan, when it is not the built-in one.
+pub fn note_plugin(judged: &Judged) {
+    if let Some(plugin) = &judged.planned_by {
+        note(&format!("planned by {}", in_line(plugin)));
+    }
 }
 
 fn print_plan(plan: &Plan) {
@@ -477,5 +631,61 @@ impl From<LoadError> for Failure {
             LoadError::Invalid(_) => "plugin-invalid",
         };
         Self::one(Exit::Invalid, Diagnostic::new(code, error.to_string()))
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        let (code, help) = match refusal {
+            Refusal::Load(error) => return error.into(),
+            Refusal::Describe(error) => return call_failed(error, None),
+            Refusal::Unsigned => (
+                "plugin-unsigned",
+                "its author signs it: orghost plugin sign FILE --key KEY",
+            ),
+            Refusal::Signature(_) => (
+                "plugin-signature",
+                "get the plugin and its signature from its author again; trust a key only when you know whose it is",
+            ),
+            Refusal::Pinned { .. } => (
+                "plugin-digest",
+                "install that file, or change `digest` under [plugins.NAME]",
+            ),
+        };
+        Self::one(Exit::Refused, Diagnostic::new(code, message).help(help))
+    }
+}
+
+impl From<CatalogError> for Failure {
+    fn from(error: CatalogError) -> Self {
+        let (exit, code, help) = match &error {
+            CatalogError::NotInstalled(_) => (
+                Exit::Invalid,
+                "plugin-not-installed",
+                "`orghost plugin list` shows the installed ones; `orghost plugin add FILE|REF` installs one",
+            ),
+            CatalogError::Altered { .. } => (
+                Exit::Refused,
+                "plugin-altered",
+                "install it again with orghost plugin add, and find out who wrote to the state folder",
+            ),
+            CatalogError::Reserved => (
+                Exit::Invalid,
+                "plugin-name",
+                "give it another name with --name",
+            ),
+            CatalogError::Lock { .. } => (
+                Exit::Failed,
+                "plugin-lock",
+                "repair it, or remove it and install the plugins again",
+            ),
+            CatalogError::Disk { .. } => (
+                Exit::Failed,
+                "plugin-store",
+                "see to its permissions and the disk's space",
+            ),
+        };
+        Self::one(exit, Diagnostic::new(code, error.to_string()).help(help))
     }
 }

@@ -13,6 +13,7 @@ mod test;
 use super::Host;
 use super::args::PluginCommand;
 use super::report::{Exit, Failure};
+pub use sign::signature_file;
 
 /// What needs neither folders nor a configuration runs without a [`Host`].
 pub fn run(host: &Host, command: &PluginCommand) -> Result<Exit, Failure> {

@@ -29,7 +29,12 @@ const DEMO_IMAGE: &str = "orghost-demo:latest";
 /// `orghost up`.
 pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Failure> {
     let judged = plan::judge(host, &command.plan)?;
-    let Judged { template, verdict } = judged;
+    if !host.json {
+        plan::note_plugin(&judged);
+    }
+    let Judged {
+        template, verdict, ..
+    } = judged;
     let approved = match verdict {
         Ok(approved) => approved,
         Err(rejected) => {

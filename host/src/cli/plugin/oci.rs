@@ -1,22 +1,159 @@
-//! `orghost plugin push and pull`.
+//! `orghost plugin push` and `orghost plugin pull`.
 
-use crate::cli::Host;
-use crate::cli::args::{PullArgs, PushArgs};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::sign::signature_file;
+use crate::catalog::oci::{Access, OciError, Place};
+use crate::catalog::{read_signature, write_atomically};
+use crate::cli::args::{PullArgs, PushArgs, RegistryArgs};
+use crate::cli::plan::{about, read_plugin};
 use crate::cli::report::{Exit, Failure};
+use crate::cli::text::{note, print_line};
+use crate::cli::{Host, block_on, print_json};
 use crate::diagnostic::Diagnostic;
+use crate::plugin::{LoadError, PluginDigest};
 
 /// `orghost plugin push`.
-pub fn push(_host: &Host, _args: &PushArgs) -> Result<Exit, Failure> {
-    Err(Failure::one(
-        Exit::Failed,
-        Diagnostic::new("not-there-yet", "this command is not there yet"),
-    ))
+pub fn push(host: &Host, args: &PushArgs) -> Result<Exit, Failure> {
+    let place: Place = args.reference.parse()?;
+    let bytes = read_plugin(&args.file)?;
+    let inspection = orghost_build::inspect(&bytes)
+        .map_err(|error| about(LoadError::from(error).into(), &args.file))?;
+    let signature = read_signature(&signature_file(&args.file))?;
+    let digest = PluginDigest::of(&bytes);
+    let title = args.file.file_name().unwrap_or_default().to_string_lossy();
+    let access = access(host, &args.registry);
+    let manifest = block_on(async {
+        let pushed = place.push(bytes, &inspection, &title, signature.as_deref(), &access);
+        Ok(pushed.await?)
+    })?;
+    let pinned = place.by_digest(&manifest);
+    if host.json {
+        print_json(&json!({
+            "reference": pinned.to_string(), "manifest": manifest, "digest": digest, "signed": signature.is_some(),
+        }))?;
+    } else {
+        print_line(&pinned.to_string());
+        note(&format!(
+            "pushed {} to {place}, {}",
+            digest,
+            signed(signature.is_some())
+        ));
+    }
+    Ok(Exit::Done)
 }
 
 /// `orghost plugin pull`.
-pub fn pull(_host: &Host, _args: &PullArgs) -> Result<Exit, Failure> {
-    Err(Failure::one(
-        Exit::Failed,
-        Diagnostic::new("not-there-yet", "this command is not there yet"),
-    ))
+pub fn pull(host: &Host, args: &PullArgs) -> Result<Exit, Failure> {
+    let place: Place = args.reference.parse()?;
+    let access = access(host, &args.registry);
+    let fetched = block_on(async { Ok(place.pull(&access).await?) })?;
+    let file = args
+        .output
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(format!("{}.wasm", place.short_name())));
+    let signature = signature_file(&file);
+    let unwritable = |file: &Path, error: std::io::Error| {
+        let message = format!("{} cannot be written: {error}", file.display());
+        let diagnostic = Diagnostic::new("write", message).file(file.display().to_string());
+        Failure::one(Exit::Failed, diagnostic)
+    };
+    // A signature that lies there is of other bytes.
+    match std::fs::remove_file(&signature) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(unwritable(&signature, error));
+        }
+        _ => {}
+    }
+    write_atomically(&file, &fetched.bytes, 0o666).map_err(|error| unwritable(&file, error))?;
+    if let Some(text) = &fetched.signature {
+        write_atomically(&signature, text.as_bytes(), 0o666)
+            .map_err(|error| unwritable(&signature, error))?;
+    }
+    let manifest = fetched.manifest.unwrap_or_default();
+    let pinned = place.by_digest(&manifest);
+    let digest = PluginDigest::of(&fetched.bytes);
+    let is_signed = fetched.signature.is_some();
+    if host.json {
+        print_json(&json!({
+            "file": file, "reference": pinned.to_string(), "manifest": manifest, "digest": digest,
+            "signature": is_signed.then_some(signature),
+        }))?;
+    } else {
+        print_line(&pinned.to_string());
+        note(&format!(
+            "{} is {digest}, {}",
+            file.display(),
+            signed(is_signed)
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn signed(is: bool) -> &'static str {
+    if is { "with its signature" } else { "unsigned" }
+}
+
+/// How to speak to registries: the flags, and docker's credentials.
+pub fn access(host: &Host, args: &RegistryArgs) -> Access {
+    let folder = host
+        .environment
+        .path("DOCKER_CONFIG")
+        .or_else(|| Some(host.environment.path("HOME")?.join(".docker")));
+    Access {
+        plain_http: args.plain_http,
+        docker_config: folder
+            .and_then(|folder| std::fs::read_to_string(folder.join("config.json")).ok()),
+    }
+}
+
+impl From<OciError> for Failure {
+    fn from(error: OciError) -> Self {
+        let (exit, code, help) = match &error {
+            OciError::Reference { .. } => (
+                Exit::Invalid,
+                "registry-reference",
+                "write it as REGISTRY/REPOSITORY:TAG, or with @sha256:… in the place of the tag",
+            ),
+            OciError::Unreachable { .. } => (
+                Exit::Failed,
+                "registry-unreachable",
+                "see whether the name and the port are right; a registry without TLS needs --plain-http",
+            ),
+            OciError::NotFound(_) => (
+                Exit::Invalid,
+                "registry-not-found",
+                "see whether the repository and the tag are right",
+            ),
+            OciError::Unauthorized(_) => (
+                Exit::Failed,
+                "registry-unauthorized",
+                "`docker login` stores credentials that orghost uses too (config.json; no credential helpers)",
+            ),
+            OciError::NotWasm { .. } => (
+                Exit::Invalid,
+                "registry-not-wasm",
+                "name an artifact that orghost plugin push, or another tool for components, has made",
+            ),
+            OciError::TooLarge { .. } => (
+                Exit::Invalid,
+                "registry-too-large",
+                "ask its author for a smaller one",
+            ),
+            OciError::Altered { .. } => (
+                Exit::Failed,
+                "registry-altered",
+                "do not trust this registry; try again over another network",
+            ),
+            OciError::TooSlow { .. } => (Exit::Failed, "registry-slow", "try again"),
+            OciError::Failed { .. } => (
+                Exit::Failed,
+                "registry-failed",
+                "try again, or ask whoever runs the registry",
+            ),
+        };
+        Self::one(exit, Diagnostic::new(code, error.to_string()).help(help))
+    }
 }
