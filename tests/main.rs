@@ -12,6 +12,7 @@
 mod architecture;
 mod cases;
 mod cli;
+mod code_cache;
 mod crash;
 mod docker;
 mod engines;
@@ -19,6 +20,7 @@ mod hostile;
 mod local;
 mod plugin;
 mod policy;
+mod sandbox;
 mod support;
 mod template;
 mod wire;

@@ -71,6 +71,9 @@ pub const REGISTRY_TRANSFER: Duration = Duration::from_secs(600);
 /// YAML events that are looked at to find a template's `plugin:`; forty workspaces have a few thousand.
 pub const TEMPLATE_EVENTS: usize = 500_000;
 
+/// Compiled code larger than this is not read back; it has about three times the size of its plugin.
+pub const COMPILED_BYTES: u64 = 8 * PLUGIN_FILE_BYTES;
+
 /// One file of a template, in bytes.
 pub const TEMPLATE_FILE_BYTES: u64 = 8 << 20;
 

@@ -7,11 +7,14 @@
 //! linked) once per plugin file, a store and an instance once per call.
 
 mod bindings;
+mod cache;
 mod call;
 mod convert;
 mod log;
 mod ticker;
+mod v0_1_0;
 mod wasi;
+mod world;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,15 +23,17 @@ use std::time::{Duration, Instant};
 use orghost_build::inspect::{self, ContractError, Grant, InspectError};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
-use wasmtime::{Cache, CacheConfig, Config, Enabled, Engine, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::Plan;
 use crate::template::TemplateDir;
-use bindings::exports::orghost::plugin::{expander, importer};
+use bindings::latest::orghost::plugin as imports;
+use cache::CodeCache;
 use call::Call;
 use ticker::Ticker;
+use world::World;
 
 /// The plugin that orghost ships: `guest/org-import`.
 pub const ORG_IMPORT: &[u8] = include_bytes!("../../guest/org-import.wasm");
@@ -38,14 +43,14 @@ pub struct Sandbox {
     engine: Engine,
     strict: Linker<Call>,
     with_wasi: Linker<Call>,
+    cache: Option<CodeCache>,
     ticker: Arc<Ticker>,
 }
 
 /// A plugin that was checked, compiled and linked. Calling it is cheap.
 pub struct Plugin {
     pre: InstancePre<Call>,
-    importer: importer::GuestIndices,
-    expander: Option<expander::GuestIndices>,
+    world: World,
     ticker: Arc<Ticker>,
     digest: PluginDigest,
     terms: Terms,
@@ -211,6 +216,19 @@ impl PluginDigest {
         Self(crate::digest::hex(&Sha256::digest(bytes)))
     }
 
+    /// As [`PluginDigest::of`], but of [`ORG_IMPORT`] as its lock says it: hashing takes longer than loading.
+    fn of_plugin(bytes: &[u8]) -> Self {
+        const LOCK: &str = include_str!("../../guest/org-import.lock");
+        let locked = LOCK.split_once("[artifact]").and_then(|(_, artifact)| {
+            let digest = |line: &'static str| line.strip_prefix("sha256 = \"")?.strip_suffix('"');
+            artifact.lines().find_map(digest)
+        });
+        match locked {
+            Some(locked) if std::ptr::eq(bytes, ORG_IMPORT) => Self(locked.to_owned()),
+            _ => Self::of(bytes),
+        }
+    }
+
     /// 64 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -247,23 +265,21 @@ impl From<PluginDigest> for String {
 }
 
 impl Sandbox {
-    /// Starts the engine. Compiled code is kept under `cache`, by wasmtime's
-    /// own rules; without one every start compiles.
+    /// Starts the engine. Compiled code is kept under `cache`, in
+    /// `plugins/<engine's configuration>/<plugin's sha-256>.cwasm`; without
+    /// one, or when others may write there, every start compiles.
     ///
     /// # Errors
     /// When the machine lacks what the engine needs, such as address space.
     pub fn new(cache: Option<&Path>) -> Result<Self, SandboxError> {
-        let engine = Engine::new(&config(cache)).map_err(SandboxError)?;
+        let engine = Engine::new(&config()).map_err(SandboxError)?;
         let mut strict = Linker::new(&engine);
-        bindings::orghost::plugin::template_files::add_to_linker::<_, HasSelf<Call>>(
-            &mut strict,
-            |call| call,
-        )
-        .map_err(SandboxError)?;
+        link(&mut strict).map_err(SandboxError)?;
         let mut with_wasi = strict.clone();
         wasi::link(&mut with_wasi).map_err(SandboxError)?;
         let ticker = Ticker::new(engine.weak());
         Ok(Self {
+            cache: cache.and_then(|folder| CodeCache::open(folder, &engine)),
             engine,
             strict,
             with_wasi,
@@ -281,18 +297,30 @@ impl Sandbox {
             Wasi::None => (Grant::Strict, &self.strict),
             Wasi::Closed => (Grant::ClosedWasi, &self.with_wasi),
         };
-        inspect::check(&inspect::inspect(bytes)?, grant)?;
+        let version = inspect::check(&inspect::inspect(bytes)?, grant)?;
         let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
-        let component = Component::from_binary(&self.engine, bytes).map_err(invalid)?;
+        let digest = PluginDigest::of_plugin(bytes);
+        let component = self.compiled(bytes, &digest).map_err(invalid)?;
         let pre = linker.instantiate_pre(&component).map_err(invalid)?;
         Ok(Plugin {
-            importer: importer::GuestIndices::new(&pre).map_err(invalid)?,
-            expander: expander::GuestIndices::new(&pre).ok(),
+            world: World::new(version, &pre).map_err(invalid)?,
             pre,
             ticker: self.ticker.clone(),
-            digest: PluginDigest::of(bytes),
+            digest,
             terms: terms.clone(),
         })
+    }
+
+    fn compiled(&self, bytes: &[u8], digest: &PluginDigest) -> wasmtime::Result<Component> {
+        let Some(cache) = &self.cache else {
+            return Component::from_binary(&self.engine, bytes);
+        };
+        if let Some(component) = cache.get(&self.engine, digest) {
+            return Ok(component);
+        }
+        let component = Component::from_binary(&self.engine, bytes)?;
+        cache.put(digest, &component);
+        Ok(component)
     }
 }
 
@@ -307,9 +335,8 @@ impl Plugin {
     /// # Errors
     /// [`CallError::Broke`] and [`CallError::Lied`].
     pub fn describe(&self) -> Result<Description, CallError> {
-        let said = self.call(None, &Request::default(), |mut store, instance| {
-            let importer = self.importer.load(&mut store, instance)?;
-            importer.call_describe(store)
+        let said = self.call(None, &Request::default(), |store, instance| {
+            self.world.describe(store, instance)
         });
         convert::description(said.result?)
     }
@@ -326,9 +353,8 @@ impl Plugin {
     /// As [`Plugin::plan`], with what the call took and what the plugin logged.
     pub fn plan_measured(&self, template: &TemplateDir, request: &Request) -> Reply<Plan> {
         let wanted = convert::request(request);
-        let said = self.call(Some(template.clone()), request, |mut store, instance| {
-            let importer = self.importer.load(&mut store, instance)?;
-            importer.call_import_org(store, &wanted)
+        let said = self.call(Some(template.clone()), request, |store, instance| {
+            self.world.import_org(store, instance, &wanted)
         });
         Reply {
             result: said.result.and_then(convert::answer),
@@ -342,16 +368,15 @@ impl Plugin {
     /// # Errors
     /// [`CallError::NotExported`] when it has none; [`CallError::Broke`].
     pub fn expand(&self, text: &str, request: &Request) -> Result<Expansion, CallError> {
-        let indices = self
-            .expander
-            .as_ref()
-            .ok_or(CallError::NotExported("orghost:plugin/expander"))?;
+        const MISSING: CallError = CallError::NotExported("orghost:plugin/expander");
+        if !self.world.has_expander() {
+            return Err(MISSING);
+        }
         let environment = convert::environment(request);
-        let said = self.call(None, request, |mut store, instance| {
-            let expander = indices.load(&mut store, instance)?;
-            expander.call_expand(store, text, &environment)
+        let said = self.call(None, request, |store, instance| {
+            self.world.expand(store, instance, text, &environment)
         });
-        let said = said.result?;
+        let said = said.result?.ok_or(MISSING)?;
         Ok(Expansion {
             text: said.text,
             unresolved: said.unresolved,
@@ -429,7 +454,14 @@ fn on_its_own_thread<T: Send>(
     })
 }
 
-fn config(cache: Option<&Path>) -> Config {
+/// The contract's own imports, of every version.
+fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    imports::template_files::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    imports::log::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    v0_1_0::link(linker)
+}
+
+fn config() -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(limits::CONCURRENT_CALLS)
         // An interpreter's component has many; these are counts of bookkeeping, not memory set aside.
@@ -454,11 +486,5 @@ fn config(cache: Option<&Path>) -> Config {
         // compiled code checks no bounds: the machine does.
         .memory_reservation(1 << 32)
         .memory_may_move(false);
-    if let Some(directory) = cache {
-        let mut settings = CacheConfig::new();
-        settings.with_directory(directory);
-        // Without a cache everything works, only slower.
-        config.cache(Cache::new(settings).ok());
-    }
     config
 }

@@ -6,7 +6,7 @@
 )]
 
 use orghost_build::{
-    ContractError, InspectError, Inspection, WorldVersion, check, compile, inspect,
+    ContractError, Grant, InspectError, Inspection, WorldVersion, check, compile, inspect,
 };
 use proptest::prelude::*;
 
@@ -22,7 +22,15 @@ fn inspected(parts: &[&str]) -> Inspection {
 }
 
 fn refused(parts: &[&str]) -> ContractError {
-    check(&inspected(parts)).unwrap_err()
+    check(&inspected(parts), Grant::Strict).unwrap_err()
+}
+
+fn forbidden(names: &[&str], grant: Grant) -> ContractError {
+    ContractError::ForbiddenImports {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        world: WorldVersion::V0_1_0,
+        grant,
+    }
 }
 
 #[test]
@@ -30,12 +38,12 @@ fn a_plugin_is_accepted() {
     let plugin = inspected(&[TEMPLATE_FILES, IMPORTER]);
     assert_eq!(plugin.imports, ["orghost:plugin/template-files@0.1.0"]);
     assert_eq!(plugin.exports, ["orghost:plugin/importer@0.1.0"]);
-    assert_eq!(check(&plugin), Ok(WorldVersion::V0_1_0));
+    assert_eq!(check(&plugin, Grant::Strict), Ok(WorldVersion::V0_1_0));
     assert!(!plugin.has_expander());
 
     let expander = r#"(export "orghost:plugin/expander@0.1.0" (instance $i))"#;
     let plugin = inspected(&[IMPORTER, expander]);
-    assert_eq!(check(&plugin), Ok(WorldVersion::V0_1_0));
+    assert_eq!(check(&plugin, Grant::Strict), Ok(WorldVersion::V0_1_0));
     assert!(plugin.has_expander());
 }
 
@@ -44,7 +52,7 @@ fn what_stands_inside_does_not_count() {
     let inner = r#"(component (import "wasi:cli/environment@0.2.0" (instance)))
                    (core module (import "wasi_snapshot_preview1" "fd_write" (func)))"#;
     let plugin = inspected(&[TEMPLATE_FILES, inner, IMPORTER]);
-    assert_eq!(check(&plugin), Ok(WorldVersion::V0_1_0));
+    assert_eq!(check(&plugin, Grant::Strict), Ok(WorldVersion::V0_1_0));
 }
 
 #[test]
@@ -56,7 +64,7 @@ fn an_import_of_wasi_is_named_with_its_remedy() {
     ]);
     assert_eq!(
         error,
-        ContractError::ForbiddenImports(vec!["wasi:cli/environment@0.2.0".into()])
+        forbidden(&["wasi:cli/environment@0.2.0"], Grant::Strict)
     );
     let message = error.to_string();
     assert!(
@@ -75,10 +83,7 @@ fn every_other_import_is_refused_too() {
         r#"(import "now" (func)) (import "acme:net/http" (instance))"#,
         IMPORTER,
     ]);
-    assert_eq!(
-        error,
-        ContractError::ForbiddenImports(vec!["now".into(), "acme:net/http".into()])
-    );
+    assert_eq!(error, forbidden(&["now", "acme:net/http"], Grant::Strict));
     assert!(!error.to_string().contains("wasi"), "{error}");
 
     let many: String = (0..30)
@@ -92,21 +97,75 @@ fn every_other_import_is_refused_too() {
 }
 
 #[test]
+fn a_grant_covers_what_can_be_closed_and_nothing_else() {
+    let open = [
+        "wasi:cli/environment@0.2.0",
+        "wasi:io/streams@0.2.9",
+        "wasi:clocks/wall-clock@0.2.3",
+        "wasi:filesystem/types@0.2.0",
+        "wasi:sockets/tcp@0.2.0",
+        "wasi:random/random@0.2.0",
+    ];
+    let imports = |names: &[&str]| -> String {
+        names
+            .iter()
+            .map(|n| format!(r#"(import "{n}" (instance))"#))
+            .collect()
+    };
+    let plugin = inspected(&[&imports(&open), TEMPLATE_FILES, IMPORTER]);
+    assert_eq!(check(&plugin, Grant::ClosedWasi), Ok(WorldVersion::V0_1_0));
+    assert_eq!(
+        check(&plugin, Grant::Strict),
+        Err(forbidden(&open, Grant::Strict))
+    );
+
+    let shut = [
+        "wasi:http/outgoing-handler@0.2.0",
+        "wasi:cli/environment@0.3.0",
+        "wasi:cli/environment@0.2.0-rc-2023-11-10",
+        "wasi:cli/environment",
+        "wasi:keyvalue/store@0.2.0",
+    ];
+    let plugin = inspected(&[&imports(&shut), &imports(&open), IMPORTER]);
+    let error = check(&plugin, Grant::ClosedWasi).unwrap_err();
+    assert_eq!(error, forbidden(&shut, Grant::ClosedWasi));
+    // No grant would help, so none is recommended.
+    assert!(!error.to_string().contains("--wasi closed"), "{error}");
+}
+
+#[test]
+fn each_version_has_its_own_imports() {
+    let log = r#"(import "orghost:plugin/log@0.2.0-dev" (instance))"#;
+    let files = r#"(import "orghost:plugin/template-files@0.2.0-dev" (instance))"#;
+    let importer = r#"(instance $i) (export "orghost:plugin/importer@0.2.0-dev" (instance $i))"#;
+    let plugin = inspected(&[log, files, importer]);
+    assert_eq!(check(&plugin, Grant::Strict), Ok(WorldVersion::V0_2_0_DEV));
+    assert_eq!(
+        refused(&[log, IMPORTER]),
+        ContractError::MixedVersions(vec![WorldVersion::V0_1_0, WorldVersion::V0_2_0_DEV])
+    );
+    assert_eq!(
+        refused(&[
+            r#"(import "orghost:plugin/log@0.1.0" (instance))"#,
+            IMPORTER
+        ]),
+        forbidden(&["orghost:plugin/log@0.1.0"], Grant::Strict)
+    );
+}
+
+#[test]
 fn another_version_is_said_first() {
     let export = r#"(instance $i) (export "orghost:plugin/importer@0.2.0" (instance $i))"#;
     let error = refused(&[
-        r#"(import "orghost:plugin/template-files@0.2.0" (instance))"#,
+        r#"(import "wasi:cli/environment@0.2.0" (instance))"#,
         export,
     ]);
     let found = "0.2.0".to_owned();
-    assert_eq!(
-        error,
-        ContractError::WrongVersion {
-            found,
-            supported: WorldVersion::V0_1_0
-        }
-    );
-    assert!(error.to_string().contains("0.2.0") && error.to_string().contains("0.1.0"));
+    assert_eq!(error, ContractError::WrongVersion { found });
+    let message = error.to_string();
+    for version in ["0.2.0,", "0.1.0", "0.2.0-dev"] {
+        assert!(message.contains(version), "{message}");
+    }
 }
 
 #[test]
@@ -115,7 +174,7 @@ fn a_component_that_exports_nothing_is_no_plugin() {
     // What the componentizer makes of a module without a world.
     let empty = compile::componentize(&wat::parse_str("(module)").unwrap()).unwrap();
     assert_eq!(
-        check(&inspect(&empty).unwrap()),
+        check(&inspect(&empty).unwrap(), Grant::Strict),
         Err(ContractError::NoImporter)
     );
 }
@@ -170,7 +229,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         let _ = inspect(&bytes);
-        let _ = inspect(&[header(), bytes].concat()).map(|found| check(&found));
+        let _ = inspect(&[header(), bytes].concat()).map(|found| check(&found, Grant::ClosedWasi));
     }
 
     #[test]
@@ -179,6 +238,6 @@ proptest! {
         let _ = inspect(&bytes[..cut.index(bytes.len())]);
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        let _ = inspect(&bytes).map(|found| check(&found));
+        let _ = inspect(&bytes).map(|found| check(&found, Grant::ClosedWasi));
     }
 }

@@ -1,9 +1,20 @@
-//! Generated from `wit/v0.1.0/plugin.wit`; nothing outside [`plugin`](super) sees it.
+//! Generated from `wit/`, one module for each version; nothing outside [`plugin`](super) sees them.
 #![allow(missing_docs, unused_qualifications, reason = "generated code")]
 #![allow(clippy::all, clippy::restriction, reason = "generated code")]
 
-wasmtime::component::bindgen!({
-    path: "../wit/v0.1.0",
-    world: "plugin-with-expander",
-    imports: { default: trappable },
-});
+/// What everything behind the edge speaks.
+pub mod latest {
+    wasmtime::component::bindgen!({
+        path: "../wit/v0.2.0-dev",
+        world: "plugin-with-expander",
+        imports: { default: trappable },
+    });
+}
+
+pub mod v0_1_0 {
+    wasmtime::component::bindgen!({
+        path: "../wit/v0.1.0",
+        world: "plugin-with-expander",
+        imports: { default: trappable },
+    });
+}

@@ -1,12 +1,13 @@
-//! One call into a plugin: its store's state, its limits, and the one
-//! interface that it may import. Lives as long as the call.
+//! One call into a plugin: its store's state, its limits, and the
+//! interfaces that it may import. Lives as long as the call.
 
 use std::time::Duration;
 
 use wasmtime::{Engine, ResourceLimiter, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
-use super::bindings::orghost::plugin::template_files::{Entry, EntryKind, FileError, Host};
+use super::bindings::latest::orghost::plugin::log;
+use super::bindings::latest::orghost::plugin::template_files::{Entry, EntryKind, FileError, Host};
 use super::log::Log;
 use super::wasi::Closed;
 use super::{CallError, Terms};
@@ -19,6 +20,7 @@ pub struct Call {
     bytes_read: u64,
     requests: u32,
     memory: Memory,
+    table_denied: bool,
     log: Log,
     /// Of everything that the call was given; see [`Closed`].
     seed: blake3::Hasher,
@@ -68,6 +70,7 @@ impl Call {
                     latest: 0,
                     denied: false,
                 },
+                table_denied: false,
                 log: Log::default(),
                 seed,
                 wasi: None,
@@ -136,6 +139,13 @@ impl Host for Call {
     }
 }
 
+impl log::Host for Call {
+    fn line(&mut self, text: String) -> wasmtime::Result<()> {
+        self.log.line(&text);
+        Ok(())
+    }
+}
+
 impl ResourceLimiter for Call {
     fn memory_growing(
         &mut self,
@@ -166,7 +176,9 @@ impl ResourceLimiter for Call {
         desired: usize,
         _max: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= limits::PLUGIN_TABLE_ELEMENTS)
+        let allowed = desired <= limits::PLUGIN_TABLE_ELEMENTS;
+        self.table_denied |= !allowed;
+        Ok(allowed)
     }
 
     fn instances(&self) -> usize {
@@ -186,6 +198,8 @@ impl ResourceLimiter for Call {
 pub fn broke(error: &wasmtime::Error, call: &Call, deadline: Duration) -> CallError {
     const LIMIT: &str = "the limits protect the host; a plugin that needs more for an ordinary template has a defect: tell its author";
     const DEFECT: &str = "this is a defect of the plugin, not of the template: tell its author, or use another plugin";
+    // wasmtime has no type for it.
+    const FUEL: &str = "fuel allocated for hostcalls has been exhausted";
     let trap = error.downcast_ref::<Trap>();
     let (reason, help) = if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
         (exceeded.to_string(), LIMIT)
@@ -202,6 +216,9 @@ pub fn broke(error: &wasmtime::Error, call: &Call, deadline: Duration) -> CallEr
             exit.0
         );
         (reason, DEFECT)
+    } else if error.root_cause().to_string().contains(FUEL) {
+        let limit = limits::PLAN_BYTES >> 20;
+        (format!("it returned more than {limit} MiB"), LIMIT)
     } else if call.memory.denied {
         // Whoever was denied memory ends in some trap of its own.
         (
@@ -209,6 +226,12 @@ pub fn broke(error: &wasmtime::Error, call: &Call, deadline: Duration) -> CallEr
                 "it asked for more than {} of memory",
                 size(call.memory.limit)
             ),
+            LIMIT,
+        )
+    } else if call.table_denied {
+        let elements = limits::PLUGIN_TABLE_ELEMENTS;
+        (
+            format!("it asked for a table of more than {elements} elements"),
             LIMIT,
         )
     } else {

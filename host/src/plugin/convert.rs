@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::bindings::exports::orghost::plugin::importer as wit;
+use super::bindings::latest::exports::orghost::plugin::importer as wit;
+use super::world::{Answer, Lie};
 use super::{CallError, Description, EnvMap, Request};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
@@ -12,8 +13,6 @@ use crate::plan::{
     Access, AgentPlugin, Canvas, Channel, ConfigEntry, Content, EnvVar, Memory, MemoryScope, Org,
     Plan, Requirement, Schedule, SeedFile, SkippedChannel, Workspace, WorkspaceKey,
 };
-
-type Lie = String;
 
 pub fn request(request: &Request) -> wit::Request {
     wit::Request {
@@ -52,8 +51,8 @@ pub fn description(said: wit::Description) -> Result<Description, CallError> {
     })
 }
 
-pub fn answer(said: Result<wit::Plan, Vec<wit::Diagnostic>>) -> Result<Plan, CallError> {
-    match said {
+pub fn answer(said: Answer) -> Result<Plan, CallError> {
+    match said.map_err(CallError::Lied)? {
         Ok(said) => plan(said).map_err(CallError::Lied),
         Err(problems) if problems.is_empty() => {
             Err(CallError::Lied("it failed without saying why".to_owned()))
@@ -77,11 +76,6 @@ fn plan(said: wit::Plan) -> Result<Plan, Lie> {
     for workspace in said.workspaces {
         let workspace = to_workspace(workspace)?;
         let key = &workspace.key;
-        if key.parent() != workspace.parent.as_ref().map(WorkspaceKey::as_str) {
-            return Err(format!(
-                "the parent of {key} is not the key without its last slug"
-            ));
-        }
         if let Some(parent) = &workspace.parent
             && !keys.contains(parent)
         {
@@ -123,7 +117,7 @@ fn to_workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
         })
         .collect::<Result<_, Lie>>()?;
     Ok(Workspace {
-        parent: said.parent.as_deref().map(parse_key).transpose()?,
+        parent: key.parent().map(parse_key).transpose()?,
         key,
         name: said.name,
         role: said.role,
@@ -262,7 +256,7 @@ fn diagnostic(said: wit::Diagnostic) -> Diagnostic {
 }
 
 /// A lie is told, not repeated at length.
-fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     const LONGEST: usize = 120;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

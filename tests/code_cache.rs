@@ -1,0 +1,144 @@
+//! The cache of compiled plugins: it makes starts fast, and whatever is wrong
+//! with it costs nothing but time.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use orghost::plugin::{ORG_IMPORT, PluginDigest, Sandbox, Terms};
+
+/// Loads the default plugin and asks it for its name.
+fn load(cache: &Path) {
+    let sandbox = Sandbox::new(Some(cache)).unwrap();
+    let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+    assert_eq!(plugin.describe().unwrap().name, "org-import");
+}
+
+/// The one file of compiled code.
+fn code(cache: &Path) -> PathBuf {
+    let engines: Vec<_> = entries(&cache.join("plugins"));
+    assert_eq!(engines.len(), 1, "{engines:?}");
+    let files = entries(&engines[0]);
+    assert_eq!(files.len(), 1, "{files:?}");
+    files[0].clone()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn code_is_kept_for_its_owner_alone_and_used_again() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = home.path().join("cache");
+    load(&cache);
+    let file = code(&cache);
+    let digest = PluginDigest::of(ORG_IMPORT);
+    assert_eq!(
+        file.file_name().unwrap().to_str().unwrap(),
+        format!("{}.cwasm", digest.as_str())
+    );
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(file.parent().unwrap()), 0o700);
+
+    // What is used is not written again: a mark that reading ignores is still there.
+    let written = std::fs::metadata(&file).unwrap().modified().unwrap();
+    let earlier = written - std::time::Duration::from_secs(60);
+    let open = std::fs::File::options().write(true).open(&file).unwrap();
+    open.set_modified(earlier).unwrap();
+    load(&cache);
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().modified().unwrap(),
+        earlier
+    );
+}
+
+#[test]
+fn code_that_is_not_whole_is_compiled_anew_and_replaced() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = home.path().join("cache");
+    load(&cache);
+    let file = code(&cache);
+    let good = std::fs::read(&file).unwrap();
+
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    let mut header = good.clone();
+    header[0] ^= 1;
+    let damaged: [(&str, &[u8]); 5] = [
+        ("a flipped byte of code", &flipped),
+        ("a flipped byte of the digest", &header),
+        ("cut off", &good[..good.len() / 2]),
+        ("no code", &good[..32]),
+        ("nothing", b""),
+    ];
+    for (what, bytes) in damaged {
+        std::fs::write(&file, bytes).unwrap();
+        load(&cache);
+        let now = std::fs::read(&file).unwrap();
+        assert_ne!(now, bytes, "{what} was left in place");
+        // And what replaced it is used: it is not written once more.
+        std::fs::set_permissions(&file, Permissions::from_mode(0o400)).unwrap();
+        load(&cache);
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o400, "{what}");
+    }
+}
+
+#[test]
+fn code_of_another_plugin_or_engine_is_not_run() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = home.path().join("cache");
+    load(&cache);
+    let file = code(&cache);
+    let good = std::fs::read(&file).unwrap();
+
+    // Another plugin's code, whole, under this one's name.
+    let other = crate::hostile::component("trap");
+    let sandbox = Sandbox::new(Some(&cache)).unwrap();
+    sandbox.load(&other, &Terms::default()).unwrap();
+    let others = PluginDigest::of(&other);
+    let others = file.with_file_name(format!("{}.cwasm", others.as_str()));
+    std::fs::copy(&others, &file).unwrap();
+    std::fs::remove_file(&others).unwrap();
+    load(&cache);
+    assert_eq!(std::fs::read(&file).unwrap().len(), good.len());
+
+    // Code of another engine lies in a folder of its own, and is not looked at.
+    let elsewhere = cache.join("plugins").join("0".repeat(64));
+    std::fs::rename(file.parent().unwrap(), &elsewhere).unwrap();
+    load(&cache);
+    assert!(file.exists());
+    assert_eq!(entries(&elsewhere).len(), 1);
+}
+
+#[test]
+fn nothing_is_taken_from_where_others_may_write() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = home.path().join("cache");
+    load(&cache);
+    let file = code(&cache);
+    let folder = file.parent().unwrap();
+    std::fs::write(&file, b"not code").unwrap();
+
+    // Neither read nor written: what lies there stays as it is.
+    std::fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+    load(&cache);
+    assert_eq!(std::fs::read(&file).unwrap(), b"not code");
+
+    // A file that others may write to, in a folder that is private, is replaced.
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+    load(&cache);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+
+    // So is a link, and what it leads to is left alone.
+    let target = home.path().join("target");
+    std::fs::rename(&file, &target).unwrap();
+    std::os::unix::fs::symlink(&target, &file).unwrap();
+    load(&cache);
+    assert!(!std::fs::symlink_metadata(&file).unwrap().is_symlink());
+}

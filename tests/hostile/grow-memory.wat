@@ -1,0 +1,9 @@
+;; Asks for memory, 16 MiB at a time, until it gets none.
+(module
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+  (func (export "orghost:plugin/importer@0.1.0#describe") (result i32) unreachable)
+  (func (export "orghost:plugin/importer@0.1.0#import-org") (param i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (loop $again (br_if $again (i32.ne (memory.grow (i32.const 256)) (i32.const -1))))
+    unreachable
+  ))

@@ -1,0 +1,11 @@
+;; Asks for a larger table until it gets none.
+(module
+  (memory (export "memory") 1)
+  (table $table 1 funcref)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+  (func (export "orghost:plugin/importer@0.1.0#describe") (result i32) unreachable)
+  (func (export "orghost:plugin/importer@0.1.0#import-org") (param i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (loop $again
+      (br_if $again (i32.ne (table.grow $table (ref.null func) (i32.const 10000)) (i32.const -1))))
+    unreachable
+  ))

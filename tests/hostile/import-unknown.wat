@@ -1,0 +1,6 @@
+;; Imports what nobody has.
+(component
+  (import "orghost:plugin/template-files@0.1.0" (instance))
+  (import "acme:tools/everything" (instance))
+  (instance $importer)
+  (export "orghost:plugin/importer@0.1.0" (instance $importer)))

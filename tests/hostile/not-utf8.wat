@@ -1,0 +1,11 @@
+;; Returns a name that is not UTF-8.
+(module
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+  (func (export "orghost:plugin/importer@0.1.0#describe") (result i32) unreachable)
+  (func (export "orghost:plugin/importer@0.1.0#import-org") (param i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.store8 (i32.const 8) (i32.const 0xff))
+    (i32.store (i32.const 20) (i32.const 8))
+    (i32.store (i32.const 24) (i32.const 1))
+    i32.const 16
+  ))

@@ -1,0 +1,8 @@
+;; Returns a result that lies outside of its memory.
+(module
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+  (func (export "orghost:plugin/importer@0.1.0#describe") (result i32) unreachable)
+  (func (export "orghost:plugin/importer@0.1.0#import-org") (param i32 i32 i32 i32 i32 i32 i32) (result i32)
+    i32.const 65528
+  ))

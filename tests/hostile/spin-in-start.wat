@@ -1,0 +1,10 @@
+;; Never even starts.
+(module
+  (memory (export "memory") 1)
+  (func $spin (loop $again br $again))
+  (start $spin)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+  (func (export "orghost:plugin/importer@0.1.0#describe") (result i32) unreachable)
+  (func (export "orghost:plugin/importer@0.1.0#import-org") (param i32 i32 i32 i32 i32 i32 i32) (result i32)
+    unreachable
+  ))
