@@ -1,0 +1,39 @@
+//! The glue to the host: passes calls through. It decides nothing, and exists in the component only.
+
+use std::marker::PhantomData;
+
+use crate::bindings::exports::orghost::plugin::{expander, importer};
+use crate::bindings::orghost::plugin::template_files;
+use crate::{Entry, FileError, Plugin, TemplateFiles};
+
+/// A plugin as the generated bindings want it.
+pub struct Component<P>(PhantomData<P>);
+
+/// The host's files.
+struct HostFiles;
+
+impl TemplateFiles for HostFiles {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        template_files::read(path)
+    }
+
+    fn entries(&self, path: &str) -> Result<Vec<Entry>, FileError> {
+        template_files::entries(path)
+    }
+}
+
+impl<P: Plugin> importer::Guest for Component<P> {
+    fn describe() -> importer::Description {
+        P::describe()
+    }
+
+    fn import_org(request: importer::Request) -> Result<importer::Plan, Vec<importer::Diagnostic>> {
+        P::import_org(&HostFiles, &request).map_err(Vec::from)
+    }
+}
+
+impl<P: Plugin> expander::Guest for Component<P> {
+    fn expand(text: String, environment: expander::Environment) -> expander::Expansion {
+        P::expand(&text, &environment)
+    }
+}

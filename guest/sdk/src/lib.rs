@@ -1,0 +1,83 @@
+//! The SDK for plugins of orghost.
+//!
+//! A plugin turns an *org template*, a folder whose `org.yaml` describes a
+//! tree of agent workspaces, into a [`Plan`]: pure data that the host judges
+//! and then provisions. A plugin acts on nothing, sees no process environment,
+//! has no clock and no randomness: the same input gives the same plan, byte
+//! for byte.
+//!
+//! An author implements [`Plugin`] and names the type in [`export!`]. What a
+//! standard template means is in [`standard`]: a plugin can take all of it and
+//! change one step. [`testing`] runs a plugin natively, without wasm.
+//!
+//! ```
+//! use orghost_plugin::standard::{self, Settings, Steps};
+//! use orghost_plugin::testing::Template;
+//! use orghost_plugin::{Description, Plan, Plugin, Refusal, Request, TemplateFiles};
+//!
+//! struct Cautious;
+//!
+//! impl Plugin for Cautious {
+//!     fn describe() -> Description {
+//!         Description {
+//!             name: "cautious".to_owned(),
+//!             version: "0.1.0".to_owned(),
+//!             handles: vec!["org-template/1".to_owned()],
+//!         }
+//!     }
+//!
+//!     fn import_org(files: &dyn TemplateFiles, request: &Request) -> Result<Plan, Refusal> {
+//!         standard::import_with(files, request, &mut AtMostTierTwo)
+//!     }
+//! }
+//!
+//! /// The one rule that differs.
+//! struct AtMostTierTwo;
+//!
+//! impl Steps for AtMostTierTwo {
+//!     fn settings(&mut self, settings: &mut Settings) -> Result<(), Refusal> {
+//!         if settings.runtime == "root-shell" {
+//!             let problem = settings.problem("runtime-forbidden", "nothing runs in a root shell");
+//!             return Err(problem.help("use another `runtime`").into());
+//!         }
+//!         settings.tier = settings.tier.min(2);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! orghost_plugin::export!(Cautious);
+//!
+//! let template = Template::org("name: Acme\nworkspaces: [{name: PM, runtime: claude-code, tier: 4}]");
+//! let plan = template.plan::<Cautious>();
+//! assert_eq!(plan.workspaces[0].tier, 2);
+//! let template = Template::org("name: Acme\nworkspaces: [{name: PM, runtime: root-shell}]");
+//! assert_eq!(template.errors::<Cautious>()[0].code, "runtime-forbidden");
+//! ```
+//!
+//! The types of a plan are those of `wit/v0.1.0/plugin.wit`, where their rules are written down. Only the glue that
+//! [`export!`] brings in knows the host, and it exists in wasm alone.
+
+#[doc(hidden)]
+pub mod bindings;
+#[doc(hidden)]
+#[cfg(target_family = "wasm")]
+pub mod component;
+mod diagnostic;
+mod files;
+mod plan;
+mod plugin;
+pub mod standard;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+
+pub use bindings::exports::orghost::plugin::expander::Expansion;
+pub use bindings::exports::orghost::plugin::importer::{
+    AgentPlugin, Canvas, Channel, ConfigEntry, Content, Description, Diagnostic, EnvVar,
+    Environment, Memory, MemoryScope, Options, Org, Place, Plan, Request, Requirement, Schedule,
+    SeedFile, SkippedChannel, Variable, Workspace, WorkspaceAccess,
+};
+pub use bindings::orghost::plugin::template_files::{Entry, EntryKind, FileError};
+pub use diagnostic::Refusal;
+pub use files::{MemoryFiles, TemplateFiles};
+pub use plugin::Plugin;
+pub use standard::expand;

@@ -1,0 +1,27 @@
+//! Changes to a plan that keep its rules: lists that are sorted stay so, and a name or a path occurs once.
+
+use crate::{EnvVar, SeedFile, Workspace};
+
+impl Workspace {
+    /// Adds a file, or replaces the one with the same path.
+    pub fn put_file(&mut self, file: SeedFile) {
+        match self
+            .files
+            .binary_search_by(|known| known.path.cmp(&file.path))
+        {
+            Ok(place) => self.files.splice(place..=place, [file]).for_each(drop),
+            Err(place) => self.files.insert(place, file),
+        }
+    }
+
+    /// Sets a variable of the workspace's process.
+    pub fn put_env(&mut self, variable: EnvVar) {
+        match self
+            .env
+            .binary_search_by(|known| known.name.cmp(&variable.name))
+        {
+            Ok(place) => self.env.splice(place..=place, [variable]).for_each(drop),
+            Err(place) => self.env.insert(place, variable),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Renders the files that the importer generates: `config.yaml`, `channels.yaml` and `memories.yaml`
+//! (org-template.md §6). It decides nothing, and `config.yaml` holds no secret.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use serde_saphyr::DoubleQuoted;
+pub use serde_saphyr::SerializeError as Error;
+
+use super::data::Data;
+use super::merge::ListedPlugin;
+use super::steps::Settings;
+use crate::{Channel, Memory, MemoryScope, Schedule};
+
+/// `config.yaml`. The order of the fields is the order in the file.
+#[derive(Serialize)]
+struct Config<'a> {
+    name: Text<'a>,
+    /// The role.
+    description: Text<'a>,
+    /// Of the layout of this file.
+    version: &'static str,
+    tier: u8,
+    runtime: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime_config: Option<RuntimeConfig>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    category_routing: BTreeMap<&'a str, Vec<Text<'a>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    plugins: Vec<PluginEntry<'a>>,
+    #[serde(skip_serializing_if = "is_one")]
+    max_concurrent_tasks: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    schedules: Vec<ScheduleEntry<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initial_prompt: Option<Text<'a>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    idle: Option<Idle<'a>>,
+}
+
+/// A text of the template. One whose first line with anything on it begins with a tab is quoted, because libyaml
+/// refuses it as a block scalar.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Text<'a>(pub &'a str);
+
+#[derive(Serialize)]
+struct RuntimeConfig {
+    timeout: u32,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum PluginEntry<'a> {
+    Name(Text<'a>),
+    Configured { source: Text<'a>, config: &'a Data },
+}
+
+#[derive(Serialize)]
+pub(crate) struct ScheduleEntry<'a> {
+    name: Text<'a>,
+    cron_expr: &'a str,
+    timezone: &'a str,
+    enabled: bool,
+    prompt: Text<'a>,
+}
+
+/// A prompt that an idle workspace sends itself.
+#[derive(Serialize)]
+struct Idle<'a> {
+    #[serde(rename = "idle_interval_seconds")]
+    interval: i64,
+    #[serde(rename = "idle_prompt")]
+    prompt: Text<'a>,
+}
+
+#[derive(Serialize)]
+struct ChannelEntry<'a> {
+    r#type: &'a str,
+    enabled: bool,
+    allowed_users: Vec<Text<'a>>,
+    config: BTreeMap<&'a str, Text<'a>>,
+}
+
+#[derive(Serialize)]
+struct MemoryEntry<'a> {
+    scope: &'static str,
+    content: Text<'a>,
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(text) = *self;
+        if text.trim_start_matches(['\n', ' ']).starts_with('\t') {
+            DoubleQuoted(text).serialize(serializer)
+        } else {
+            serializer.serialize_str(text)
+        }
+    }
+}
+
+impl RuntimeConfig {
+    /// Most runtimes want it; two have no such setting.
+    fn of(runtime: &str) -> Option<Self> {
+        (!matches!(runtime, "langgraph" | "deepagents")).then_some(Self { timeout: 0 })
+    }
+}
+
+impl<'a> From<&'a ListedPlugin> for PluginEntry<'a> {
+    fn from(plugin: &'a ListedPlugin) -> Self {
+        let source = Text(&plugin.source);
+        match &plugin.config {
+            None => Self::Name(source),
+            Some(config) => Self::Configured { source, config },
+        }
+    }
+}
+
+impl<'a> From<&'a Schedule> for ScheduleEntry<'a> {
+    fn from(schedule: &'a Schedule) -> Self {
+        Self {
+            name: Text(&schedule.name),
+            cron_expr: &schedule.cron,
+            timezone: &schedule.timezone,
+            enabled: schedule.enabled,
+            prompt: Text(&schedule.prompt),
+        }
+    }
+}
+
+impl<'a> From<&'a Channel> for ChannelEntry<'a> {
+    fn from(channel: &'a Channel) -> Self {
+        let (users, config) = (channel.allowed_users.iter(), channel.config.iter());
+        Self {
+            r#type: &channel.kind,
+            enabled: channel.enabled,
+            allowed_users: users.map(|user| Text(user)).collect(),
+            config: config
+                .map(|entry| (entry.name.as_str(), Text(&entry.value)))
+                .collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Memory> for MemoryEntry<'a> {
+    fn from(memory: &'a Memory) -> Self {
+        let scope = match memory.scope {
+            MemoryScope::Local => "LOCAL",
+            MemoryScope::Team => "TEAM",
+            MemoryScope::Global => "GLOBAL",
+        };
+        Self {
+            scope,
+            content: Text(&memory.content),
+        }
+    }
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+/// `config.yaml`.
+pub(crate) fn config(settings: &Settings) -> Result<Vec<u8>, Error> {
+    yaml(&Config {
+        name: Text(&settings.name),
+        description: Text(&settings.role),
+        version: "1.0.0",
+        tier: settings.tier,
+        runtime: Text(&settings.runtime),
+        model: settings.model.as_deref().map(Text),
+        runtime_config: RuntimeConfig::of(&settings.runtime),
+        category_routing: settings
+            .category_routing
+            .iter()
+            .map(|(category, roles)| {
+                (
+                    category.as_str(),
+                    roles.iter().map(|role| Text(role)).collect(),
+                )
+            })
+            .collect(),
+        plugins: settings.plugins.iter().map(PluginEntry::from).collect(),
+        max_concurrent_tasks: settings.max_concurrent_tasks,
+        schedules: settings.schedules.iter().map(ScheduleEntry::from).collect(),
+        initial_prompt: settings.initial_prompt.as_deref().map(Text),
+        idle: settings.idle_prompt.as_deref().map(|prompt| Idle {
+            interval: settings.idle_interval_seconds,
+            prompt: Text(prompt),
+        }),
+    })
+}
+
+/// A document of YAML that readers of YAML 1.1 (PyYAML) and of 1.2 understand in the same way: `yes` and `12:30` are
+/// in quotes. Texts with several lines are block scalars; nothing is folded.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// let written = orghost_plugin::standard::render::yaml(&BTreeMap::from([("at", "12:30")])).unwrap();
+/// assert_eq!(written, b"at: \"12:30\"\n");
+/// ```
+///
+/// # Errors
+/// What the writer says of a document that has no form in YAML.
+pub fn yaml(document: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+    serde_saphyr::to_string_with_options(document, options).map(String::into_bytes)
+}
+
+/// `channels.yaml`: a secret file, since it may hold tokens.
+///
+/// # Errors
+/// As [`yaml`].
+pub fn channels(channels: &[Channel]) -> Result<Vec<u8>, Error> {
+    yaml(&channels.iter().map(ChannelEntry::from).collect::<Vec<_>>())
+}
+
+/// `memories.yaml`.
+///
+/// # Errors
+/// As [`yaml`].
+pub fn memories(memories: &[Memory]) -> Result<Vec<u8>, Error> {
+    yaml(&memories.iter().map(MemoryEntry::from).collect::<Vec<_>>())
+}

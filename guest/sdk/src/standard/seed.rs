@@ -1,0 +1,175 @@
+//! Which files of a role's folder are seeded into `/configs` (org-template.md §6). It names files and copies
+//! nothing; what may hold a secret is not named at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::files::Template;
+use super::limits;
+use super::problems::{At, Pos, Problems, quoted};
+use crate::{Content, Diagnostic, EntryKind, SeedFile};
+
+/// Lists folders, each once however many workspaces share it.
+#[derive(Default)]
+pub(crate) struct Folders {
+    listed: BTreeMap<String, Option<Rc<[SeedFile]>>>,
+    warned: BTreeSet<String>,
+    total: usize,
+}
+
+impl Folders {
+    /// The files of a folder and of the folders in it; `None` after a reported problem.
+    pub fn files(
+        &mut self,
+        folder: &str,
+        at: &At,
+        template: &mut Template<'_>,
+        problems: &mut Problems,
+    ) -> Option<Rc<[SeedFile]>> {
+        if let Err(why) = template.folder(folder) {
+            let help = "`files_dir` is a folder, relative to the template's folder";
+            problems.error(why.diagnose("files-dir-missing", folder, at).help(help));
+            return None;
+        }
+        let files = match self.listed.get(folder) {
+            Some(files) => files.clone(),
+            None => {
+                let files = self.list(folder, at, template, problems);
+                self.listed.insert(folder.to_owned(), files.clone());
+                files
+            }
+        }?;
+        let before = self.total;
+        self.total += files.len();
+        if self.total > limits::SEED_FILES_TOTAL {
+            if before <= limits::SEED_FILES_TOTAL {
+                let message = format!(
+                    "more than {} files are seeded into all workspaces",
+                    limits::SEED_FILES_TOTAL
+                );
+                problems.error(Diagnostic::new("too-many-files", message).about(at));
+            }
+            return None;
+        }
+        Some(files)
+    }
+
+    fn list(
+        &mut self,
+        folder: &str,
+        at: &At,
+        template: &mut Template<'_>,
+        problems: &mut Problems,
+    ) -> Option<Rc<[SeedFile]>> {
+        let mut files = Vec::new();
+        // Relative to the folder. Symbolic links are not followed, so that this ends.
+        let mut open = vec![String::new()];
+        while let Some(below) = open.pop() {
+            let listed = join(folder, &below);
+            let entries = match template.folder(&listed) {
+                Ok(entries) => entries,
+                Err(why) => {
+                    problems.error(why.diagnose("file-unreadable", &listed, at));
+                    return None;
+                }
+            };
+            for entry in entries.iter() {
+                let path = join(&below, &entry.name);
+                let source = join(folder, &path);
+                match judge(&entry.name, &entry.kind) {
+                    Verdict::Descend => open.push(path),
+                    Verdict::Silent => {}
+                    Verdict::LeftOut(code, why) => self.left_out(code, why, &source, problems),
+                    Verdict::Copy { text } => files.push(SeedFile {
+                        path,
+                        content: if text {
+                            Content::TemplateText(source)
+                        } else {
+                            Content::Template(source)
+                        },
+                        secret: false,
+                    }),
+                }
+            }
+            if files.len() + open.len() > limits::SEED_FILES {
+                let message = format!(
+                    "the folder {} has more than {} files",
+                    quoted(folder),
+                    limits::SEED_FILES
+                );
+                let help = "point `files_dir` to a smaller folder";
+                problems.error(
+                    Diagnostic::new("too-many-files", message)
+                        .about(at)
+                        .help(help),
+                );
+                return None;
+            }
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Some(files.into())
+    }
+
+    /// Once per file, however many folders it is in.
+    fn left_out(&mut self, code: &str, why: &str, file: &str, problems: &mut Problems) {
+        if self.warned.insert(file.to_owned()) {
+            let message = format!("{} is not copied into /configs: {why}", quoted(file));
+            problems.warn(Diagnostic::new(code, message).on(&Pos::of_file(file, 0)));
+        }
+    }
+}
+
+enum Verdict {
+    Descend,
+    /// `text`: CR LF becomes LF.
+    Copy {
+        text: bool,
+    },
+    /// Never copied, and nobody expects it to be.
+    Silent,
+    LeftOut(&'static str, &'static str),
+}
+
+fn judge(name: &str, kind: &EntryKind) -> Verdict {
+    if name == ".git" || name.starts_with(".env") {
+        return Verdict::Silent;
+    }
+    if name.contains('\\') || name.contains(char::is_control) {
+        return Verdict::LeftOut(
+            "file-not-copied",
+            "its name has a backslash or a control character",
+        );
+    }
+    match kind {
+        EntryKind::Directory => Verdict::Descend,
+        EntryKind::Symlink => Verdict::LeftOut("symlink-not-copied", "it is a symbolic link"),
+        EntryKind::Other => Verdict::LeftOut("file-not-copied", "it is no ordinary file"),
+        EntryKind::File if is_private_key(name) => Verdict::LeftOut(
+            "key-not-copied",
+            "by its name it is a private key; give secrets as variables",
+        ),
+        EntryKind::File => Verdict::Copy {
+            text: has_suffix(name, &[".sh", ".py", ".md"]),
+        },
+    }
+}
+
+fn is_private_key(name: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
+    let public = has_suffix(name, &[".pub"]);
+    let named = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    named && !public || has_suffix(name, &[".pem", ".key", ".p12", ".pfx"])
+}
+
+fn has_suffix(name: &str, suffixes: &[&str]) -> bool {
+    let name = name.to_ascii_lowercase();
+    suffixes.iter().any(|suffix| name.ends_with(suffix))
+}
+
+fn join(folder: &str, name: &str) -> String {
+    match (folder.is_empty(), name.is_empty()) {
+        (true, _) => name.to_owned(),
+        (_, true) => folder.to_owned(),
+        _ => format!("{folder}/{name}"),
+    }
+}
