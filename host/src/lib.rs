@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod conformance;
 pub mod diagnostic;
 mod digest;
 pub mod event;
