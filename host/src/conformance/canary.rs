@@ -1,0 +1,336 @@
+//! Canaries: values of granted names that must not come out of a plugin, except where a whole value was one reference
+//! to the name. Each place of a template has a case of its own; a case tries every way of writing the reference.
+
+use crate::plan::{Content, Plan};
+use crate::plugin::{CallError, EnvMap, Request};
+
+use super::scratch::Scratch;
+use super::{Check, Loaded, Outcome, Part, rules};
+
+/// What makes a value recognisable, also when a plugin shows only a part of it.
+const MARK: &str = "c4n4ry-7e1fb0d2";
+
+/// The granted value: a path, a token and a text all at once would be none; it is the token that telegram's adapter
+/// accepts, so that the whole form gives a channel.
+const VALUE: &str = "7340031:c4n4ry-7e1fb0d2-tail";
+
+/// Another one, for directories.
+const DIRECTORY: &str = "/c4n4ry-7e1fb0d2/tail";
+
+/// Where a reference stands: the case's name, and a template in which `@` is the text with the reference.
+const PLACES: &[(&str, &str)] = &[
+    (
+        "org-name",
+        "name: '@'\nworkspaces: [{name: A, runtime: x}]\n",
+    ),
+    (
+        "org-description",
+        "name: O\ndescription: '@'\nworkspaces: [{name: A, runtime: x}]\n",
+    ),
+    (
+        "defaults",
+        "name: O\ndefaults: {runtime: x, model: '@', plugins: ['@'], initial_prompt: '@', idle_prompt: '@', category_routing: {c: ['@'], '@': [A]}, initial_memories: [{content: '@'}]}\nworkspaces: [{name: A}]\n",
+    ),
+    (
+        "name",
+        "name: O\nworkspaces: [{name: '@', runtime: x, children: [{name: '@', runtime: x}]}]\n",
+    ),
+    (
+        "role",
+        "name: O\nworkspaces: [{name: A, runtime: x, role: '@'}]\n",
+    ),
+    (
+        "model",
+        "name: O\nworkspaces: [{name: A, runtime: x, model: '@'}]\n",
+    ),
+    (
+        "runtime",
+        "name: O\nworkspaces: [{name: A, runtime: '@'}]\n",
+    ),
+    (
+        "system-prompt",
+        "name: O\nworkspaces: [{name: A, runtime: x, system_prompt: '@'}]\n",
+    ),
+    (
+        "prompts",
+        "name: O\nworkspaces: [{name: A, runtime: x, initial_prompt: '@', idle_prompt: '@'}]\n",
+    ),
+    (
+        "prompt-files",
+        "name: O\nworkspaces: [{name: A, runtime: x, files_dir: role, initial_prompt_file: prompt.md, idle_prompt_file: prompt.md}]\n",
+    ),
+    (
+        "prompt-file-name",
+        "name: O\nworkspaces: [{name: A, runtime: x, initial_prompt_file: '@'}]\n",
+    ),
+    (
+        "files-dir",
+        "name: O\nworkspaces: [{name: A, runtime: x, files_dir: '@'}]\n",
+    ),
+    ("include", "name: O\nworkspaces: [!include '@']\n"),
+    (
+        "workspace-dir",
+        "name: O\nworkspaces: [{name: A, runtime: x, workspace_dir: '@', workspace_access: read_only}]\n",
+    ),
+    (
+        "plugins",
+        "name: O\nworkspaces: [{name: A, runtime: x, plugins: ['@', {source: p, config: {key: '@', '@': 1, list: ['@']}}]}]\n",
+    ),
+    (
+        "category-routing",
+        "name: O\nworkspaces: [{name: A, runtime: x, category_routing: {c: ['@'], '@': [A]}}]\n",
+    ),
+    (
+        "schedules",
+        "name: O\nworkspaces: [{name: A, runtime: x, schedules: [{name: '@', cron_expr: '0 9 * * *', prompt: '@'}]}]\n",
+    ),
+    (
+        "timezone",
+        "name: O\nworkspaces: [{name: A, runtime: x, schedules: [{name: s, cron_expr: '@', timezone: '@', prompt: p}]}]\n",
+    ),
+    (
+        "channel-config",
+        "name: O\nworkspaces: [{name: A, runtime: x, channels: [{type: telegram, config: {bot_token: '@', chat_id: '1'}}, {type: slack, config: {webhook_url: '@'}}]}]\n",
+    ),
+    (
+        "channel-refused",
+        "name: O\nworkspaces: [{name: A, runtime: x, channels: [{type: discord, config: {webhook_url: '@'}}, {type: '@', config: {a: '@'}}]}]\n",
+    ),
+    (
+        "channel-missing",
+        "name: O\nworkspaces: [{name: A, runtime: x, channels: [{type: slack, config: {webhook_url: '@', other: '${NOT_THERE}'}}]}]\n",
+    ),
+    (
+        "allowed-users",
+        "name: O\nworkspaces: [{name: A, runtime: x, channels: [{type: telegram, config: {bot_token: '1:a', chat_id: '1'}, allowed_users: ['@']}]}]\n",
+    ),
+    (
+        "memories",
+        "name: O\nglobal_memories: [{content: '@'}]\nworkspaces: [{name: A, runtime: x, initial_memories: [{content: '@', scope: '@'}]}]\n",
+    ),
+    (
+        "url",
+        "name: O\nworkspaces: [{name: A, external: true, url: '@'}]\n",
+    ),
+    (
+        "required-env",
+        "name: O\nrequired_env: ['@', {any_of: ['@', CANARY]}]\nrecommended_env: ['@']\nworkspaces: [{name: A, runtime: x, required_env: [CANARY]}]\n",
+    ),
+    (
+        "unknown-key",
+        "name: O\n'@': '@'\nworkspaces: [{name: A, runtime: x, '@': '@'}]\n",
+    ),
+    (
+        "wrong-type",
+        "name: O\nworkspaces: [{name: A, runtime: x, tier: '@', children: '@', canvas: {x: '@'}}]\n",
+    ),
+    (
+        "env-file",
+        "name: O\nworkspaces: [{name: A, runtime: x, files_dir: role, channels: [{type: slack, config: {webhook_url: '${FROM_FILE}'}}]}]\n",
+    ),
+];
+
+/// How a reference can stand inside of a text, where it must stay as it is or become nothing.
+const EMBEDDED: &[&str] = &[
+    "x/${CANARY}",
+    "/srv/${CANARY}/y",
+    "$CANARY$CANARY",
+    " ${CANARY}",
+    "${CANARY} ",
+    "$CANARY-x",
+    "${CANARY:-x}",
+    "${CANARY-x}",
+    "${$CANARY}",
+    "$$CANARY",
+    "https://$CANARY",
+];
+
+pub fn checks() -> Vec<Check> {
+    let place = |(name, template): &(&'static str, &'static str)| {
+        let template = *template;
+        Check::new(Part::Contract, format!("canary-{name}"), move |loaded| {
+            held_back(loaded, template)
+        })
+    };
+    let mut checks: Vec<Check> = PLACES.iter().map(place).collect();
+    checks.push(Check::new(Part::Contract, "canary-unused", unused));
+    checks.push(Check::new(
+        Part::Contract,
+        "canary-not-granted",
+        not_granted,
+    ));
+    checks
+}
+
+fn held_back(loaded: &Loaded, template: &str) -> std::io::Result<Outcome> {
+    let mut wrong = Vec::new();
+    for value in [VALUE, DIRECTORY] {
+        for text in EMBEDDED {
+            let found = leaks(loaded, template, text, value, Allowed::Nowhere)?;
+            wrong.extend(
+                found
+                    .into_iter()
+                    .map(|leak| format!("with {text:?}: {leak}")),
+            );
+        }
+        for text in ["${CANARY}", "$CANARY"] {
+            let found = leaks(loaded, template, text, value, Allowed::Whole)?;
+            wrong.extend(
+                found
+                    .into_iter()
+                    .map(|leak| format!("with {text:?}: {leak}")),
+            );
+        }
+    }
+    Ok(Outcome::unless(&wrong))
+}
+
+/// Where a canary may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    Nowhere,
+    /// In texts that are nothing but the value, and as a value of its own in generated files.
+    Whole,
+}
+
+fn leaks(
+    loaded: &Loaded,
+    template: &str,
+    text: &str,
+    value: &str,
+    allowed: Allowed,
+) -> std::io::Result<Vec<String>> {
+    let org = template.replace('@', text);
+    let env = format!("FROM_FILE={text}\n");
+    let scratch = Scratch::with([
+        ("org.yaml", org.as_bytes()),
+        (".env", env.as_bytes()),
+        ("role/.env", env.as_bytes()),
+        ("role/prompt.md", text.as_bytes()),
+        ("role/notes.md", text.as_bytes()),
+    ])?;
+    let request = Request {
+        granted: EnvMap::from([("CANARY".to_owned(), value.to_owned())]),
+        ..Request::default()
+    };
+    let answer = loaded.plugin.plan(&scratch.template, &request);
+    let mut wrong = match &answer {
+        Ok(plan) => in_plan(plan, value, allowed),
+        Err(CallError::SaidNo(errors)) => in_text("the errors", &json(errors)),
+        Err(_) => Vec::new(),
+    };
+    wrong.extend(rules::broken(&answer, &scratch.template));
+    Ok(wrong)
+}
+
+fn in_plan(plan: &Plan, value: &str, allowed: Allowed) -> Vec<String> {
+    let mut wrong = in_text("the warnings", &json(&plan.warnings));
+    let mut rest = plan.revealed();
+    rest.warnings.clear();
+    for workspace in &mut rest.workspaces {
+        for skipped in &workspace.skipped_channels {
+            wrong.extend(in_text(
+                "the reason of a channel that is left out",
+                &skipped.reason,
+            ));
+        }
+        for file in &mut workspace.files {
+            if let Content::Inline(bytes) = &mut file.content {
+                let text = String::from_utf8_lossy(bytes);
+                let text = match allowed {
+                    Allowed::Nowhere => text.into_owned(),
+                    Allowed::Whole => without_values(&text, value),
+                };
+                wrong.extend(in_text(&format!("the file {:?}", file.path), &text));
+                bytes.clear();
+            }
+        }
+    }
+    let mut document = serde_json::to_value(&rest).unwrap_or_default();
+    if allowed == Allowed::Whole {
+        without_whole(&mut document, value);
+    }
+    wrong.extend(in_text("the plan", &document.to_string()));
+    wrong
+}
+
+fn in_text(what: &str, text: &str) -> Vec<String> {
+    if text.contains(MARK) {
+        vec![format!("the granted value is in {what}")]
+    } else {
+        Vec::new()
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A text of a document without the values that stand by themselves in it.
+fn without_values(text: &str, value: &str) -> String {
+    let ends = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || "\"',]}".contains(c));
+    let begins = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || "\"'[{".contains(c));
+    let mut left = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(value) {
+        left.push_str(before);
+        if !begins(before.chars().next_back()) || !ends(after.chars().next()) {
+            left.push_str(value);
+        }
+        rest = after;
+    }
+    left.push_str(rest);
+    left
+}
+
+/// Empties the texts that are nothing but the value.
+fn without_whole(document: &mut serde_json::Value, value: &str) {
+    match document {
+        serde_json::Value::String(text) if text == value => text.clear(),
+        serde_json::Value::Array(items) => {
+            items.iter_mut().for_each(|item| without_whole(item, value));
+        }
+        serde_json::Value::Object(fields) => {
+            fields
+                .values_mut()
+                .for_each(|field| without_whole(field, value));
+        }
+        _ => {}
+    }
+}
+
+/// A granted name that the template does not even name.
+fn unused(loaded: &Loaded) -> std::io::Result<Outcome> {
+    let template = "name: O\nrequired_env: [OTHER]\nworkspaces: [{name: A, runtime: x}]\n";
+    let wrong = leaks(loaded, template, "", VALUE, Allowed::Nowhere)?;
+    Ok(Outcome::unless(&wrong))
+}
+
+/// Variables of the host that nobody granted resolve to nothing.
+fn not_granted(loaded: &Loaded) -> std::io::Result<Outcome> {
+    let mut wrong = Vec::new();
+    for (name, value) in &loaded.ungranted {
+        for text in [
+            format!("${{{name}}}"),
+            format!("${name}"),
+            format!("x/${name}"),
+        ] {
+            for (_, template) in PLACES {
+                let org = template.replace('@', &text);
+                let scratch = Scratch::with([("org.yaml", org.as_bytes())])?;
+                let said = match loaded.plugin.plan(&scratch.template, &Request::default()) {
+                    Ok(plan) => format!("{:?}", plan.revealed()),
+                    Err(CallError::SaidNo(errors)) => json(&errors),
+                    Err(_) => continue,
+                };
+                if said.contains(value.as_str()) {
+                    wrong.push(format!(
+                        "the value of {name}, which nobody granted, came out"
+                    ));
+                }
+            }
+        }
+    }
+    wrong.dedup();
+    Ok(Outcome::unless(&wrong))
+}

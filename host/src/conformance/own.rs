@@ -1,0 +1,166 @@
+//! Part 3, a plugin's own cases: folders with a template and exactly what must come of it. It writes nothing unless it
+//! is asked to bless, and then only the expectation.
+//!
+//! A case is `template/`, and where it needs them `env` and `grants` (files of `NAME=VALUE` lines) and an empty file
+//! `skip-external`. What is expected stands in `plan.json` (the plan as `orghost plan --json` prints it, indented and
+//! without `violations`) or in `error.txt` (a line for each error: code, place, message).
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::config::parse_env_file;
+use crate::diagnostic::Diagnostic;
+use crate::plugin::{CallError, EnvMap, Request};
+use crate::template::TemplateDir;
+
+use super::{Check, Difference, Failed, Loaded, Outcome, Part, SuiteError, rules};
+
+const PLAN: &str = "plan.json";
+const ERRORS: &str = "error.txt";
+
+/// A check for each folder in `folder`, by name.
+pub fn checks(folder: &Path, bless: bool) -> Result<Vec<Check>, SuiteError> {
+    let unreadable = |source| SuiteError::Cases {
+        folder: folder.to_owned(),
+        source,
+    };
+    let mut cases: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_dir() {
+            cases.push(path);
+        }
+    }
+    cases.sort();
+    let check = |case: PathBuf| {
+        let name = case.file_name().unwrap_or_default().to_string_lossy();
+        Check::new(Part::Own, name.into_owned(), move |loaded| {
+            run(loaded, &case, bless)
+        })
+    };
+    Ok(cases.into_iter().map(check).collect())
+}
+
+fn run(loaded: &Loaded, case: &Path, bless: bool) -> io::Result<Outcome> {
+    let folder = case.join("template");
+    let template = match TemplateDir::open(&folder) {
+        Ok(template) => template,
+        Err(error) => {
+            let why = format!(
+                "its template {} cannot be opened: {error}",
+                folder.display()
+            );
+            return Ok(Outcome::failed(why));
+        }
+    };
+    let (vars, granted) = match (variables(case, "env")?, variables(case, "grants")?) {
+        (Ok(vars), Ok(granted)) => (vars, granted),
+        (Err(why), _) | (_, Err(why)) => return Ok(Outcome::failed(why)),
+    };
+    let request = Request {
+        vars,
+        granted,
+        skip_external: case.join("skip-external").exists(),
+    };
+    let answer = loaded.plugin.plan(&template, &request);
+    let broken = rules::broken(&answer, &template);
+    if !broken.is_empty() {
+        return Ok(Outcome::unless(&broken));
+    }
+    let (file, other, found) = match answer {
+        Ok(plan) => (PLAN, ERRORS, serde_json::to_string_pretty(&plan)? + "\n"),
+        Err(CallError::SaidNo(errors)) => {
+            let lines = errors.iter().map(|error| line(error) + "\n");
+            (ERRORS, PLAN, lines.collect())
+        }
+        Err(error) => return Ok(Outcome::failed(super::told(&error))),
+    };
+    compare(case, file, other, found, bless)
+}
+
+fn compare(
+    case: &Path,
+    file: &str,
+    other: &str,
+    found: String,
+    bless: bool,
+) -> io::Result<Outcome> {
+    let (expected, unexpected) = (read(&case.join(file))?, read(&case.join(other))?);
+    if bless {
+        if expected.as_ref() == Some(&found) && unexpected.is_none() {
+            return Ok(Outcome::Passed);
+        }
+        let mut written = tempfile::NamedTempFile::new_in(case)?;
+        written.write_all(found.as_bytes())?;
+        // A temporary file is its owner's alone; this one is to be committed.
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        written.as_file().set_permissions(readable)?;
+        written
+            .persist(case.join(file))
+            .map_err(|error| error.error)?;
+        if unexpected.is_some() {
+            std::fs::remove_file(case.join(other))?;
+        }
+        return Ok(Outcome::Blessed);
+    }
+    let why = match (&expected, &unexpected) {
+        (Some(_), Some(_)) => {
+            return Ok(Outcome::failed(format!(
+                "the case has both {PLAN} and {ERRORS}, and only one can come out: remove one"
+            )));
+        }
+        (None, None) => {
+            return Ok(Outcome::failed(format!(
+                "the case has neither {PLAN} nor {ERRORS}: run with --bless to write what comes out, and read it"
+            )));
+        }
+        (Some(expected), None) if *expected == found => return Ok(Outcome::Passed),
+        (Some(_), None) => format!("{file} says otherwise"),
+        (None, Some(_)) if file == PLAN => {
+            "the template should be refused, and was planned".to_owned()
+        }
+        (None, Some(_)) => "the template should be planned, and was refused".to_owned(),
+    };
+    let file = if expected.is_some() { file } else { other };
+    Ok(Outcome::Failed(Failed {
+        why,
+        difference: Some(Difference {
+            file: file.to_owned(),
+            expected: expected.or(unexpected).unwrap_or_default(),
+            found,
+        }),
+    }))
+}
+
+/// One error as `error.txt` has it: `code file:line:column message`, with `-` for what is unknown.
+pub fn line(error: &Diagnostic) -> String {
+    let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+    format!(
+        "{} {}:{}:{} {}",
+        error.code,
+        error.file.as_deref().unwrap_or("-"),
+        number(error.line),
+        number(error.column),
+        error.message
+    )
+}
+
+/// The file's text; `None` when there is none.
+fn read(path: &Path) -> io::Result<Option<String>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn variables(case: &Path, name: &str) -> io::Result<Result<EnvMap, String>> {
+    let text = read(&case.join(name))?.unwrap_or_default();
+    Ok(match parse_env_file(&text, name) {
+        Ok(pairs) => Ok(pairs.into_iter().collect()),
+        Err(error) => {
+            let line = error.line.unwrap_or_default();
+            Err(format!("{name}:{line}: {}", error.message))
+        }
+    })
+}

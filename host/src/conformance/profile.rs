@@ -1,0 +1,153 @@
+//! Part 2, the profile `org-template/1`: the rules of the specification as folders, embedded. A case says only what the
+//! specification says: which part of the plan must be so (see [`expectation`](super::expectation)), or which places the
+//! errors must name. Codes, messages and the order of errors are the plugin's own.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use include_dir::{Dir, DirEntry, include_dir};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::config::parse_env_file;
+use crate::diagnostic::Diagnostic;
+use crate::plugin::{CallError, EnvMap, Request};
+
+use super::scratch::Scratch;
+use super::{Check, Difference, Failed, Loaded, Outcome, Part, expectation, rules};
+
+static CASES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/conformance/org-template-1");
+
+/// The sha-256 of the embedded cases, in hexadecimal digits: of each file's path, a NUL, its length as eight bytes,
+/// big end first, and its bytes, in the order of the paths.
+pub fn digest() -> String {
+    let mut files = BTreeMap::new();
+    collect(&CASES, &mut files);
+    let mut sha = Sha256::new();
+    for (path, bytes) in files {
+        sha.update(path.as_bytes());
+        sha.update([0]);
+        sha.update((bytes.len() as u64).to_be_bytes());
+        sha.update(bytes);
+    }
+    crate::digest::hex(&sha.finalize())
+}
+
+pub fn checks() -> Vec<Check> {
+    let mut folders: Vec<&'static Dir<'static>> = CASES.dirs().collect();
+    folders.sort_by_key(|folder| folder.path());
+    let check = |folder: &'static Dir<'static>| {
+        let name = folder.path().display().to_string();
+        Check::new(Part::OrgTemplate, name, move |loaded| run(loaded, folder))
+    };
+    folders.into_iter().map(check).collect()
+}
+
+fn collect(folder: &'static Dir<'static>, files: &mut BTreeMap<String, &'static [u8]>) {
+    for entry in folder.entries() {
+        match entry {
+            DirEntry::Dir(folder) => collect(folder, files),
+            DirEntry::File(file) => {
+                files.insert(file.path().display().to_string(), file.contents());
+            }
+        }
+    }
+}
+
+fn run(loaded: &Loaded, folder: &'static Dir<'static>) -> io::Result<Outcome> {
+    let mut files = BTreeMap::new();
+    collect(folder, &mut files);
+    let prefix = format!("{}/", folder.path().display());
+    let file = |name: &str| files.get(&format!("{prefix}{name}")).copied();
+    let template = format!("{prefix}template/");
+    let scratch = Scratch::with(
+        files
+            .iter()
+            .filter_map(|(path, bytes)| Some((path.strip_prefix(&template)?, *bytes))),
+    )?;
+    let request = Request {
+        vars: variables(file("env"))?,
+        granted: variables(file("grants"))?,
+        skip_external: file("skip-external").is_some(),
+    };
+    let answer = loaded.plugin.plan(&scratch.template, &request);
+    let broken = rules::broken(&answer, &scratch.template);
+    if !broken.is_empty() {
+        return Ok(Outcome::unless(&broken));
+    }
+    match (file("expect.json"), file("error.txt")) {
+        (Some(expected), None) => {
+            let expected: Value = serde_json::from_slice(expected).map_err(io::Error::other)?;
+            plan(
+                &expected,
+                answer.map(|plan| serde_json::json!(plan.revealed())),
+            )
+        }
+        (None, Some(expected)) => Ok(errors(&String::from_utf8_lossy(expected), answer.err())),
+        _ => Err(io::Error::other(
+            "the embedded case has no single expectation",
+        )),
+    }
+}
+
+fn plan(expected: &Value, answer: Result<Value, CallError>) -> io::Result<Outcome> {
+    let found = match answer {
+        Ok(found) => found,
+        Err(error) => return Ok(Outcome::failed(super::told(&error))),
+    };
+    let seen = expectation::seen(expected, &found);
+    if seen == *expected {
+        return Ok(Outcome::Passed);
+    }
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).map(|text| text + "\n");
+    Ok(Outcome::Failed(Failed {
+        why: "the plan is not as the specification has it".to_owned(),
+        difference: Some(Difference {
+            file: "expect.json".to_owned(),
+            expected: pretty(expected)?,
+            found: pretty(&seen)?,
+        }),
+    }))
+}
+
+/// Each line is `file` or `file:line`; `#` begins a comment.
+fn errors(expected: &str, answer: Option<CallError>) -> Outcome {
+    let Some(CallError::SaidNo(errors)) = answer else {
+        return Outcome::failed("the template is not valid, and the plugin planned it");
+    };
+    let places = expected
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let missing: Vec<&str> = places
+        .filter(|place| !errors.iter().any(|error| is_at(error, place)))
+        .collect();
+    if missing.is_empty() {
+        return Outcome::Passed;
+    }
+    let mut found: Vec<String> = errors.iter().map(super::own::line).collect();
+    found.push(String::new());
+    Outcome::Failed(Failed {
+        why: format!("no error names the place {}", missing.join(" and ")),
+        difference: Some(Difference {
+            file: "error.txt".to_owned(),
+            expected: expected.to_owned(),
+            found: found.join("\n"),
+        }),
+    })
+}
+
+fn is_at(error: &Diagnostic, place: &str) -> bool {
+    let file = error.file.as_deref().unwrap_or_default();
+    match place.rsplit_once(':') {
+        Some((wanted, line)) => {
+            wanted == file && line.parse().is_ok_and(|line: u32| error.line == Some(line))
+        }
+        None => place == file,
+    }
+}
+
+fn variables(file: Option<&[u8]>) -> io::Result<EnvMap> {
+    let text = String::from_utf8_lossy(file.unwrap_or_default());
+    let pairs = parse_env_file(&text, "env").map_err(|error| io::Error::other(error.message))?;
+    Ok(pairs.into_iter().collect())
+}

@@ -1,0 +1,51 @@
+//! Templates that cases make as they run, in a folder that is removed with them. It knows no plugin.
+
+use std::io;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::template::TemplateDir;
+
+/// A template in a folder of its own.
+pub struct Scratch {
+    folder: TempDir,
+    /// The folder, opened.
+    pub template: TemplateDir,
+}
+
+impl Scratch {
+    /// An empty template.
+    pub fn new() -> io::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("orghost-conformance-")
+            .tempdir()?;
+        Ok(Self {
+            template: TemplateDir::open(folder.path())?,
+            folder,
+        })
+    }
+
+    /// A template of these files.
+    pub fn with<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> io::Result<Self> {
+        let scratch = Self::new()?;
+        for (path, bytes) in files {
+            scratch.write(path, bytes)?;
+        }
+        Ok(scratch)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes one file, and the folders above it.
+    pub fn write(&self, path: &str, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        let path = self.path().join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, bytes)
+    }
+}
