@@ -188,7 +188,9 @@ impl SecretKey {
         let about = "signature of an orghost plugin";
         let public = minisign::PublicKey::from_secret_key(&self.0);
         public
-            .and_then(|public| minisign::sign(Some(&public), &self.0, bytes, Some(&comment), Some(about)))
+            .and_then(|public| {
+                minisign::sign(Some(&public), &self.0, bytes, Some(&comment), Some(about))
+            })
             .map(|signature| signature.into_string())
             .map_err(|error| SecretKeyError::Machine(error.to_string()))
     }
