@@ -10,6 +10,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("wasmtime::", &["plugin.rs", "plugin/"]),
     ("bollard::", &["provision/docker.rs", "provision/docker/"]),
     ("rusqlite::", &["store.rs"]),
+    ("oci_client::", &["catalog/oci.rs"]),
+    ("minisign::", &["catalog/signature.rs"]),
     ("std::env::var", &["config.rs", "fault.rs"]),
     ("clap::", &["cli.rs", "cli/", "config.rs"]),
     ("indicatif::", &["cli/"]),
@@ -46,6 +48,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "plugin.rs",
+        &["crate::policy", "crate::provision", "crate::cli"],
+    ),
+    (
+        "catalog.rs",
         &["crate::policy", "crate::provision", "crate::cli"],
     ),
     (

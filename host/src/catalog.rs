@@ -134,7 +134,7 @@ pub struct Lock {
     #[serde(default)]
     pub plugins: BTreeMap<PluginName, Pin>,
     /// What does not.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub quarantine: BTreeMap<PluginName, Quarantined>,
 }
 

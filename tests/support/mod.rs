@@ -4,6 +4,7 @@
 pub mod component;
 pub mod fake_docker;
 pub mod native;
+pub mod registry;
 pub mod scenario;
 pub mod world;
 

@@ -1,0 +1,826 @@
+//! Shipping and loading: signatures, a real registry, the installed plugins,
+//! which plugin a template gets, and replacing one while it works.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use orghost::catalog::{Catalog, Demands, Live, PluginName};
+use orghost::plugin::{ORG_IMPORT, PluginDigest, Sandbox};
+use orghost::template::TemplateDir;
+
+use crate::support::component::of_wat;
+use crate::support::registry::Registry;
+use crate::support::{Operator, root};
+
+const ORG: &str = "name: Acme\ndefaults: {runtime: claude-code}\nworkspaces:\n  - name: PM\n";
+
+/// The built-in plugin as another file: a custom section changes its digest, and nothing else.
+fn import(note: u8) -> Vec<u8> {
+    let mut bytes = ORG_IMPORT.to_vec();
+    bytes.extend([0, 6, 4, b'n', b'o', b't', b'e', note]);
+    bytes
+}
+
+/// A plugin that describes itself with this version, and plans for ever.
+fn spinning(version: char) -> Vec<u8> {
+    of_wat(
+        &format!(
+            r#"(module
+                (memory (export "memory") 1)
+                (data (i32.const 64) "spinner{version}")
+                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+                (func (export "orghost:plugin/importer@0.1.0#describe") (result i32)
+                    (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 7))
+                    (i32.store (i32.const 8) (i32.const 71)) (i32.store (i32.const 12) (i32.const 1))
+                    (i32.store (i32.const 16) (i32.const 0)) (i32.store (i32.const 20) (i32.const 0))
+                    i32.const 0)
+                (func (export "orghost:plugin/importer@0.1.0#import-org")
+                    (param i32 i32 i32 i32 i32 i32 i32) (result i32) (loop $again br $again) unreachable))"#
+        ),
+        "plugin",
+    )
+}
+
+/// A plugin that traps when it is asked what it is.
+fn broken() -> Vec<u8> {
+    of_wat(
+        r#"(module
+            (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+            (func (export "orghost:plugin/importer@0.1.0#describe") (result i32) unreachable)
+            (func (export "orghost:plugin/importer@0.1.0#import-org")
+                (param i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable))"#,
+        "plugin",
+    )
+}
+
+fn digest(bytes: &[u8]) -> String {
+    PluginDigest::of(bytes).to_string()
+}
+
+/// Makes a key pair and gives the secret key's file and the public key.
+fn key(operator: &Operator, name: &str) -> (String, String) {
+    let file = operator.home.path().join(name).display().to_string();
+    let ran = operator
+        .run(&["plugin", "keygen", &file, "--json"])
+        .exits(0);
+    (file, ran.json()["key"].as_str().unwrap().to_owned())
+}
+
+fn file(operator: &Operator, name: &str, bytes: &[u8]) -> String {
+    operator.file(name, bytes).display().to_string()
+}
+
+/// The operator's file, in its usual place.
+fn configure(operator: &Operator, toml: &str) {
+    operator.file(".config/orghost/orghost.toml", toml);
+}
+
+fn installed_digest(operator: &Operator, name: &str) -> Option<String> {
+    let list = operator.run(&["plugin", "list", "--json"]).exits(0).json();
+    let all = list["plugins"].as_array().unwrap();
+    let found = all.iter().find(|plugin| plugin["name"] == name)?;
+    Some(found["digest"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn keys_are_private_and_never_overwritten() {
+    let operator = Operator::new();
+    let (secret, public) = key(&operator, "my.key");
+    let mode = std::fs::metadata(&secret).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let before = std::fs::read(&secret).unwrap();
+    let again = operator
+        .run(&["plugin", "keygen", &secret, "--json"])
+        .exits(2);
+    assert_eq!(again.error_codes(), ["key-file"]);
+    assert_eq!(std::fs::read(&secret).unwrap(), before);
+    assert!(
+        std::fs::read_to_string(operator.home.path().join("my.pub"))
+            .unwrap()
+            .contains(&public)
+    );
+
+    // One with a password signs with that password only.
+    let with = |operator: Operator, password| operator.with_env("ORGHOST_KEY_PASSWORD", password);
+    let operator = with(operator, "correct horse");
+    let (secret, public) = key(&operator, "other.key");
+    let plugin = file(&operator, "acme.wasm", ORG_IMPORT);
+    operator
+        .run(&["plugin", "sign", &plugin, "--key", &secret])
+        .exits(0);
+    operator
+        .run(&["plugin", "verify", &plugin, "--key", &public])
+        .exits(0);
+    let operator = with(operator, "wrong");
+    let ran = operator
+        .run(&["plugin", "sign", &plugin, "--key", &secret, "--json"])
+        .exits(2);
+    assert_eq!(ran.error_codes(), ["key-password"]);
+    let mut bare = operator.command(&["plugin", "sign", &plugin, "--key", &secret]);
+    bare.env_remove("ORGHOST_KEY_PASSWORD")
+        .stdin(std::process::Stdio::null());
+    assert_eq!(bare.output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn a_wrong_key_in_the_operators_file_is_named() {
+    let operator = Operator::new();
+    for section in ["[policy]", "[plugins.acme]"] {
+        configure(
+            &operator,
+            &format!("{section}\nrequire_signature = [\"RWnonsense\"]\n"),
+        );
+        let ran = operator.run(&["plugin", "list", "--json"]).exits(2);
+        assert_eq!(ran.error_codes(), ["config-invalid"]);
+        let error = &ran.json()["errors"][0];
+        assert!(
+            error["message"].as_str().unwrap().contains("RWnonsense"),
+            "{error}"
+        );
+        assert_eq!(error["line"], 2);
+    }
+    let nonsense = [
+        "[plugins.acme]\nmemory_mib = 1000",
+        "[plugins.acme]\ndeadline_ms = 0",
+        "[plugins.acme]\ndigest = \"sha256:12\"",
+        "[plugins.acme]\ngrant = [\"A-B\"]",
+        "[plugins.\"Not a slug\"]\n",
+        "[policy]\nplugins = [\"Not a slug\"]",
+    ];
+    for toml in nonsense {
+        configure(&operator, toml);
+        let ran = operator.run(&["plugin", "list", "--json"]).exits(2);
+        assert_eq!(ran.error_codes(), ["config-invalid"], "{toml}");
+    }
+}
+
+/// Unsigned, altered, signed by another key, signed by the right one: as a file, and from a registry.
+#[test]
+fn only_what_a_trusted_key_signed_is_accepted() {
+    let registry = Registry::start();
+    let operator = Operator::new();
+    let (right, public) = key(&operator, "right.key");
+    let (wrong, _) = key(&operator, "wrong.key");
+    configure(
+        &operator,
+        &format!("[policy]\nrequire_signature = [\"{public}\"]\n"),
+    );
+    let template = operator.template(&[("org.yaml", ORG)]);
+    let sign = |plugin: &str, key: &str| {
+        operator
+            .run(&["plugin", "sign", plugin, "--key", key])
+            .exits(0);
+    };
+
+    let unsigned = file(&operator, "unsigned.wasm", &import(1));
+    let other = file(&operator, "other.wasm", &import(2));
+    sign(&other, &wrong);
+    let altered = file(&operator, "altered.wasm", &import(3));
+    sign(&altered, &right);
+    operator.file("altered.wasm", import(4));
+    let garbled = file(&operator, "garbled.wasm", &import(5));
+    // A signature whose last part is cut short: the comment's.
+    operator.file("garbled.wasm.minisig", {
+        sign(&garbled, &right);
+        let text = std::fs::read_to_string(format!("{garbled}.minisig")).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        format!("{}\n{}\n{}\nAAAA\n", lines[0], lines[1], lines[2])
+    });
+    let good = file(&operator, "good.wasm", &import(6));
+    sign(&good, &right);
+
+    let table = [
+        (&unsigned, Some("plugin-unsigned")),
+        (&other, Some("plugin-signature")),
+        (&altered, Some("plugin-signature")),
+        (&garbled, Some("plugin-signature")),
+        (&good, None),
+    ];
+    for (plugin, refused) in table {
+        let tag = Path::new(plugin).file_stem().unwrap().to_str().unwrap();
+        let reference = registry.reference(&format!("team/acme:{tag}"));
+        operator
+            .run(&["plugin", "push", &reference, plugin])
+            .exits(0);
+        let commands: [&[&str]; 4] = [
+            &["plan", &template, "--demo", "--plugin", plugin, "--json"],
+            &["plugin", "verify", plugin, "--json"],
+            &["plugin", "add", plugin, "--name", tag, "--json"],
+            &["plugin", "add", &reference, "--name", tag, "--json"],
+        ];
+        for command in commands {
+            let ran = operator.run(command);
+            match refused {
+                Some(code) => assert_eq!(ran.exits(3).error_codes(), [code], "{command:?}"),
+                None => drop(ran.exits(0)),
+            }
+        }
+        assert_eq!(
+            installed_digest(&operator, tag).is_some(),
+            refused.is_none()
+        );
+    }
+    let list = operator.run(&["plugin", "list", "--json"]).exits(0).json();
+    assert_eq!(list["plugins"][0]["signed_by"], public.as_str());
+    // Installed, its signature counts each time; another key in the operator's file ends that.
+    operator
+        .run(&["plan", &template, "--demo", "--plugin", "good"])
+        .exits(0);
+    let (_, next) = key(&operator, "next.key");
+    configure(
+        &operator,
+        &format!("[policy]\nrequire_signature = [\"{next}\"]\n"),
+    );
+    let ran = operator
+        .run(&["plan", &template, "--demo", "--plugin", "good", "--json"])
+        .exits(3);
+    assert_eq!(ran.error_codes(), ["plugin-signature"]);
+    // The built-in plugin needs none; and what one plugin's keys say goes before the policy's.
+    operator.run(&["plan", &template, "--demo"]).exits(0);
+    configure(
+        &operator,
+        &format!(
+            "[policy]\nrequire_signature = [\"{next}\"]\n[plugins.good]\nrequire_signature = [\"{public}\"]\n"
+        ),
+    );
+    operator
+        .run(&["plan", &template, "--demo", "--plugin", "good"])
+        .exits(0);
+}
+
+#[test]
+fn what_is_pushed_comes_back_and_a_pin_stays_when_its_tag_moves() {
+    let registry = Registry::start();
+    let operator = Operator::new();
+    let (secret, public) = key(&operator, "my.key");
+    let one = file(&operator, "one.wasm", &import(1));
+    let two = file(&operator, "two.wasm", &import(2));
+    operator
+        .run(&["plugin", "sign", &one, "--key", &secret])
+        .exits(0);
+    let tag = registry.reference("team/acme:stable");
+
+    let push = |file: &str| {
+        let ran = operator
+            .run(&["plugin", "push", &tag, file, "--json"])
+            .exits(0);
+        ran.json()["reference"].as_str().unwrap().to_owned()
+    };
+    let first = push(&one);
+    assert_eq!(push(&one), first, "a push can be repeated");
+    let got = operator.home.path().join("got.wasm").display().to_string();
+    let ran = operator
+        .run(&["plugin", "pull", &tag, "-o", &got, "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(ran["reference"], first.as_str());
+    assert_eq!(std::fs::read(&got).unwrap(), import(1));
+    operator
+        .run(&["plugin", "verify", &got, "--key", &public])
+        .exits(0);
+
+    operator
+        .run(&["plugin", "add", &tag, "--name", "acme"])
+        .exits(0);
+    let second = push(&two);
+    assert_ne!(first, second);
+    assert_eq!(
+        installed_digest(&operator, "acme"),
+        Some(digest(&import(1)))
+    );
+    // The same source means the same name.
+    operator.run(&["plugin", "add", &tag]).exits(0);
+    assert_eq!(
+        installed_digest(&operator, "acme"),
+        Some(digest(&import(2)))
+    );
+    let list = operator.run(&["plugin", "list", "--json"]).exits(0).json();
+    let manifest = list["plugins"][0]["manifest"].as_str().unwrap();
+    assert!(second.ends_with(manifest), "{second} {manifest}");
+    // A digest is the way back.
+    operator
+        .run(&["plugin", "add", &first, "--name", "acme"])
+        .exits(0);
+    assert_eq!(
+        installed_digest(&operator, "acme"),
+        Some(digest(&import(1)))
+    );
+    // The unsigned one leaves no signature of the other beside it.
+    operator.run(&["plugin", "pull", &tag, "-o", &got]).exits(0);
+    assert_eq!(std::fs::read(&got).unwrap(), import(2));
+    assert!(!Path::new(&format!("{got}.minisig")).exists());
+
+    // A registry that gives other bytes of the same length is found out.
+    let blob = registry.blob(&digest(&import(2)));
+    let mut bytes = std::fs::read(&blob).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    for command in [
+        &["plugin", "pull", &tag, "-o", &got, "--json"][..],
+        &["plugin", "add", &tag, "--json"],
+    ] {
+        assert_eq!(
+            operator.run(command).exits(1).error_codes(),
+            ["registry-altered"]
+        );
+    }
+    assert_eq!(
+        installed_digest(&operator, "acme"),
+        Some(digest(&import(1)))
+    );
+    assert_eq!(
+        std::fs::read(&got).unwrap(),
+        import(2),
+        "what was there stays"
+    );
+}
+
+#[test]
+fn a_registrys_refusals_are_told_apart() {
+    let registry = Registry::with_password();
+    let operator = Operator::new();
+    let plugin = file(&operator, "acme.wasm", ORG_IMPORT);
+    let tag = registry.reference("acme:1");
+    let nowhere = registry.reference("nothing:1");
+    let pull = |reference: &str| {
+        let out = operator.home.path().join("out.wasm").display().to_string();
+        operator.run(&["plugin", "pull", reference, "-o", &out, "--json"])
+    };
+    let push = operator
+        .run(&["plugin", "push", &tag, &plugin, "--json"])
+        .exits(1);
+    assert_eq!(push.error_codes(), ["registry-unauthorized"]);
+    assert_eq!(pull(&tag).exits(1).error_codes(), ["registry-unauthorized"]);
+
+    let host = tag.split('/').next().unwrap();
+    // `ann:s3cret` in base64.
+    let docker = format!(r#"{{"auths": {{"{host}": {{"auth": "YW5uOnMzY3JldA=="}}}}}}"#);
+    operator.file(".docker/config.json", docker);
+    operator.run(&["plugin", "push", &tag, &plugin]).exits(0);
+    pull(&tag).exits(0);
+    assert_eq!(
+        pull(&nowhere).exits(2).error_codes(),
+        ["registry-not-found"]
+    );
+    assert_eq!(
+        pull("127.0.0.1:1/acme:1").exits(1).error_codes(),
+        ["registry-unreachable"]
+    );
+    for no_reference in [
+        "acme",
+        "team/acme:1",
+        "localhost/UPPER:1",
+        "localhost/acme@sha256:12",
+    ] {
+        assert_eq!(
+            pull(no_reference).exits(2).error_codes(),
+            ["registry-reference"],
+            "{no_reference}"
+        );
+    }
+    // What is not a component is not pushed.
+    let text = file(&operator, "text.wasm", b"text");
+    let push = operator
+        .run(&["plugin", "push", &tag, &text, "--json"])
+        .exits(2);
+    assert_eq!(push.error_codes(), ["plugin-not-a-component"]);
+}
+
+#[test]
+fn an_image_is_no_plugin_and_a_large_file_is_not_fetched() {
+    use oci_client::client::{ClientConfig, ClientProtocol, Config, ImageLayer};
+    use oci_client::manifest::OciImageManifest;
+    let registry = Registry::start();
+    let operator = Operator::new();
+    let push = |tag: &str, config: &str, layer: &str, size: Option<i64>| {
+        let reference = registry.reference(tag);
+        let client = oci_client::Client::new(ClientConfig {
+            protocol: ClientProtocol::Http,
+            ..ClientConfig::default()
+        });
+        let layers = [ImageLayer::new(&b"layer"[..], layer.to_owned(), None)];
+        let config = Config::new(&b"{}"[..], config.to_owned(), None);
+        let mut manifest = OciImageManifest::build(&layers, &config, None);
+        manifest.media_type = Some("application/vnd.oci.image.manifest.v1+json".to_owned());
+        if let Some(size) = size {
+            manifest.layers[0].size = size;
+        }
+        let work = async {
+            let auth = oci_client::secrets::RegistryAuth::Anonymous;
+            let place = reference.parse().unwrap();
+            client
+                .push(&place, &layers, config, &auth, Some(manifest))
+                .await
+        };
+        tokio::runtime::Runtime::new()
+            .unwrap()
+            .block_on(work)
+            .unwrap();
+        reference
+    };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let image = "application/vnd.oci.image.config.v1+json";
+    let wasm = "application/vnd.wasm.config.v0+json";
+    let tar = "application/vnd.oci.image.layer.v1.tar";
+    let table = [
+        (push("image:1", image, tar, None), "registry-not-wasm"),
+        (push("tar:1", wasm, tar, None), "registry-not-wasm"),
+        (
+            push("large:1", wasm, "application/wasm", Some(1 << 40)),
+            "registry-too-large",
+        ),
+        (
+            push("short:1", wasm, "application/wasm", Some(4)),
+            "registry-altered",
+        ),
+    ];
+    for (reference, code) in table {
+        let ran = operator.run(&["plugin", "add", &reference, "--name", "acme", "--json"]);
+        assert_eq!(ran.error_codes(), [code], "{reference}");
+    }
+    assert_eq!(installed_digest(&operator, "acme"), None);
+}
+
+#[test]
+fn a_refused_version_is_quarantined_and_the_previous_one_stays() {
+    let operator = Operator::new();
+    let template = operator.template(&[("org.yaml", ORG)]);
+    let good = file(&operator, "good.wasm", &import(1));
+    let bad = file(&operator, "bad.wasm", &broken());
+    operator
+        .run(&["plugin", "add", &good, "--name", "acme"])
+        .exits(0);
+    let ran = operator
+        .run(&["plugin", "add", &bad, "--name", "acme", "--json"])
+        .exits(2);
+    assert_eq!(ran.error_codes(), ["plugin-broke"]);
+    let list = operator.run(&["plugin", "list", "--json"]).exits(0).json();
+    assert_eq!(list["quarantine"][0]["name"], "acme");
+    assert_eq!(list["quarantine"][0]["digest"], digest(&broken()));
+    assert!(
+        list["quarantine"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("unreachable")
+    );
+    assert_eq!(
+        installed_digest(&operator, "acme"),
+        Some(digest(&import(1)))
+    );
+    let shown = operator.run(&["plugin", "list"]).exits(0);
+    assert!(
+        shown.stdout.contains("quarantined: acme"),
+        "{}",
+        shown.stdout
+    );
+    operator
+        .run(&["plan", &template, "--demo", "--plugin", "acme"])
+        .exits(0);
+
+    // The operator's pinned digest refuses too, with policy's exit code.
+    configure(
+        &operator,
+        &format!("[plugins.acme]\ndigest = \"{}\"\n", digest(&import(1))),
+    );
+    let next = file(&operator, "next.wasm", &import(2));
+    let ran = operator
+        .run(&["plugin", "add", &next, "--name", "acme", "--json"])
+        .exits(3);
+    assert_eq!(ran.error_codes(), ["plugin-digest"]);
+    operator
+        .run(&["plan", &template, "--demo", "--plugin", "acme"])
+        .exits(0);
+    configure(&operator, "");
+    operator
+        .run(&["plugin", "add", &next, "--name", "acme"])
+        .exits(0);
+    let list = operator.run(&["plugin", "list", "--json"]).exits(0).json();
+    assert_eq!(
+        list["quarantine"].as_array().unwrap().len(),
+        0,
+        "a good one ends it"
+    );
+
+    // What was never installed is refused without a trace.
+    operator
+        .run(&["plugin", "add", &bad, "--name", "new"])
+        .exits(2);
+    let list = operator.run(&["plugin", "list", "--json"]).exits(0).json();
+    assert_eq!(list["quarantine"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn installed_files_are_private_checked_and_removed_with_their_last_name() {
+    let operator = Operator::new();
+    let template = operator.template(&[("org.yaml", ORG)]);
+    let plugin = file(&operator, "one.wasm", &import(1));
+    for name in ["acme", "other"] {
+        operator
+            .run(&["plugin", "add", &plugin, "--name", name])
+            .exits(0);
+    }
+    let folder = operator.state().join("plugins");
+    for path in [folder.clone(), folder.join("sha256")] {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", path.display());
+    }
+    let hex = digest(&import(1)).replace("sha256:", "");
+    let blob = folder.join("sha256").join(format!("{hex}.wasm"));
+    operator.run(&["plugin", "remove", "other"]).exits(0);
+    assert_eq!(std::fs::read(&blob).unwrap(), import(1));
+
+    operator.run(&["plugin", "verify"]).exits(0);
+    std::fs::write(&blob, import(2)).unwrap();
+    for command in [
+        &["plan", &template, "--plugin", "acme", "--json"][..],
+        &["plugin", "verify", "--json"],
+        &["plugin", "verify", "acme", "--json"],
+    ] {
+        assert_eq!(
+            operator.run(command).exits(3).error_codes(),
+            ["plugin-altered"]
+        );
+    }
+    // Installing it again mends it.
+    operator
+        .run(&["plugin", "add", &plugin, "--name", "acme"])
+        .exits(0);
+    operator.run(&["plugin", "verify", "acme"]).exits(0);
+
+    operator.run(&["plugin", "remove", "acme"]).exits(0);
+    assert!(!blob.exists());
+    for command in [
+        &["plugin", "remove", "acme", "--json"][..],
+        &["plugin", "verify", "acme", "--json"],
+        &["plan", &template, "--plugin", "acme", "--json"],
+    ] {
+        assert_eq!(
+            operator.run(command).exits(2).error_codes(),
+            ["plugin-not-installed"]
+        );
+    }
+    for args in [
+        &["--name", "org-import"][..],
+        &["--name", "Not a slug"],
+        &[],
+    ] {
+        let mut command = vec!["plugin", "add", &plugin, "--json"];
+        command.extend(args);
+        assert_eq!(
+            operator.run(&command).exits(2).error_codes(),
+            ["plugin-name"],
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn many_writers_lose_nothing() {
+    let operator = Operator::new();
+    let names: Vec<String> = (0..6).map(|n| format!("plugin-{n}")).collect();
+    let running: Vec<_> = (0_u8..)
+        .zip(&names)
+        .map(|(n, name)| {
+            let plugin = file(&operator, &format!("{name}.wasm"), &import(n));
+            let mut command = operator.command(&["plugin", "add", &plugin, "--name", name]);
+            command.spawn().unwrap()
+        })
+        .collect();
+    for mut child in running {
+        assert!(child.wait().unwrap().success());
+    }
+    for (n, name) in (0_u8..).zip(&names) {
+        assert_eq!(installed_digest(&operator, name), Some(digest(&import(n))));
+    }
+    operator.run(&["plugin", "verify"]).exits(0);
+}
+
+#[test]
+fn a_template_chooses_among_the_plugins_that_policy_allows() {
+    let operator = Operator::new();
+    let plugin = file(&operator, "one.wasm", &import(1));
+    let plan = |org: &str| {
+        let template = operator.template(&[("org.yaml", org)]);
+        operator.run(&["plan", &template, "--demo"])
+    };
+    let refused = |org: &str| {
+        let template = operator.template(&[("org.yaml", org)]);
+        let ran = operator
+            .run(&["plan", &template, "--demo", "--json"])
+            .exits(3);
+        assert_eq!(ran.error_codes(), ["plugin-not-allowed"]);
+        ran.json()["errors"][0].clone()
+    };
+    let wants = format!("{ORG}plugin: acme\n");
+    let error = refused(&wants);
+    assert_eq!(
+        (&error["file"], &error["line"]),
+        (&"org.yaml".into(), &5.into())
+    );
+    let help = error["help"].as_str().unwrap();
+    assert!(
+        help.contains("plugin add") && help.contains("org-import"),
+        "{help}"
+    );
+
+    operator
+        .run(&["plugin", "add", &plugin, "--name", "acme"])
+        .exits(0);
+    let said = format!("planned by acme ({})", &digest(&import(1))[7..19]);
+    for org in [wants.clone(), format!("\"plugin\": 'acme'\n{ORG}")] {
+        let ran = plan(&org).exits(0);
+        assert!(ran.stderr.contains(&said), "{}", ran.stderr);
+    }
+    // Elsewhere, or empty, it is another key; and the built-in one can always be had.
+    for org in [
+        ORG.to_owned(),
+        format!("{ORG}plugin: org-import\n"),
+        format!("{ORG}plugin:\n"),
+        format!("{ORG}initial_prompt: |\n  plugin: absent\n"),
+        format!("{ORG}category_routing: {{plugin: [absent]}}\n"),
+        format!("{ORG}---\nplugin: absent\n"),
+    ] {
+        let ran = plan(&org);
+        assert!(!ran.stderr.contains("planned by"), "{org}{}", ran.stderr);
+        assert!(ran.code != 3, "{org}{}", ran.stderr);
+    }
+    let bad = plan(&format!("{ORG}plugin: ../acme\n")).exits(2);
+    assert!(bad.stderr.contains("plugin-name"), "{}", bad.stderr);
+
+    configure(&operator, "[policy]\nplugins = [\"other\"]\n");
+    let help = refused(&wants)["help"].as_str().unwrap().to_owned();
+    assert!(
+        help.contains("org-import") && !help.contains("acme"),
+        "{help}"
+    );
+    plan(&format!("{ORG}plugin: org-import\n")).exits(0);
+    // The list is about templates: who runs orghost chooses freely.
+    let template = operator.template(&[("org.yaml", &wants)]);
+    let ran = operator
+        .run(&["plan", &template, "--demo", "--plugin", "acme"])
+        .exits(0);
+    assert!(ran.stderr.contains(&said));
+    configure(&operator, "[policy]\nplugins = [\"acme\"]\n");
+    assert!(plan(&wants).exits(0).stderr.contains(&said));
+}
+
+/// Broken, hostile and odd files never end the host; the plugin says what is wrong with them.
+#[test]
+fn looking_for_the_plugin_key_survives_every_file() {
+    let operator = Operator::new();
+    let bomb = format!(
+        "a: &a [x]\n{}",
+        (0..20)
+            .map(|n| format!("k{n}: &b{n} [*a, *a, *a]\n"))
+            .collect::<String>()
+    );
+    let files: Vec<Vec<u8>> = vec![
+        Vec::new(),
+        b"\xff\xfe".to_vec(),
+        b"plugin: \xff".to_vec(),
+        b"[plugin, acme]".to_vec(),
+        b"plugin".to_vec(),
+        b"? [a]\n: b\nplugin: [".to_vec(),
+        b"*x".to_vec(),
+        b"plugin: *x\n".to_vec(),
+        b"? *x\n: plugin\n".to_vec(),
+        b"%TAG !\n---\n\tplugin: x".to_vec(),
+        "[".repeat(20_000).into_bytes(),
+        "{a: ".repeat(20_000).into_bytes(),
+        "- ".repeat(20_000).into_bytes(),
+        bomb.into_bytes(),
+        vec![0; 4096],
+    ];
+    let path = operator.file("template/org.yaml", "");
+    let template = TemplateDir::open(path.parent().unwrap()).unwrap();
+    for bytes in files {
+        std::fs::write(&path, &bytes).unwrap();
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
+        assert_eq!(template.wanted_plugin(), None, "{start}");
+    }
+}
+
+#[test]
+fn the_operator_grants_variables_to_one_plugin() {
+    let operator = Operator::new().with_env("TOKEN_OF_ACME", "the-value");
+    let plugin = file(&operator, "one.wasm", &import(1));
+    operator
+        .run(&["plugin", "add", &plugin, "--name", "acme"])
+        .exits(0);
+    configure(&operator, "[plugins.acme]\ngrant = [\"TOKEN_OF_ACME\"]\n");
+    let expand = |plugin: &str| {
+        let ran = operator.run(&["expand", "${TOKEN_OF_ACME}", "--plugin", plugin, "--json"]);
+        ran.exits(0).json()["text"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(expand("acme"), "the-value");
+    assert_ne!(expand("org-import"), "the-value");
+    let wasi = operator.run(&[
+        "expand", "x", "--plugin", "acme", "--wasi", "closed", "--json",
+    ]);
+    assert_eq!(wasi.exits(2).error_codes(), ["wasi-grant"]);
+}
+
+#[test]
+fn a_pulled_plugin_brings_an_org_up() {
+    let registry = Registry::start();
+    let operator = Operator::new();
+    let (secret, public) = key(&operator, "my.key");
+    let plugin = file(&operator, "acme.wasm", &import(7));
+    operator
+        .run(&["plugin", "sign", &plugin, "--key", &secret])
+        .exits(0);
+    configure(
+        &operator,
+        &format!("[policy]\nrequire_signature = [\"{public}\"]\n"),
+    );
+    let tag = registry.reference("team/acme:1.0.0");
+    operator.run(&["plugin", "push", &tag, &plugin]).exits(0);
+    operator
+        .run(&["plugin", "add", &tag, "--name", "acme"])
+        .exits(0);
+    let template = root().join("examples/studio").display().to_string();
+    let up = [
+        "up", &template, "--demo", "--engine", "local", "--plugin", "acme",
+    ];
+    let ran = operator.run(&up);
+    let down = operator.run(&["down", "studio", "--volumes"]);
+    let ran = ran.exits(0);
+    assert!(ran.stdout.contains("4 started"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("planned by acme ("), "{}", ran.stderr);
+    down.exits(0);
+}
+
+/// Calls from many threads while the plugin is replaced again and again: none fails, and each gets one whole plugin.
+#[test]
+fn replacing_a_plugin_loses_and_mixes_no_call() {
+    let operator = Operator::new();
+    let versions = ['1', '2'].map(|version| (version, spinning(version)));
+    let files = versions
+        .each_ref()
+        .map(|(version, bytes)| file(&operator, &format!("{version}.wasm"), bytes));
+    let install = |index: usize| {
+        let ran = operator.run(&["plugin", "add", &files[index], "--name", "spinner"]);
+        ran.exits(0);
+    };
+    install(0);
+    let name = PluginName::try_from("spinner".to_owned()).unwrap();
+    let catalog = Catalog::of(&operator.state());
+    let sandbox = Arc::new(Sandbox::new(None).unwrap());
+    let live = Live::open(catalog, sandbox, name, Demands::default()).unwrap();
+    assert!(!live.refresh().unwrap(), "nothing new");
+
+    let org = operator.template(&[("org.yaml", ORG)]);
+    let template = TemplateDir::open(Path::new(&org)).unwrap();
+    let done = AtomicBool::new(false);
+    let first = live.plugin();
+    std::thread::scope(|scope| {
+        // A call of the first version that lasts until its deadline, over all that follows.
+        let long = scope.spawn(|| first.plan(&template, &orghost::plugin::Request::default()));
+        let callers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut seen = std::collections::BTreeSet::new();
+                    while !done.load(Ordering::Relaxed) {
+                        let plugin = live.plugin();
+                        let said = plugin.describe().unwrap().version;
+                        let of = versions
+                            .iter()
+                            .find(|(_, bytes)| PluginDigest::of(bytes) == *plugin.digest());
+                        assert_eq!(said, of.unwrap().0.to_string());
+                        seen.insert(said);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        for round in 1..=6 {
+            install(round % 2);
+            assert!(live.refresh().unwrap());
+            let now = live.plugin().describe().unwrap().version;
+            assert_eq!(now, versions[round % 2].0.to_string());
+        }
+        done.store(true, Ordering::Relaxed);
+        for caller in callers {
+            assert!(!caller.join().unwrap().is_empty());
+        }
+        let ended = long.join().unwrap().unwrap_err().to_string();
+        assert!(ended.contains("longer than"), "{ended}");
+    });
+
+    // One that does not pass is not taken, and the reason is told.
+    let pinned = PluginDigest::of(&versions[1].1);
+    install(1);
+    let blob = operator
+        .state()
+        .join(format!("plugins/sha256/{}.wasm", pinned.as_str()));
+    std::fs::write(blob, broken()).unwrap();
+    let reason = live.refresh().unwrap_err().to_string();
+    assert!(reason.contains("altered"), "{reason}");
+    assert_eq!(live.plugin().describe().unwrap().version, "1");
+    operator.run(&["plugin", "remove", "spinner"]).exits(0);
+    assert!(live.refresh().is_err());
+    assert_eq!(live.plugin().describe().unwrap().version, "1");
+}
