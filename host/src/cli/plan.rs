@@ -90,21 +90,10 @@ pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
     let policy = policy(host, &args.policy)?;
     let skip_external = args.policy.skip_external || host.config.policy.skip_external;
     let request = request(host, &args.env, skip_external)?;
-    let template = TemplateDir::open(&args.template).map_err(|error| {
-        let message = format!(
-            "the template {} cannot be opened: {error}",
-            args.template.display()
-        );
-        let diagnostic = Diagnostic::new("template-not-found", message)
-            .file(args.template.display().to_string())
-            .help("name the folder that holds the template's org.yaml");
-        Failure::one(Exit::Invalid, diagnostic)
-    })?;
+    let template = open_template(&args.template)?;
     let (_, plugin) = load(host, &args.plugin)?;
     let reply = plugin.plan_measured(&template, &request);
-    for line in &reply.log {
-        note(&format!("plugin: {}", in_line(line)));
-    }
+    print_log(&reply.log);
     let plan = reply
         .result
         .map_err(|error| call_failed(error, Some(&template)))?;
@@ -112,6 +101,27 @@ pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
         template,
         verdict: policy.judge(plan),
     })
+}
+
+/// A template's folder, as an argument names it.
+pub fn open_template(folder: &Path) -> Result<TemplateDir, Failure> {
+    TemplateDir::open(folder).map_err(|error| {
+        let message = format!(
+            "the template {} cannot be opened: {error}",
+            folder.display()
+        );
+        let diagnostic = Diagnostic::new("template-not-found", message)
+            .file(folder.display().to_string())
+            .help("name the folder that holds the template's org.yaml");
+        Failure::one(Exit::Invalid, diagnostic)
+    })
+}
+
+/// What a plugin wrote for whoever debugs it.
+pub fn print_log(lines: &[String]) {
+    for line in lines {
+        note(&format!("plugin: {}", in_line(line)));
+    }
 }
 
 fn load(host: &Host, args: &PluginArgs) -> Result<(Sandbox, Plugin), Failure> {
@@ -185,7 +195,8 @@ fn policy(host: &Host, args: &PolicyArgs) -> Result<Policy, Failure> {
     })
 }
 
-fn request(host: &Host, args: &EnvArgs, skip_external: bool) -> Result<Request, Failure> {
+/// What the plugin gets beside the template's files.
+pub fn request(host: &Host, args: &EnvArgs, skip_external: bool) -> Result<Request, Failure> {
     let mut request = Request {
         skip_external,
         ..Request::default()
@@ -262,7 +273,8 @@ pub fn print_refusal(host: &Host, rejected: &Rejected, args: &PlanArgs) -> Resul
     Ok(())
 }
 
-fn print_plan(plan: &Plan) {
+/// The plan as a table.
+pub fn print_plan(plan: &Plan) {
     let mut table = Table::new();
     table
         .load_style(comfy_table::presets::NOTHING)
