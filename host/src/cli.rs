@@ -1,6 +1,7 @@
 //! The command line: arguments, exit codes, rendering, and nothing else.
 
 mod args;
+mod choice;
 mod logs;
 mod plan;
 mod plugin;
@@ -17,6 +18,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::{Config, ConfigError, EngineKind, Environment, Folders};
 use crate::diagnostic::Diagnostic;
+use crate::plugin::Sandbox;
 use crate::provision::docker::Docker;
 use crate::provision::engine::EngineError;
 use crate::provision::local::{self, Local};
@@ -119,6 +121,11 @@ impl Host {
             config,
             json: global.json,
         })
+    }
+
+    /// Compiled plugins are kept in the cache folder.
+    fn sandbox(&self) -> Result<Sandbox, Failure> {
+        Ok(Sandbox::new(Some(&self.folders.cache))?)
     }
 
     fn store(&self) -> Result<Store, Failure> {

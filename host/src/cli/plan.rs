@@ -10,20 +10,16 @@ use comfy_table::{ContentArrangement, Table};
 use miette::Severity;
 
 use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, PolicyArgs};
-use super::plugin::signature_file;
+use super::choice::chosen;
 use super::report::{self, Exit, Failure};
 use super::text::{count, in_line, note, print_line, printable};
 use super::{Host, print_json};
-use crate::catalog::{
-    BUILT_IN, Catalog, CatalogError, Demands, NotAName, PluginName, Refusal, read_signature,
-};
+use crate::catalog::{CatalogError, Refusal};
 use crate::config::parse_env_file;
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::{Plan, is_identifier};
-use crate::plugin::{
-    CallError, LoadError, ORG_IMPORT, Plugin, Request, Sandbox, SandboxError, Terms, Wasi,
-};
+use crate::plugin::{CallError, LoadError, Request, SandboxError};
 use crate::policy::{Approved, Policy, Rejected, SeedContent, Tier, Violation};
 use crate::provision::seed::Seed;
 use crate::template::TemplateDir;
@@ -69,10 +65,11 @@ pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Failure> {
 
 /// `orghost expand`.
 pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Failure> {
-    let chosen = load(host, &command.plugin, None)?;
+    let PluginArgs { plugin, wasi } = &command.plugin;
+    let chosen = chosen(host, plugin.as_deref(), wasi.wasi, None)?;
     let request = request(host, &command.env, &chosen.grant, false)?;
-    let expansion = chosen
-        .plugin
+    let (plugin, _) = chosen.load(&host.sandbox()?)?;
+    let expansion = plugin
         .expand(&command.text, &request)
         .map_err(|error| call_failed(error, None))?;
     if host.json {
@@ -97,188 +94,42 @@ pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Failure> {
 pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
     let policy = policy(host, &args.policy)?;
     let skip_external = args.policy.skip_external || host.config.policy.skip_external;
-    let template = TemplateDir::open(&args.template).map_err(|error| {
-        let message = format!(
-            "the template {} cannot be opened: {error}",
-            args.template.display()
-        );
-        let diagnostic = Diagnostic::new("template-not-found", message)
-            .file(args.template.display().to_string())
-            .help("name the folder that holds the template's org.yaml");
-        Failure::one(Exit::Invalid, diagnostic)
-    })?;
-    let chosen = load(host, &args.plugin, Some(&template))?;
+    let template = open_template(&args.template)?;
+    let PluginArgs { plugin, wasi } = &args.plugin;
+    let chosen = chosen(host, plugin.as_deref(), wasi.wasi, Some(&template))?;
     let request = request(host, &args.env, &chosen.grant, skip_external)?;
-    let reply = chosen.plugin.plan_measured(&template, &request);
-    for line in &reply.log {
-        note(&format!("plugin: {}", in_line(line)));
-    }
+    let (plugin, planned_by) = chosen.load(&host.sandbox()?)?;
+    let reply = plugin.plan_measured(&template, &request);
+    print_log(&reply.log);
     let plan = reply
         .result
         .map_err(|error| call_failed(error, Some(&template)))?;
     Ok(Judged {
         template,
         verdict: policy.judge(plan),
-        planned_by: chosen.label,
+        planned_by,
     })
 }
 
-/// The plugin that a command runs.
-pub struct Chosen {
-    pub plugin: Plugin,
-    /// What it is called, when it is not the built-in one.
-    pub label: Option<String>,
-    /// Variables that the operator's file lets templates use with it.
-    pub grant: Vec<String>,
+/// A template's folder, as an argument names it.
+pub fn open_template(folder: &Path) -> Result<TemplateDir, Failure> {
+    TemplateDir::open(folder).map_err(|error| {
+        let message = format!(
+            "the template {} cannot be opened: {error}",
+            folder.display()
+        );
+        let diagnostic = Diagnostic::new("template-not-found", message)
+            .file(folder.display().to_string())
+            .help("name the folder that holds the template's org.yaml");
+        Failure::one(Exit::Invalid, diagnostic)
+    })
 }
 
-/// Which plugin: `--plugin`, else the one that the template names and policy allows, else the built-in one.
-pub fn load(
-    host: &Host,
-    args: &PluginArgs,
-    template: Option<&TemplateDir>,
-) -> Result<Chosen, Failure> {
-    let choice = choose(host, args, template)?;
-    if args.wasi.wasi != Wasi::None && !matches!(choice, Choice::File(_)) {
-        let diagnostic = Diagnostic::new("wasi-grant", "--wasi is for a plugin file")
-            .help("what an installed plugin gets is under [plugins.NAME] in the operator's file");
-        return Err(Failure::one(Exit::Invalid, diagnostic));
+/// What a plugin wrote for whoever debugs it.
+pub fn print_log(lines: &[String]) {
+    for line in lines {
+        note(&format!("plugin: {}", in_line(line)));
     }
-    let sandbox = Sandbox::new(Some(&host.folders.cache.join("wasmtime")))?;
-    match choice {
-        Choice::File(file) => {
-            let bytes = read_plugin(file)?;
-            let terms = Terms {
-                wasi: args.wasi.wasi,
-                ..Terms::default()
-            };
-            let demands = Demands::of_file(&host.config, terms);
-            let signature = read_signature(&signature_file(file))?;
-            let (plugin, met) = demands
-                .load(&sandbox, &bytes, signature.as_deref())
-                .map_err(|refusal| about(refusal.into(), file))?;
-            Ok(Chosen {
-                plugin,
-                label: Some(format!("{} ({})", file.display(), met.digest.short())),
-                grant: Vec::new(),
-            })
-        }
-        Choice::Installed(name) => {
-            let keys = host.config.plugins.get(&name);
-            let grant = keys.map(|keys| keys.grant.clone()).unwrap_or_default();
-            let demands = Demands::of(&host.config, &name);
-            if name.is_built_in() {
-                let plugin = sandbox.load(ORG_IMPORT, &demands.terms)?;
-                return Ok(Chosen {
-                    plugin,
-                    label: None,
-                    grant,
-                });
-            }
-            let fetched = Catalog::of(&host.folders.state).fetch(&name)?;
-            let (plugin, met) = demands
-                .load(&sandbox, &fetched.bytes, fetched.signature.as_deref())
-                .map_err(|refusal| named(refusal.into(), &name))?;
-            Ok(Chosen {
-                plugin,
-                label: Some(format!("{name} ({})", met.digest.short())),
-                grant,
-            })
-        }
-    }
-}
-
-enum Choice<'a> {
-    File(&'a Path),
-    Installed(PluginName),
-}
-
-fn choose<'a>(
-    host: &Host,
-    args: &'a PluginArgs,
-    template: Option<&TemplateDir>,
-) -> Result<Choice<'a>, Failure> {
-    let built_in = || {
-        let name = PluginName::try_from(BUILT_IN.to_owned());
-        name.map_err(|error| Failure::one(Exit::Invalid, name_diagnostic(&error)))
-    };
-    if let Some(asked) = &args.plugin {
-        if is_file(asked) {
-            return Ok(Choice::File(Path::new(asked)));
-        }
-        let name = PluginName::try_from(asked.clone())
-            .map_err(|error| Failure::one(Exit::Invalid, name_diagnostic(&error)))?;
-        return Ok(Choice::Installed(name));
-    }
-    let Some((template, wanted)) = template.and_then(|dir| Some((dir, dir.wanted_plugin()?)))
-    else {
-        return Ok(Choice::Installed(built_in()?));
-    };
-    let placed = |exit, mut diagnostic: Diagnostic| {
-        diagnostic.file = Some(wanted.file.to_owned());
-        diagnostic.line = Some(wanted.line);
-        diagnostic.field = Some("plugin".to_owned());
-        let mut failure = Failure::one(exit, diagnostic);
-        failure.template = Some(template.clone());
-        failure
-    };
-    let name = PluginName::try_from(wanted.name.clone())
-        .map_err(|error| placed(Exit::Invalid, name_diagnostic(&error)))?;
-    if name.is_built_in() {
-        return Ok(Choice::Installed(name));
-    }
-    let installed = Catalog::of(&host.folders.state).lock()?.plugins;
-    let listed = host.config.policy.plugins.as_ref();
-    let allowed = |name: &PluginName| listed.is_none_or(|list| list.contains(name));
-    if installed.contains_key(&name) && allowed(&name) {
-        return Ok(Choice::Installed(name));
-    }
-    let mut usable = vec![BUILT_IN];
-    usable.extend(
-        installed
-            .keys()
-            .filter(|name| allowed(name))
-            .map(PluginName::as_str),
-    );
-    let usable = usable.join(", ");
-    let (message, help) = if allowed(&name) {
-        (
-            format!("the template asks for the plugin {name}, which is not installed"),
-            format!(
-                "to install it: orghost plugin add FILE|REF --name {name}; templates may use {usable}"
-            ),
-        )
-    } else {
-        (
-            format!(
-                "the template asks for the plugin {name}, which the operator's file does not allow"
-            ),
-            format!(
-                "templates may use {usable}; [policy] plugins in the operator's file lists more"
-            ),
-        )
-    };
-    let diagnostic = Diagnostic::new("plugin-not-allowed", message).help(help);
-    Err(placed(Exit::Refused, diagnostic))
-}
-
-/// Whether `--plugin` means a file, and not the name of an installed plugin.
-pub fn is_file(plugin: &str) -> bool {
-    plugin.contains('/') || plugin.ends_with(".wasm")
-}
-
-/// A text that is no name of a plugin.
-pub fn name_diagnostic(error: &NotAName) -> Diagnostic {
-    Diagnostic::new("plugin-name", error.to_string())
-        .help("a plugin file is written with a `/`, such as ./acme.wasm; `orghost plugin list` shows the installed ones")
-}
-
-/// The same failure, of an installed plugin.
-pub fn named(mut failure: Failure, name: &PluginName) -> Failure {
-    for error in &mut failure.errors {
-        error.message = format!("{name}: {}", error.message);
-    }
-    failure
 }
 
 /// Reads a plugin's file, within its limit.
@@ -327,7 +178,8 @@ fn policy(host: &Host, args: &PolicyArgs) -> Result<Policy, Failure> {
     })
 }
 
-fn request(
+/// What the plugin gets beside the template's files.
+pub fn request(
     host: &Host,
     args: &EnvArgs,
     granted: &[String],
@@ -416,7 +268,8 @@ pub fn note_plugin(judged: &Judged) {
     }
 }
 
-fn print_plan(plan: &Plan) {
+/// The plan as a table.
+pub fn print_plan(plan: &Plan) {
     let mut table = Table::new();
     table
         .load_style(comfy_table::presets::NOTHING)

@@ -13,7 +13,8 @@ use crate::catalog::{
     Catalog, Demands, Fetched, Lock, Met, Pin, PluginName, Quarantined, Refusal, read_signature,
 };
 use crate::cli::args::{AddArgs, VerifyArgs};
-use crate::cli::plan::{about, is_file, name_diagnostic, named, read_plugin};
+use crate::cli::choice::{is_file, name_diagnostic, named};
+use crate::cli::plan::{about, read_plugin};
 use crate::cli::report::{Exit, Failure};
 use crate::cli::text::{in_line, note, print_line};
 use crate::cli::{Host, block_on, print_json};
@@ -30,7 +31,7 @@ pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Failure> {
     let fetched = fetch(host, args)?;
     let catalog = Catalog::of(&host.folders.state);
     let lock = catalog.lock()?;
-    let sandbox = sandbox(host)?;
+    let sandbox = host.sandbox()?;
     let name = match given.or_else(|| installed_from(&lock, &fetched.source)) {
         Some(name) => name,
         None => own_name(host, &sandbox, &fetched)?,
@@ -152,7 +153,7 @@ pub fn verify(host: &Host, args: &VerifyArgs) -> Result<Exit, Failure> {
         .iter()
         .map(|text| public_key(text))
         .collect::<Result<Vec<_>, _>>()?;
-    let sandbox = sandbox(host)?;
+    let sandbox = host.sandbox()?;
     let catalog = Catalog::of(&host.folders.state);
     if let Some(file) = args.plugin.as_deref().filter(|plugin| is_file(plugin)) {
         let file = Path::new(file);
@@ -310,10 +311,6 @@ fn closed() -> Terms {
         wasi: Wasi::Closed,
         ..Terms::default()
     }
-}
-
-fn sandbox(host: &Host) -> Result<Sandbox, Failure> {
-    Ok(Sandbox::new(Some(&host.folders.cache.join("wasmtime")))?)
 }
 
 fn name(text: &str) -> Result<PluginName, Failure> {

@@ -8,7 +8,7 @@ use crate::cli::plan::{about, call_failed, read_plugin};
 use crate::cli::report::{Exit, Failure};
 use crate::cli::text::{in_line, print_line};
 use crate::cli::{Host, print_json};
-use crate::plugin::{LoadError, PluginDigest, Sandbox, Terms};
+use crate::plugin::{LoadError, PluginDigest, Terms};
 
 /// `orghost plugin inspect`: what the file is, and whether this host would run it.
 pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
@@ -17,8 +17,7 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
         orghost_build::inspect(&bytes).map_err(|e| about(LoadError::from(e).into(), file))?;
     let digest = PluginDigest::of(&bytes);
     // The contract and the plugin's own words: what loading it would find.
-    let loaded =
-        Sandbox::new(Some(&host.folders.cache.join("wasmtime")))?.load(&bytes, &Terms::default());
+    let loaded = host.sandbox()?.load(&bytes, &Terms::default());
     let described = loaded
         .map_err(Failure::from)
         .and_then(|plugin| plugin.describe().map_err(|error| call_failed(error, None)))

@@ -16,7 +16,7 @@ use crate::conformance::{
     self, Case, Difference, Failed, Outcome, Part, Report, Selection, Subject, SuiteError,
 };
 use crate::diagnostic::Diagnostic;
-use crate::plugin::{EnvMap, Sandbox, Terms};
+use crate::plugin::{EnvMap, Terms};
 
 /// Of the certificate.
 const SCHEMA: u32 = 1;
@@ -48,7 +48,7 @@ pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Failure> {
         own: own_cases(args, &file)?,
         bless: args.bless,
     };
-    let sandbox = Sandbox::new(Some(&host.folders.cache.join("wasmtime")))?;
+    let sandbox = host.sandbox()?;
     let progress = progress(host.json);
     let report = conformance::run(&sandbox, &subject, &selection, &|case, total| {
         progress.set_length(u64::try_from(total).unwrap_or_default());
