@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use orghost::plugin::{CallError, ORG_IMPORT, Plugin, Reply, Request, Sandbox, Terms, Wasi};
+use orghost::plugin::{
+    CallError, ORG_IMPORT, Plugin, PluginDigest, Reply, Request, Sandbox, Terms, Wasi,
+};
 use orghost::template::TemplateDir;
 use sha2::{Digest as _, Sha256};
 
@@ -221,6 +223,8 @@ fn of_0_2_0() -> Vec<u8> {
 fn two_versions_of_the_contract_are_carried_at_once() {
     let sandbox = Sandbox::new(None).unwrap();
     let old = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+    // Which is taken from the lock, since that is quicker.
+    assert_eq!(old.digest(), &PluginDigest::of(ORG_IMPORT));
     let new = sandbox.load(&of_0_2_0(), &Terms::default()).unwrap();
     let reply = new.plan_measured(&studio(), &Request::default());
     assert_eq!(reply.result.unwrap().org.name, "the-name");
