@@ -76,13 +76,13 @@ fn code_that_is_not_whole_is_compiled_anew_and_replaced() {
 
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 1;
-    let mut header = good.clone();
-    header[0] ^= 1;
+    let mut seal = good.clone();
+    *seal.last_mut().unwrap() ^= 1;
     let damaged: [(&str, &[u8]); 5] = [
         ("a flipped byte of code", &flipped),
-        ("a flipped byte of the digest", &header),
+        ("a flipped byte of the digest", &seal),
         ("cut off", &good[..good.len() / 2]),
-        ("no code", &good[..32]),
+        ("no code", &good[good.len() - 32..]),
         ("nothing", b""),
     ];
     for (what, bytes) in damaged {

@@ -50,9 +50,6 @@ pub const PLAN_BYTES: usize = 64 << 20;
 /// A plugin file larger than this is refused before it is read.
 pub const PLUGIN_FILE_BYTES: u64 = 64 << 20;
 
-/// Compiled code larger than this is not read back; it has about three times the size of its plugin.
-pub const COMPILED_BYTES: u64 = 8 * PLUGIN_FILE_BYTES;
-
 /// One file of a template, in bytes.
 pub const TEMPLATE_FILE_BYTES: u64 = 8 << 20;
 
