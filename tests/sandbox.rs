@@ -98,6 +98,25 @@ fn each_plugin_has_its_own_terms_and_messages_name_them() {
 }
 
 #[test]
+fn more_callers_than_slots_wait_for_one() {
+    let sandbox = Sandbox::new(None).unwrap();
+    let terms = Terms {
+        deadline: Duration::from_millis(100),
+        ..Terms::default()
+    };
+    let spin = sandbox.load(&component("spin"), &terms).unwrap();
+    let callers = orghost::limits::CONCURRENT_CALLS + 16;
+    std::thread::scope(|scope| {
+        for _ in 0..callers {
+            scope.spawn(|| {
+                let reply = spin.plan_measured(&studio(), &Request::default());
+                assert_eq!(reason(reply), "it ran for longer than 100 milliseconds");
+            });
+        }
+    });
+}
+
+#[test]
 fn an_hour_passes_at_once() {
     let sleeper = with_wasi(
         r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
