@@ -44,7 +44,7 @@ fn plan(criterion: &mut Criterion) {
         (sandbox, plugin)
     };
     // The first load fills the cache.
-    let (_sandbox, plugin) = load();
+    let (sandbox, plugin) = load();
 
     let plan = || plugin.plan(&template, &request).unwrap();
     let plan_natively = || match org_import::import_org(&files, &natively) {
@@ -75,6 +75,11 @@ fn plan(criterion: &mut Criterion) {
         short,
     )
     .side("from the cache", Target::Open, load)
+    .side(
+        "the plugin alone, from the cache",
+        Target::Time(Duration::from_millis(1)),
+        || sandbox.load(ORG_IMPORT, &Terms::default()).unwrap(),
+    )
     .side("compiled anew", Target::Open, || {
         let sandbox = Sandbox::new(None).unwrap();
         let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();

@@ -8,6 +8,8 @@ use crate::support::root;
 /// (what is named, the only files under `host/src` that may name it)
 const RULES: &[(&str, &[&str])] = &[
     ("wasmtime::", &["plugin.rs", "plugin/"]),
+    ("wasmtime_wasi::", &["plugin/"]),
+    ("unsafe ", &["plugin/cache.rs"]),
     ("bollard::", &["provision/docker.rs", "provision/docker/"]),
     ("rusqlite::", &["store.rs"]),
     ("oci_client::", &["catalog/oci.rs"]),

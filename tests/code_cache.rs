@@ -5,13 +5,24 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use orghost::plugin::{ORG_IMPORT, PluginDigest, Sandbox, Terms};
+use orghost::plugin::{CallError, PluginDigest, Request, Sandbox, Terms};
+use orghost::template::TemplateDir;
 
-/// Loads the default plugin and asks it for its name.
+use crate::hostile::component;
+use crate::support::root;
+
+/// A small plugin, quickly compiled, whose plan has no name.
+const PLUGIN: &str = "no-name";
+
+/// Loads the plugin and runs it.
 fn load(cache: &Path) {
     let sandbox = Sandbox::new(Some(cache)).unwrap();
-    let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
-    assert_eq!(plugin.describe().unwrap().name, "org-import");
+    let plugin = sandbox.load(&component(PLUGIN), &Terms::default()).unwrap();
+    let template = TemplateDir::open(&root().join("examples/studio")).unwrap();
+    match plugin.plan(&template, &Request::default()) {
+        Err(CallError::Lied(lie)) => assert!(lie.contains("no name"), "{lie}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The one file of compiled code.
@@ -34,7 +45,7 @@ fn code_is_kept_for_its_owner_alone_and_used_again() {
     let cache = home.path().join("cache");
     load(&cache);
     let file = code(&cache);
-    let digest = PluginDigest::of(ORG_IMPORT);
+    let digest = PluginDigest::of(&component(PLUGIN));
     assert_eq!(
         file.file_name().unwrap().to_str().unwrap(),
         format!("{}.cwasm", digest.as_str())
@@ -65,13 +76,13 @@ fn code_that_is_not_whole_is_compiled_anew_and_replaced() {
 
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 1;
-    let mut header = good.clone();
-    header[0] ^= 1;
+    let mut seal = good.clone();
+    *seal.last_mut().unwrap() ^= 1;
     let damaged: [(&str, &[u8]); 5] = [
         ("a flipped byte of code", &flipped),
-        ("a flipped byte of the digest", &header),
+        ("a flipped byte of the digest", &seal),
         ("cut off", &good[..good.len() / 2]),
-        ("no code", &good[..32]),
+        ("no code", &good[good.len() - 32..]),
         ("nothing", b""),
     ];
     for (what, bytes) in damaged {
@@ -96,7 +107,7 @@ fn code_of_another_plugin_or_engine_is_not_run() {
     let good = std::fs::read(&file).unwrap();
 
     // Another plugin's code, whole, under this one's name.
-    let other = crate::hostile::component("trap");
+    let other = component("trap");
     let sandbox = Sandbox::new(Some(&cache)).unwrap();
     sandbox.load(&other, &Terms::default()).unwrap();
     let others = PluginDigest::of(&other);

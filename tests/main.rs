@@ -22,6 +22,7 @@ mod local;
 mod plugin;
 mod policy;
 mod sandbox;
+mod soak;
 mod support;
 mod template;
 mod wire;

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use orghost::plugin::{CallError, ORG_IMPORT, Plugin, Reply, Request, Sandbox, Terms, Wasi};
+use orghost::plugin::{
+    CallError, ORG_IMPORT, Plugin, PluginDigest, Reply, Request, Sandbox, Terms, Wasi,
+};
 use orghost::template::TemplateDir;
 use sha2::{Digest as _, Sha256};
 
@@ -93,6 +95,25 @@ fn each_plugin_has_its_own_terms_and_messages_name_them() {
     };
     let starved = sandbox.load(ORG_IMPORT, &starved).unwrap();
     assert!(reason(starved.plan_measured(&studio(), &Request::default())).contains("64 KiB"));
+}
+
+#[test]
+fn more_callers_than_slots_wait_for_one() {
+    let sandbox = Sandbox::new(None).unwrap();
+    let terms = Terms {
+        deadline: Duration::from_millis(100),
+        ..Terms::default()
+    };
+    let spin = sandbox.load(&component("spin"), &terms).unwrap();
+    let callers = orghost::limits::CONCURRENT_CALLS + 16;
+    std::thread::scope(|scope| {
+        for _ in 0..callers {
+            scope.spawn(|| {
+                let reply = spin.plan_measured(&studio(), &Request::default());
+                assert_eq!(reason(reply), "it ran for longer than 100 milliseconds");
+            });
+        }
+    });
 }
 
 #[test]
@@ -221,6 +242,8 @@ fn of_0_2_0() -> Vec<u8> {
 fn two_versions_of_the_contract_are_carried_at_once() {
     let sandbox = Sandbox::new(None).unwrap();
     let old = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+    // Which is taken from the lock, since that is quicker.
+    assert_eq!(old.digest(), &PluginDigest::of(ORG_IMPORT));
     let new = sandbox.load(&of_0_2_0(), &Terms::default()).unwrap();
     let reply = new.plan_measured(&studio(), &Request::default());
     assert_eq!(reply.result.unwrap().org.name, "the-name");

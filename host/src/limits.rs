@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-/// Wall clock for one call into a plugin. A plan of 10 000 workspaces takes well under a second.
+/// Wall clock for one call into a plugin, unless the operator's terms say otherwise. A plan of 10 000 workspaces takes well under a second.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How often the epoch advances, and with it the precision of [`CALL_DEADLINE`].
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// Linear memory of one call, in bytes.
+/// Linear memory of one call, in bytes, all its memories together, unless the operator's terms say otherwise.
 pub const PLUGIN_MEMORY: usize = 256 << 20;
 
 /// Bytes of a slot's memory that stay resident between calls, so that a fresh
@@ -19,8 +19,8 @@ pub const PLUGIN_MEMORY_KEPT: usize = 16 << 20;
 /// Elements of one table; `org-import` has a few hundred, an interpreter some ten thousand.
 pub const PLUGIN_TABLE_ELEMENTS: usize = 100_000;
 
-/// Core instances that one component may have, and tables: a Rust plugin has 4, one that brings its interpreter as
-/// linked libraries (Python) about 40.
+/// Core instances that one component may have, and tables: a Rust plugin has 4; one that brings an interpreter as
+/// linked libraries (Python) has 14 modules, and instances of imports beside them.
 pub const PLUGIN_INSTANCES: usize = 128;
 
 /// Memories that one component may have; compilers make one. Each slot sets 4 GiB of address space aside.
@@ -35,7 +35,7 @@ pub const WASI_RESOURCES: usize = 1_000;
 /// Bytes of randomness that a plugin may ask for at once.
 pub const WASI_RANDOM_BYTES: u64 = 64 << 10;
 
-/// Calls that may run at the same time in one process: slots of the pooling allocator.
+/// Calls that may run at the same time in one process, others wait: slots of the pooling allocator.
 pub const CONCURRENT_CALLS: u32 = 64;
 
 /// Native stack of a call, in bytes. Recursion past it is a trap.
@@ -70,9 +70,6 @@ pub const REGISTRY_TRANSFER: Duration = Duration::from_secs(600);
 
 /// YAML events that are looked at to find a template's `plugin:`; forty workspaces have a few thousand.
 pub const TEMPLATE_EVENTS: usize = 500_000;
-
-/// Compiled code larger than this is not read back; it has about three times the size of its plugin.
-pub const COMPILED_BYTES: u64 = 8 * PLUGIN_FILE_BYTES;
 
 /// One file of a template, in bytes.
 pub const TEMPLATE_FILE_BYTES: u64 = 8 << 20;

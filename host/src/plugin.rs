@@ -1,7 +1,7 @@
 //! Runs plugins: load, check the imports, link, plan. The only module that
 //! knows wasmtime. It never touches an engine and never reads the process
-//! environment; what a plugin may reach is what its linker holds, and that is
-//! the template's files.
+//! environment; what a plugin may reach is what its linker holds: the
+//! template's files, a log, and by an operator's grant a closed WASI.
 //!
 //! Who pays: a [`Sandbox`] once per process, a [`Plugin`] (checked, compiled,
 //! linked) once per plugin file, a store and an instance once per call.
@@ -394,10 +394,11 @@ impl Plugin {
         ) -> wasmtime::Result<T>
         + Send,
     ) -> Reply<T> {
+        // Before the store, so that it is dropped after it, when the slot is free.
+        let _running = self.ticker.running();
         let began = Instant::now();
         let seed = self.seed(request);
         let mut store = Call::store(self.pre.engine(), template, &self.terms, seed);
-        let _running = self.ticker.running();
         let run = || {
             let instance = self.pre.instantiate(&mut store)?;
             body(&mut store, &instance)

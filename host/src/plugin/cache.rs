@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::hash::{Hash as _, Hasher};
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
@@ -14,10 +14,9 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::PluginDigest;
-use crate::limits;
 
-/// Bytes of the BLAKE3 digest that a file begins with.
-const HEADER: usize = 32;
+/// Bytes of the BLAKE3 digest that a file ends with; code must stand at its beginning to be mapped.
+const SEAL: usize = 32;
 
 /// The compiled code of one engine's configuration: a folder, held open.
 pub struct CodeCache(OwnedFd);
@@ -51,21 +50,17 @@ impl CodeCache {
             return None;
         }
         let mut file = File::from(file);
-        let size = file.metadata().ok()?.len();
-        if size > limits::COMPILED_BYTES {
+        if !is_whole(&mut file, plugin).ok()? {
             return None;
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).ok()? + 1);
-        file.read_to_end(&mut bytes).ok()?;
-        let (header, code) = bytes.split_at_checked(HEADER)?;
-        if seal(plugin, code).as_bytes() != header {
-            return None;
-        }
-        // SAFETY: wasmtime asks that these bytes are what an engine serialised. They were read once, from a file of
-        // this user in a folder that only this user may write to, so only this program put it there, after compiling;
-        // the digest says that it is whole and of this plugin. wasmtime itself refuses code of another version or
-        // configuration. No template and no plugin's author has a way to such a file.
-        unsafe { Component::deserialize(engine, code) }.ok()
+        // The very file that was looked at, whatever its name means by now.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // SAFETY: wasmtime asks that the file holds what an engine serialised, and does not change while it is mapped.
+        // It is a file of this user in a folder that only this user may write to, so only this program put it there,
+        // after compiling; it is replaced by renaming, never written to again; and the seal says that it is whole and
+        // of this plugin. wasmtime itself refuses code of another version or configuration. No template and no
+        // plugin's author has a way to such a file.
+        unsafe { Component::deserialize_file(engine, path) }.ok()
     }
 
     /// Keeps a plugin's code. Without it everything works, only slower: failures are not told.
@@ -90,8 +85,10 @@ impl CodeCache {
             Mode::RUSR | Mode::WUSR,
         )?;
         let mut file = File::from(file);
-        file.write_all(seal(plugin, code).as_bytes())?;
-        file.write_all(code)
+        let mut seal = seal_of(plugin);
+        seal.update(code);
+        file.write_all(code)?;
+        file.write_all(seal.finalize().as_bytes())
     }
 }
 
@@ -99,12 +96,34 @@ fn name(plugin: &PluginDigest) -> String {
     format!("{}.cwasm", plugin.as_str())
 }
 
-/// Says that code is whole, and whose it is.
-fn seal(plugin: &PluginDigest, code: &[u8]) -> blake3::Hash {
+/// Over the plugin and then its code: says that the code is whole, and whose it is.
+fn seal_of(plugin: &PluginDigest) -> blake3::Hasher {
     let mut seal = blake3::Hasher::new();
     seal.update(plugin.as_str().as_bytes());
-    seal.update(code);
-    seal.finalize()
+    seal
+}
+
+/// Reads piece by piece: holding all of it would cost more time than hashing.
+fn is_whole(file: &mut File, plugin: &PluginDigest) -> std::io::Result<bool> {
+    let size = file.metadata()?.len();
+    let Some(code) = size.checked_sub(SEAL as u64) else {
+        return Ok(false);
+    };
+    let mut seal = seal_of(plugin);
+    let mut buffer = vec![0; 128 << 10];
+    let mut left = code;
+    while left > 0 {
+        let wanted = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let piece = buffer.get_mut(..wanted).unwrap_or_default();
+        file.read_exact(piece)?;
+        seal.update(piece);
+        left -= wanted as u64;
+    }
+    let mut end = [0; SEAL];
+    file.read_exact(&mut end)?;
+    Ok(seal.finalize() == end)
 }
 
 /// It is this user's, and nobody else may write to it.

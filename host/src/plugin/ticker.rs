@@ -1,5 +1,6 @@
-//! Advances the engine's epoch while calls are running, and sleeps otherwise.
-//! Its one thread ends when nobody can call any more.
+//! Counts the calls that are running: lets in as many as there are slots for,
+//! advances the engine's epoch while there are any, and sleeps otherwise. Its
+//! one thread ends when nobody can call any more.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,8 @@ pub struct Ticker(Arc<Shared>);
 struct Shared {
     calls: Mutex<Calls>,
     changed: Condvar,
+    /// A call has ended.
+    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -34,9 +37,17 @@ impl Ticker {
         Arc::new(Self(shared))
     }
 
-    /// Keeps the epoch advancing until the guard is dropped.
+    /// Waits for a slot, and keeps the epoch advancing until the guard is dropped. A call has a deadline, so a slot
+    /// becomes free.
     pub fn running(&self) -> Running<'_> {
-        self.0.lock().running += 1;
+        let slots = limits::CONCURRENT_CALLS as usize;
+        let mut calls = self
+            .0
+            .ended
+            .wait_while(self.0.lock(), |calls| calls.running >= slots)
+            .unwrap_or_else(PoisonError::into_inner);
+        calls.running += 1;
+        drop(calls);
         self.0.changed.notify_one();
         Running(&self.0)
     }
@@ -69,6 +80,7 @@ impl Shared {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.lock().running -= 1;
+        self.0.ended.notify_one();
     }
 }
 

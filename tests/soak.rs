@@ -1,0 +1,120 @@
+//! A host that lives long: a hundred thousand calls into hostile plugins cost
+//! errors and time, and no memory. A test of its own process, as nextest runs it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use orghost::plugin::{CallError, ORG_IMPORT, Plugin, Request, Sandbox, Terms, Wasi};
+use orghost::template::TemplateDir;
+
+use crate::hostile::component;
+use crate::support::root;
+
+const CALLS: usize = 100_000;
+/// After these every slot and every arena has what it will keep.
+const WARM_UP: usize = 10_000;
+/// How much more may be resident at the end: what an allocator's arenas vary by.
+const SLACK: usize = 24 << 20;
+
+/// Ended at once: most of the calls.
+const QUICK: [&str; 15] = [
+    "trap",
+    "recurse",
+    "recurse-in-start",
+    "grow-memory",
+    "grow-table",
+    "huge-string",
+    "huge-string-out-of-bounds",
+    "not-utf8",
+    "result-out-of-bounds",
+    "list-out-of-bounds",
+    "list-not-aligned",
+    "unknown-case",
+    "no-name",
+    "no-reason",
+    "exit",
+];
+/// Ended by a deadline, or by a limit that takes its time: one call in a hundred.
+const SLOW: [&str; 5] = [
+    "spin",
+    "spin-in-start",
+    "ask-for-files",
+    "hoard-handles",
+    "hold-memory",
+];
+
+#[test]
+fn a_hundred_thousand_hostile_calls_leave_memory_as_it_was() {
+    let sandbox = Sandbox::new(None).unwrap();
+    let load = |name: &&str| {
+        let terms = Terms {
+            deadline: Duration::from_millis(20),
+            // What holds on to memory shall get it.
+            memory: if *name == "hold-memory" {
+                256 << 20
+            } else {
+                4 << 20
+            },
+            wasi: Wasi::Closed,
+        };
+        sandbox.load(&component(name), &terms).unwrap()
+    };
+    let quick: Vec<Plugin> = QUICK.iter().map(load).collect();
+    let slow: Vec<Plugin> = SLOW.iter().map(load).collect();
+    let good = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+    let template = TemplateDir::open(&root().join("examples/studio")).unwrap();
+
+    let call = |number: usize| {
+        let plugin = match number % 100 {
+            0 => &slow[number / 100 % slow.len()],
+            _ => &quick[number % quick.len()],
+        };
+        match plugin.plan(&template, &Request::default()) {
+            Err(CallError::Broke { .. } | CallError::Lied(_)) => {}
+            other => panic!("call {number}: {other:?}"),
+        }
+    };
+    calls(0, WARM_UP, &call);
+    let warm = resident();
+    calls(WARM_UP, CALLS, &call);
+    let end = resident();
+    assert!(
+        end < warm + SLACK,
+        "{} MiB were resident after {WARM_UP} calls, and {} MiB after {CALLS}",
+        warm >> 20,
+        end >> 20
+    );
+    let plan = good.plan(&template, &Request::default()).unwrap();
+    assert_eq!(plan.workspaces.len(), 4);
+}
+
+/// Makes the calls from `begin` to `end`, on two threads.
+fn calls(begin: usize, end: usize, call: &(impl Fn(usize) + Sync)) {
+    let next = AtomicUsize::new(begin);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= end {
+                        return;
+                    }
+                    call(number);
+                }
+            });
+        }
+    });
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes: usize = line
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    kibibytes << 10
+}
