@@ -116,9 +116,19 @@ fn host_and_guest_do_not_depend_on_each_other() {
             .unwrap()
             .contains_key(on)
     };
-    assert!(!depends("host", "org-import"));
+    assert!(!depends("host", "org-import") && !depends("host", "orghost-plugin"));
+    assert!(!depends("guest/sdk", "orghost"));
     assert!(!depends("guest/org-import", "orghost"));
     assert!(!depends("guest/build", "orghost") && !depends("guest/build", "org-import"));
+}
+
+/// `orghost plugin new` copies the SDK's folder into projects that know nothing of this workspace.
+#[test]
+fn the_sdk_stands_alone() {
+    let manifest = std::fs::read_to_string(root().join("guest/sdk/Cargo.toml")).unwrap();
+    for word in ["workspace = true", "path = "] {
+        assert!(!manifest.contains(word), "guest/sdk/Cargo.toml: {word}");
+    }
 }
 
 fn code(text: &str) -> impl Iterator<Item = &str> {

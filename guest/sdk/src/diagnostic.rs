@@ -18,9 +18,9 @@ impl Diagnostic {
     ///     .help("add `owner`");
     /// assert_eq!(problem.place.map(|place| place.line), Some(7));
     /// ```
-    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self {
-            code: code.into(),
+            code: code.to_owned(),
             message: message.into(),
             place: None,
             field: None,

@@ -26,8 +26,8 @@ struct Config<'a> {
     model: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_config: Option<RuntimeConfig>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    category_routing: BTreeMap<&'a str, Vec<Text<'a>>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "routing")]
+    category_routing: &'a BTreeMap<String, Vec<String>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     plugins: Vec<PluginEntry<'a>>,
     #[serde(skip_serializing_if = "is_one")]
@@ -157,6 +157,17 @@ impl<'a> From<&'a Memory> for MemoryEntry<'a> {
     }
 }
 
+fn routing<S: Serializer>(
+    routing: &BTreeMap<String, Vec<String>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let entries = routing.iter().map(|(category, roles)| {
+        let roles: Vec<Text<'_>> = roles.iter().map(|role| Text(role)).collect();
+        (category, roles)
+    });
+    serializer.collect_map(entries)
+}
+
 fn is_one(number: &u32) -> bool {
     *number == 1
 }
@@ -171,16 +182,7 @@ pub(crate) fn config(settings: &Settings) -> Result<Vec<u8>, Error> {
         runtime: Text(&settings.runtime),
         model: settings.model.as_deref().map(Text),
         runtime_config: RuntimeConfig::of(&settings.runtime),
-        category_routing: settings
-            .category_routing
-            .iter()
-            .map(|(category, roles)| {
-                (
-                    category.as_str(),
-                    roles.iter().map(|role| Text(role)).collect(),
-                )
-            })
-            .collect(),
+        category_routing: &settings.category_routing,
         plugins: settings.plugins.iter().map(PluginEntry::from).collect(),
         max_concurrent_tasks: settings.max_concurrent_tasks,
         schedules: settings.schedules.iter().map(ScheduleEntry::from).collect(),

@@ -102,7 +102,7 @@ impl Settings {
     }
 
     /// A problem, or a warning, about this workspace: its place, field and name are filled in.
-    pub fn problem(&self, code: impl Into<String>, message: impl Into<String>) -> Diagnostic {
+    pub fn problem(&self, code: &str, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(code, message).about(&self.at)
     }
 

@@ -98,7 +98,7 @@ fn what_a_step_changes_is_in_the_plan_and_in_the_files() {
     assert_eq!((b.tier, b.model.as_ref(), b.plugins.len()), (3, None, 2));
     assert_eq!(
         inline(b, "config.yaml"),
-        "name: B\ndescription: child of a\nversion: 1.0.0\ntier: 3\nruntime: r\nruntime_config:\n  timeout: 0\nplugins:\n- p\n- audit\nmax_concurrent_tasks: 5\n"
+        "name: B\ndescription: child of a\nversion: \"1.0.0\"\ntier: 3\nruntime: r\nruntime_config:\n  timeout: 0\nplugins:\n- p\n- audit\nmax_concurrent_tasks: 5\n"
     );
     let paths: Vec<&str> = b.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["a.md", "config.yaml", "notes.md"]);
