@@ -337,8 +337,8 @@ const TEMPLATES: &[(&str, Make)] = &[
             "name: O\nworkspaces: [{name: A, runtime: x, files_dir: role}]\n",
         )?;
         std::fs::create_dir(s.path().join("role"))?;
-        // Names without bytes of their own: more than one listing may have.
-        (0..=limits::TEMPLATE_ENTRIES).try_for_each(|number| {
+        // More than a workspace may seed.
+        (0..=limits::SEED_FILES).try_for_each(|number| {
             std::fs::File::create(s.path().join(format!("role/{number}"))).map(drop)
         })
     }),
@@ -347,7 +347,7 @@ const TEMPLATES: &[(&str, Make)] = &[
             "org.yaml",
             "name: O\nworkspaces: [{name: A, runtime: x, files_dir: d}]\n",
         )?;
-        s.write(&format!("{}x", "d/".repeat(500)), "deep")
+        s.write(&format!("{}x", "d/".repeat(250)), "deep")
     }),
     ("wrong-types-everywhere", |s| s.write("org.yaml", WRONG)),
     ("odd-tags", |s| {
