@@ -102,7 +102,7 @@ fn one_changed_rule_fails_in_its_case() {
         .run(&["plugin", "test", &file, "--case", "files-generated"])
         .exits(2);
     for text in [
-        "--- expect.json",
+        "--- the specification",
         "-            \"$has\": \"inline\"",
         "+          \"path\": \"system-prompt.mx\"",
         &format!("orghost plugin test {file} --case org-template/1/files-generated-on-top"),

@@ -1,6 +1,7 @@
 //! Part 2, the profile `org-template/1`: the rules of the specification as folders, embedded. A case says only what the
-//! specification says: which part of the plan must be so (see [`expectation`](super::expectation)), or which places the
-//! errors must name. Codes, messages and the order of errors are the plugin's own.
+//! specification says: what part of the plan must be (`expect.json`, or `redacted.json` for the plan as it is shown to
+//! everybody; see [`expectation`](super::expectation)), or which places the errors must name (`error.txt`). Codes,
+//! messages and the order of errors are the plugin's own. `env`, `grants` and `skip-external` are as in own cases.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -75,15 +76,23 @@ fn run(loaded: &Loaded, folder: &'static Dir<'static>) -> io::Result<Outcome> {
     if !broken.is_empty() {
         return Ok(Outcome::unless(&broken));
     }
-    match (file("expect.json"), file("error.txt")) {
-        (Some(expected), None) => {
-            let expected: Value = serde_json::from_slice(expected).map_err(io::Error::other)?;
-            plan(
-                &expected,
-                answer.map(|plan| serde_json::json!(plan.revealed())),
-            )
+    let json = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(io::Error::other);
+    let expected = (
+        file("expect.json"),
+        file("redacted.json"),
+        file("error.txt"),
+    );
+    match expected {
+        (Some(expected), None, None) => plan(
+            &json(expected)?,
+            answer.map(|plan| serde_json::json!(plan.revealed())),
+        ),
+        (None, Some(expected), None) => {
+            plan(&json(expected)?, answer.map(|plan| serde_json::json!(plan)))
         }
-        (None, Some(expected)) => Ok(errors(&String::from_utf8_lossy(expected), answer.err())),
+        (None, None, Some(expected)) => {
+            Ok(errors(&String::from_utf8_lossy(expected), answer.err()))
+        }
         _ => Err(io::Error::other(
             "the embedded case has no single expectation",
         )),
@@ -103,7 +112,7 @@ fn plan(expected: &Value, answer: Result<Value, CallError>) -> io::Result<Outcom
     Ok(Outcome::Failed(Failed {
         why: "the plan is not as the specification has it".to_owned(),
         difference: Some(Difference {
-            file: "expect.json".to_owned(),
+            file: "the specification".to_owned(),
             expected: pretty(expected)?,
             found: pretty(&seen)?,
         }),
