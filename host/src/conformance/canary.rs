@@ -164,15 +164,18 @@ pub fn checks() -> Vec<Check> {
 fn held_back(loaded: &Loaded, template: &str) -> std::io::Result<Outcome> {
     let embedded = EMBEDDED.iter().map(|text| (*text, Allowed::Nowhere));
     let whole = ["${CANARY}", "$CANARY"].map(|text| (text, Allowed::Whole));
-    let mut wrong = Vec::new();
     for (text, allowed) in embedded.chain(whole) {
         let scratch = planted(template, text)?;
         for value in [VALUE, DIRECTORY] {
             let found = leaks(loaded, &scratch, value, allowed).into_iter();
-            wrong.extend(found.map(|leak| format!("with {text:?}: {leak}")));
+            let wrong: Vec<_> = found.map(|leak| format!("with {text:?}: {leak}")).collect();
+            // One way to break it is enough; a plugin that spins would take the deadline for each.
+            if !wrong.is_empty() {
+                return Ok(Outcome::unless(&wrong));
+            }
         }
     }
-    Ok(Outcome::unless(&wrong))
+    Ok(Outcome::Passed)
 }
 
 /// Where a canary may be.
@@ -183,17 +186,22 @@ enum Allowed {
     Whole,
 }
 
-/// The template with a text in its place, and in every other file that it may use.
+/// The template with a text in its place, and in every other file that it uses.
 fn planted(template: &str, text: &str) -> std::io::Result<Scratch> {
     let org = template.replace('@', text);
     let env = format!("FROM_FILE={text}\n");
-    Scratch::with([
-        ("org.yaml", org.as_bytes()),
-        (".env", env.as_bytes()),
-        ("role/.env", env.as_bytes()),
-        ("role/prompt.md", text.as_bytes()),
-        ("role/notes.md", text.as_bytes()),
-    ])
+    let scratch = Scratch::with([("org.yaml", org.as_bytes())])?;
+    if template.contains("files_dir: role") {
+        for (path, bytes) in [
+            (".env", env.as_str()),
+            ("role/.env", &env),
+            ("role/prompt.md", text),
+            ("role/notes.md", text),
+        ] {
+            scratch.write(path, bytes)?;
+        }
+    }
+    Ok(scratch)
 }
 
 fn leaks(loaded: &Loaded, scratch: &Scratch, value: &str, allowed: Allowed) -> Vec<String> {
@@ -321,7 +329,7 @@ fn not_granted(loaded: &Loaded) -> std::io::Result<Outcome> {
                 let said = match loaded.plugin.plan(&scratch.template, &Request::default()) {
                     Ok(plan) => format!("{:?}", plan.revealed()),
                     Err(CallError::SaidNo(errors)) => json(&errors),
-                    Err(_) => continue,
+                    Err(error) => return Ok(Outcome::failed(super::told(&error))),
                 };
                 if said.contains(value.as_str()) {
                     wrong.push(format!(
