@@ -18,6 +18,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("clap::", &["cli.rs", "cli/", "config.rs"]),
     ("indicatif::", &["cli/"]),
     ("miette::", &["cli/"]),
+    ("quick_junit::", &["cli/"]),
+    ("similar::", &["cli/"]),
     ("println!", &["cli/"]),
     ("tokio::spawn(", &[]),
 ];
@@ -59,6 +61,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "provision.rs",
         &["crate::plugin", "crate::cli", "crate::plan::Plan"],
+    ),
+    (
+        "conformance.rs",
+        &["crate::cli", "crate::policy", "crate::provision"],
     ),
     (
         "event.rs",

@@ -14,6 +14,7 @@ mod cases;
 mod catalog;
 mod cli;
 mod code_cache;
+mod conformance;
 mod crash;
 mod docker;
 mod engines;

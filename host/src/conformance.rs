@@ -173,8 +173,11 @@ struct Loaded {
 struct Check {
     part: Part,
     name: String,
-    run: Box<dyn Fn(&Loaded) -> io::Result<Outcome> + Send + Sync>,
+    run: Box<Run>,
 }
+
+/// What a check does. An error is this machine's.
+type Run = dyn Fn(&Loaded) -> io::Result<Outcome> + Send + Sync;
 
 impl Part {
     /// Its name, as it stands before the names of its cases.

@@ -10,8 +10,7 @@ use super::{Check, Loaded, Outcome, Part, rules};
 /// What makes a value recognisable, also when a plugin shows only a part of it.
 const MARK: &str = "c4n4ry-7e1fb0d2";
 
-/// The granted value: a path, a token and a text all at once would be none; it is the token that telegram's adapter
-/// accepts, so that the whole form gives a channel.
+/// The granted value, in the form of a token, so that the whole reference can make a channel.
 const VALUE: &str = "7340031:c4n4ry-7e1fb0d2-tail";
 
 /// Another one, for directories.
@@ -163,26 +162,20 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn held_back(loaded: &Loaded, template: &str) -> std::io::Result<Outcome> {
-    let mut wrong = Vec::new();
-    for value in [VALUE, DIRECTORY] {
-        for text in EMBEDDED {
-            let found = leaks(loaded, template, text, value, Allowed::Nowhere)?;
-            wrong.extend(
-                found
-                    .into_iter()
-                    .map(|leak| format!("with {text:?}: {leak}")),
-            );
-        }
-        for text in ["${CANARY}", "$CANARY"] {
-            let found = leaks(loaded, template, text, value, Allowed::Whole)?;
-            wrong.extend(
-                found
-                    .into_iter()
-                    .map(|leak| format!("with {text:?}: {leak}")),
-            );
+    let embedded = EMBEDDED.iter().map(|text| (*text, Allowed::Nowhere));
+    let whole = ["${CANARY}", "$CANARY"].map(|text| (text, Allowed::Whole));
+    for (text, allowed) in embedded.chain(whole) {
+        let scratch = planted(template, text)?;
+        for value in [VALUE, DIRECTORY] {
+            let found = leaks(loaded, &scratch, value, allowed).into_iter();
+            let wrong: Vec<_> = found.map(|leak| format!("with {text:?}: {leak}")).collect();
+            // One way to break it is enough; a plugin that spins would take the deadline for each.
+            if !wrong.is_empty() {
+                return Ok(Outcome::unless(&wrong));
+            }
         }
     }
-    Ok(Outcome::unless(&wrong))
+    Ok(Outcome::Passed)
 }
 
 /// Where a canary may be.
@@ -193,22 +186,25 @@ enum Allowed {
     Whole,
 }
 
-fn leaks(
-    loaded: &Loaded,
-    template: &str,
-    text: &str,
-    value: &str,
-    allowed: Allowed,
-) -> std::io::Result<Vec<String>> {
+/// The template with a text in its place, and in every other file that it uses.
+fn planted(template: &str, text: &str) -> std::io::Result<Scratch> {
     let org = template.replace('@', text);
     let env = format!("FROM_FILE={text}\n");
-    let scratch = Scratch::with([
-        ("org.yaml", org.as_bytes()),
-        (".env", env.as_bytes()),
-        ("role/.env", env.as_bytes()),
-        ("role/prompt.md", text.as_bytes()),
-        ("role/notes.md", text.as_bytes()),
-    ])?;
+    let scratch = Scratch::with([("org.yaml", org.as_bytes())])?;
+    if template.contains("files_dir: role") {
+        for (path, bytes) in [
+            (".env", env.as_str()),
+            ("role/.env", &env),
+            ("role/prompt.md", text),
+            ("role/notes.md", text),
+        ] {
+            scratch.write(path, bytes)?;
+        }
+    }
+    Ok(scratch)
+}
+
+fn leaks(loaded: &Loaded, scratch: &Scratch, value: &str, allowed: Allowed) -> Vec<String> {
     let request = Request {
         granted: EnvMap::from([("CANARY".to_owned(), value.to_owned())]),
         ..Request::default()
@@ -220,7 +216,7 @@ fn leaks(
         Err(_) => Vec::new(),
     };
     wrong.extend(rules::broken(&answer, &scratch.template));
-    Ok(wrong)
+    wrong
 }
 
 fn in_plan(plan: &Plan, value: &str, allowed: Allowed) -> Vec<String> {
@@ -302,14 +298,26 @@ fn without_whole(document: &mut serde_json::Value, value: &str) {
 /// A granted name that the template does not even name.
 fn unused(loaded: &Loaded) -> std::io::Result<Outcome> {
     let template = "name: O\nrequired_env: [OTHER]\nworkspaces: [{name: A, runtime: x}]\n";
-    let wrong = leaks(loaded, template, "", VALUE, Allowed::Nowhere)?;
+    let scratch = planted(template, "")?;
+    let wrong = leaks(loaded, &scratch, VALUE, Allowed::Nowhere);
     Ok(Outcome::unless(&wrong))
 }
 
 /// Variables of the host that nobody granted resolve to nothing.
 fn not_granted(loaded: &Loaded) -> std::io::Result<Outcome> {
+    /// A shorter value, such as `/`, is in every template.
+    const TELLING: usize = 5;
+    let telling = loaded.ungranted.iter();
+    let telling: Vec<_> = telling
+        .filter(|(_, value)| value.len() >= TELLING)
+        .collect();
+    if telling.is_empty() {
+        return Ok(Outcome::Skipped {
+            why: "the host has no variable whose value could be recognised".to_owned(),
+        });
+    }
     let mut wrong = Vec::new();
-    for (name, value) in &loaded.ungranted {
+    for (name, value) in telling {
         for text in [
             format!("${{{name}}}"),
             format!("${name}"),
@@ -321,7 +329,7 @@ fn not_granted(loaded: &Loaded) -> std::io::Result<Outcome> {
                 let said = match loaded.plugin.plan(&scratch.template, &Request::default()) {
                     Ok(plan) => format!("{:?}", plan.revealed()),
                     Err(CallError::SaidNo(errors)) => json(&errors),
-                    Err(_) => continue,
+                    Err(error) => return Ok(Outcome::failed(super::told(&error))),
                 };
                 if said.contains(value.as_str()) {
                     wrong.push(format!(

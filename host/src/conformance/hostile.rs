@@ -204,7 +204,7 @@ const TEMPLATES: &[(&str, Make)] = &[
     }),
     ("include-chain", |s| {
         s.write("org.yaml", "name: O\nworkspaces: [!include f0.yaml]\n")?;
-        for level in 0..1_000 {
+        for level in 0..100 {
             s.write(
                 &format!("f{level}.yaml"),
                 format!(
@@ -216,12 +216,11 @@ const TEMPLATES: &[(&str, Make)] = &[
         Ok(())
     }),
     ("include-many-files", |s| {
-        let mut org = String::from("name: O\nworkspaces:\n");
-        for number in 0..3_000 {
-            org.push_str(&format!("- !include f{number}.yaml\n"));
-            s.write(&format!("f{number}.yaml"), "name: W\nruntime: x\n")?;
-        }
-        s.write("org.yaml", org)
+        let file = |number| format!("f{number}.yaml");
+        let include = |number| format!("- !include {}\n", file(number));
+        let org: String = (0..=2_500).map(include).collect();
+        s.write("org.yaml", format!("name: O\nworkspaces:\n{org}"))?;
+        many(s, "f0.yaml", "name: W\nruntime: x\n", 2_500, file)
     }),
     ("include-escape", |s| {
         s.write(
@@ -336,14 +335,17 @@ const TEMPLATES: &[(&str, Make)] = &[
             "org.yaml",
             "name: O\nworkspaces: [{name: A, runtime: x, files_dir: role}]\n",
         )?;
-        (0..12_000).try_for_each(|number| s.write(&format!("role/{number}"), ""))
+        // More than a workspace may seed.
+        many(s, "role/0", "", limits::SEED_FILES, |number| {
+            format!("role/{number}")
+        })
     }),
     ("deep-folders", |s| {
         s.write(
             "org.yaml",
             "name: O\nworkspaces: [{name: A, runtime: x, files_dir: d}]\n",
         )?;
-        s.write(&format!("{}x", "d/".repeat(500)), "deep")
+        s.write(&format!("{}x", "d/".repeat(250)), "deep")
     }),
     ("wrong-types-everywhere", |s| s.write("org.yaml", WRONG)),
     ("odd-tags", |s| {
@@ -406,6 +408,19 @@ fn pipe(scratch: &Scratch, name: &str) -> io::Result<()> {
     let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, scratch.path().join(name), kind, mode, 0)?;
     Ok(())
+}
+
+/// One file, and `more` other names of it: links are much cheaper than files.
+fn many(
+    scratch: &Scratch,
+    first: &str,
+    text: &str,
+    more: usize,
+    name: impl Fn(usize) -> String,
+) -> io::Result<()> {
+    scratch.write(first, text)?;
+    let first = scratch.path().join(first);
+    (1..=more).try_for_each(|number| std::fs::hard_link(&first, scratch.path().join(name(number))))
 }
 
 /// A file just over the limit that takes no room.

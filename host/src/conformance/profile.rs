@@ -1,6 +1,7 @@
 //! Part 2, the profile `org-template/1`: the rules of the specification as folders, embedded. A case says only what the
-//! specification says: which part of the plan must be so (see [`expectation`](super::expectation)), or which places the
-//! errors must name. Codes, messages and the order of errors are the plugin's own.
+//! specification says: what part of the plan must be (`expect.json`, or `redacted.json` for the plan as it is shown to
+//! everybody; see [`expectation`](super::expectation)), or which places the errors must name (`error.txt`). Codes,
+//! messages and the order of errors are the plugin's own. `expand.json` is a table for the interface `expander`. `env`, `grants` and `skip-external` are as in own cases.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -59,35 +60,65 @@ fn run(loaded: &Loaded, folder: &'static Dir<'static>) -> io::Result<Outcome> {
     collect(folder, &mut files);
     let prefix = format!("{}/", folder.path().display());
     let file = |name: &str| files.get(&format!("{prefix}{name}")).copied();
+    let request = Request {
+        vars: variables(file("env"))?,
+        granted: variables(file("grants"))?,
+        skip_external: file("skip-external").is_some(),
+    };
+    let json = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(io::Error::other);
+    if let Some(table) = file("expand.json") {
+        return expansions(loaded, &json(table)?, &request);
+    }
     let template = format!("{prefix}template/");
     let scratch = Scratch::with(
         files
             .iter()
             .filter_map(|(path, bytes)| Some((path.strip_prefix(&template)?, *bytes))),
     )?;
-    let request = Request {
-        vars: variables(file("env"))?,
-        granted: variables(file("grants"))?,
-        skip_external: file("skip-external").is_some(),
-    };
     let answer = loaded.plugin.plan(&scratch.template, &request);
     let broken = rules::broken(&answer, &scratch.template);
     if !broken.is_empty() {
         return Ok(Outcome::unless(&broken));
     }
-    match (file("expect.json"), file("error.txt")) {
-        (Some(expected), None) => {
-            let expected: Value = serde_json::from_slice(expected).map_err(io::Error::other)?;
-            plan(
-                &expected,
-                answer.map(|plan| serde_json::json!(plan.revealed())),
-            )
+    let expected = (
+        file("expect.json"),
+        file("redacted.json"),
+        file("error.txt"),
+    );
+    match expected {
+        (Some(expected), None, None) => plan(
+            &json(expected)?,
+            answer.map(|plan| serde_json::json!(plan.revealed())),
+        ),
+        (None, Some(expected), None) => {
+            plan(&json(expected)?, answer.map(|plan| serde_json::json!(plan)))
         }
-        (None, Some(expected)) => Ok(errors(&String::from_utf8_lossy(expected), answer.err())),
+        (None, None, Some(expected)) => {
+            Ok(errors(&String::from_utf8_lossy(expected), answer.err()))
+        }
         _ => Err(io::Error::other(
             "the embedded case has no single expectation",
         )),
     }
+}
+
+/// A table of texts and their expansions, for plugins that export their expander.
+fn expansions(loaded: &Loaded, table: &Value, request: &Request) -> io::Result<Outcome> {
+    let mut found = Vec::new();
+    for row in table.as_array().into_iter().flatten() {
+        let text = row.get("text").and_then(Value::as_str).unwrap_or_default();
+        match loaded.plugin.expand(text, request) {
+            Ok(expansion) => {
+                found.push(serde_json::json!({ "text": text, "expansion": expansion }));
+            }
+            Err(CallError::NotExported(name)) => {
+                let why = format!("the plugin does not export {name}, which it need not");
+                return Ok(Outcome::Skipped { why });
+            }
+            Err(error) => return Ok(Outcome::failed(super::told(&error))),
+        }
+    }
+    compared(table, &Value::Array(found))
 }
 
 fn plan(expected: &Value, answer: Result<Value, CallError>) -> io::Result<Outcome> {
@@ -95,15 +126,19 @@ fn plan(expected: &Value, answer: Result<Value, CallError>) -> io::Result<Outcom
         Ok(found) => found,
         Err(error) => return Ok(Outcome::failed(super::told(&error))),
     };
-    let seen = expectation::seen(expected, &found);
+    compared(expected, &found)
+}
+
+fn compared(expected: &Value, found: &Value) -> io::Result<Outcome> {
+    let seen = expectation::seen(expected, found);
     if seen == *expected {
         return Ok(Outcome::Passed);
     }
     let pretty = |value: &Value| serde_json::to_string_pretty(value).map(|text| text + "\n");
     Ok(Outcome::Failed(Failed {
-        why: "the plan is not as the specification has it".to_owned(),
+        why: "it is not as the specification has it".to_owned(),
         difference: Some(Difference {
-            file: "expect.json".to_owned(),
+            file: "the specification".to_owned(),
             expected: pretty(expected)?,
             found: pretty(&seen)?,
         }),
