@@ -27,7 +27,7 @@ const SIGNATURE: &str = "org.orghost.signature.minisign";
 
 /// One plugin's place in a registry: the registry by name, the repository, a tag or a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place(Reference);
+pub struct Place(Box<Reference>);
 
 /// How to speak to a registry.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +131,7 @@ impl std::str::FromStr for Place {
         if let Some(digest) = reference.digest() {
             PluginDigest::try_from(digest.to_owned()).map_err(|error| wrong(&error.to_string()))?;
         }
-        Ok(Self(reference))
+        Ok(Self(Box::new(reference)))
     }
 }
 
@@ -140,11 +140,11 @@ impl Place {
     #[must_use]
     pub fn by_digest(&self, digest: &str) -> Self {
         let (registry, repository) = (self.0.registry(), self.0.repository());
-        Self(Reference::with_digest(
+        Self(Box::new(Reference::with_digest(
             registry.to_owned(),
             repository.to_owned(),
             digest.to_owned(),
-        ))
+        )))
     }
 
     /// The last part of the repository's name.
