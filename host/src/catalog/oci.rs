@@ -270,6 +270,18 @@ impl Place {
         let signature = manifest
             .annotations
             .and_then(|mut all| all.remove(SIGNATURE));
+        if signature
+            .as_ref()
+            .is_some_and(|text| text.len() > limits::SIGNATURE_BYTES)
+        {
+            return Err(OciError::Failed {
+                place: self.clone(),
+                reason: format!(
+                    "its signature is larger than {} bytes",
+                    limits::SIGNATURE_BYTES
+                ),
+            });
+        }
         Ok(Fetched {
             bytes,
             signature,
@@ -284,8 +296,13 @@ impl Place {
             // It fails only when there is one already.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
+        let loopback = self.is_loopback();
         let config = ClientConfig {
-            protocol: if access.plain_http || self.is_loopback() {
+            // What is in the clear because it does not leave this machine must not go to the environment's proxy: a
+            // proxy of its own, for no host, takes that one's place.
+            http_proxy: loopback.then(|| "http://127.0.0.1".to_owned()),
+            no_proxy: loopback.then(|| "*".to_owned()),
+            protocol: if access.plain_http || loopback {
                 ClientProtocol::Http
             } else {
                 ClientProtocol::Https
