@@ -693,6 +693,7 @@ fn looking_for_the_plugin_key_survives_every_file() {
         "- ".repeat(20_000).into_bytes(),
         bomb.into_bytes(),
         vec![0; 4096],
+        [b"# far\n".repeat(1 << 18), b"plugin: acme\n".to_vec()].concat(),
     ];
     let path = operator.file("template/org.yaml", "");
     let template = TemplateDir::open(path.parent().unwrap()).unwrap();
@@ -701,6 +702,9 @@ fn looking_for_the_plugin_key_survives_every_file() {
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
         assert_eq!(template.wanted_plugin(), None, "{start}");
     }
+    let early = [b"plugin: acme\n".to_vec(), b"# far\n".repeat(1 << 18)].concat();
+    std::fs::write(&path, early).unwrap();
+    assert_eq!(template.wanted_plugin().unwrap().name, "acme");
 }
 
 #[test]

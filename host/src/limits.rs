@@ -68,8 +68,14 @@ pub const REGISTRY_READ: Duration = Duration::from_secs(30);
 /// A whole push or pull: [`PLUGIN_FILE_BYTES`] over a slow line.
 pub const REGISTRY_TRANSFER: Duration = Duration::from_secs(600);
 
+/// Bytes of `org.yaml` that are looked at to find a template's `plugin:`. The host has no deadline for that, as plugins
+/// have: the worst that was found for the parser takes half a second.
+pub const TEMPLATE_HEAD: usize = 1 << 20;
+
 /// YAML events that are looked at to find a template's `plugin:`; forty workspaces have a few thousand.
 pub const TEMPLATE_EVENTS: usize = 500_000;
+/// Nesting of YAML that is looked into for it; see [`TEMPLATE_EVENTS`].
+pub const TEMPLATE_DEPTH: usize = 100;
 
 /// One file of a template, in bytes.
 pub const TEMPLATE_FILE_BYTES: u64 = 8 << 20;

@@ -202,7 +202,8 @@ pub struct WantedPlugin {
 
 impl TemplateDir {
     /// What stands for `plugin` at the top level of `org.yaml` or `org.yml`. `None` also when it is empty or no text,
-    /// and when the file cannot be read or is broken before that: the plugin that then runs says what is wrong.
+    /// and when the file cannot be read or is broken before that: the plugin that then runs says what is wrong. Only
+    /// the first [`limits::TEMPLATE_HEAD`] bytes are looked at.
     pub fn wanted_plugin(&self) -> Option<WantedPlugin> {
         let (name, file) = ["org.yaml", "org.yml"].into_iter().find_map(|name| {
             match self.read(&TemplatePath(name.to_owned())) {
@@ -210,7 +211,13 @@ impl TemplateDir {
                 read => Some((name, read.ok())),
             }
         })?;
-        let text = String::from_utf8(file?.bytes).ok()?;
+        let mut bytes = file?.bytes;
+        if bytes.len() > limits::TEMPLATE_HEAD {
+            bytes.truncate(limits::TEMPLATE_HEAD);
+            // Half a line could hold half a name.
+            bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n')?);
+        }
+        let text = String::from_utf8(bytes).ok()?;
         let (value, line) = top_level_text(&text, "plugin")?;
         Some(WantedPlugin {
             name: value,
@@ -221,7 +228,7 @@ impl TemplateDir {
 }
 
 /// The text that stands for a key in the mapping that is a YAML document, and its line. Follows no alias, and gives up
-/// after [`limits::TEMPLATE_EVENTS`].
+/// after [`limits::TEMPLATE_EVENTS`] and below [`limits::TEMPLATE_DEPTH`].
 fn top_level_text(yaml: &str, wanted: &str) -> Option<(String, u32)> {
     use saphyr_parser::{Event, Parser};
     let mut depth = 0_usize;
@@ -237,6 +244,8 @@ fn top_level_text(yaml: &str, wanted: &str) -> Option<(String, u32)> {
             Event::SequenceStart(..) if depth == 0 => return None,
             Event::Scalar(..) | Event::Alias(_) if depth == 0 => return None,
             Event::SequenceEnd | Event::MappingEnd => depth = depth.checked_sub(1)?,
+            // Deeper than any template; the parser's work grows with the depth.
+            _ if opens && depth == limits::TEMPLATE_DEPTH => return None,
             _ if opens => depth += 1,
             _ => {}
         }

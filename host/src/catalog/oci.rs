@@ -27,7 +27,7 @@ const SIGNATURE: &str = "org.orghost.signature.minisign";
 
 /// One plugin's place in a registry: the registry by name, the repository, a tag or a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place(Reference);
+pub struct Place(Box<Reference>);
 
 /// How to speak to a registry.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +131,7 @@ impl std::str::FromStr for Place {
         if let Some(digest) = reference.digest() {
             PluginDigest::try_from(digest.to_owned()).map_err(|error| wrong(&error.to_string()))?;
         }
-        Ok(Self(reference))
+        Ok(Self(Box::new(reference)))
     }
 }
 
@@ -140,11 +140,11 @@ impl Place {
     #[must_use]
     pub fn by_digest(&self, digest: &str) -> Self {
         let (registry, repository) = (self.0.registry(), self.0.repository());
-        Self(Reference::with_digest(
+        Self(Box::new(Reference::with_digest(
             registry.to_owned(),
             repository.to_owned(),
             digest.to_owned(),
-        ))
+        )))
     }
 
     /// The last part of the repository's name.
@@ -270,6 +270,18 @@ impl Place {
         let signature = manifest
             .annotations
             .and_then(|mut all| all.remove(SIGNATURE));
+        if signature
+            .as_ref()
+            .is_some_and(|text| text.len() > limits::SIGNATURE_BYTES)
+        {
+            return Err(OciError::Failed {
+                place: self.clone(),
+                reason: format!(
+                    "its signature is larger than {} bytes",
+                    limits::SIGNATURE_BYTES
+                ),
+            });
+        }
         Ok(Fetched {
             bytes,
             signature,
@@ -284,8 +296,13 @@ impl Place {
             // It fails only when there is one already.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
+        let loopback = self.is_loopback();
         let config = ClientConfig {
-            protocol: if access.plain_http || self.is_loopback() {
+            // What is in the clear because it does not leave this machine must not go to the environment's proxy: a
+            // proxy of its own, for no host, takes that one's place.
+            http_proxy: loopback.then(|| "http://127.0.0.1".to_owned()),
+            no_proxy: loopback.then(|| "*".to_owned()),
+            protocol: if access.plain_http || loopback {
                 ClientProtocol::Http
             } else {
                 ClientProtocol::Https

@@ -536,7 +536,7 @@ impl From<CatalogError> for Failure {
             CatalogError::Disk { .. } => (
                 Exit::Failed,
                 "plugin-store",
-                "see to its permissions and the disk's space",
+                "see to its permissions and the disk's space; a plugin whose file is gone is mended by installing it again",
             ),
         };
         Self::one(exit, Diagnostic::new(code, error.to_string()).help(help))
