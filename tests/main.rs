@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod author;
 mod cases;
 mod catalog;
 mod cli;

@@ -1,14 +1,16 @@
-//! `orghost plugin inspect`.
+//! `orghost plugin inspect`: what a plugin file says about itself, and whether this host would run it.
 
 use std::path::Path;
 
+use orghost_build::{Grant, Metadata};
 use serde_json::json;
 
 use crate::cli::plan::{about, call_failed, read_plugin};
 use crate::cli::report::{Exit, Failure};
 use crate::cli::text::{in_line, print_line};
 use crate::cli::{Host, print_json};
-use crate::plugin::{LoadError, PluginDigest, Terms};
+use crate::limits;
+use crate::plugin::{LoadError, PluginDigest, Terms, Wasi};
 
 /// `orghost plugin inspect`: what the file is, and whether this host would run it.
 pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
@@ -16,8 +18,20 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
     let inspection =
         orghost_build::inspect(&bytes).map_err(|e| about(LoadError::from(e).into(), file))?;
     let digest = PluginDigest::of(&bytes);
+    let facts = Metadata::read(&bytes);
+    // What it needs is shown, not granted: an operator does that.
+    let world = orghost_build::check(&inspection, Grant::Strict).map(|world| (world, Wasi::None));
+    let world = world.or_else(|error| {
+        orghost_build::check(&inspection, Grant::ClosedWasi)
+            .map(|world| (world, Wasi::Closed))
+            .map_err(|_| error)
+    });
+    let terms = Terms {
+        wasi: world.as_ref().map_or(Wasi::None, |(_, wasi)| *wasi),
+        ..Terms::default()
+    };
     // The contract and the plugin's own words: what loading it would find.
-    let loaded = host.sandbox()?.load(&bytes, &Terms::default());
+    let loaded = host.sandbox()?.load(&bytes, &terms);
     let described = loaded
         .map_err(Failure::from)
         .and_then(|plugin| plugin.describe().map_err(|error| call_failed(error, None)))
@@ -29,8 +43,14 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
     if host.json {
         print_json(&json!({
             "file": file, "size": inspection.size, "digest": format!("sha256:{}", digest.as_str()),
-            "description": description, "imports": inspection.imports, "exports": inspection.exports,
-            "errors": errors,
+            "description": description, "metadata": facts,
+            "world": world.as_ref().ok().map(|(world, _)| world.to_string()), "wasi": terms.wasi,
+            "limits": {
+                "deadline_ms": u64::try_from(terms.deadline.as_millis()).unwrap_or(u64::MAX),
+                "memory_bytes": terms.memory, "answer_bytes": limits::PLAN_BYTES,
+                "template_bytes": limits::TEMPLATE_BYTES,
+            },
+            "imports": inspection.imports, "exports": inspection.exports, "errors": errors,
         }))?;
     } else {
         if let Some(description) = description {
@@ -47,6 +67,34 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
         print_line(&format!("file     {}", file.display()));
         print_line(&format!("size     {} bytes", inspection.size));
         print_line(&format!("digest   sha256:{}", digest.as_str()));
+        for (what, fact) in [
+            ("package ", &facts.name),
+            ("version ", &facts.version),
+            ("about   ", &facts.description),
+            ("authors ", &facts.authors),
+            ("licence ", &facts.licenses),
+            ("source  ", &facts.source),
+            ("homepage", &facts.homepage),
+            ("sdk     ", &facts.sdk),
+        ] {
+            if let Some(fact) = fact {
+                print_line(&format!("{what} {}", in_line(fact)));
+            }
+        }
+        if let Ok((world, wasi)) = &world {
+            print_line(&format!("world    orghost:plugin {world}"));
+            if *wasi == Wasi::Closed {
+                print_line(
+                    "wasi     needs the closed one: `--wasi closed`, or `wasi = \"closed\"` under [plugins.NAME]",
+                );
+            }
+        }
+        print_line(&format!(
+            "limits   {} s, {} MiB of memory and {} MiB of answer for a call",
+            terms.deadline.as_secs(),
+            terms.memory >> 20,
+            limits::PLAN_BYTES >> 20,
+        ));
         for (what, names) in [
             ("imports", &inspection.imports),
             ("exports", &inspection.exports),

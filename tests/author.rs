@@ -1,0 +1,382 @@
+//! As an author: projects from nothing, builds in other languages, what a file says about itself, and a plan that follows
+//! every change. `scripts/component-tools` installs the languages' tools; a test that needs them fails without them.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{Operator, Ran, root};
+
+/// Generous: a first call of a plugin compiles an interpreter.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The folder of the component tools, installed once.
+fn tools() -> &'static Path {
+    static TOOLS: OnceLock<PathBuf> = OnceLock::new();
+    TOOLS.get_or_init(|| {
+        let ran = Command::new(root().join("scripts/component-tools"))
+            .output()
+            .unwrap();
+        let ran = Ran::of(ran).exits(0);
+        PathBuf::from(ran.stdout.trim_end())
+    })
+}
+
+/// An author who has installed the tools.
+fn author() -> Operator {
+    let tools = tools().display();
+    let path = format!("{tools}/venv/bin:{tools}/node_modules/.bin:/usr/bin:/bin");
+    Operator::new().with_env("PATH", &path)
+}
+
+/// An example's component: built once for what its sources, the contract and the builder are.
+fn example(language: &str) -> PathBuf {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _building = BUILDING.lock().unwrap();
+    let folder = root().join("guest/examples").join(language);
+    let mut digest = Sha256::new();
+    let mut sources = vec![
+        root().join("wit/v0.1.0/plugin.wit"),
+        root().join("guest/build/src/script.rs"),
+        root().join("guest/build/src/metadata.rs"),
+        root().join("scripts/component-tools"),
+    ];
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = path.extension().unwrap_or_default();
+        if ["py", "js", "toml", "json"]
+            .iter()
+            .any(|known| kind == *known)
+        {
+            sources.push(path);
+        }
+    }
+    sources.sort();
+    for source in sources {
+        digest.update(std::fs::read(source).unwrap());
+    }
+    let digest: String = digest
+        .finalize()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").unwrap();
+            text
+        });
+    let cache = root().join("target/examples").join(digest);
+    let file = cache.join(format!("{language}.wasm"));
+    if !file.is_file() {
+        std::fs::create_dir_all(&cache).unwrap();
+        // Another process may be building the same: whoever is last has the same plugin.
+        let draft = cache.join(format!("{language}-{}.wasm", std::process::id()));
+        let (source, output) = (folder.display().to_string(), draft.display().to_string());
+        author()
+            .run(&["plugin", "build", &source, "--output", &output])
+            .exits(0);
+        std::fs::rename(&draft, &file).unwrap();
+    }
+    file
+}
+
+#[test]
+fn a_project_needs_a_name_and_room() {
+    let operator = Operator::new();
+    let place = operator.home.path().join("p").display().to_string();
+    let new = |name: &str| {
+        operator.run(&[
+            "plugin", "new", name, "--lang", "js", "--folder", &place, "--json",
+        ])
+    };
+    for name in ["Acme", "a--b", "../up", ""] {
+        assert_eq!(new(name).exits(2).error_codes(), ["plugin-name"], "{name}");
+    }
+    assert!(!Path::new(&place).exists());
+    let file = operator.file("p/notes.txt", "mine");
+    assert_eq!(new("acme").exits(2).error_codes(), ["folder-not-empty"]);
+    let there: Vec<_> = std::fs::read_dir(&place).unwrap().collect();
+    assert_eq!(there.len(), 1, "nothing was added");
+    std::fs::remove_file(file).unwrap();
+    new("acme").exits(0);
+    let manifest = std::fs::read_to_string(Path::new(&place).join("package.json")).unwrap();
+    assert!(manifest.contains("\"name\": \"acme\""), "{manifest}");
+    let left: Vec<_> = std::fs::read_dir(operator.home.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().starts_with('.')),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_missing_tool_is_named_with_the_command_that_installs_it() {
+    // No PATH with the tools, and none in the project.
+    let operator = Operator::new().with_env("PATH", "/nonexistent");
+    for (language, install) in [
+        ("js", "npm install"),
+        ("python", "pip install componentize-py"),
+    ] {
+        let place = operator.home.path().join(language).display().to_string();
+        operator
+            .run(&[
+                "plugin", "new", "acme", "--lang", language, "--folder", &place,
+            ])
+            .exits(0);
+        let ran = operator
+            .run(&["plugin", "build", &place, "--json"])
+            .exits(1);
+        assert_eq!(ran.error_codes(), ["plugin-tool"]);
+        let said = ran.json()["errors"][0]["message"].to_string();
+        assert!(said.contains(install), "{said}");
+    }
+    let empty = operator.file("empty/x.txt", "");
+    let empty = empty.parent().unwrap().display().to_string();
+    let ran = operator.run(&["plugin", "build", &empty, "--wit", &empty, "--json"]);
+    assert_eq!(ran.exits(2).error_codes(), ["plugin-project"]);
+}
+
+#[test]
+fn a_broken_manifest_is_told_where_it_breaks() {
+    let operator = Operator::new();
+    operator.file("p/wit/plugin.wit", "");
+    let place = operator.home.path().join("p").display().to_string();
+    for (name, text, said) in [
+        ("pyproject.toml", "[project]\nname = 1\n", "line 2"),
+        (
+            "pyproject.toml",
+            "[tool.orghost]\nwasi = \"open\"\n",
+            "line 2",
+        ),
+    ] {
+        operator.file(&format!("p/{name}"), text);
+        let ran = operator
+            .run(&["plugin", "build", &place, "--json"])
+            .exits(2);
+        assert_eq!(ran.error_codes(), ["plugin-project"]);
+        let message = ran.json()["errors"][0]["message"].to_string();
+        assert!(
+            message.contains(name) && message.contains(said),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn the_python_example_gives_what_its_cases_say() {
+    cases("python", "team-csv");
+}
+
+#[test]
+fn the_js_example_gives_what_its_cases_say() {
+    cases("js", "outline");
+}
+
+/// Its facts, and every case; `ORGHOST_BLESS=1` writes what came out.
+fn cases(language: &str, name: &str) {
+    let file = example(language).display().to_string();
+    let operator = Operator::new();
+    let facts = operator
+        .run(&["plugin", "inspect", &file, "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(facts["metadata"]["name"], name);
+    assert_eq!(
+        facts["metadata"]["version"],
+        facts["description"]["version"]
+    );
+    assert_eq!(facts["metadata"]["licenses"], "Apache-2.0");
+    assert_eq!(
+        facts["imports"],
+        serde_json::json!(["orghost:plugin/template-files@0.1.0"])
+    );
+    assert_eq!(facts["wasi"], "none");
+    let folder = root().join("guest/examples").join(language).join("cases");
+    let mut ran = 0;
+    for case in std::fs::read_dir(folder).unwrap() {
+        let case = case.unwrap().path();
+        let template = case.join("template").display().to_string();
+        let mut said = operator
+            .run(&["plan", &template, "--plugin", &file, "--json"])
+            .json();
+        let (expected, found) = if let Some(errors) = said.get("errors") {
+            ("error.txt", told(errors))
+        } else {
+            said.as_object_mut().unwrap().remove("violations");
+            (
+                "plan.json",
+                serde_json::to_string_pretty(&said).unwrap() + "\n",
+            )
+        };
+        let expected = case.join(expected);
+        if std::env::var_os("ORGHOST_BLESS").is_some() {
+            std::fs::write(&expected, &found).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&expected).unwrap_or_default(),
+            found,
+            "{}",
+            case.display()
+        );
+        ran += 1;
+    }
+    assert!(ran >= 2, "the cases are gone");
+}
+
+/// One line for each error, as in `tests/cases`.
+fn told(errors: &Value) -> String {
+    let mut text = String::new();
+    for error in errors.as_array().unwrap() {
+        let word = |name: &str| error[name].as_str().unwrap_or("-").to_owned();
+        let number = |name: &str| {
+            error[name]
+                .as_u64()
+                .map_or("-".to_owned(), |n| n.to_string())
+        };
+        let (line, column) = (number("line"), number("column"));
+        writeln!(
+            text,
+            "{} {}:{line}:{column} {}",
+            word("code"),
+            word("file"),
+            word("message")
+        )
+        .unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_benchmark_counts_every_call() {
+    let operator = Operator::new();
+    let template = root().join("examples/studio").display().to_string();
+    let bench = [
+        "plugin",
+        "bench",
+        "--template",
+        &template,
+        "--calls",
+        "7",
+        "--callers",
+        "3",
+        "--json",
+    ];
+    let said = operator.run(&bench).exits(0).json();
+    assert_eq!(said["calls"], 7);
+    let time = |name: &str| said["call_us"][name].as_f64().unwrap();
+    assert!(time("min") > 0.0 && time("min") <= time("p50") && time("p99") <= time("max"));
+    assert!(said["memory_bytes"].as_u64().unwrap() > 64 << 10);
+    // A template that cannot be planned has no time.
+    let broken = operator.template(&[("org.yaml", "name: [")]);
+    operator
+        .run(&["plugin", "bench", "--template", &broken])
+        .exits(2);
+}
+
+/// `plugin dev`, while it runs.
+struct Dev {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Dev {
+    fn start(operator: &Operator, project: &str, template: &str) -> Self {
+        let mut child = operator
+            .command(&["plugin", "dev", project, "--template", template])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        for pipe in [
+            Box::new(out) as Box<dyn std::io::Read + Send>,
+            Box::new(err),
+        ] {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Self { child, lines }
+    }
+
+    /// Everything up to the line that has this text.
+    #[track_caller]
+    fn until(&self, text: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    writeln!(seen, "{line}").unwrap();
+                    if line.contains(text) {
+                        return seen;
+                    }
+                }
+                Err(error) => panic!("no {text:?} ({error}) in:\n{seen}"),
+            }
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn dev_shows_how_a_change_changes_the_plan() {
+    let operator = author();
+    let project = operator.home.path().join("acme").display().to_string();
+    operator
+        .run(&[
+            "plugin", "new", "acme", "--lang", "js", "--folder", &project,
+        ])
+        .exits(0);
+    let template = format!("{project}/cases/first/template");
+    let mut dev = Dev::start(&operator, &project, &template);
+    dev.until("writer");
+    dev.until("watching");
+    // The template.
+    operator.file(
+        "acme/cases/first/template/team.txt",
+        "Writer: Writes the atlas\n",
+    );
+    let seen = dev.until("watching");
+    assert!(
+        seen.contains("+      \"role\": \"Writes the atlas\""),
+        "{seen}"
+    );
+    assert!(
+        seen.contains("-      \"role\": \"Writes the handbook\""),
+        "{seen}"
+    );
+    // A mistake in the sources, and back: the difference is to the plan before it.
+    let source = std::fs::read_to_string(format!("{project}/app.js")).unwrap();
+    operator.file("acme/app.js", "this is no JavaScript");
+    dev.until("the previous plan stays");
+    dev.until("watching");
+    operator.file(
+        "acme/app.js",
+        source.replace("request, { role:", "request, { tier: 1, role:"),
+    );
+    let seen = dev.until("watching");
+    assert!(
+        seen.contains("+      \"tier\": 1") && seen.contains("-      \"tier\": 2"),
+        "{seen}"
+    );
+    let id = rustix::process::Pid::from_child(&dev.child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    assert_eq!(dev.child.wait().unwrap().code(), Some(0));
+}
