@@ -828,3 +828,21 @@ fn replacing_a_plugin_loses_and_mixes_no_call() {
     assert!(live.refresh().is_err());
     assert_eq!(live.plugin().describe().unwrap().version, "1");
 }
+
+/// What is in the clear on this machine's loopback does not travel through the environment's proxy.
+#[test]
+fn a_registry_on_the_loopback_is_reached_without_the_proxy() {
+    let registry = Registry::start();
+    // Nobody answers there.
+    let operator = Operator::new()
+        .with_env("http_proxy", "http://127.0.0.1:1")
+        .with_env("HTTP_PROXY", "http://127.0.0.1:1");
+    let plugin = file(&operator, "acme.wasm", ORG_IMPORT);
+    let tag = registry.reference("acme:1");
+    operator.run(&["plugin", "push", &tag, &plugin]).exits(0);
+    for reference in [tag.clone(), tag.replace("127.0.0.1", "localhost")] {
+        operator
+            .run(&["plugin", "add", &reference, "--name", "acme"])
+            .exits(0);
+    }
+}

@@ -299,9 +299,9 @@ impl Place {
         let loopback = self.is_loopback();
         let config = ClientConfig {
             // What is in the clear because it does not leave this machine must not go to the environment's proxy: a
-            // proxy of its own, for no host, takes that one's place.
+            // proxy of its own, for no loopback host, takes that one's place.
             http_proxy: loopback.then(|| "http://127.0.0.1".to_owned()),
-            no_proxy: loopback.then(|| "*".to_owned()),
+            no_proxy: loopback.then(|| "localhost,127.0.0.0/8,::1".to_owned()),
             protocol: if access.plain_http || loopback {
                 ClientProtocol::Http
             } else {
