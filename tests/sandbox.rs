@@ -224,7 +224,7 @@ fn the_log_has_a_limit_and_says_so() {
     assert!(last.contains("64 KiB"), "{last}");
 }
 
-/// A plugin for the version in development: it logs, and its plan has a workspace, whose key says its parent.
+/// A plugin for the version in development: it logs, reads a file, and plans an org without workspaces.
 fn of_0_2_0() -> Vec<u8> {
     let text = module(
         "0.2.0-dev",

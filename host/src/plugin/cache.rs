@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use wasmtime::Engine;
@@ -68,7 +69,11 @@ impl CodeCache {
         let Ok(code) = component.serialize() else {
             return;
         };
-        let begun = format!("{}.{}", name(plugin), std::process::id());
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        let number = WRITES.fetch_add(1, Ordering::Relaxed);
+        let begun = format!("{}.{}.{number}", name(plugin), std::process::id());
+        // What a killed process of the same number left behind.
+        let _ = rustix::fs::unlinkat(&self.0, &begun, AtFlags::empty());
         if self.write(&begun, plugin, &code).is_ok() {
             let _ = rustix::fs::renameat(&self.0, &begun, &self.0, name(plugin));
         } else {
@@ -77,7 +82,7 @@ impl CodeCache {
     }
 
     fn write(&self, name: &str, plugin: &PluginDigest, code: &[u8]) -> std::io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(
             &self.0,
             name,
