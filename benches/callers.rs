@@ -40,7 +40,7 @@ fn callers(criterion: &mut Criterion) {
     };
     let cores = std::thread::available_parallelism().unwrap().get();
     // What each core does for one caller, all cores together, with a tenth lost at most.
-    let most = 1.0 / (0.9 * cores as f64);
+    let most = (100.0 / (0.9 * cores as f64)).round() / 100.0;
     Sides::new(
         criterion,
         "callers: 128 plans of 40 workspaces",
