@@ -248,6 +248,52 @@ fn a_rust_project_passes_at_once_and_a_changed_rule_shows() {
     assert!(said.contains("+      \"model\": \"acme-1\""), "{said}");
 }
 
+/// An interpreter with its clock, its randomness and its output, in a WASI that is closed.
+#[test]
+fn a_python_plugin_with_a_closed_wasi_gives_the_same_plan_every_time() {
+    let operator = author();
+    let project = operator.home.path().join("acme");
+    let folder = project.display().to_string();
+    operator
+        .run(&[
+            "plugin", "new", "acme", "--lang", "python", "--folder", &folder,
+        ])
+        .exits(0);
+    let read = |name: &str| std::fs::read_to_string(project.join(name)).unwrap();
+    let manifest = read("pyproject.toml") + "\n[tool.orghost]\nwasi = \"closed\"\n";
+    operator.file("acme/pyproject.toml", manifest);
+    let source = read("app.py").replace(
+        "        problems = Problems()\n",
+        "        problems = Problems()\n        import os, random, time\n        \
+         print('it is', int(time.time()), random.random(), dict(os.environ))\n",
+    );
+    assert!(source.contains("random.random()"));
+    operator.file("acme/app.py", source);
+    operator.run(&["plugin", "build", &folder]).exits(0);
+
+    let plugin = format!("{folder}/acme.wasm");
+    let template = format!("{folder}/cases/first/template");
+    let plan = ["plan", &template, "--plugin", &plugin, "--json", "--demo"];
+    let strict = operator.run(&plan).exits(2);
+    assert_eq!(strict.error_codes(), ["plugin-contract"]);
+    assert!(strict.stdout.contains("--wasi closed"), "{}", strict.stdout);
+    let closed = || {
+        let mut arguments = plan.to_vec();
+        arguments.extend(["--wasi", "closed"]);
+        let ran = operator.run(&arguments).exits(0);
+        (ran.stdout, ran.stderr)
+    };
+    let first = closed();
+    assert_eq!(closed(), first);
+    // The first second of 2020, and no environment.
+    assert!(
+        first.1.contains("plugin: it is 1577836800 0."),
+        "{}",
+        first.1
+    );
+    assert!(first.1.contains(" {}"), "{}", first.1);
+}
+
 #[test]
 fn a_benchmark_counts_every_call() {
     let operator = Operator::new();
