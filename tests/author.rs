@@ -246,6 +246,29 @@ fn a_rust_project_passes_at_once_and_a_changed_rule_shows() {
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert!(said.contains("own/first"), "{said}");
     assert!(said.contains("+      \"model\": \"acme-1\""), "{said}");
+
+    // The same for the contract's next version, which has a log.
+    let template = format!("{project}/cases/first/template");
+    let plan = || operator.run(&["plan", &template, "--plugin", &plugin, "--demo", "--json"]);
+    let before = plan().exits(3);
+    let manifest = std::fs::read_to_string(format!("{project}/Cargo.toml")).unwrap();
+    let path = "path = \"vendor/orghost-plugin\"";
+    assert!(manifest.contains(path), "{manifest}");
+    let manifest = manifest.replace(path, &format!("{path}, features = [\"unstable-0-2\"]"));
+    operator.file("demo/Cargo.toml", manifest);
+    let source = std::fs::read_to_string(format!("{project}/src/lib.rs")).unwrap();
+    let source = source
+        .replace("export!(House)", "export!(House, \"0.2.0-dev\")")
+        .replace(
+            "// The rule:",
+            "orghost_plugin::log(\"hello\");\n        // The rule:",
+        );
+    operator.file("demo/src/lib.rs", source);
+    let said = build().stdout;
+    assert!(said.contains("orghost:plugin 0.2.0-dev"), "{said}");
+    let after = plan().exits(3);
+    assert_eq!(after.stdout, before.stdout);
+    assert!(after.stderr.contains("plugin: hello"), "{}", after.stderr);
 }
 
 /// An interpreter with its clock, its randomness and its output, in a WASI that is closed.

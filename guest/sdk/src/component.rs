@@ -1,5 +1,8 @@
 //! The glue to the host: passes calls through. It decides nothing, and exists in the component only.
 
+#[cfg(feature = "unstable-0-2")]
+mod v0_2_0_dev;
+
 use std::marker::PhantomData;
 
 use crate::bindings::exports::orghost::plugin::{expander, importer};

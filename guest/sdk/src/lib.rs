@@ -81,3 +81,13 @@ pub use diagnostic::Refusal;
 pub use files::{MemoryFiles, TemplateFiles};
 pub use plugin::Plugin;
 pub use standard::expand;
+
+/// Writes one line for whoever debugs a plugin; the host shows it beside the plan. Only for plugins that are exported for
+/// version 0.2.0-dev of the contract. Natively it goes to standard error.
+#[cfg(feature = "unstable-0-2")]
+pub fn log(line: &str) {
+    #[cfg(target_family = "wasm")]
+    bindings::v0_2_0_dev::orghost::plugin::log::line(line);
+    #[cfg(not(target_family = "wasm"))]
+    eprintln!("{line}");
+}

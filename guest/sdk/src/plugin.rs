@@ -23,6 +23,8 @@ pub trait Plugin {
 /// Makes a type that implements [`Plugin`] the component that the crate is compiled to; once in a crate, whose
 /// `crate-type` has `cdylib`. Natively it only checks that the type is a plugin, so that the crate can be tested.
 ///
+/// With the feature `unstable-0-2`, `export!(Mine, "0.2.0-dev")` makes a component for that version of the contract.
+///
 /// ```
 /// # use orghost_plugin::{Description, Plan, Plugin, Refusal, Request, TemplateFiles, standard};
 /// struct Mine;
@@ -41,6 +43,12 @@ pub trait Plugin {
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
+        $crate::export!(@ $plugin, $crate::bindings);
+    };
+    ($plugin:ty, "0.2.0-dev") => {
+        $crate::export!(@ $plugin, $crate::bindings::v0_2_0_dev);
+    };
+    (@ $plugin:ty, $($bindings:tt)*) => {
         const _: () = {
             const fn is_a_plugin<P: $crate::Plugin>() {}
             is_a_plugin::<$plugin>();
@@ -53,7 +61,7 @@ macro_rules! export {
         )]
         const _: () = {
             type Component = $crate::component::Component<$plugin>;
-    $crate::bindings::export!(Component with_types_in $crate::bindings);
+            $($bindings)*::export!(Component with_types_in $($bindings)*);
         };
     };
 }
