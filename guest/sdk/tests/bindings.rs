@@ -1,5 +1,9 @@
 //! The committed bindings are what wit-bindgen makes of the committed WIT.
 #![allow(missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests are tests: a panic is how they fail"
+)]
 
 use std::path::Path;
 
