@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use orghost::catalog::{Catalog, Demands, Live, PluginName};
+use orghost::planner::{Loaded, Planner};
 use orghost::plugin::{ORG_IMPORT, PluginDigest, Sandbox};
 use orghost::template::TemplateDir;
 
@@ -770,16 +770,15 @@ fn replacing_a_plugin_loses_and_mixes_no_call() {
         ran.exits(0);
     };
     install(0);
-    let name = PluginName::try_from("spinner".to_owned()).unwrap();
-    let catalog = Catalog::of(&operator.state());
-    let sandbox = Arc::new(Sandbox::new(None).unwrap());
-    let live = Live::open(catalog, sandbox, name, Demands::default()).unwrap();
-    assert!(!live.refresh().unwrap(), "nothing new");
+    let planner = Planner::new(Arc::default(), Arc::default(), &operator.state());
+    let chosen = planner.choose(Some("spinner"), Wasi::None, None).unwrap();
+    let loaded = Loaded::new(Sandbox::new(None).unwrap());
+    let current = || loaded.get(&planner, &chosen).unwrap().0;
 
     let org = operator.template(&[("org.yaml", ORG)]);
     let template = TemplateDir::open(Path::new(&org)).unwrap();
     let done = AtomicBool::new(false);
-    let first = live.plugin();
+    let first = current();
     std::thread::scope(|scope| {
         // A call of the first version that lasts until its deadline, over all that follows.
         let long = scope.spawn(|| first.plan(&template, &orghost::plugin::Request::default()));
@@ -788,7 +787,7 @@ fn replacing_a_plugin_loses_and_mixes_no_call() {
                 scope.spawn(|| {
                     let mut seen = std::collections::BTreeSet::new();
                     while !done.load(Ordering::Relaxed) {
-                        let plugin = live.plugin();
+                        let plugin = current();
                         let said = plugin.describe().unwrap().version;
                         let of = versions
                             .iter()
@@ -802,8 +801,7 @@ fn replacing_a_plugin_loses_and_mixes_no_call() {
             .collect();
         for round in 1..=6 {
             install(round % 2);
-            assert!(live.refresh().unwrap());
-            let now = live.plugin().describe().unwrap().version;
+            let now = current().describe().unwrap().version;
             assert_eq!(now, versions[round % 2].0.to_string());
         }
         done.store(true, Ordering::Relaxed);
@@ -814,19 +812,18 @@ fn replacing_a_plugin_loses_and_mixes_no_call() {
         assert!(ended.contains("longer than"), "{ended}");
     });
 
-    // One that does not pass is not taken, and the reason is told.
-    let pinned = PluginDigest::of(&versions[1].1);
-    install(1);
-    let blob = operator
-        .state()
-        .join(format!("plugins/sha256/{}.wasm", pinned.as_str()));
+    // What is not what the pin says is not taken, and the reason is told.
+    let blob = operator.state().join(format!(
+        "plugins/sha256/{}.wasm",
+        current().digest().as_str()
+    ));
     std::fs::write(blob, broken()).unwrap();
-    let reason = live.refresh().unwrap_err().to_string();
-    assert!(reason.contains("altered"), "{reason}");
-    assert_eq!(live.plugin().describe().unwrap().version, "1");
+    let fresh = Loaded::new(Sandbox::new(None).unwrap());
+    let refused = fresh.get(&planner, &chosen).err().unwrap();
+    assert_eq!(refused.errors[0].code, "plugin-altered");
     operator.run(&["plugin", "remove", "spinner"]).exits(0);
-    assert!(live.refresh().is_err());
-    assert_eq!(live.plugin().describe().unwrap().version, "1");
+    let refused = loaded.get(&planner, &chosen).err().unwrap();
+    assert_eq!(refused.errors[0].code, "plugin-not-installed");
 }
 
 /// What is in the clear on this machine's loopback does not travel through the environment's proxy.

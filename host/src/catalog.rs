@@ -2,7 +2,6 @@
 //! name to one of them. Never runs what is not pinned, and moves a pin only
 //! to a plugin that met all that the operator demands of its name.
 
-mod live;
 pub mod oci;
 pub mod signature;
 
@@ -18,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::limits;
 use crate::plugin::{CallError, Description, LoadError, Plugin, PluginDigest, Sandbox, Terms};
-pub use live::{Live, NotReloaded};
 use signature::{PublicKey, SignatureError};
 
 /// What the built-in plugin is called; no other can have the name.

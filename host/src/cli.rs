@@ -1,7 +1,6 @@
 //! The command line: arguments, exit codes, rendering, and nothing else.
 
 mod args;
-mod choice;
 mod logs;
 mod plan;
 mod plugin;
@@ -13,24 +12,28 @@ mod up;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::{Config, ConfigError, EngineKind, Environment, Folders};
 use crate::diagnostic::Diagnostic;
+use crate::planner::Planner;
 use crate::plugin::Sandbox;
+use crate::problem::{Class, Problem};
 use crate::provision::docker::Docker;
 use crate::provision::engine::EngineError;
 use crate::provision::local::{self, Local};
 use crate::store::Store;
 use args::{Cli, Command};
-use report::{Exit, Failure};
+use report::Exit;
 
 /// What every command stands on.
 struct Host {
-    environment: Environment,
+    environment: Arc<Environment>,
     folders: Folders,
-    config: Config,
+    config: Arc<Config>,
+    planner: Planner,
     json: bool,
 }
 
@@ -51,9 +54,9 @@ pub fn main(environment: Environment) -> ExitCode {
             Exit::Failed.into()
         }
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            failure.print(json);
-            failure.exit.into()
+        Err(problem) => {
+            report::print_problem(&problem, json);
+            Exit::from(problem.class).into()
         }
     }
 }
@@ -63,7 +66,8 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if error.use_stderr() && arguments.iter().any(|argument| argument == "--json") {
         let message = error.to_string();
         let message = message.trim_start_matches("error: ").trim_end();
-        Failure::one(Exit::Invalid, Diagnostic::new("usage", message)).print(true);
+        let problem = Problem::one(Class::Invalid, Diagnostic::new("usage", message));
+        report::print_problem(&problem, true);
     } else {
         let _ = error.print();
     }
@@ -74,7 +78,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn run(cli: Cli, environment: Environment) -> Result<Exit, Failure> {
+fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
     // What needs neither folders nor a configuration.
     match cli.command {
         Command::Completions { shell } => {
@@ -106,7 +110,7 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Failure> {
 }
 
 impl Host {
-    fn new(environment: Environment, global: &args::Global) -> Result<Self, Failure> {
+    fn new(environment: Environment, global: &args::Global) -> Result<Self, Problem> {
         let config = match environment.config_file(global.config.as_deref()) {
             Some(file) => Config::read(&file)?,
             None => Config::default(),
@@ -115,7 +119,9 @@ impl Host {
         if let Some(state) = &global.state {
             folders.state.clone_from(state);
         }
+        let (config, environment) = (Arc::new(config), Arc::new(environment));
         Ok(Self {
+            planner: Planner::new(config.clone(), environment.clone(), &folders.state),
             environment,
             folders,
             config,
@@ -124,15 +130,15 @@ impl Host {
     }
 
     /// Compiled plugins are kept in the cache folder.
-    fn sandbox(&self) -> Result<Sandbox, Failure> {
+    fn sandbox(&self) -> Result<Sandbox, Problem> {
         Ok(Sandbox::new(Some(&self.folders.cache))?)
     }
 
-    fn store(&self) -> Result<Store, Failure> {
+    fn store(&self) -> Result<Store, Problem> {
         Ok(Store::open(&self.folders.state)?)
     }
 
-    fn local(&self) -> Result<Local, Failure> {
+    fn local(&self) -> Result<Local, Problem> {
         // The local engine runs this program again, as a supervisor.
         Ok(Local::new(self.folders.state.join("local"), own_program()?))
     }
@@ -153,23 +159,23 @@ impl Host {
     }
 }
 
-fn own_program() -> Result<std::path::PathBuf, Failure> {
+fn own_program() -> Result<std::path::PathBuf, Problem> {
     std::env::current_exe().map_err(|error| {
         let message = format!("orghost cannot find its own program: {error}");
-        Failure::one(Exit::Failed, Diagnostic::new("no-program", message))
+        Problem::one(Class::Failed, Diagnostic::new("no-program", message))
     })
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|e| Failure::one(Exit::Failed, Diagnostic::new("runtime", e.to_string())))?;
+        .map_err(|e| Problem::one(Class::Failed, Diagnostic::new("runtime", e.to_string())))?;
     runtime.block_on(work)
 }
 
-fn man(folder: &std::path::Path) -> Result<Exit, Failure> {
+fn man(folder: &std::path::Path) -> Result<Exit, Problem> {
     let written = std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
     written.map_err(|error| {
@@ -177,7 +183,7 @@ fn man(folder: &std::path::Path) -> Result<Exit, Failure> {
             "the manual pages cannot be written to {}: {error}",
             folder.display()
         );
-        Failure::one(Exit::Failed, Diagnostic::new("write", message))
+        Problem::one(Class::Failed, Diagnostic::new("write", message))
     })?;
     Ok(Exit::Done)
 }
@@ -193,10 +199,10 @@ fn demo_env(environment: &Environment) -> orghost_demo::Env {
 }
 
 /// Prints one JSON document, or one line of a stream of them.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+fn print_json(value: &impl serde::Serialize) -> Result<(), Problem> {
     let json = serde_json::to_string(value).map_err(|e| {
-        Failure::one(
-            Exit::Failed,
+        Problem::one(
+            Class::Failed,
             Diagnostic::new("json", format!("the answer cannot be written as JSON: {e}")),
         )
     })?;
@@ -204,7 +210,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for Problem {
     fn from(error: ConfigError) -> Self {
         let message = error.to_string();
         let diagnostic = match error {
@@ -215,6 +221,6 @@ impl From<ConfigError> for Failure {
             ConfigError::NoHome(_) => Diagnostic::new("no-home", message)
                 .help("set HOME, or ORGHOST_STATE and ORGHOST_CACHE"),
         };
-        Self::one(Exit::Invalid, diagnostic)
+        Self::one(Class::Invalid, diagnostic)
     }
 }

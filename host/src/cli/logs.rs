@@ -3,16 +3,17 @@
 use futures_util::StreamExt;
 
 use super::args::LogsCommand;
-use super::report::{Exit, Failure};
+use super::report::Exit;
 use super::{Host, print_json, text};
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::plan::WorkspaceKey;
+use crate::problem::{Class, Problem};
 use crate::provision::engine::Engine;
 use crate::provision::spec::{OrgId, WorkspaceId};
 
 /// `orghost logs`.
-pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Failure> {
+pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
     let store = host.store()?;
     let wanted_org = command.org.as_deref();
     let mut found = Vec::new();
@@ -29,8 +30,8 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Failure> {
         }
     }
     let error = |code, message: String, help: String| {
-        Err(Failure::one(
-            Exit::Invalid,
+        Err(Problem::one(
+            Class::Invalid,
             Diagnostic::new(code, message).help(help),
         ))
     };
@@ -66,7 +67,7 @@ async fn copy<E: Engine>(
     engine: &E,
     id: &WorkspaceId,
     command: &LogsCommand,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, Problem> {
     let mut output = std::pin::pin!(engine.logs(id, command.tail, command.follow));
     let mut rest = Vec::new();
     while let Some(bytes) = output.next().await {
@@ -89,7 +90,7 @@ async fn copy<E: Engine>(
 }
 
 /// Prints whole lines as JSON objects, and keeps the beginning of the next one.
-fn print_lines(workspace: &str, rest: &mut Vec<u8>) -> Result<bool, Failure> {
+fn print_lines(workspace: &str, rest: &mut Vec<u8>) -> Result<bool, Problem> {
     let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
         return Ok(true);
     };

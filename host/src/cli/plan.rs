@@ -10,17 +10,16 @@ use comfy_table::{ContentArrangement, Table};
 use miette::Severity;
 
 use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, PolicyArgs};
-use super::choice::chosen;
-use super::report::{self, Exit, Failure};
+use super::report::{self, Exit};
 use super::text::{count, in_line, note, print_line, printable};
 use super::{Host, print_json};
-use crate::catalog::{CatalogError, Refusal};
-use crate::config::parse_env_file;
+use crate::config::{PolicyKeys, parse_env_file};
 use crate::diagnostic::Diagnostic;
-use crate::limits;
 use crate::plan::{Plan, is_identifier};
-use crate::plugin::{CallError, LoadError, Request, SandboxError};
-use crate::policy::{Approved, Policy, Rejected, SeedContent, Tier, Violation};
+use crate::planner::{Loaded, Wanted};
+use crate::plugin::Request;
+use crate::policy::{Approved, Rejected, SeedContent, Violation};
+use crate::problem::{Class, Problem};
 use crate::provision::seed::Seed;
 use crate::template::TemplateDir;
 
@@ -33,7 +32,7 @@ pub struct Judged {
 }
 
 /// `orghost plan`.
-pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Failure> {
+pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Problem> {
     let judged = judge(host, &command.plan)?;
     let (plan, violations): (&Plan, &[Violation]) = match &judged.verdict {
         Ok(approved) => (approved.plan(), &[]),
@@ -64,14 +63,14 @@ pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Failure> {
 }
 
 /// `orghost expand`.
-pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Failure> {
+pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Problem> {
     let PluginArgs { plugin, wasi } = &command.plugin;
-    let chosen = chosen(host, plugin.as_deref(), wasi.wasi, None)?;
-    let request = request(host, &command.env, &chosen.grant, false)?;
-    let (plugin, _) = chosen.load(&host.sandbox()?)?;
+    let chosen = host.planner.choose(plugin.as_deref(), wasi.wasi, None)?;
+    let request = request(host, &command.env, &chosen.grant)?;
+    let (plugin, _) = host.planner.load(&chosen, &host.sandbox()?)?;
     let expansion = plugin
         .expand(&command.text, &request)
-        .map_err(|error| call_failed(error, None))?;
+        .map_err(|error| Problem::of_call(error, None))?;
     if host.json {
         print_json(&expansion)?;
         return Ok(Exit::Done);
@@ -91,28 +90,99 @@ pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Failure> {
 }
 
 /// From arguments to a verdict.
-pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Failure> {
-    let policy = policy(host, &args.policy)?;
-    let skip_external = args.policy.skip_external || host.config.policy.skip_external;
+pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Problem> {
+    let flags = policy_keys(&args.policy)?;
     let template = open_template(&args.template)?;
-    let PluginArgs { plugin, wasi } = &args.plugin;
-    let chosen = chosen(host, plugin.as_deref(), wasi.wasi, Some(&template))?;
-    let request = request(host, &args.env, &chosen.grant, skip_external)?;
-    let (plugin, planned_by) = chosen.load(&host.sandbox()?)?;
-    let reply = plugin.plan_measured(&template, &request);
-    print_log(&reply.log);
-    let plan = reply
-        .result
-        .map_err(|error| call_failed(error, Some(&template)))?;
+    let mut wanted = wanted(&args.env)?;
+    wanted.skip_external = flags.skip_external;
+    wanted.plugin.clone_from(&args.plugin.plugin);
+    wanted.wasi = args.plugin.wasi.wasi;
+    let loaded = Loaded::new(host.sandbox()?);
+    let policy = host.planner.policy(&flags);
+    let judged = host.planner.judge(&loaded, &template, &wanted, &policy)?;
+    print_log(&judged.log);
+    warn_of_unset(&judged.unset);
     Ok(Judged {
         template,
-        verdict: policy.judge(plan),
-        planned_by,
+        verdict: judged.verdict,
+        planned_by: judged.planned_by,
     })
 }
 
+/// What the policy flags add to the operator's file.
+pub fn policy_keys(args: &PolicyArgs) -> Result<PolicyKeys, Problem> {
+    let absolute = |root: &PathBuf| {
+        std::path::absolute(root).map_err(|error| {
+            let message = format!("--allow-mount {}: {error}", root.display());
+            Problem::one(Class::Invalid, Diagnostic::new("allow-mount", message))
+        })
+    };
+    Ok(PolicyKeys {
+        max_tier: args.max_tier,
+        allow_mount: args
+            .allow_mount
+            .iter()
+            .map(absolute)
+            .collect::<Result<_, _>>()?,
+        ignore_missing_env: args.ignore_missing_env,
+        skip_external: args.skip_external,
+        demo: args.demo,
+        ..PolicyKeys::default()
+    })
+}
+
+/// The variables and grants of the arguments.
+pub fn wanted(args: &EnvArgs) -> Result<Wanted, Problem> {
+    let mut wanted = Wanted {
+        grant: args.grant.clone(),
+        ..Wanted::default()
+    };
+    for file in &args.env_file {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let message = format!("the file {name} of --env-file cannot be read: {error}");
+            let diagnostic = Diagnostic::new("env-file", message).file(&name);
+            Problem::one(Class::Invalid, diagnostic)
+        })?;
+        let vars =
+            parse_env_file(&text, &name).map_err(|error| Problem::one(Class::Invalid, *error))?;
+        wanted.vars.extend(vars);
+    }
+    for assignment in &args.env {
+        // What stands after the name may be a secret: it is in no message.
+        let Some((name, value)) = assignment
+            .split_once('=')
+            .filter(|(name, _)| is_identifier(name))
+        else {
+            let diagnostic = Diagnostic::new("env-name", "--env wants NAME=VALUE")
+                .help("a name has letters, digits and `_`; to use a variable of orghost's own environment, --grant NAME");
+            return Err(Problem::one(Class::Invalid, diagnostic));
+        };
+        wanted.vars.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(wanted)
+}
+
+/// What a call of a plugin gets, for commands that make calls of their own.
+pub fn request(host: &Host, args: &EnvArgs, granted: &[String]) -> Result<Request, Problem> {
+    let (request, unset) = host.planner.request(&wanted(args)?, granted)?;
+    warn_of_unset(&unset);
+    Ok(request)
+}
+
+fn warn_of_unset(names: &[String]) {
+    for name in names {
+        let message = format!("{name} is granted, but orghost has no such variable");
+        report::print(
+            &Diagnostic::new("grant-unset", message),
+            Severity::Warning,
+            None,
+        );
+    }
+}
+
 /// A template's folder, as an argument names it.
-pub fn open_template(folder: &Path) -> Result<TemplateDir, Failure> {
+pub fn open_template(folder: &Path) -> Result<TemplateDir, Problem> {
     TemplateDir::open(folder).map_err(|error| {
         let message = format!(
             "the template {} cannot be opened: {error}",
@@ -121,7 +191,7 @@ pub fn open_template(folder: &Path) -> Result<TemplateDir, Failure> {
         let diagnostic = Diagnostic::new("template-not-found", message)
             .file(folder.display().to_string())
             .help("name the folder that holds the template's org.yaml");
-        Failure::one(Exit::Invalid, diagnostic)
+        Problem::one(Class::Invalid, diagnostic)
     })
 }
 
@@ -132,112 +202,7 @@ pub fn print_log(lines: &[String]) {
     }
 }
 
-/// Reads a plugin's file, within its limit.
-pub fn read_plugin(file: &Path) -> Result<Vec<u8>, Failure> {
-    let unreadable = |message: String| {
-        let diagnostic =
-            Diagnostic::new("plugin-unreadable", message).file(file.display().to_string());
-        Failure::one(Exit::Invalid, diagnostic)
-    };
-    let name = file.display();
-    let metadata = std::fs::metadata(file)
-        .map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))?;
-    if !metadata.is_file() {
-        return Err(unreadable(format!("the plugin {name} is not a file")));
-    }
-    if metadata.len() > limits::PLUGIN_FILE_BYTES {
-        let limit = limits::PLUGIN_FILE_BYTES >> 20;
-        return Err(unreadable(format!(
-            "the plugin {name} is larger than {limit} MiB"
-        )));
-    }
-    std::fs::read(file).map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))
-}
-
-fn policy(host: &Host, args: &PolicyArgs) -> Result<Policy, Failure> {
-    let keys = &host.config.policy;
-    let mut allow_mount = keys.allow_mount.clone();
-    for root in &args.allow_mount {
-        let absolute = std::path::absolute(root).map_err(|error| {
-            let message = format!("--allow-mount {}: {error}", root.display());
-            Failure::one(Exit::Invalid, Diagnostic::new("allow-mount", message))
-        })?;
-        allow_mount.push(absolute);
-    }
-    let safe = Policy::default();
-    Ok(Policy {
-        max_tier: args
-            .max_tier
-            .or(keys.max_tier)
-            .and_then(Tier::new)
-            .unwrap_or(safe.max_tier),
-        allow_mount,
-        ignore_missing_env: args.ignore_missing_env || keys.ignore_missing_env,
-        runtimes: host.config.runtimes.keys().cloned().collect(),
-        demo: args.demo || keys.demo,
-    })
-}
-
-/// What the plugin gets beside the template's files.
-pub fn request(
-    host: &Host,
-    args: &EnvArgs,
-    granted: &[String],
-    skip_external: bool,
-) -> Result<Request, Failure> {
-    let mut request = Request {
-        skip_external,
-        ..Request::default()
-    };
-    for file in &args.env_file {
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            let message = format!("the file {name} of --env-file cannot be read: {error}");
-            Failure::one(
-                Exit::Invalid,
-                Diagnostic::new("env-file", message).file(&name),
-            )
-        })?;
-        let vars =
-            parse_env_file(&text, &name).map_err(|error| Failure::one(Exit::Invalid, *error))?;
-        request.vars.extend(vars);
-    }
-    for assignment in &args.env {
-        // What stands after the name may be a secret: it is in no message.
-        let Some((name, value)) = assignment
-            .split_once('=')
-            .filter(|(name, _)| is_identifier(name))
-        else {
-            let diagnostic = Diagnostic::new("env-name", "--env wants NAME=VALUE")
-                .help("a name has letters, digits and `_`; to use a variable of orghost's own environment, --grant NAME");
-            return Err(Failure::one(Exit::Invalid, diagnostic));
-        };
-        request.vars.insert(name.to_owned(), value.to_owned());
-    }
-    for name in args.grant.iter().chain(granted) {
-        if !is_identifier(name) {
-            let diagnostic =
-                Diagnostic::new("grant-name", format!("--grant wants a name, not {name:?}"))
-                    .help("letters, digits and `_`, not beginning with a digit");
-            return Err(Failure::one(Exit::Invalid, diagnostic));
-        }
-        match host.environment.granted(name) {
-            Some(value) => {
-                request.granted.insert(name.clone(), value.to_owned());
-            }
-            None => {
-                let warning = Diagnostic::new(
-                    "grant-unset",
-                    format!("{name} is granted, but orghost has no such variable"),
-                );
-                report::print(&warning, Severity::Warning, None);
-            }
-        }
-    }
-    Ok(request)
-}
-
-fn print_plan_json(plan: &Plan, violations: &[Violation]) -> Result<(), Failure> {
+fn print_plan_json(plan: &Plan, violations: &[Violation]) -> Result<(), Problem> {
     #[derive(serde::Serialize)]
     struct Document<'a> {
         #[serde(flatten)]
@@ -248,7 +213,7 @@ fn print_plan_json(plan: &Plan, violations: &[Violation]) -> Result<(), Failure>
 }
 
 /// Shows what policy refused, as `up --json` and `plan --json` do.
-pub fn print_refusal(host: &Host, rejected: &Rejected, args: &PlanArgs) -> Result<(), Failure> {
+pub fn print_refusal(host: &Host, rejected: &Rejected, args: &PlanArgs) -> Result<(), Problem> {
     if host.json {
         let plan = if args.show_secrets {
             rejected.plan.revealed()
@@ -393,11 +358,11 @@ fn render(
     template: &TemplateDir,
     out: &Path,
     show_secrets: bool,
-) -> Result<(), Failure> {
+) -> Result<(), Problem> {
     let failed = |path: &Path, reason: String| {
         let message = format!("{} cannot be rendered: {reason}", path.display());
-        Failure::one(
-            Exit::Failed,
+        Problem::one(
+            Class::Failed,
             Diagnostic::new("render", message).file(path.display().to_string()),
         )
     };
@@ -434,111 +399,4 @@ fn write_new(path: &PathBuf, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     // A child's folder may be named like a file of its parent's seed: that is an error, not an overwrite.
     options.write(true).create_new(true).mode(mode);
     options.open(path)?.write_all(bytes)
-}
-
-/// A call's error as a person reads it.
-pub fn call_failed(error: CallError, template: Option<&TemplateDir>) -> Failure {
-    let message = error.to_string();
-    let diagnostic = match error {
-        CallError::SaidNo(errors) => {
-            return Failure {
-                exit: Exit::Invalid,
-                errors,
-                template: template.cloned(),
-            };
-        }
-        CallError::Broke { help, .. } => Diagnostic::new("plugin-broke", message).help(help),
-        CallError::Lied(_) => Diagnostic::new("plugin-lied", message)
-            .help("this is a defect of the plugin: nothing was created; tell its author, or use another plugin"),
-        CallError::NotExported(_) => {
-            Diagnostic::new("not-exported", message).help("use a plugin that exports it, such as the built-in one")
-        }
-    };
-    Failure::one(Exit::Invalid, diagnostic)
-}
-
-/// The same failure, of a plugin's file.
-pub fn about(mut failure: Failure, file: &Path) -> Failure {
-    for error in &mut failure.errors {
-        error.file = Some(file.display().to_string());
-    }
-    failure
-}
-
-impl From<SandboxError> for Failure {
-    fn from(error: SandboxError) -> Self {
-        let help =
-            "it needs 64-bit Linux or macOS, and room in the address space (see `ulimit -v`)";
-        Self::one(
-            Exit::Failed,
-            Diagnostic::new("sandbox", error.to_string()).help(help),
-        )
-    }
-}
-
-impl From<LoadError> for Failure {
-    fn from(error: LoadError) -> Self {
-        let code = match &error {
-            LoadError::Inspect(_) => "plugin-not-a-component",
-            LoadError::Contract(_) => "plugin-contract",
-            LoadError::Invalid(_) => "plugin-invalid",
-        };
-        Self::one(Exit::Invalid, Diagnostic::new(code, error.to_string()))
-    }
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        let message = refusal.to_string();
-        let (code, help) = match refusal {
-            Refusal::Load(error) => return error.into(),
-            Refusal::Describe(error) => return call_failed(error, None),
-            Refusal::Unsigned => (
-                "plugin-unsigned",
-                "its author signs it: orghost plugin sign FILE --key KEY",
-            ),
-            Refusal::Signature(_) => (
-                "plugin-signature",
-                "get the plugin and its signature from its author again; trust a key only when you know whose it is",
-            ),
-            Refusal::Pinned { .. } => (
-                "plugin-digest",
-                "install that file, or change `digest` under [plugins.NAME]",
-            ),
-        };
-        Self::one(Exit::Refused, Diagnostic::new(code, message).help(help))
-    }
-}
-
-impl From<CatalogError> for Failure {
-    fn from(error: CatalogError) -> Self {
-        let (exit, code, help) = match &error {
-            CatalogError::NotInstalled(_) => (
-                Exit::Invalid,
-                "plugin-not-installed",
-                "`orghost plugin list` shows the installed ones; `orghost plugin add FILE|REF` installs one",
-            ),
-            CatalogError::Altered { .. } => (
-                Exit::Refused,
-                "plugin-altered",
-                "install it again with orghost plugin add, and find out who wrote to the state folder",
-            ),
-            CatalogError::Reserved => (
-                Exit::Invalid,
-                "plugin-name",
-                "give it another name with --name",
-            ),
-            CatalogError::Lock { .. } => (
-                Exit::Failed,
-                "plugin-lock",
-                "repair it, or remove it and install the plugins again",
-            ),
-            CatalogError::Disk { .. } => (
-                Exit::Failed,
-                "plugin-store",
-                "see to its permissions and the disk's space; a plugin whose file is gone is mended by installing it again",
-            ),
-        };
-        Self::one(exit, Diagnostic::new(code, error.to_string()).help(help))
-    }
 }

@@ -12,11 +12,11 @@ mod test;
 
 use super::Host;
 use super::args::PluginCommand;
-use super::report::{Exit, Failure};
-pub use sign::signature_file;
+use super::report::Exit;
+use crate::problem::Problem;
 
 /// What needs neither folders nor a configuration runs without a [`Host`].
-pub fn run(host: &Host, command: &PluginCommand) -> Result<Exit, Failure> {
+pub fn run(host: &Host, command: &PluginCommand) -> Result<Exit, Problem> {
     match command {
         PluginCommand::New(args) => new::new(host, args),
         PluginCommand::Build(args) => build::build(host, args),

@@ -10,9 +10,7 @@ use miette::{
 
 use super::text::{count, in_line, note, printable};
 use crate::diagnostic::Diagnostic;
-use crate::provision::ProvisionError;
-use crate::provision::engine::EngineError;
-use crate::store::StoreError;
+use crate::problem::{Class, Problem};
 use crate::template::{TemplateDir, TemplatePath};
 
 /// The documented exit codes.
@@ -32,38 +30,20 @@ pub enum Exit {
     Other(ExitCode),
 }
 
-/// Why a command did not do what it was asked.
-#[derive(Debug)]
-pub struct Failure {
-    pub exit: Exit,
-    pub errors: Vec<Diagnostic>,
-    /// The template that the errors are about: only its files are shown.
-    pub template: Option<TemplateDir>,
-}
-
-impl Failure {
-    pub fn one(exit: Exit, error: Diagnostic) -> Self {
-        Self {
-            exit,
-            errors: vec![error],
-            template: None,
-        }
+/// Prints a problem: as JSON on standard output, or for a person.
+pub fn print_problem(problem: &Problem, json: bool) {
+    if json {
+        let _ = super::print_json(&serde_json::json!({ "errors": problem.errors }));
+        return;
     }
-
-    pub fn print(&self, json: bool) {
-        if json {
-            let _ = super::print_json(&serde_json::json!({ "errors": self.errors }));
-            return;
-        }
-        /// Nobody reads more at once; `--json` has all.
-        const SHOWN: usize = 20;
-        for error in self.errors.iter().take(SHOWN) {
-            print(error, Severity::Error, self.template.as_ref());
-        }
-        if self.errors.len() > SHOWN {
-            let more = count(self.errors.len() - SHOWN, "more error");
-            note(&format!("and {more}; --json shows all"));
-        }
+    /// Nobody reads more at once; `--json` has all.
+    const SHOWN: usize = 20;
+    for error in problem.errors.iter().take(SHOWN) {
+        print(error, Severity::Error, problem.template.as_ref());
+    }
+    if problem.errors.len() > SHOWN {
+        let more = count(problem.errors.len() - SHOWN, "more error");
+        note(&format!("and {more}; --json shows all"));
     }
 }
 
@@ -145,6 +125,16 @@ fn source(
     Some((name.clone(), text, start + skip..start + skip + marked))
 }
 
+impl From<Class> for Exit {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Failed | Class::Busy => Self::Failed,
+            Class::Invalid | Class::Unknown | Class::Conflict | Class::MissingEnv => Self::Invalid,
+            Class::Refused => Self::Refused,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         match exit {
@@ -154,57 +144,6 @@ impl From<Exit> for ExitCode {
             Exit::Refused => Self::from(3),
             Exit::Partly => Self::from(4),
             Exit::Other(code) => code,
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let (code, help) = match &error {
-            StoreError::Folder { .. } => (
-                "state-folder",
-                "name a folder that you may write with --state or ORGHOST_STATE",
-            ),
-            StoreError::Locked(_) => (
-                "state-locked",
-                "wait until it is done, or use another --state folder",
-            ),
-            StoreError::Newer { .. } => (
-                "store-newer",
-                "use the newer orghost, or another --state folder; nothing was changed",
-            ),
-            StoreError::Database { .. } => (
-                "store",
-                "free space or restore the file from a backup; nothing was overwritten",
-            ),
-        };
-        Self::one(
-            Exit::Failed,
-            Diagnostic::new(code, error.to_string()).help(help),
-        )
-    }
-}
-
-impl From<EngineError> for Failure {
-    fn from(error: EngineError) -> Self {
-        let diagnostic = Diagnostic::new(error.code(), error.to_string()).help(error.help());
-        Self::one(Exit::Failed, diagnostic)
-    }
-}
-
-impl From<ProvisionError> for Failure {
-    fn from(error: ProvisionError) -> Self {
-        match error {
-            ProvisionError::Engine(error) => error.into(),
-            ProvisionError::Store(error) => error.into(),
-            ProvisionError::Seed { key, error } => Self::one(
-                Exit::Invalid,
-                Diagnostic::new("seed", error.to_string())
-                    .workspace(key.as_str())
-                    .help(
-                        "nothing was created; correct the template and run the same command again",
-                    ),
-            ),
         }
     }
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
-use super::report::{Exit, Failure};
+use super::report::Exit;
 use super::text::{count, in_line, note, print_line};
 use super::{Host, print_json};
 use crate::config::EngineKind;
 use crate::plan::WorkspaceKey;
+use crate::problem::Problem;
 use crate::provision::engine::{Engine, EngineError, Observed, State};
 use crate::provision::spec::OrgId;
 use crate::store::{OrgRow, Store, WorkspaceRow};
@@ -43,7 +44,7 @@ struct WorkspaceStatus {
 }
 
 /// `orghost status`.
-pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Failure> {
+pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Problem> {
     let store = host.store()?;
     let mut statuses = Vec::new();
     for org in store.orgs().await? {
@@ -64,7 +65,7 @@ pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Failure> 
     Ok(Exit::Done)
 }
 
-async fn org_status(host: &Host, store: &Store, org: OrgRow) -> Result<OrgStatus, Failure> {
+async fn org_status(host: &Host, store: &Store, org: OrgRow) -> Result<OrgStatus, Problem> {
     let id = OrgId::new(store.instance().clone(), &org.name);
     let seen = observe(host, &org, &id).await;
     let (mut seen, engine_error) = match seen {

@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 use super::args::{DownCommand, UpCommand};
 use super::plan::{self, Judged};
 use super::progress::{Progress, failure_details};
-use super::report::{self, Exit, Failure};
+use super::report::{self, Exit};
 use super::text::{count, note, print_line, printable};
 use super::{Host, own_program, print_json};
 use crate::config::{EngineKind, Runtime};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Operation};
 use crate::policy::{Approved, RuntimeName};
+use crate::problem::{Class, Problem};
 use crate::provision::engine::{Engine, EngineError};
 use crate::provision::spec::OrgId;
 use crate::provision::workspace::Run;
@@ -27,7 +28,7 @@ use crate::store::{OrgRow, Store};
 const DEMO_IMAGE: &str = "orghost-demo:latest";
 
 /// `orghost up`.
-pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Failure> {
+pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     let judged = plan::judge(host, &command.plan)?;
     if !host.json {
         plan::note_plugin(&judged);
@@ -110,7 +111,7 @@ struct Up<'a> {
 }
 
 impl Up<'_> {
-    async fn on<E: Engine>(self, engine: &E) -> Result<Summary, Failure> {
+    async fn on<E: Engine>(self, engine: &E) -> Result<Summary, Problem> {
         let keys: Vec<_> = self.jobs.iter().map(|job| job.key.clone()).collect();
         let progress = Progress::new(self.host.json, &keys);
         let observer = |event: &Event| progress.show(event);
@@ -136,7 +137,7 @@ impl Up<'_> {
 }
 
 /// `orghost down`.
-pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Failure> {
+pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
     let store = host.store()?;
     let _lock = store.lock()?;
     let orgs = store.orgs().await?;
@@ -159,7 +160,7 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Failure> {
 }
 
 /// An org that this state folder does not know.
-pub async fn unknown_org(store: &Store, wanted: &str) -> Result<Failure, Failure> {
+pub async fn unknown_org(store: &Store, wanted: &str) -> Result<Problem, Problem> {
     let known: Vec<String> = store
         .orgs()
         .await?
@@ -172,8 +173,8 @@ pub async fn unknown_org(store: &Store, wanted: &str) -> Result<Failure, Failure
         format!("there are {}", known.join(", "))
     };
     let message = format!("there is no org {wanted:?} in this state folder");
-    Ok(Failure::one(
-        Exit::Invalid,
+    Ok(Problem::one(
+        Class::Invalid,
         Diagnostic::new("unknown-org", message).help(help),
     ))
 }
@@ -184,7 +185,7 @@ async fn down_on<E: Engine>(
     org: &OrgId,
     engine: &E,
     volumes: bool,
-) -> Result<Removal, Failure> {
+) -> Result<Removal, Problem> {
     let progress = Progress::new(host.json, &[]);
     let observer = |event: &Event| {
         if host.json {
@@ -250,11 +251,11 @@ async fn choose_engine(
     host: &Host,
     orgs: &[OrgRow],
     wanted: &Wanted<'_>,
-) -> Result<EngineKind, Failure> {
+) -> Result<EngineKind, Problem> {
     let slug = wanted.org.slug();
     let refused = |code, message: String, help: String| {
         let diagnostic = Diagnostic::new(code, message).help(help);
-        Err(Failure::one(Exit::Invalid, diagnostic))
+        Err(Problem::one(Class::Invalid, diagnostic))
     };
     let Some(known) = orgs.iter().find(|row| row.slug == slug) else {
         for other in orgs.iter().filter(|row| row.template == wanted.template) {
@@ -289,7 +290,7 @@ async fn choose_engine(
     }
 }
 
-fn runtimes(host: &Host) -> Result<impl Fn(&RuntimeName) -> Runtime, Failure> {
+fn runtimes(host: &Host) -> Result<impl Fn(&RuntimeName) -> Runtime, Problem> {
     let program = own_program()?;
     let demo = Runtime {
         image: Some(DEMO_IMAGE.to_owned()),
@@ -313,7 +314,7 @@ fn print_summary(
     org: &OrgId,
     engine: EngineKind,
     summary: &Summary,
-) -> Result<(), Failure> {
+) -> Result<(), Problem> {
     let tally = |wanted: fn(&Outcome) -> bool| {
         summary
             .outcomes
@@ -404,7 +405,7 @@ fn note_not_removed(failed: &[(String, EngineError)]) {
     }
 }
 
-fn print_removal(host: &Host, org: &OrgId, removal: &Removal) -> Result<(), Failure> {
+fn print_removal(host: &Host, org: &OrgId, removal: &Removal) -> Result<(), Problem> {
     if host.json {
         return print_json(&json!({
             "event": "summary", "org": org.slug(), "removed": removal.removed,

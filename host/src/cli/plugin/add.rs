@@ -6,24 +6,25 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::json;
 
 use super::oci::access;
-use super::sign::signature_file;
 use crate::catalog::oci::Place;
 use crate::catalog::signature::PublicKey;
 use crate::catalog::{
     Catalog, Demands, Fetched, Lock, Met, Pin, PluginName, Quarantined, Refusal, read_signature,
 };
 use crate::cli::args::{AddArgs, VerifyArgs};
-use crate::cli::choice::{is_file, name_diagnostic, named};
-use crate::cli::plan::{about, read_plugin};
-use crate::cli::report::{Exit, Failure};
+use crate::cli::report::Exit;
 use crate::cli::text::{in_line, note, print_line};
 use crate::cli::{Host, block_on, print_json};
 use crate::config::PluginKeys;
 use crate::diagnostic::Diagnostic;
+use crate::planner::signature_file;
+use crate::planner::{about, read_plugin};
+use crate::planner::{is_file, name_diagnostic, named};
 use crate::plugin::{Description, Sandbox, Terms, Wasi};
+use crate::problem::{Class, Problem};
 
 /// `orghost plugin add`.
-pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Failure> {
+pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Problem> {
     let given = args.name.as_deref().map(name).transpose()?;
     if given.as_ref().is_some_and(PluginName::is_built_in) {
         return Err(crate::catalog::CatalogError::Reserved.into());
@@ -78,7 +79,7 @@ pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Failure> {
 }
 
 /// `orghost plugin list`.
-pub fn list(host: &Host) -> Result<Exit, Failure> {
+pub fn list(host: &Host) -> Result<Exit, Problem> {
     let lock = Catalog::of(&host.folders.state).lock()?;
     if host.json {
         let plugins: Vec<_> = lock
@@ -130,12 +131,12 @@ pub fn list(host: &Host) -> Result<Exit, Failure> {
 }
 
 /// `orghost plugin remove`.
-pub fn remove(host: &Host, name_text: &str) -> Result<Exit, Failure> {
+pub fn remove(host: &Host, name_text: &str) -> Result<Exit, Problem> {
     let name = name(name_text)?;
     if name.is_built_in() {
         let diagnostic = Diagnostic::new("plugin-name", "the built-in plugin cannot be removed")
             .help("[policy] plugins says which others templates may choose");
-        return Err(Failure::one(Exit::Invalid, diagnostic));
+        return Err(Problem::one(Class::Invalid, diagnostic));
     }
     let pin = Catalog::of(&host.folders.state).remove(&name)?;
     if host.json {
@@ -147,7 +148,7 @@ pub fn remove(host: &Host, name_text: &str) -> Result<Exit, Failure> {
 }
 
 /// `orghost plugin verify`.
-pub fn verify(host: &Host, args: &VerifyArgs) -> Result<Exit, Failure> {
+pub fn verify(host: &Host, args: &VerifyArgs) -> Result<Exit, Problem> {
     let keys = args
         .key
         .iter()
@@ -170,26 +171,26 @@ pub fn verify(host: &Host, args: &VerifyArgs) -> Result<Exit, Failure> {
         Some(text) => vec![name(text)?],
         None => catalog.lock()?.plugins.into_keys().collect(),
     };
-    let (mut verified, mut errors, mut exit) = (Vec::new(), Vec::new(), None);
+    let (mut verified, mut errors, mut class) = (Vec::new(), Vec::new(), None);
     for name in names {
         let mut demands = Demands::of(&host.config, &name);
         replace_keys(&mut demands, keys.clone());
         let met = catalog
             .fetch(&name)
-            .map_err(Failure::from)
+            .map_err(Problem::from)
             .and_then(|fetched| examine(&demands, &sandbox, &fetched));
         match met {
             Ok(met) => verified.push((name.to_string(), met)),
             Err(failure) => {
-                // Everything wrong is told; the exit code is the first one's.
-                exit.get_or_insert(failure.exit);
+                // Everything wrong is told; the class is the first one's.
+                class.get_or_insert(failure.class);
                 errors.extend(named(failure, &name).errors);
             }
         }
     }
-    if let Some(exit) = exit {
-        return Err(Failure {
-            exit,
+    if let Some(class) = class {
+        return Err(Problem {
+            class,
             errors,
             template: None,
         });
@@ -198,12 +199,12 @@ pub fn verify(host: &Host, args: &VerifyArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn examine(demands: &Demands, sandbox: &Sandbox, fetched: &Fetched) -> Result<Met, Failure> {
+fn examine(demands: &Demands, sandbox: &Sandbox, fetched: &Fetched) -> Result<Met, Problem> {
     let (_, met, _) = demands.examine(sandbox, &fetched.bytes, fetched.signature.as_deref())?;
     Ok(met)
 }
 
-fn print_verified(host: &Host, verified: &[(String, Met)]) -> Result<(), Failure> {
+fn print_verified(host: &Host, verified: &[(String, Met)]) -> Result<(), Problem> {
     if host.json {
         let all: Vec<_> = verified
             .iter()
@@ -232,11 +233,11 @@ fn replace_keys(demands: &mut Demands, keys: Vec<PublicKey>) {
     }
 }
 
-fn public_key(text: &str) -> Result<PublicKey, Failure> {
+fn public_key(text: &str) -> Result<PublicKey, Problem> {
     let wrong = |error: crate::catalog::signature::NotAKey| {
         let help = "give the key itself, or the .pub file that holds it";
-        Failure::one(
-            Exit::Invalid,
+        Problem::one(
+            Class::Invalid,
             Diagnostic::new("public-key", error.to_string()).help(help),
         )
     };
@@ -247,7 +248,7 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
     }
 }
 
-fn fetch(host: &Host, args: &AddArgs) -> Result<Fetched, Failure> {
+fn fetch(host: &Host, args: &AddArgs) -> Result<Fetched, Problem> {
     let file = Path::new(&args.source);
     if args.source.starts_with(['/', '.']) || args.source.ends_with(".wasm") || file.exists() {
         return read_file(file);
@@ -259,7 +260,7 @@ fn fetch(host: &Host, args: &AddArgs) -> Result<Fetched, Failure> {
     Ok(fetched)
 }
 
-fn read_file(file: &Path) -> Result<Fetched, Failure> {
+fn read_file(file: &Path) -> Result<Fetched, Problem> {
     Ok(Fetched {
         bytes: read_plugin(file)?,
         signature: read_signature(&signature_file(file))?,
@@ -277,7 +278,7 @@ fn installed_from(lock: &Lock, source: &str) -> Option<PluginName> {
 
 /// The name that a plugin gives itself. Where signatures are demanded it is not even asked before some key of the
 /// operator's has signed it.
-fn own_name(host: &Host, sandbox: &Sandbox, fetched: &Fetched) -> Result<PluginName, Failure> {
+fn own_name(host: &Host, sandbox: &Sandbox, fetched: &Fetched) -> Result<PluginName, Problem> {
     let mut demands = Demands::of_file(&host.config, closed());
     if !demands.keys.is_empty() {
         let others = host.config.plugins.values();
@@ -287,13 +288,13 @@ fn own_name(host: &Host, sandbox: &Sandbox, fetched: &Fetched) -> Result<PluginN
     }
     let described = demands.examine(sandbox, &fetched.bytes, fetched.signature.as_deref());
     let (_, _, Description { name: own, .. }) = described.map_err(|refusal: Refusal| {
-        let failure = Failure::from(refusal);
+        let failure = Problem::from(refusal);
         about(failure, Path::new(&fetched.source))
     })?;
     let unusable = |message: String| {
         let diagnostic = Diagnostic::new("plugin-name", message);
-        Failure::one(
-            Exit::Invalid,
+        Problem::one(
+            Class::Invalid,
             diagnostic.help("give it another name with --name"),
         )
     };
@@ -313,9 +314,9 @@ fn closed() -> Terms {
     }
 }
 
-fn name(text: &str) -> Result<PluginName, Failure> {
+fn name(text: &str) -> Result<PluginName, Problem> {
     PluginName::try_from(text.to_owned())
-        .map_err(|error| Failure::one(Exit::Invalid, name_diagnostic(&error)))
+        .map_err(|error| Problem::one(Class::Invalid, name_diagnostic(&error)))
 }
 
 fn keys(host: &Host, name: &PluginName) -> PluginKeys {

@@ -6,29 +6,30 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::cli::args::BenchArgs;
-use crate::cli::choice::chosen;
-use crate::cli::plan::{call_failed, open_template, request};
-use crate::cli::report::{Exit, Failure};
+use crate::cli::plan::{open_template, request};
+use crate::cli::report::Exit;
 use crate::cli::text::{count, print_line};
 use crate::cli::{Host, print_json};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plugin::{CallError, Plugin, Request, Sandbox, Usage};
+use crate::problem::{Class, Problem};
 use crate::template::TemplateDir;
 
 /// Calls before those that count.
 const WARM_UP: u32 = 3;
 
 /// `orghost plugin bench`.
-pub fn bench(host: &Host, args: &BenchArgs) -> Result<Exit, Failure> {
+pub fn bench(host: &Host, args: &BenchArgs) -> Result<Exit, Problem> {
     let template = open_template(&args.template)?;
-    let chosen = chosen(host, args.plugin.as_deref(), args.wasi.wasi, None)?;
-    let skip_external = host.config.policy.skip_external;
-    let request = request(host, &args.env, &chosen.grant, skip_external)?;
+    let chosen = host
+        .planner
+        .choose(args.plugin.as_deref(), args.wasi.wasi, None)?;
+    let request = request(host, &args.env, &chosen.grant)?;
     let load = |sandbox: &Sandbox| {
         let start = Instant::now();
-        let (plugin, _) = chosen.load(sandbox)?;
-        Ok::<_, Failure>((plugin, start.elapsed()))
+        let (plugin, _) = host.planner.load(&chosen, sandbox)?;
+        Ok::<_, Problem>((plugin, start.elapsed()))
     };
     let (_, compiled) = load(&Sandbox::new(None)?)?;
     let sandbox = host.sandbox()?;
@@ -37,7 +38,9 @@ pub fn bench(host: &Host, args: &BenchArgs) -> Result<Exit, Failure> {
 
     for _ in 0..WARM_UP {
         let reply = plugin.plan_measured(&template, &request);
-        reply.result.map_err(|e| call_failed(e, Some(&template)))?;
+        reply
+            .result
+            .map_err(|e| Problem::of_call(e, Some(&template)))?;
     }
     let start = Instant::now();
     let mut calls = run(&plugin, &template, &request, args)?;
@@ -95,7 +98,7 @@ fn run(
     template: &TemplateDir,
     request: &Request,
     args: &BenchArgs,
-) -> Result<Vec<Usage>, Failure> {
+) -> Result<Vec<Usage>, Problem> {
     let callers = u32::from(args.callers);
     let one_caller = |index: u32| -> Result<Vec<Usage>, CallError> {
         // The first callers take what does not divide.
@@ -118,12 +121,12 @@ fn run(
         let mut calls = Vec::new();
         for caller in running {
             let broken =
-                |message: String| Failure::one(Exit::Failed, Diagnostic::new("bench", message));
+                |message: String| Problem::one(Class::Failed, Diagnostic::new("bench", message));
             let caller = caller.map_err(|e| broken(format!("a thread cannot be started: {e}")))?;
             let said = caller
                 .join()
                 .map_err(|_| broken("a caller ended early".to_owned()))?;
-            calls.extend(said.map_err(|e| call_failed(e, Some(template)))?);
+            calls.extend(said.map_err(|e| Problem::of_call(e, Some(template)))?);
         }
         Ok(calls)
     })

@@ -6,11 +6,12 @@ use orghost_build::{BuildError, Grant, Guest, Inspection, Script, WorldVersion};
 use serde_json::json;
 
 use crate::cli::args::BuildArgs;
-use crate::cli::report::{Exit, Failure};
+use crate::cli::report::Exit;
 use crate::cli::text::{in_line, print_line};
 use crate::cli::{Host, print_json};
 use crate::diagnostic::Diagnostic;
 use crate::plugin::PluginDigest;
+use crate::problem::{Class, Problem};
 
 /// A plugin, built in memory.
 pub struct Built {
@@ -23,14 +24,14 @@ pub struct Built {
 }
 
 /// `orghost plugin build`.
-pub fn build(host: &Host, args: &BuildArgs) -> Result<Exit, Failure> {
+pub fn build(host: &Host, args: &BuildArgs) -> Result<Exit, Problem> {
     let folder = open(&args.folder)?;
     let built = build_project(host, &folder, args.wit.as_deref())?;
     let output = args.output.clone().unwrap_or_else(|| file_of(&folder));
     let lock = output.with_extension("lock");
     let unwritable = |error| {
         let message = format!("{} cannot be written: {error}", output.display());
-        Failure::one(Exit::Failed, Diagnostic::new("write", message))
+        Problem::one(Class::Failed, Diagnostic::new("write", message))
     };
     std::fs::write(&output, &built.component).map_err(unwritable)?;
     if let Some(provenance) = &built.provenance {
@@ -72,13 +73,13 @@ pub fn build(host: &Host, args: &BuildArgs) -> Result<Exit, Failure> {
 }
 
 /// The absolute path of a project's folder.
-pub fn open(folder: &Path) -> Result<PathBuf, Failure> {
+pub fn open(folder: &Path) -> Result<PathBuf, Problem> {
     folder.canonicalize().map_err(|error| {
         let message = format!(
             "the project's folder {} cannot be opened: {error}",
             folder.display()
         );
-        Failure::one(Exit::Invalid, Diagnostic::new("plugin-project", message))
+        Problem::one(Class::Invalid, Diagnostic::new("plugin-project", message))
     })
 }
 
@@ -89,7 +90,7 @@ pub fn file_of(folder: &Path) -> PathBuf {
 }
 
 /// Builds the project in an absolute folder, in the language whose manifest is there.
-pub fn build_project(host: &Host, folder: &Path, wit: Option<&Path>) -> Result<Built, Failure> {
+pub fn build_project(host: &Host, folder: &Path, wit: Option<&Path>) -> Result<Built, Problem> {
     let wit = match wit {
         Some(wit) => wit.to_path_buf(),
         None => wit_of(folder)?,
@@ -114,7 +115,7 @@ pub fn build_project(host: &Host, folder: &Path, wit: Option<&Path>) -> Result<B
         let diagnostic = Diagnostic::new("plugin-project", message).help(
             "it has a Cargo.toml, a pyproject.toml or a package.json; `orghost plugin new NAME` makes one",
         );
-        return Err(Failure::one(Exit::Invalid, diagnostic));
+        return Err(Problem::one(Class::Invalid, diagnostic));
     };
     let built = script.build().map_err(failed)?;
     Ok(Built {
@@ -127,7 +128,7 @@ pub fn build_project(host: &Host, folder: &Path, wit: Option<&Path>) -> Result<B
 }
 
 /// `wit` in the folder or above it; in orghost's own repository, the released version below that.
-fn wit_of(folder: &Path) -> Result<PathBuf, Failure> {
+fn wit_of(folder: &Path) -> Result<PathBuf, Problem> {
     let found = folder
         .ancestors()
         .map(|dir| dir.join("wit"))
@@ -139,22 +140,22 @@ fn wit_of(folder: &Path) -> Result<PathBuf, Failure> {
         );
         let diagnostic = Diagnostic::new("plugin-project", message)
             .help("name the folder of the WIT files with --wit");
-        return Err(Failure::one(Exit::Invalid, diagnostic));
+        return Err(Problem::one(Class::Invalid, diagnostic));
     };
     let released = found.join("v0.1.0");
     Ok(if released.is_dir() { released } else { found })
 }
 
 /// What is wrong with the project is the author's to mend; what is missing on the machine is not.
-fn failed(error: BuildError) -> Failure {
+fn failed(error: BuildError) -> Problem {
     let (exit, code) = match &error {
         BuildError::Toolchain(_)
         | BuildError::Script(orghost_build::ScriptError::NoTool { .. }) => {
-            (Exit::Failed, "plugin-tool")
+            (Class::Failed, "plugin-tool")
         }
-        BuildError::Metadata(_) | BuildError::Manifest { .. } => (Exit::Invalid, "plugin-project"),
-        BuildError::Inspect(_) | BuildError::Contract(_) => (Exit::Invalid, "plugin-contract"),
-        _ => (Exit::Failed, "plugin-build"),
+        BuildError::Metadata(_) | BuildError::Manifest { .. } => (Class::Invalid, "plugin-project"),
+        BuildError::Inspect(_) | BuildError::Contract(_) => (Class::Invalid, "plugin-contract"),
+        _ => (Class::Failed, "plugin-build"),
     };
-    Failure::one(exit, Diagnostic::new(code, error.to_string()))
+    Problem::one(exit, Diagnostic::new(code, error.to_string()))
 }

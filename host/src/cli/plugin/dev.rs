@@ -12,15 +12,14 @@ use similar::TextDiff;
 
 use super::build;
 use crate::cli::args::DevArgs;
-use crate::cli::plan::{
-    call_failed, open_template, print_log, print_plan, print_warnings, request,
-};
-use crate::cli::report::{Exit, Failure};
+use crate::cli::plan::{open_template, print_log, print_plan, print_warnings, request};
+use crate::cli::report::{Exit, print_problem};
 use crate::cli::text::{note, print_line, printable};
 use crate::cli::{Host, block_on, print_json};
 use crate::diagnostic::Diagnostic;
 use crate::plan::Plan;
 use crate::plugin::{Request, Sandbox, Terms};
+use crate::problem::{Class, Problem};
 
 /// How long nothing must change before a build: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(100);
@@ -34,13 +33,13 @@ enum Event {
 }
 
 /// `orghost plugin dev`.
-pub fn dev(host: &Host, args: &DevArgs) -> Result<Exit, Failure> {
+pub fn dev(host: &Host, args: &DevArgs) -> Result<Exit, Problem> {
     let folder = build::open(&args.folder)?;
     let template = build::open(&args.template).and_then(|path| {
         open_template(&path)?;
         Ok(path)
     })?;
-    let request = request(host, &args.env, &[], host.config.policy.skip_external)?;
+    let request = request(host, &args.env, &[])?;
     let sandbox = host.sandbox()?;
     let terms = Terms {
         wasi: args.wasi.wasi,
@@ -61,7 +60,7 @@ pub fn dev(host: &Host, args: &DevArgs) -> Result<Exit, Failure> {
                 previous = Some(text);
             }
             Err(failure) => {
-                failure.print(host.json);
+                print_problem(&failure, host.json);
                 if previous.is_some() {
                     note("the previous plan stays what changes are compared with");
                 }
@@ -81,20 +80,22 @@ fn round(
     request: &Request,
     sandbox: &Sandbox,
     terms: &Terms,
-) -> Result<Plan, Failure> {
+) -> Result<Plan, Problem> {
     let built = build::build_project(host, folder, None)?;
     let plugin = sandbox.load(&built.component, terms)?;
     let template = open_template(template)?;
     let reply = plugin.plan_measured(&template, request);
     print_log(&reply.log);
-    reply.result.map_err(|e| call_failed(e, Some(&template)))
+    reply
+        .result
+        .map_err(|e| Problem::of_call(e, Some(&template)))
 }
 
 /// The redacted plan, as `plan --json` has it, one value on each line.
-fn pretty(plan: &Plan) -> Result<String, Failure> {
+fn pretty(plan: &Plan) -> Result<String, Problem> {
     let text = serde_json::to_string_pretty(plan).map_err(|error| {
         let message = format!("the plan cannot be written as JSON: {error}");
-        Failure::one(Exit::Failed, Diagnostic::new("json", message))
+        Problem::one(Class::Failed, Diagnostic::new("json", message))
     })?;
     Ok(text + "\n")
 }
@@ -105,7 +106,7 @@ fn show(
     template: &Path,
     previous: Option<&str>,
     now: &str,
-) -> Result<(), Failure> {
+) -> Result<(), Problem> {
     let difference = previous.map(|previous| {
         TextDiff::from_lines(previous, now)
             .unified_diff()
@@ -156,7 +157,7 @@ struct Watch {
 
 impl Watch {
     /// Paths are judged by what stands in them below one of `roots`.
-    fn new(events: Sender<Event>, roots: [PathBuf; 2]) -> Result<Self, Failure> {
+    fn new(events: Sender<Event>, roots: [PathBuf; 2]) -> Result<Self, Problem> {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let counts = match event {
                 Ok(event) => {
@@ -172,7 +173,7 @@ impl Watch {
         });
         let watcher = watcher.map_err(|error| {
             let message = format!("changes cannot be watched for: {error}");
-            Failure::one(Exit::Failed, Diagnostic::new("watch", message))
+            Problem::one(Class::Failed, Diagnostic::new("watch", message))
         })?;
         Ok(Self {
             watcher,

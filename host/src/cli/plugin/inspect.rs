@@ -5,15 +5,16 @@ use std::path::Path;
 use orghost_build::{Grant, Metadata};
 use serde_json::json;
 
-use crate::cli::plan::{about, call_failed, read_plugin};
-use crate::cli::report::{Exit, Failure};
+use crate::cli::report::{Exit, print_problem};
 use crate::cli::text::{in_line, print_line};
 use crate::cli::{Host, print_json};
 use crate::limits;
+use crate::planner::{about, read_plugin};
 use crate::plugin::{LoadError, PluginDigest, Terms, Wasi};
+use crate::problem::Problem;
 
 /// `orghost plugin inspect`: what the file is, and whether this host would run it.
-pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
+pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Problem> {
     let bytes = read_plugin(file)?;
     let inspection =
         orghost_build::inspect(&bytes).map_err(|e| about(LoadError::from(e).into(), file))?;
@@ -33,8 +34,12 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
     // The contract and the plugin's own words: what loading it would find.
     let loaded = host.sandbox()?.load(&bytes, &terms);
     let described = loaded
-        .map_err(Failure::from)
-        .and_then(|plugin| plugin.describe().map_err(|error| call_failed(error, None)))
+        .map_err(Problem::from)
+        .and_then(|plugin| {
+            plugin
+                .describe()
+                .map_err(|error| Problem::of_call(error, None))
+        })
         .map_err(|failure| about(failure, file));
     let (description, errors) = match &described {
         Ok(description) => (Some(description), &[][..]),
@@ -104,7 +109,7 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Failure> {
             }
         }
         if let Err(failure) = &described {
-            failure.print(false);
+            print_problem(&failure, false);
         }
     }
     Ok(if described.is_ok() {

@@ -8,11 +8,12 @@ use include_dir::{Dir, include_dir};
 use serde_json::json;
 
 use crate::cli::args::{Language, NewArgs};
-use crate::cli::report::{Exit, Failure};
+use crate::cli::report::Exit;
 use crate::cli::text::print_line;
 use crate::cli::{Host, print_json};
 use crate::diagnostic::Diagnostic;
 use crate::plan::is_slug;
+use crate::problem::{Class, Problem};
 
 static SCAFFOLD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest/scaffold");
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest/sdk");
@@ -26,19 +27,19 @@ const JS: &str = include_str!("../../../../guest/examples/js/orghost-plan.js");
 const VENDORED: &str = "vendor/orghost-plugin";
 
 /// `orghost plugin new`.
-pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Failure> {
+pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Problem> {
     let name = &args.name;
     if !is_slug(name) {
         let diagnostic = Diagnostic::new("plugin-name", format!("{name:?} is no name of a plugin"))
             .help(
                 "small letters and digits, with single `-` between them, at most 63: `acme-import`",
             );
-        return Err(Failure::one(Exit::Invalid, diagnostic));
+        return Err(Problem::one(Class::Invalid, diagnostic));
     }
     let folder = args.folder.clone().unwrap_or_else(|| PathBuf::from(name));
     let unwritable = |error: io::Error| {
         let message = format!("{} cannot be made: {error}", folder.display());
-        Failure::one(Exit::Failed, Diagnostic::new("write", message))
+        Problem::one(Class::Failed, Diagnostic::new("write", message))
     };
     let taken = match std::fs::read_dir(&folder) {
         Ok(mut entries) => entries.next().is_some(),
@@ -48,7 +49,7 @@ pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Failure> {
         let message = format!("{} is there, and is not an empty folder", folder.display());
         let diagnostic = Diagnostic::new("folder-not-empty", message)
             .help("choose another name, or another folder with --folder");
-        return Err(Failure::one(Exit::Invalid, diagnostic));
+        return Err(Problem::one(Class::Invalid, diagnostic));
     }
     let absolute = std::path::absolute(&folder).map_err(unwritable)?;
     let parent = absolute.parent().unwrap_or(&absolute);

@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::sign::signature_file;
 use crate::catalog::oci::{Access, OciError, Place};
 use crate::catalog::{read_signature, write_atomically};
 use crate::cli::args::{PullArgs, PushArgs, RegistryArgs};
-use crate::cli::plan::{about, read_plugin};
-use crate::cli::report::{Exit, Failure};
+use crate::cli::report::Exit;
 use crate::cli::text::{note, print_line};
 use crate::cli::{Host, block_on, print_json};
 use crate::diagnostic::Diagnostic;
+use crate::planner::signature_file;
+use crate::planner::{about, read_plugin};
 use crate::plugin::{LoadError, PluginDigest};
+use crate::problem::{Class, Problem};
 
 /// `orghost plugin push`.
-pub fn push(host: &Host, args: &PushArgs) -> Result<Exit, Failure> {
+pub fn push(host: &Host, args: &PushArgs) -> Result<Exit, Problem> {
     let place: Place = args.reference.parse()?;
     let bytes = read_plugin(&args.file)?;
     let inspection = orghost_build::inspect(&bytes)
@@ -46,7 +47,7 @@ pub fn push(host: &Host, args: &PushArgs) -> Result<Exit, Failure> {
 }
 
 /// `orghost plugin pull`.
-pub fn pull(host: &Host, args: &PullArgs) -> Result<Exit, Failure> {
+pub fn pull(host: &Host, args: &PullArgs) -> Result<Exit, Problem> {
     let place: Place = args.reference.parse()?;
     let access = access(host, &args.registry);
     let fetched = block_on(async { Ok(place.pull(&access).await?) })?;
@@ -58,7 +59,7 @@ pub fn pull(host: &Host, args: &PullArgs) -> Result<Exit, Failure> {
     let unwritable = |file: &Path, error: std::io::Error| {
         let message = format!("{} cannot be written: {error}", file.display());
         let diagnostic = Diagnostic::new("write", message).file(file.display().to_string());
-        Failure::one(Exit::Failed, diagnostic)
+        Problem::one(Class::Failed, diagnostic)
     };
     // A signature that lies there is of other bytes.
     match std::fs::remove_file(&signature) {
@@ -109,47 +110,47 @@ pub fn access(host: &Host, args: &RegistryArgs) -> Access {
     }
 }
 
-impl From<OciError> for Failure {
+impl From<OciError> for Problem {
     fn from(error: OciError) -> Self {
         let (exit, code, help) = match &error {
             OciError::Reference { .. } => (
-                Exit::Invalid,
+                Class::Invalid,
                 "registry-reference",
                 "write it as REGISTRY/REPOSITORY:TAG, or with @sha256:… in the place of the tag",
             ),
             OciError::Unreachable { .. } => (
-                Exit::Failed,
+                Class::Failed,
                 "registry-unreachable",
                 "see whether the name and the port are right; a registry without TLS needs --plain-http",
             ),
             OciError::NotFound(_) => (
-                Exit::Invalid,
+                Class::Invalid,
                 "registry-not-found",
                 "see whether the repository and the tag are right",
             ),
             OciError::Unauthorized(_) => (
-                Exit::Failed,
+                Class::Failed,
                 "registry-unauthorized",
                 "`docker login` stores credentials that orghost uses too (config.json; no credential helpers)",
             ),
             OciError::NotWasm { .. } => (
-                Exit::Invalid,
+                Class::Invalid,
                 "registry-not-wasm",
                 "name an artifact that orghost plugin push, or another tool for components, has made",
             ),
             OciError::TooLarge { .. } => (
-                Exit::Invalid,
+                Class::Invalid,
                 "registry-too-large",
                 "ask its author for a smaller one",
             ),
             OciError::Altered { .. } => (
-                Exit::Failed,
+                Class::Failed,
                 "registry-altered",
                 "do not trust this registry; try again over another network",
             ),
-            OciError::TooSlow { .. } => (Exit::Failed, "registry-slow", "try again"),
+            OciError::TooSlow { .. } => (Class::Failed, "registry-slow", "try again"),
             OciError::Failed { .. } => (
-                Exit::Failed,
+                Class::Failed,
                 "registry-failed",
                 "try again, or ask whoever runs the registry",
             ),

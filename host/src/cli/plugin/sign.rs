@@ -2,23 +2,24 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use console::Term;
 use serde_json::json;
 
 use crate::catalog::signature::{SecretKey, SecretKeyError};
 use crate::cli::args::SignArgs;
-use crate::cli::plan::read_plugin;
-use crate::cli::report::{Exit, Failure};
+use crate::cli::report::Exit;
 use crate::cli::text::{note, print_line};
 use crate::cli::{Host, print_json};
 use crate::diagnostic::Diagnostic;
+use crate::planner::{read_plugin, signature_file};
+use crate::problem::{Class, Problem};
 
 const PASSWORD: &str = "ORGHOST_KEY_PASSWORD";
 
 /// `orghost plugin keygen`.
-pub fn keygen(host: &Host, secret: &Path) -> Result<Exit, Failure> {
+pub fn keygen(host: &Host, secret: &Path) -> Result<Exit, Problem> {
     let public = secret.with_extension("pub");
     if public == secret {
         return Err(about(
@@ -55,7 +56,7 @@ pub fn keygen(host: &Host, secret: &Path) -> Result<Exit, Failure> {
 }
 
 /// `orghost plugin sign`.
-pub fn sign(host: &Host, args: &SignArgs) -> Result<Exit, Failure> {
+pub fn sign(host: &Host, args: &SignArgs) -> Result<Exit, Problem> {
     let bytes = read_plugin(&args.file)?;
     let text = std::fs::read_to_string(&args.key)
         .map_err(|error| about(&args.key, &format!("it cannot be read: {error}")))?;
@@ -67,7 +68,7 @@ pub fn sign(host: &Host, args: &SignArgs) -> Result<Exit, Failure> {
         opened => opened,
     };
     let key = key.map_err(|error| {
-        let mut failure = Failure::from(error);
+        let mut failure = Problem::from(error);
         for error in &mut failure.errors {
             error.file = Some(args.key.display().to_string());
         }
@@ -90,14 +91,7 @@ pub fn sign(host: &Host, args: &SignArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Where a plugin file's signature is: beside it, with `.minisig` after its whole name.
-pub fn signature_file(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".minisig");
-    name.into()
-}
-
-fn new_password(host: &Host) -> Result<Option<String>, Failure> {
+fn new_password(host: &Host) -> Result<Option<String>, Problem> {
     if let Some(password) = host.environment.text(PASSWORD) {
         return Ok(Some(password.to_owned()));
     }
@@ -110,12 +104,12 @@ fn new_password(host: &Host) -> Result<Option<String>, Failure> {
     }
     if ask("once more: ")? != password {
         let diagnostic = Diagnostic::new("key-password", "the two passwords differ");
-        return Err(Failure::one(Exit::Invalid, diagnostic));
+        return Err(Problem::one(Class::Invalid, diagnostic));
     }
     Ok(Some(password))
 }
 
-fn ask(prompt: &str) -> Result<String, Failure> {
+fn ask(prompt: &str) -> Result<String, Problem> {
     let terminal = Term::stderr();
     let answer = terminal
         .write_str(prompt)
@@ -123,11 +117,11 @@ fn ask(prompt: &str) -> Result<String, Failure> {
     answer.map_err(|error| {
         let message = format!("no password can be read from the terminal: {error}");
         let diagnostic = Diagnostic::new("key-password", message);
-        Failure::one(Exit::Failed, diagnostic.help(format!("set {PASSWORD}")))
+        Problem::one(Class::Failed, diagnostic.help(format!("set {PASSWORD}")))
     })
 }
 
-fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), Problem> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true).mode(mode);
     options
@@ -136,31 +130,31 @@ fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), Failure> {
         .map_err(|error| about(file, &format!("it cannot be written: {error}")))
 }
 
-fn about(file: &Path, what: &str) -> Failure {
+fn about(file: &Path, what: &str) -> Problem {
     let message = format!("{}: {what}", file.display());
     let diagnostic = Diagnostic::new("key-file", message).file(file.display().to_string());
-    Failure::one(Exit::Invalid, diagnostic)
+    Problem::one(Class::Invalid, diagnostic)
 }
 
-impl From<SecretKeyError> for Failure {
+impl From<SecretKeyError> for Problem {
     fn from(error: SecretKeyError) -> Self {
         let (exit, code, help) = match &error {
             SecretKeyError::NotAKey => (
-                Exit::Invalid,
+                Class::Invalid,
                 "key-file",
                 "`orghost plugin keygen FILE` makes one",
             ),
             SecretKeyError::PasswordNeeded => (
-                Exit::Invalid,
+                Class::Invalid,
                 "key-password",
                 "set ORGHOST_KEY_PASSWORD, or run this on a terminal",
             ),
             SecretKeyError::Locked(_) => (
-                Exit::Invalid,
+                Class::Invalid,
                 "key-password",
                 "give the password that it was made with",
             ),
-            SecretKeyError::Machine(_) => (Exit::Failed, "key-machine", "try again"),
+            SecretKeyError::Machine(_) => (Class::Failed, "key-machine", "try again"),
         };
         Self::one(exit, Diagnostic::new(code, error.to_string()).help(help))
     }

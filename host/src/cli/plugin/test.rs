@@ -8,15 +8,16 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Map, Value, json};
 
 use crate::cli::args::TestArgs;
-use crate::cli::plan::{about, read_plugin};
-use crate::cli::report::{Exit, Failure};
+use crate::cli::report::Exit;
 use crate::cli::text::{in_line, print_line, printable};
 use crate::cli::{Host, print_json};
 use crate::conformance::{
     self, Case, Difference, Failed, Outcome, Part, Report, Selection, Subject, SuiteError,
 };
 use crate::diagnostic::Diagnostic;
+use crate::planner::{about, read_plugin};
 use crate::plugin::{EnvMap, Terms};
+use crate::problem::{Class, Problem};
 
 /// Of the certificate.
 const SCHEMA: u32 = 1;
@@ -25,7 +26,7 @@ const SCHEMA: u32 = 1;
 const HOST_VARIABLES: [&str; 2] = ["PATH", "HOME"];
 
 /// `orghost plugin test`.
-pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Failure> {
+pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Problem> {
     let file = match &args.file {
         Some(file) => file.clone(),
         None => built_here()?,
@@ -61,13 +62,13 @@ pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Failure> {
         let wanted = args.case.as_deref().unwrap_or_default();
         let diagnostic = Diagnostic::new("no-such-case", format!("no case is called {wanted:?}"))
             .help("a name is `part/name`, such as contract/describe; without --case all run");
-        return Err(Failure::one(Exit::Invalid, diagnostic));
+        return Err(Problem::one(Class::Invalid, diagnostic));
     }
     let certificate = certificate(&report);
     if let Some(out) = &args.junit {
         let document = junit(&report, &file).to_string().map_err(|error| {
             let message = format!("the JUnit report cannot be written: {error}");
-            Failure::one(Exit::Failed, Diagnostic::new("write", message))
+            Problem::one(Class::Failed, Diagnostic::new("write", message))
         })?;
         write(out, document.as_bytes())?;
     }
@@ -89,7 +90,7 @@ pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Failure> {
 }
 
 /// What `plugin build` writes in the folder of a project: `<folder's name>.wasm`.
-fn built_here() -> Result<PathBuf, Failure> {
+fn built_here() -> Result<PathBuf, Problem> {
     let here = Path::new(".").canonicalize().unwrap_or_default();
     let mut name = here.file_name().unwrap_or_default().to_owned();
     name.push(".wasm");
@@ -100,17 +101,17 @@ fn built_here() -> Result<PathBuf, Failure> {
     let message = format!("there is no {} in this folder", file.display());
     let diagnostic = Diagnostic::new("plugin-unreadable", message)
         .help("build the plugin with `orghost plugin build`, or name its file");
-    Err(Failure::one(Exit::Invalid, diagnostic))
+    Err(Problem::one(Class::Invalid, diagnostic))
 }
 
 /// The folder that was named, else `cases` beside the plugin, where there is one.
-fn own_cases(args: &TestArgs, file: &Path) -> Result<Option<PathBuf>, Failure> {
+fn own_cases(args: &TestArgs, file: &Path) -> Result<Option<PathBuf>, Problem> {
     let usual = || Some(file.parent()?.join("cases")).filter(|folder| folder.is_dir());
     let folder = args.cases.clone().or_else(usual);
     if args.bless && folder.is_none() {
         let diagnostic = Diagnostic::new("no-cases", "there are no own cases to bless")
             .help("make cases/<name>/template beside the plugin, or name the folder with --cases");
-        return Err(Failure::one(Exit::Invalid, diagnostic));
+        return Err(Problem::one(Class::Invalid, diagnostic));
     }
     Ok(folder)
 }
@@ -311,19 +312,19 @@ fn junit_case(case: &Case, file: &Path) -> TestCase {
     junit
 }
 
-fn write(out: &Path, bytes: &[u8]) -> Result<(), Failure> {
+fn write(out: &Path, bytes: &[u8]) -> Result<(), Problem> {
     std::fs::write(out, bytes).map_err(|error| {
         let message = format!("{} cannot be written: {error}", out.display());
         let diagnostic = Diagnostic::new("write", message).file(out.display().to_string());
-        Failure::one(Exit::Failed, diagnostic)
+        Problem::one(Class::Failed, diagnostic)
     })
 }
 
-impl From<SuiteError> for Failure {
+impl From<SuiteError> for Problem {
     fn from(error: SuiteError) -> Self {
         let exit = match &error {
-            SuiteError::Cases { .. } => Exit::Invalid,
-            SuiteError::Machine { .. } => Exit::Failed,
+            SuiteError::Cases { .. } => Class::Invalid,
+            SuiteError::Machine { .. } => Class::Failed,
         };
         Self::one(exit, Diagnostic::new("plugin-test", error.to_string()))
     }

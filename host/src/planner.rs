@@ -1,0 +1,429 @@
+//! From a template and what its caller gives to a verdict: chooses the plugin, asks it, judges what it says. Compiles and
+//! runs nothing before the operator's demands are met, and changes nothing.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::catalog::{BUILT_IN, Catalog, Demands, NotAName, PluginName, read_signature};
+use crate::config::{Config, Environment, PolicyKeys};
+use crate::diagnostic::Diagnostic;
+use crate::limits;
+use crate::plan::is_identifier;
+use crate::plugin::{EnvMap, ORG_IMPORT, Plugin, PluginDigest, Request, Sandbox, Terms, Wasi};
+use crate::policy::{Approved, Policy, Rejected, Tier};
+use crate::problem::{Class, Problem};
+use crate::template::TemplateDir;
+
+/// What the operator says about plugins and plans, and where the plugins are.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    config: Arc<Config>,
+    environment: Arc<Environment>,
+    catalog: Catalog,
+}
+
+/// What a caller gives beside the template.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// A plugin file (it has a `/` in it, or ends in `.wasm`), or the name of an installed one; else the one that the
+    /// template names, else the built-in one.
+    pub plugin: Option<String>,
+    /// What a plugin file gets of WASI; for an installed plugin the operator's file says it.
+    pub wasi: Wasi,
+    /// Variables: for expansion, and in every workspace.
+    pub vars: EnvMap,
+    /// Names of orghost's own environment that the template may use.
+    pub grant: Vec<String>,
+    /// Leave out `!external` subtrees instead of failing.
+    pub skip_external: bool,
+}
+
+/// What policy made of a template's plan.
+#[derive(Debug)]
+pub struct Judged {
+    /// Approved, or everything that policy refuses.
+    pub verdict: Result<Approved, Box<Rejected>>,
+    /// The plugin, when it is not the built-in one.
+    pub planned_by: Option<String>,
+    /// What the plugin wrote for whoever debugs it.
+    pub log: Vec<String>,
+    /// Granted names that orghost's environment does not have.
+    pub unset: Vec<String>,
+}
+
+/// The plugin that a call runs; nothing of it was read yet.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    choice: Choice,
+    demands: Demands,
+    /// Variables that the operator's file lets templates use with it.
+    pub grant: Vec<String>,
+}
+
+/// Plugins that stay loaded between calls, each as its digest says: when a pin moves, the next call gets the new one, and
+/// calls in flight keep theirs.
+pub struct Loaded {
+    sandbox: Sandbox,
+    plugins: Mutex<HashMap<PluginDigest, Arc<Plugin>>>,
+}
+
+impl Planner {
+    /// Plugins are those of the state folder.
+    pub fn new(config: Arc<Config>, environment: Arc<Environment>, state: &Path) -> Self {
+        Self {
+            config,
+            environment,
+            catalog: Catalog::of(state),
+        }
+    }
+
+    /// Decides which plugin a call runs.
+    ///
+    /// # Errors
+    /// A name that is none, a plugin that the template may not choose, or WASI for an installed one.
+    pub fn choose(
+        &self,
+        asked: Option<&str>,
+        wasi: Wasi,
+        template: Option<&TemplateDir>,
+    ) -> Result<Chosen, Problem> {
+        let choice = self.choice(asked, template)?;
+        if wasi != Wasi::None && !matches!(choice, Choice::File(_)) {
+            let diagnostic = Diagnostic::new("wasi-grant", "--wasi is for a plugin file").help(
+                "what an installed plugin gets is under [plugins.NAME] in the operator's file",
+            );
+            return Err(Problem::one(Class::Invalid, diagnostic));
+        }
+        let (demands, grant) = match &choice {
+            Choice::File(_) => {
+                let terms = Terms {
+                    wasi,
+                    ..Terms::default()
+                };
+                (Demands::of_file(&self.config, terms), Vec::new())
+            }
+            Choice::Installed(name) => {
+                let keys = self.config.plugins.get(name);
+                let mut demands = Demands::of(&self.config, name);
+                if name.is_built_in() {
+                    // It is part of orghost, and needs no signature.
+                    demands.keys.clear();
+                }
+                (
+                    demands,
+                    keys.map(|keys| keys.grant.clone()).unwrap_or_default(),
+                )
+            }
+        };
+        Ok(Chosen {
+            choice,
+            demands,
+            grant,
+        })
+    }
+
+    /// Reads, admits and loads a plugin, and says what it is called when it is not the built-in one.
+    ///
+    /// # Errors
+    /// It cannot be read, is not what the operator demands, or does not keep the contract.
+    pub fn load(
+        &self,
+        chosen: &Chosen,
+        sandbox: &Sandbox,
+    ) -> Result<(Plugin, Option<String>), Problem> {
+        let load = |bytes: &[u8], signature: Option<&str>| {
+            chosen
+                .demands
+                .load(sandbox, bytes, signature)
+                .map(|(plugin, _)| plugin)
+        };
+        let (plugin, name) = match &chosen.choice {
+            Choice::File(file) => {
+                let bytes = read_plugin(file)?;
+                let signature = read_signature(&signature_file(file))?;
+                let loaded = load(&bytes, signature.as_deref());
+                (
+                    loaded.map_err(|refusal| about(refusal.into(), file))?,
+                    file.display().to_string(),
+                )
+            }
+            Choice::Installed(name) if name.is_built_in() => {
+                let loaded = load(ORG_IMPORT, None);
+                return Ok((loaded.map_err(|refusal| named(refusal.into(), name))?, None));
+            }
+            Choice::Installed(name) => {
+                let fetched = self.catalog.fetch(name)?;
+                let loaded = load(&fetched.bytes, fetched.signature.as_deref());
+                (
+                    loaded.map_err(|refusal| named(refusal.into(), name))?,
+                    name.to_string(),
+                )
+            }
+        };
+        let name = format!("{name} ({})", plugin.digest().short());
+        Ok((plugin, Some(name)))
+    }
+
+    /// Plans a template and judges the plan.
+    ///
+    /// # Errors
+    /// There is no plan. That policy refuses one is no error: see [`Judged::verdict`].
+    pub fn judge(
+        &self,
+        loaded: &Loaded,
+        template: &TemplateDir,
+        wanted: &Wanted,
+        policy: &Policy,
+    ) -> Result<Judged, Problem> {
+        let chosen = self.choose(wanted.plugin.as_deref(), wanted.wasi, Some(template))?;
+        let (request, unset) = self.request(wanted, &chosen.grant)?;
+        let (plugin, planned_by) = loaded.get(self, &chosen)?;
+        let reply = plugin.plan_measured(template, &request);
+        let plan = reply
+            .result
+            .map_err(|error| Problem::of_call(error, Some(template)))?;
+        Ok(Judged {
+            verdict: policy.judge(plan),
+            planned_by,
+            log: reply.log,
+            unset,
+        })
+    }
+
+    /// What the plugin gets beside the template's files, and the granted names that have no value.
+    ///
+    /// # Errors
+    /// A granted name that is none.
+    pub fn request(
+        &self,
+        wanted: &Wanted,
+        granted: &[String],
+    ) -> Result<(Request, Vec<String>), Problem> {
+        let mut request = Request {
+            vars: wanted.vars.clone(),
+            skip_external: wanted.skip_external || self.config.policy.skip_external,
+            ..Request::default()
+        };
+        let mut unset = Vec::new();
+        for name in wanted.grant.iter().chain(granted) {
+            if !is_identifier(name) {
+                let message = format!("a grant is the name of a variable, not {name:?}");
+                let diagnostic = Diagnostic::new("grant-name", message)
+                    .help("letters, digits and `_`, not beginning with a digit");
+                return Err(Problem::one(Class::Invalid, diagnostic));
+            }
+            match self.environment.granted(name) {
+                Some(value) => {
+                    request.granted.insert(name.clone(), value.to_owned());
+                }
+                None => unset.push(name.clone()),
+            }
+        }
+        Ok((request, unset))
+    }
+
+    /// The operator's policy: the file's keys, and what was added to them.
+    pub fn policy(&self, flags: &PolicyKeys) -> Policy {
+        let keys = &self.config.policy;
+        let safe = Policy::default();
+        Policy {
+            max_tier: flags
+                .max_tier
+                .or(keys.max_tier)
+                .and_then(Tier::new)
+                .unwrap_or(safe.max_tier),
+            allow_mount: [&keys.allow_mount[..], &flags.allow_mount].concat(),
+            ignore_missing_env: flags.ignore_missing_env || keys.ignore_missing_env,
+            runtimes: self.config.runtimes.keys().cloned().collect(),
+            demo: flags.demo || keys.demo,
+        }
+    }
+
+    fn choice(
+        &self,
+        asked: Option<&str>,
+        template: Option<&TemplateDir>,
+    ) -> Result<Choice, Problem> {
+        let built_in = || {
+            let name = PluginName::try_from(BUILT_IN.to_owned());
+            name.map_err(|error| Problem::one(Class::Invalid, name_diagnostic(&error)))
+        };
+        if let Some(asked) = asked {
+            if is_file(asked) {
+                return Ok(Choice::File(PathBuf::from(asked)));
+            }
+            let name = PluginName::try_from(asked.to_owned())
+                .map_err(|error| Problem::one(Class::Invalid, name_diagnostic(&error)))?;
+            return Ok(Choice::Installed(name));
+        }
+        let Some((template, wanted)) = template.and_then(|dir| Some((dir, dir.wanted_plugin()?)))
+        else {
+            return Ok(Choice::Installed(built_in()?));
+        };
+        let placed = |class, mut diagnostic: Diagnostic| {
+            diagnostic.file = Some(wanted.file.to_owned());
+            diagnostic.line = Some(wanted.line);
+            diagnostic.field = Some("plugin".to_owned());
+            let mut problem = Problem::one(class, diagnostic);
+            problem.template = Some(template.clone());
+            problem
+        };
+        let name = PluginName::try_from(wanted.name.clone())
+            .map_err(|error| placed(Class::Invalid, name_diagnostic(&error)))?;
+        if name.is_built_in() {
+            return Ok(Choice::Installed(name));
+        }
+        let installed = self.catalog.lock()?.plugins;
+        let listed = self.config.policy.plugins.as_ref();
+        let allowed = |name: &PluginName| listed.is_none_or(|list| list.contains(name));
+        if installed.contains_key(&name) && allowed(&name) {
+            return Ok(Choice::Installed(name));
+        }
+        let mut usable = vec![BUILT_IN];
+        usable.extend(
+            installed
+                .keys()
+                .filter(|name| allowed(name))
+                .map(PluginName::as_str),
+        );
+        let usable = usable.join(", ");
+        let (message, help) = if allowed(&name) {
+            (
+                format!("the template asks for the plugin {name}, which is not installed"),
+                format!(
+                    "to install it: orghost plugin add FILE|REF --name {name}; templates may use {usable}"
+                ),
+            )
+        } else {
+            (
+                format!(
+                    "the template asks for the plugin {name}, which the operator's file does not allow"
+                ),
+                format!(
+                    "templates may use {usable}; [policy] plugins in the operator's file lists more"
+                ),
+            )
+        };
+        let diagnostic = Diagnostic::new("plugin-not-allowed", message).help(help);
+        Err(placed(Class::Refused, diagnostic))
+    }
+}
+
+impl Loaded {
+    /// Loads into this sandbox.
+    pub fn new(sandbox: Sandbox) -> Self {
+        Self {
+            sandbox,
+            plugins: Mutex::default(),
+        }
+    }
+
+    /// A plugin that stays loaded, and what it is called when it is not the built-in one.
+    ///
+    /// # Errors
+    /// See [`Planner::load`].
+    pub fn get(
+        &self,
+        planner: &Planner,
+        chosen: &Chosen,
+    ) -> Result<(Arc<Plugin>, Option<String>), Problem> {
+        /// Versions of plugins in use at a time; more are loaded again.
+        const KEPT: usize = 64;
+        let pinned = match &chosen.choice {
+            // Whoever is not pinned is read every time.
+            Choice::File(_) => None,
+            Choice::Installed(name) if name.is_built_in() => {
+                static BUILT_IN: std::sync::LazyLock<PluginDigest> =
+                    std::sync::LazyLock::new(|| PluginDigest::of(ORG_IMPORT));
+                Some((BUILT_IN.clone(), None))
+            }
+            Choice::Installed(name) => {
+                let digest = planner.catalog.pin(name)?.digest;
+                let called = format!("{name} ({})", digest.short());
+                Some((digest, Some(called)))
+            }
+        };
+        if let Some((digest, called)) = &pinned
+            && let Some(plugin) = self.plugins().get(digest)
+        {
+            return Ok((plugin.clone(), called.clone()));
+        }
+        let (plugin, called) = planner.load(chosen, &self.sandbox)?;
+        let plugin = Arc::new(plugin);
+        if pinned.is_some() {
+            let mut plugins = self.plugins();
+            if plugins.len() >= KEPT {
+                plugins.clear();
+            }
+            plugins.insert(plugin.digest().clone(), plugin.clone());
+        }
+        Ok((plugin, called))
+    }
+
+    fn plugins(&self) -> std::sync::MutexGuard<'_, HashMap<PluginDigest, Arc<Plugin>>> {
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Choice {
+    File(PathBuf),
+    Installed(PluginName),
+}
+
+/// Whether `--plugin` means a file, and not the name of an installed plugin.
+pub fn is_file(plugin: &str) -> bool {
+    plugin.contains('/') || plugin.ends_with(".wasm")
+}
+
+/// A text that is no name of a plugin.
+pub fn name_diagnostic(error: &NotAName) -> Diagnostic {
+    Diagnostic::new("plugin-name", error.to_string())
+        .help("a plugin file is written with a `/`, such as ./acme.wasm; `orghost plugin list` shows the installed ones")
+}
+
+/// The same problem, of an installed plugin.
+pub fn named(mut problem: Problem, name: &PluginName) -> Problem {
+    for error in &mut problem.errors {
+        error.message = format!("{name}: {}", error.message);
+    }
+    problem
+}
+
+/// Reads a plugin's file, within its limit.
+pub fn read_plugin(file: &Path) -> Result<Vec<u8>, Problem> {
+    let unreadable = |message: String| {
+        let diagnostic =
+            Diagnostic::new("plugin-unreadable", message).file(file.display().to_string());
+        Problem::one(Class::Invalid, diagnostic)
+    };
+    let name = file.display();
+    let metadata = std::fs::metadata(file)
+        .map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))?;
+    if !metadata.is_file() {
+        return Err(unreadable(format!("the plugin {name} is not a file")));
+    }
+    if metadata.len() > limits::PLUGIN_FILE_BYTES {
+        let limit = limits::PLUGIN_FILE_BYTES >> 20;
+        return Err(unreadable(format!(
+            "the plugin {name} is larger than {limit} MiB"
+        )));
+    }
+    std::fs::read(file).map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))
+}
+
+/// The same problem, of a plugin's file.
+pub fn about(mut problem: Problem, file: &Path) -> Problem {
+    for error in &mut problem.errors {
+        error.file = Some(file.display().to_string());
+    }
+    problem
+}
+
+/// Where a plugin file's signature is: beside it, with `.minisig` after its whole name.
+pub fn signature_file(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
