@@ -270,6 +270,7 @@ impl World {
             operation: self.store.begin(self.org.slug(), Operation::Up).await?,
             cancel: CancellationToken::new(),
             observer: &|_| {},
+            turns: &provision::turns::Turns::new(16),
             keep_failed: false,
         };
         let options = Options {

@@ -11,7 +11,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("wasmtime_wasi::", &["plugin/"]),
     ("unsafe ", &["plugin/cache.rs"]),
     ("bollard::", &["provision/docker.rs", "provision/docker/"]),
-    ("rusqlite::", &["store.rs"]),
+    ("rusqlite::", &["store.rs", "store/"]),
+    ("axum::", &["api.rs", "api/"]),
+    ("utoipa::openapi", &["api.rs"]),
+    ("chacha20poly1305::", &["vault.rs"]),
     ("oci_client::", &["catalog/oci.rs"]),
     ("minisign::", &["catalog/signature.rs"]),
     ("std::env::var", &["config.rs", "fault.rs"]),
@@ -22,6 +25,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("similar::", &["cli/"]),
     ("println!", &["cli/"]),
     ("tokio::spawn(", &[]),
+    ("tracker.spawn(", &["daemon/tasks.rs"]),
+    ("tracing_subscriber::", &["cli/"]),
 ];
 
 /// (a file, what it must not name): no arrow goes back up, and judging does no I/O.
@@ -60,12 +65,29 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "provision.rs",
-        &["crate::plugin", "crate::cli", "crate::plan::Plan"],
+        &[
+            "crate::plugin",
+            "crate::cli",
+            "crate::daemon",
+            "crate::plan::Plan",
+        ],
     ),
     (
         "conformance.rs",
         &["crate::cli", "crate::policy", "crate::provision"],
     ),
+    (
+        "planner.rs",
+        &[
+            "crate::provision",
+            "crate::store",
+            "crate::daemon",
+            "crate::api",
+            "crate::cli",
+        ],
+    ),
+    ("daemon.rs", &["crate::api", "crate::cli", "axum"]),
+    ("vault.rs", &["crate::store", "std::fs"]),
     (
         "event.rs",
         &["crate::store", "crate::provision", "crate::cli"],

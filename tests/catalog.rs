@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use orghost::planner::{Loaded, Planner};
-use orghost::plugin::{ORG_IMPORT, PluginDigest, Sandbox};
+use orghost::plugin::{ORG_IMPORT, PluginDigest, Sandbox, Wasi};
 use orghost::template::TemplateDir;
 
 use crate::support::component::of_wat;

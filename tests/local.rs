@@ -39,6 +39,7 @@ struct World {
     org: OrgId,
     command: Vec<String>,
     wait: Option<Duration>,
+    turns: std::sync::Arc<provision::turns::Turns>,
 }
 
 impl World {
@@ -58,6 +59,7 @@ impl World {
             local,
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             wait: None,
+            turns: provision::turns::Turns::new(16),
         }
     }
 
@@ -73,6 +75,7 @@ impl World {
             operation,
             cancel: CancellationToken::new(),
             observer: &|_| {},
+            turns: &self.turns,
             keep_failed: false,
         }
     }

@@ -6,8 +6,10 @@ mod plan;
 mod plugin;
 mod progress;
 mod report;
+mod serve;
 mod status;
 mod text;
+mod token;
 mod up;
 
 use std::ffi::OsString;
@@ -16,14 +18,13 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::config::{Config, ConfigError, EngineKind, Environment, Folders};
+use crate::config::{Config, ConfigError, Environment, Folders};
 use crate::diagnostic::Diagnostic;
 use crate::planner::Planner;
 use crate::plugin::Sandbox;
 use crate::problem::{Class, Problem};
-use crate::provision::docker::Docker;
-use crate::provision::engine::EngineError;
-use crate::provision::local::{self, Local};
+use crate::provision::backend::Engines;
+use crate::provision::local;
 use crate::store::Store;
 use args::{Cli, Command};
 use report::Exit;
@@ -105,8 +106,20 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         Command::Down(command) => block_on(up::down(&host, &command)),
         Command::Status { org } => block_on(status::status(&host, org.as_deref())),
         Command::Logs(command) => block_on(logs::logs(&host, &command)),
+        Command::Serve(command) => serve::serve(&host, &command),
+        Command::Token(command) => block_on(token::token(&host, &command)),
+        Command::Restart(_) | Command::Stop(_) | Command::Start(_) => Err(not_yet()),
+        Command::Backup { .. } | Command::Restore { .. } => Err(not_yet()),
+        Command::RotateKey | Command::Sweep { .. } => Err(not_yet()),
         _ => Ok(Exit::Done),
     }
+}
+
+fn not_yet() -> Problem {
+    Problem::one(
+        Class::Failed,
+        Diagnostic::new("not-yet", "this command is being written"),
+    )
 }
 
 impl Host {
@@ -138,24 +151,14 @@ impl Host {
         Ok(Store::open(&self.folders.state)?)
     }
 
-    fn local(&self) -> Result<Local, Problem> {
+    fn engines(&self) -> Result<Engines, Problem> {
+        let docker_host = self.environment.text("DOCKER_HOST").map(str::to_owned);
         // The local engine runs this program again, as a supervisor.
-        Ok(Local::new(self.folders.state.join("local"), own_program()?))
-    }
-
-    async fn docker(&self) -> Result<Docker, EngineError> {
-        Docker::connect(self.environment.text("DOCKER_HOST")).await
-    }
-
-    /// `asked`, else the operator's file, else Docker where one answers, else local.
-    async fn engine(&self, asked: Option<EngineKind>) -> EngineKind {
-        match asked.or(self.config.engine) {
-            Some(kind) => kind,
-            // Who names an engine means it.
-            None if self.environment.text("DOCKER_HOST").is_some() => EngineKind::Docker,
-            None if self.docker().await.is_ok() => EngineKind::Docker,
-            None => EngineKind::Local,
-        }
+        Ok(Engines::new(
+            docker_host,
+            self.folders.state.join("local"),
+            own_program()?,
+        ))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +47,65 @@ pub struct Config {
     pub runtimes: BTreeMap<String, Runtime>,
     /// What each installed plugin is granted, by its name.
     pub plugins: BTreeMap<PluginName, PluginKeys>,
+    /// How `orghost serve` serves.
+    pub server: ServerKeys,
+}
+
+/// The keys under `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerKeys {
+    /// Where it listens; default 127.0.0.1:7420. Beyond the loopback only with a token.
+    pub listen: SocketAddr,
+    /// The folder whose folders are the templates that callers may name; default `templates` in the state folder.
+    pub templates: Option<PathBuf>,
+    /// Variables of orghost's own environment that callers may ask for. Default: none.
+    pub grant: Vec<String>,
+    /// The certificate chain and the key for TLS, as PEM files: both or none.
+    pub tls_cert: Option<PathBuf>,
+    /// See `tls_cert`.
+    pub tls_key: Option<PathBuf>,
+    /// The file of the secret key, unless ORGHOST_SECRET_KEY is set; default `secret.key` in the state folder, made when
+    /// there is none.
+    pub secret_key_file: Option<PathBuf>,
+    /// Seconds that a shutdown waits for what runs; default 30.
+    pub drain_seconds: u64,
+    /// Requests in a second that one token may make, at most twice as many at once; default 100.
+    pub requests_per_second: u32,
+    /// What is done about workspaces of this host that belong to no org; default `report`.
+    pub sweep: Sweep,
+    /// A collector of traces (OTLP over HTTP), for builds with the feature `otel`.
+    pub otlp: Option<String>,
+}
+
+/// What a sweep does about what it finds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sweep {
+    /// It does not look.
+    Off,
+    /// It tells, and changes nothing.
+    #[default]
+    Report,
+    /// It removes what it saw twice.
+    Remove,
+}
+
+impl Default for ServerKeys {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
+            templates: None,
+            grant: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
+            secret_key_file: None,
+            drain_seconds: 30,
+            requests_per_second: 100,
+            sweep: Sweep::default(),
+            otlp: None,
+        }
+    }
 }
 
 /// The keys under `[plugins.NAME]`: what the operator grants one plugin.
@@ -107,13 +167,38 @@ pub struct Runtime {
 }
 
 /// What runs workspaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, clap::ValueEnum)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    serde::Serialize,
+    clap::ValueEnum,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
     /// A child process for each workspace. No isolation: for trying out, and where there is no Docker.
     Local,
     /// A container for each workspace.
     Docker,
+    /// A service for each workspace, on Docker's swarm mode.
+    Swarm,
+}
+
+impl EngineKind {
+    /// The engine as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Docker => "docker",
+            Self::Swarm => "swarm",
+        }
+    }
 }
 
 /// Why there is no configuration.
@@ -265,6 +350,9 @@ impl Config {
                 "an absolute path",
             ));
         }
+        if let Some(nonsense) = self.server.nonsense() {
+            return Some(nonsense);
+        }
         if let Some(nonsense) = self
             .plugins
             .iter()
@@ -311,6 +399,25 @@ impl Config {
     /// See [`Config::concurrency`].
     pub fn concurrency(&self) -> usize {
         self.concurrency.unwrap_or(limits::CONCURRENCY)
+    }
+}
+
+impl ServerKeys {
+    fn nonsense(&self) -> Option<(String, &'static str)> {
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            let message = "[server] has one of tls_cert and tls_key".to_owned();
+            return Some((message, "TLS needs both"));
+        }
+        if self.requests_per_second == 0 {
+            let message = "server.requests_per_second is 0: nobody could ask anything".to_owned();
+            return Some((message, "at least 1; 100 is usual"));
+        }
+        let wrong = self.grant.iter().find(|name| !is_identifier(name))?;
+        let message = format!("server.grant: {wrong:?} is not a name of a variable");
+        Some((
+            message,
+            "letters, digits and `_`, not beginning with a digit",
+        ))
     }
 }
 

@@ -1,10 +1,11 @@
 //! What went wrong and where, in the one shape that people, `--json` and the API share.
 //! Never holds the value of a variable, nor a part of one.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One problem or one warning.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
 pub struct Diagnostic {
     /// A stable, lower-case code such as `include-cycle`.
     pub code: String,

@@ -68,8 +68,15 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// It was stopped, because somebody wants it stopped.
+    Stopped,
     /// It was stopped and removed.
     Removed,
+    /// The operation ended by a defect, or took too long.
+    Broke {
+        /// What is known of it.
+        reason: String,
+    },
     /// The operation ended.
     Ended {
         /// Workspaces that did not come up, or did not go.
@@ -107,6 +114,14 @@ pub enum Operation {
     Up,
     /// Take it down.
     Down,
+    /// Stop one workspace, seed it anew, start it.
+    Restart,
+    /// Stop one workspace, and leave it stopped.
+    Stop,
+    /// Start one stopped workspace.
+    Start,
+    /// Stop and remove one workspace.
+    Remove,
 }
 
 /// One step of provisioning a workspace, in their order (`spec/provisioning.md` §1).
@@ -150,6 +165,23 @@ impl Operation {
         match self {
             Self::Up => "up",
             Self::Down => "down",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+            Self::Start => "start",
+            Self::Remove => "remove",
         }
+    }
+
+    /// From the word; what is none counts as an `up`, which repairs whatever it finds.
+    pub fn parse(word: &str) -> Self {
+        let all = [
+            Self::Down,
+            Self::Restart,
+            Self::Stop,
+            Self::Start,
+            Self::Remove,
+        ];
+        let found = all.into_iter().find(|operation| operation.as_str() == word);
+        found.unwrap_or(Self::Up)
     }
 }

@@ -6,10 +6,13 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod admission;
+pub mod api;
 pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod conformance;
+pub mod daemon;
 pub mod diagnostic;
 mod digest;
 pub mod event;
@@ -22,5 +25,8 @@ pub mod plugin;
 pub mod policy;
 pub mod problem;
 pub mod provision;
+pub mod snapshot;
+pub mod status;
 pub mod store;
 pub mod template;
+pub mod vault;

@@ -83,6 +83,9 @@ pub const TEMPLATE_FILE_BYTES: u64 = 8 << 20;
 /// Everything that one call reads from a template, in bytes.
 pub const TEMPLATE_BYTES: u64 = 64 << 20;
 
+/// Files of a template that is kept or uploaded: as many as a call may ask for.
+pub const TEMPLATE_FILES: usize = TEMPLATE_CALLS as usize;
+
 /// Requests for files and folders that one call may make.
 pub const TEMPLATE_CALLS: u32 = 20_000;
 
@@ -184,3 +187,12 @@ pub const SUPERVISOR_START: Duration = Duration::from_secs(20);
 
 /// From a signal to the end of a supervisor, beyond the grace that it gives its program.
 pub const SUPERVISOR_END: Duration = Duration::from_secs(5);
+
+/// Operations that a server accepts and has not ended, of all orgs: each holds its plan in memory, some hundred kilobytes.
+pub const OPERATIONS: usize = 512;
+
+/// The same, of one org: whoever asks faster than it can be done is told so.
+pub const OPERATIONS_OF_ORG: usize = 16;
+
+/// A whole operation of an org in the background.
+pub const OPERATION: Duration = Duration::from_secs(6 * 3600);

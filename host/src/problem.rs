@@ -8,6 +8,7 @@ use crate::provision::ProvisionError;
 use crate::provision::engine::EngineError;
 use crate::store::StoreError;
 use crate::template::TemplateDir;
+use crate::vault::VaultError;
 
 /// Whose turn it is to do something about a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,5 +198,15 @@ impl From<CatalogError> for Problem {
             ),
         };
         Self::one(exit, Diagnostic::new(code, error.to_string()).help(help))
+    }
+}
+
+impl From<VaultError> for Problem {
+    fn from(error: VaultError) -> Self {
+        let help = "the secret key is the one of ORGHOST_SECRET_KEY, else of `secret_key_file` under [server], else of secret.key in the state folder";
+        Self::one(
+            Class::Failed,
+            Diagnostic::new("secret-key", error.to_string()).help(help),
+        )
     }
 }

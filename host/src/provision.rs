@@ -6,6 +6,7 @@
 //! is in futures that the caller's future owns: nothing is spawned, so nothing
 //! outlives the store.
 
+pub mod backend;
 pub mod docker;
 pub mod engine;
 pub mod health;
@@ -13,6 +14,7 @@ pub mod local;
 mod mount;
 pub mod seed;
 pub mod spec;
+pub mod turns;
 pub mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -339,10 +341,17 @@ async fn remove_all<E: Engine>(
     let mut gone = Gone::default();
     let mut broken = None;
     for generation in containers.chunk_by(|a, b| depth(a) == depth(b)) {
-        let mut going = futures_util::stream::iter(generation)
-            .map(|found| async move { (found.key.clone(), remove(run, org, found).await) })
-            .buffer_unordered(concurrency.max(1));
-        while let Some((key, removed)) = going.next().await {
+        let mut waiting = generation.iter();
+        let mut going = FuturesUnordered::new();
+        loop {
+            while going.len() < concurrency.max(1)
+                && let Some(found) = waiting.next()
+            {
+                going.push(async move { (found.key.clone(), remove(run, org, found).await) });
+            }
+            let Some((key, removed)) = going.next().await else {
+                break;
+            };
             match removed {
                 Ok(true) => gone.removed.push(key),
                 Ok(false) => gone.left.push(key),
@@ -382,6 +391,11 @@ async fn bring_up<E: Engine>(
     if run.cancel.is_cancelled() {
         return Outcome::Skipped("cancelled".to_owned());
     }
+    // Held until it is up, or has failed: the limit is one of work under way.
+    let _turn = tokio::select! {
+        turn = run.turns.take(spec.org.slug()) => turn,
+        () = run.cancel.cancelled() => return Outcome::Skipped("cancelled".to_owned()),
+    };
     let climbed = async {
         let created = Workspace::<E, Created>::create(run, spec, found.as_ref()).await?;
         let seeded = created.seed().await?;
@@ -461,7 +475,7 @@ async fn close<E: Engine>(run: &Run<'_, E>, org: &OrgId, failed: usize) -> Resul
         what: What::Ended { failed },
     })
     .await?;
-    run.store.end(org.slug()).await
+    run.store.end(org.slug(), failed).await
 }
 
 fn event(org: &OrgId, key: &WorkspaceKey, outcome: &Outcome, options: &Options) -> Event {
@@ -481,8 +495,11 @@ fn event(org: &OrgId, key: &WorkspaceKey, outcome: &Outcome, options: &Options) 
     }
 }
 
-fn rows(approved: &Approved) -> Vec<WorkspaceRow> {
+/// What the store is to know of an org's workspaces before anything was done for them.
+pub fn rows(approved: &Approved) -> Vec<WorkspaceRow> {
     let row = |workspace: &crate::plan::Workspace| WorkspaceRow {
+        id: String::new(),
+        wanted: "running".to_owned(),
         key: workspace.key.as_str().to_owned(),
         name: workspace.name.clone(),
         runtime: workspace.runtime.clone(),

@@ -1,26 +1,37 @@
-//! What the host remembers: orgs, workspaces, and an append-only journal of
-//! events. The only module with SQL. Nothing in it is a secret: no values of
-//! variables, no seeds.
+//! What the host remembers: orgs and what they were made from, workspaces,
+//! operations, and an append-only journal of events. The only module with SQL.
+//! No value of a variable is in it but in `sealed`, which needs a key that is
+//! elsewhere.
 //!
 //! The journal is write-ahead: a step's event is stored before the step is
 //! taken, so that whatever happens to the process, the next run knows which
 //! operation was cut off, and where.
+
+mod events;
+mod operations;
+mod sources;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use tokio::sync::broadcast;
 
 use crate::config::EngineKind;
-use crate::event::{Event, Operation, What};
-use crate::provision::spec::{InstanceId, OperationId};
+use crate::plan::WorkspaceKey;
+use crate::provision::spec::{InstanceId, OrgId};
+pub use events::{Filter, Stored};
+pub use operations::{CutOff, OperationRow, OperationState};
+pub use sources::{Label, SourceRow};
 
 /// The state folder's database, opened. Cheap to clone; closes with its last clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     connection: Arc<Mutex<Connection>>,
+    /// Every event, after it was stored.
+    stored: broadcast::Sender<Arc<Stored>>,
     instance: InstanceId,
     file: Arc<PathBuf>,
 }
@@ -50,8 +61,10 @@ impl OrgRow {
 }
 
 /// A workspace that the host knows.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct WorkspaceRow {
+    /// Its identity on this host; absent in a row that was never stored.
+    pub id: String,
     /// Unique in the org.
     pub key: String,
     /// What people call it.
@@ -69,17 +82,8 @@ pub struct WorkspaceRow {
     pub outcome: String,
     /// Why, when it failed or was skipped.
     pub reason: Option<String>,
-}
-
-/// An operation that was cut off.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CutOff {
-    /// Which.
-    pub id: OperationId,
-    /// What it did.
-    pub operation: Operation,
-    /// The last step of each workspace that was neither up nor failed, as `key: step`.
-    pub steps: Vec<String>,
+    /// What somebody wants of it: `running`, or `stopped`.
+    pub wanted: String,
 }
 
 /// Why the store does not work.
@@ -117,7 +121,7 @@ pub enum StoreError {
 }
 
 /// Each entry takes the store from its index to the next version; released entries never change.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
     CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     INSERT INTO meta VALUES ('instance', lower(hex(randomblob(8))));
     CREATE TABLE orgs (
@@ -139,7 +143,40 @@ const MIGRATIONS: [&str; 1] = ["
         workspace TEXT, step TEXT, body TEXT NOT NULL
     ) STRICT;
     CREATE INDEX events_of_operation ON events(operation, workspace);
+", "
+    ALTER TABLE operations ADD COLUMN state TEXT NOT NULL DEFAULT 'running';
+    UPDATE operations SET state = 'done' WHERE ended_ms IS NOT NULL;
+    ALTER TABLE operations ADD COLUMN workspace TEXT;
+    ALTER TABLE operations ADD COLUMN request TEXT NOT NULL DEFAULT 'null';
+    ALTER TABLE operations ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE operations ADD COLUMN errors TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE events ADD COLUMN org TEXT NOT NULL DEFAULT '';
+    UPDATE events SET org = coalesce(json_extract(body, '$.org'), '');
+    CREATE INDEX events_of_org ON events(org, seq);
+    ALTER TABLE workspaces ADD COLUMN id TEXT;
+    ALTER TABLE workspaces ADD COLUMN wanted TEXT NOT NULL DEFAULT 'running';
+    CREATE UNIQUE INDEX workspaces_by_id ON workspaces(id);
+    CREATE TABLE sources (
+        org TEXT PRIMARY KEY REFERENCES orgs(slug) ON DELETE CASCADE,
+        snapshot TEXT NOT NULL, request TEXT NOT NULL, at_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE sealed (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    CREATE TABLE tokens (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, scope TEXT NOT NULL, hash BLOB NOT NULL UNIQUE,
+        created_ms INTEGER NOT NULL, expires_ms INTEGER, revoked_ms INTEGER, used_ms INTEGER
+    ) STRICT;
+    CREATE TABLE answers (
+        caller TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, at_ms INTEGER NOT NULL,
+        status INTEGER, headers TEXT, body BLOB, PRIMARY KEY (caller, key)
+    ) STRICT;
+    CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, caller TEXT NOT NULL, address TEXT NOT NULL,
+        action TEXT NOT NULL, target TEXT NOT NULL, status INTEGER NOT NULL, request TEXT NOT NULL
+    ) STRICT;
 "];
+
+/// Events that a follower may be behind before it reads them from the database.
+const EVENTS_AHEAD: usize = 1024;
 
 const FILE: &str = "orghost.db";
 const LOCK: &str = "orghost.lock";
@@ -191,6 +228,7 @@ impl Store {
         })?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
+            stored: broadcast::channel(EVENTS_AHEAD).0,
             instance,
             file: Arc::new(file),
         })
@@ -246,23 +284,44 @@ impl Store {
         let org = org.to_owned();
         self.with(move |db| {
             let mut query = db.prepare(
-                "SELECT key, name, runtime, tier, external, url, outcome, reason
+                "SELECT coalesce(id, ''), key, name, runtime, tier, external, url, outcome, reason, wanted
                  FROM workspaces WHERE org = ?1 ORDER BY position, key",
             )?;
-            query
-                .query_map([org], |row| {
-                    Ok(WorkspaceRow {
-                        key: row.get(0)?,
-                        name: row.get(1)?,
-                        runtime: row.get(2)?,
-                        tier: row.get(3)?,
-                        external: row.get(4)?,
-                        url: row.get(5)?,
-                        outcome: row.get(6)?,
-                        reason: row.get(7)?,
-                    })
-                })?
-                .collect()
+            query.query_map([org], workspace)?.collect()
+        })
+        .await
+    }
+
+    /// A workspace by its identity, and its org's slug.
+    pub async fn workspace(&self, id: &str) -> Result<Option<(String, WorkspaceRow)>, StoreError> {
+        let id = id.to_owned();
+        self.with(move |db| {
+            db.query_row(
+                "SELECT coalesce(id, ''), key, name, runtime, tier, external, url, outcome, reason, wanted, org
+                 FROM workspaces WHERE id = ?1",
+                [id],
+                |row| Ok((row.get(10)?, workspace(row)?)),
+            )
+            .optional()
+        })
+        .await
+    }
+
+    /// Remembers what somebody wants of a workspace: that it runs, or that it stays stopped.
+    pub async fn want(
+        &self,
+        org: &str,
+        key: &WorkspaceKey,
+        running: bool,
+    ) -> Result<(), StoreError> {
+        let (org, key) = (org.to_owned(), key.as_str().to_owned());
+        self.with(move |db| {
+            let wanted = if running { "running" } else { "stopped" };
+            db.execute(
+                "UPDATE workspaces SET wanted = ?3 WHERE org = ?1 AND key = ?2",
+                params![org, key, wanted],
+            )
+            .map(drop)
         })
         .await
     }
@@ -274,18 +333,21 @@ impl Store {
         org: OrgRow,
         workspaces: Vec<WorkspaceRow>,
     ) -> Result<(), StoreError> {
+        let id = OrgId::new(self.instance.clone(), &org.name);
+        let id = move |key: &str| Some(id.workspace(&WorkspaceKey::new(key).ok()?).to_string());
         self.with(move |db| {
             let tx = db.transaction()?;
             tx.execute(
                 "INSERT INTO orgs VALUES (?1, ?2, ?3, ?4) ON CONFLICT (slug)
                  DO UPDATE SET name = excluded.name, engine = excluded.engine, template = excluded.template",
-                params![org.slug, org.name, engine_name(org.engine), org.template],
+                params![org.slug, org.name, org.engine.as_str(), org.template],
             )?;
             for (position, row) in (0_i64..).zip(&workspaces) {
                 tx.execute(
-                    "INSERT INTO workspaces VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (org, key)
+                    "INSERT INTO workspaces VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'running') ON CONFLICT (org, key)
                      DO UPDATE SET position = excluded.position, name = excluded.name, runtime = excluded.runtime,
-                                   tier = excluded.tier, external = excluded.external",
+                                   tier = excluded.tier, external = excluded.external, id = excluded.id,
+                                   wanted = excluded.wanted",
                     params![
                         org.slug,
                         row.key,
@@ -296,7 +358,8 @@ impl Store {
                         row.external,
                         row.url,
                         row.outcome,
-                        row.reason
+                        row.reason,
+                        id(&row.key)
                     ],
                 )?;
             }
@@ -330,104 +393,6 @@ impl Store {
         .await
     }
 
-    /// Opens an operation. It counts as cut off until [`Store::end`].
-    pub async fn begin(&self, org: &str, operation: Operation) -> Result<OperationId, StoreError> {
-        let org = org.to_owned();
-        self.with(move |db| {
-            let id = db.query_row(
-                "INSERT INTO operations (org, kind, began_ms) VALUES (?1, ?2, ?3) RETURNING id",
-                params![org, operation.as_str(), now_ms()],
-                |row| row.get(0),
-            )?;
-            Ok(OperationId(id))
-        })
-        .await
-    }
-
-    /// Closes an operation, and every earlier one of its org that was cut off.
-    pub async fn end(&self, org: &str) -> Result<(), StoreError> {
-        let org = org.to_owned();
-        self.with(move |db| {
-            db.execute(
-                "UPDATE operations SET ended_ms = ?2 WHERE org = ?1 AND ended_ms IS NULL",
-                params![org, now_ms()],
-            )
-            .map(drop)
-        })
-        .await
-    }
-
-    /// Operations of an org that began and never ended: their process was killed.
-    pub async fn cut_off(&self, org: &str) -> Result<Vec<CutOff>, StoreError> {
-        let org = org.to_owned();
-        self.with(move |db| {
-            let mut operations =
-                db.prepare("SELECT id, kind FROM operations WHERE org = ?1 AND ended_ms IS NULL ORDER BY began_ms")?;
-            // The newest event of each workspace; only those whose newest event is a step are open.
-            let mut steps = db.prepare(
-                "SELECT workspace, step FROM (SELECT workspace, step, max(seq) FROM events
-                 WHERE operation = ?1 AND workspace IS NOT NULL GROUP BY workspace) WHERE step IS NOT NULL",
-            )?;
-            let open = operations.query_map([org], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-            open.map(|row| {
-                let (id, kind) = row?;
-                let at = steps.query_map([&id], |row| {
-                    Ok(format!("{}: {}", row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-                })?;
-                Ok(CutOff {
-                    steps: at.collect::<rusqlite::Result<_>>()?,
-                    id: OperationId(id),
-                    operation: if kind == Operation::Down.as_str() {
-                        Operation::Down
-                    } else {
-                        Operation::Up
-                    },
-                })
-            })
-            .collect()
-        })
-        .await
-    }
-
-    /// Appends one event, and lets the workspace's row follow it. Returns
-    /// when it is stored: what it announces may be done after that.
-    pub async fn append(&self, operation: &OperationId, event: &Event) -> Result<(), StoreError> {
-        let (operation, mut event) = (operation.0.clone(), event.clone());
-        if let What::Failed(failure) = &mut event.what {
-            // What a workspace printed may hold secrets: it is shown, and not kept.
-            failure.last_lines.clear();
-        }
-        let body = serde_json::to_string(&event).unwrap_or_default();
-        self.with(move |db| {
-            let key = event.workspace.as_ref().map(|key| key.as_str().to_owned());
-            let step = match &event.what {
-                What::Step { step } => Some(step.as_str()),
-                _ => None,
-            };
-            let outcome = match &event.what {
-                What::Step { .. } => Some(("provisioning", None, None)),
-                What::Unchanged { url } | What::Up { url, .. } => Some(("up", url.clone(), None)),
-                What::External { url } => Some(("external", url.clone(), None)),
-                What::Failed(failure) => Some(("failed", None, Some(format!("{}: {}", failure.step.as_str(), failure.reason)))),
-                What::Skipped { reason } => Some(("skipped", None, Some(reason.clone()))),
-                What::Removed => Some(("removed", None, None)),
-                _ => None,
-            };
-            let tx = db.transaction()?;
-            tx.prepare_cached("INSERT INTO events (operation, at_ms, workspace, step, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![operation, now_ms(), key, step, body])?;
-            if let (Some(key), Some((outcome, url, reason))) = (key, outcome) {
-                tx.prepare_cached("UPDATE workspaces SET outcome = ?3, url = ?4, reason = ?5 WHERE org = ?1 AND key = ?2")?
-                    .execute(params![event.org, key, outcome, url, reason])?;
-            }
-            tx.commit()
-        })
-        .await?;
-        #[cfg(feature = "fault-injection")]
-        crate::fault::after_journal_write();
-        Ok(())
-    }
-
     /// SQLite blocks; the async threads must not.
     async fn with<T: Send + 'static>(
         &self,
@@ -456,18 +421,27 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     tx.commit()
 }
 
-fn engine_name(engine: EngineKind) -> &'static str {
-    match engine {
-        EngineKind::Local => "local",
-        EngineKind::Docker => "docker",
-    }
-}
-
 fn engine(name: &str) -> EngineKind {
     match name {
         "docker" => EngineKind::Docker,
+        "swarm" => EngineKind::Swarm,
         _ => EngineKind::Local,
     }
+}
+
+fn workspace(row: &Row<'_>) -> rusqlite::Result<WorkspaceRow> {
+    Ok(WorkspaceRow {
+        id: row.get(0)?,
+        key: row.get(1)?,
+        name: row.get(2)?,
+        runtime: row.get(3)?,
+        tier: row.get(4)?,
+        external: row.get(5)?,
+        url: row.get(6)?,
+        outcome: row.get(7)?,
+        reason: row.get(8)?,
+        wanted: row.get(9)?,
+    })
 }
 
 fn now_ms() -> i64 {

@@ -153,6 +153,16 @@ impl TemplateDir {
         })
     }
 
+    /// Where a symbolic link leads, as it is written.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn link(&self, path: &TemplatePath) -> Result<String, FileError> {
+        let target = self.dir.read_link_contents(named(path));
+        let target = target.map_err(|e| refused(&e))?.into_os_string();
+        target.into_string().map_err(|_| FileError::InvalidPath)
+    }
+
     /// Lists one folder, sorted by name; names that are not UTF-8 are left out.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use orghost::provision::docker::Docker;
 use orghost::provision::engine::Engine;
 use orghost::provision::local::Local;
 use orghost::provision::spec::{OrgId, Spec};
+use orghost::provision::turns::Turns;
 use orghost::provision::workspace::Run;
 use orghost::provision::{self, Job, Options, Outcome, ProvisionError, Removal, Summary, Work};
 use orghost::store::{OrgRow, Store};
@@ -26,6 +27,7 @@ pub struct World<E = Docker> {
     pub policy: Policy,
     pub options: Options,
     pub cancel: CancellationToken,
+    turns: std::sync::Arc<Turns>,
 }
 
 impl World {
@@ -67,6 +69,7 @@ impl<E: Engine> World<E> {
                 prune: false,
             },
             cancel: CancellationToken::new(),
+            turns: Turns::new(16),
         }
     }
 
@@ -133,6 +136,7 @@ impl<E: Engine> World<E> {
             operation: self.store.begin("acme", operation).await.unwrap(),
             cancel: self.cancel.clone(),
             observer: &|_| {},
+            turns: &self.turns,
             keep_failed: false,
         }
     }

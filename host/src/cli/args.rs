@@ -47,6 +47,10 @@ pub struct Global {
     /// The state folder; else ORGHOST_STATE, $XDG_STATE_HOME/orghost
     #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
+    /// Ask a server (`orghost serve`) instead of working on this machine; else ORGHOST_SERVER. Its token is taken from
+    /// ORGHOST_TOKEN
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
+    pub server: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,6 +78,40 @@ pub enum Command {
     ///
     /// The agents' own work (/workspace) is kept unless --volumes is given.
     Down(DownCommand),
+    /// Restart one workspace: stop it, seed it anew, start it
+    Restart(WorkspaceArgs),
+    /// Stop one workspace, and leave it stopped
+    Stop(WorkspaceArgs),
+    /// Start a stopped workspace, seeded anew
+    Start(WorkspaceArgs),
+    /// Run a host for many callers: an API, a page, and workspaces that are kept alive
+    ///
+    /// Accepts orgs over HTTP, provisions them in the background, and goes on where it was after it was stopped or
+    /// killed. Without a token it listens on the loopback only. TERM and INT stop it: what runs is finished or taken up
+    /// again by the next start.
+    Serve(ServeCommand),
+    /// Let callers in: make, list and revoke the tokens of a server
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Copy the state to one file, also while a server runs
+    Backup {
+        /// The file; it must not exist
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Make an empty state folder from a backup
+    Restore {
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Seal all secrets with a new secret key
+    RotateKey,
+    /// Find what carries this host's labels and belongs to no org
+    Sweep {
+        /// Remove it
+        #[arg(long)]
+        remove: bool,
+    },
     /// Expand the references in a text, as templates do
     ///
     /// $NAME and ${NAME} expand from --env only; a granted name only where the whole text is one reference.
@@ -223,6 +261,61 @@ pub struct LogsCommand {
     /// Only the last lines
     #[arg(long, short = 'n', value_name = "LINES")]
     pub tail: Option<usize>,
+}
+
+/// One workspace of a server.
+#[derive(Debug, Args)]
+pub struct WorkspaceArgs {
+    /// Its key, such as pm/dev-lead
+    pub workspace: String,
+    /// Its org, when several have such a workspace
+    #[arg(long)]
+    pub org: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeCommand {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7420]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// The folder whose folders are the templates that callers may name
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub templates: Option<PathBuf>,
+    /// The certificate chain for TLS, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = ValueHint::FilePath)]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = ValueHint::FilePath)]
+    pub tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Workspaces that are provisioned at the same time, of all orgs [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: Option<u16>,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token; it is shown once
+    New {
+        /// Whose it is, or what for
+        name: String,
+        /// What it may do: `read` looks, `plan` also plans, `write` also changes orgs, `admin` also plugins and tokens
+        #[arg(long, value_enum)]
+        scope: crate::api::Scope,
+        /// Days until it does not count any more; without it it counts until it is revoked
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+        expires: Option<u32>,
+    },
+    /// Show all tokens, never their text
+    List,
+    /// Revoke a token
+    Revoke {
+        /// Its id, as `token list` shows it
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -5,12 +5,11 @@ use futures_util::StreamExt;
 use super::args::LogsCommand;
 use super::report::Exit;
 use super::{Host, print_json, text};
-use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
-use crate::provision::engine::Engine;
-use crate::provision::spec::{OrgId, WorkspaceId};
+use crate::provision::engine::Engine as _;
+use crate::provision::spec::OrgId;
 
 /// `orghost logs`.
 pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
@@ -56,19 +55,8 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
         }
     };
     let id = OrgId::new(store.instance().clone(), &org.name).workspace(&key);
-    match org.engine {
-        EngineKind::Docker => copy(host, &host.docker().await?, &id, command).await,
-        EngineKind::Local => copy(host, &host.local()?, &id, command).await,
-    }
-}
-
-async fn copy<E: Engine>(
-    host: &Host,
-    engine: &E,
-    id: &WorkspaceId,
-    command: &LogsCommand,
-) -> Result<Exit, Problem> {
-    let mut output = std::pin::pin!(engine.logs(id, command.tail, command.follow));
+    let engine = host.engines()?.get(org.engine).await?;
+    let mut output = std::pin::pin!(engine.logs(&id, command.tail, command.follow));
     let mut rest = Vec::new();
     while let Some(bytes) = output.next().await {
         let bytes = bytes?;

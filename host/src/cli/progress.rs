@@ -120,6 +120,8 @@ fn plain(event: &Event) -> Option<String> {
             in_line(&failure.reason)
         ),
         What::Skipped { reason } => format!("skipped: {}", in_line(reason)),
+        What::Stopped => "stopped".to_owned(),
+        What::Broke { reason } => format!("broke: {}", in_line(reason)),
         What::Removed => "removed".to_owned(),
     })
 }

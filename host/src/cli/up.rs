@@ -1,6 +1,5 @@
 //! `orghost up` and `orghost down`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,20 +11,18 @@ use super::plan::{self, Judged};
 use super::progress::{Progress, failure_details};
 use super::report::{self, Exit};
 use super::text::{count, note, print_line, printable};
-use super::{Host, own_program, print_json};
-use crate::config::{EngineKind, Runtime};
+use super::{Host, print_json};
+use crate::admission::admit;
+use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Operation};
-use crate::policy::{Approved, RuntimeName};
 use crate::problem::{Class, Problem};
-use crate::provision::engine::{Engine, EngineError};
+use crate::provision::engine::EngineError;
 use crate::provision::spec::OrgId;
+use crate::provision::turns::Turns;
 use crate::provision::workspace::Run;
-use crate::provision::{self, Job, Options, Outcome, Removal, Summary};
+use crate::provision::{self, Options, Outcome, Removal, Summary};
 use crate::store::{OrgRow, Store};
-
-/// The image of the demonstration runtime; `scripts/demo-image` makes it.
-const DEMO_IMAGE: &str = "orghost-demo:latest";
 
 /// `orghost up`.
 pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
@@ -52,24 +49,25 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     }
     let store = host.store()?;
     let _lock = store.lock()?;
+    let path = std::path::absolute(&command.plan.template);
+    let path = path.unwrap_or_else(|_| command.plan.template.clone());
+    let label = path.display().to_string();
     let org = OrgId::new(store.instance().clone(), &approved.plan().org.name);
-    let template_path = std::path::absolute(&command.plan.template);
-    let template_path = template_path.unwrap_or_else(|_| command.plan.template.clone());
-    let wanted = Wanted {
-        org: &org,
-        name: &approved.plan().org.name,
-        template: template_path.display().to_string(),
-        engine: command.engine.engine,
-    };
-    let kind = choose_engine(host, &store.orgs().await?, &wanted).await?;
-    let runtimes = runtimes(host)?;
-    let jobs = provision::jobs(&approved, &org, runtimes, &template)?;
-    let row = OrgRow {
-        slug: org.slug().to_owned(),
-        name: approved.plan().org.name.clone(),
-        engine: kind,
-        template: wanted.template,
-    };
+    warn_of_former_name(&store.orgs().await?, org.slug(), &label);
+    let engines = host.engines()?;
+    let asked = command.engine.engine;
+    let otherwise = engines.choose(asked.or(host.config.engine)).await;
+    let admitted = admit(
+        approved,
+        &template,
+        label,
+        &store,
+        &host.config,
+        &engines,
+        asked,
+        otherwise,
+    )
+    .await?;
     let options = Options {
         concurrency: command
             .concurrency
@@ -77,63 +75,36 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         wait: command.wait.then(|| Duration::from_secs(command.timeout)),
         prune: command.prune,
     };
-    let ascent = Up {
-        host,
+    let engine = engines.get(admitted.row.engine).await?;
+    let keys: Vec<_> = admitted.jobs.iter().map(|job| job.key.clone()).collect();
+    let progress = Progress::new(host.json, &keys);
+    let observer = |event: &Event| progress.show(event);
+    let cancel = CancellationToken::new();
+    let run = Run {
+        engine: &*engine,
         store: &store,
-        org: &org,
-        row,
-        approved: &approved,
-        jobs: &jobs,
-        options,
+        operation: store.begin(org.slug(), Operation::Up).await?,
+        cancel: cancel.clone(),
+        observer: &observer,
+        turns: &Turns::new(options.concurrency),
         keep_failed: command.keep_failed,
     };
-    let summary = match kind {
-        EngineKind::Docker => ascent.on(&host.docker().await?).await?,
-        EngineKind::Local => ascent.on(&host.local()?).await?,
-    };
-    print_summary(host, &org, kind, &summary)?;
+    let row = admitted.row.clone();
+    let work = provision::up(
+        &run,
+        &org,
+        row,
+        &admitted.approved,
+        &admitted.jobs,
+        &options,
+    );
+    let summary = cancellable(Operation::Up, work, &cancel).await?;
+    print_summary(host, &org, admitted.row.engine, &summary)?;
     Ok(if summary.failed() > 0 {
         Exit::Partly
     } else {
         Exit::Done
     })
-}
-
-struct Up<'a> {
-    host: &'a Host,
-    store: &'a Store,
-    org: &'a OrgId,
-    row: OrgRow,
-    approved: &'a Approved,
-    jobs: &'a [Job],
-    options: Options,
-    keep_failed: bool,
-}
-
-impl Up<'_> {
-    async fn on<E: Engine>(self, engine: &E) -> Result<Summary, Problem> {
-        let keys: Vec<_> = self.jobs.iter().map(|job| job.key.clone()).collect();
-        let progress = Progress::new(self.host.json, &keys);
-        let observer = |event: &Event| progress.show(event);
-        let cancel = CancellationToken::new();
-        let run = Run {
-            engine,
-            store: self.store,
-            operation: self.store.begin(self.org.slug(), Operation::Up).await?,
-            cancel: cancel.clone(),
-            observer: &observer,
-            keep_failed: self.keep_failed,
-        };
-        let work = provision::up(
-            &run,
-            self.org,
-            self.row,
-            self.approved,
-            self.jobs,
-            &self.options,
-        );
-        Ok(cancellable(Operation::Up, work, &cancel).await?)
-    }
 }
 
 /// `orghost down`.
@@ -145,12 +116,26 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
         return Err(unknown_org(&store, &command.org).await?);
     };
     let org = OrgId::new(store.instance().clone(), &row.name);
-    let removal = match row.engine {
-        EngineKind::Docker => {
-            down_on(host, &store, &org, &host.docker().await?, command.volumes).await?
+    let engine = host.engines()?.get(row.engine).await?;
+    let progress = Progress::new(host.json, &[]);
+    let observer = |event: &Event| {
+        if host.json {
+            progress.show(event);
         }
-        EngineKind::Local => down_on(host, &store, &org, &host.local()?, command.volumes).await?,
     };
+    let cancel = CancellationToken::new();
+    let concurrency = host.config.concurrency();
+    let run = Run {
+        engine: &*engine,
+        store: &store,
+        operation: store.begin(org.slug(), Operation::Down).await?,
+        cancel: cancel.clone(),
+        observer: &observer,
+        turns: &Turns::new(concurrency),
+        keep_failed: false,
+    };
+    let work = provision::down(&run, &org, command.volumes, concurrency);
+    let removal = cancellable(Operation::Down, work, &cancel).await?;
     print_removal(host, &org, &removal)?;
     Ok(if removal.failed.is_empty() {
         Exit::Done
@@ -179,32 +164,6 @@ pub async fn unknown_org(store: &Store, wanted: &str) -> Result<Problem, Problem
     ))
 }
 
-async fn down_on<E: Engine>(
-    host: &Host,
-    store: &Store,
-    org: &OrgId,
-    engine: &E,
-    volumes: bool,
-) -> Result<Removal, Problem> {
-    let progress = Progress::new(host.json, &[]);
-    let observer = |event: &Event| {
-        if host.json {
-            progress.show(event);
-        }
-    };
-    let cancel = CancellationToken::new();
-    let run = Run {
-        engine,
-        store,
-        operation: store.begin(org.slug(), Operation::Down).await?,
-        cancel: cancel.clone(),
-        observer: &observer,
-        keep_failed: false,
-    };
-    let work = provision::down(&run, org, volumes, host.config.concurrency());
-    Ok(cancellable(Operation::Down, work, &cancel).await?)
-}
-
 /// Runs some work to its end. The first INT or TERM asks it to stop after the
 /// steps under way and to clean up; a second one ends the process, and the
 /// next run picks up from the journal.
@@ -215,7 +174,7 @@ async fn cancellable<T>(
 ) -> T {
     let promise = match operation {
         Operation::Up => "stopping: workspaces under way are taken back (again to stop at once)",
-        Operation::Down => "stopping after the workspaces under way (again to stop at once)",
+        _ => "stopping after the workspaces under way (again to stop at once)",
     };
     tokio::pin!(work);
     let signals =
@@ -238,75 +197,19 @@ async fn cancellable<T>(
     }
 }
 
-/// The org that an `up` is about.
-struct Wanted<'a> {
-    org: &'a OrgId,
-    name: &'a str,
-    template: String,
-    engine: Option<EngineKind>,
-}
-
-/// An org stays on the engine that it was brought up on, and its identity is its own.
-async fn choose_engine(
-    host: &Host,
-    orgs: &[OrgRow],
-    wanted: &Wanted<'_>,
-) -> Result<EngineKind, Problem> {
-    let slug = wanted.org.slug();
-    let refused = |code, message: String, help: String| {
-        let diagnostic = Diagnostic::new(code, message).help(help);
-        Err(Problem::one(Class::Invalid, diagnostic))
-    };
-    let Some(known) = orgs.iter().find(|row| row.slug == slug) else {
-        for other in orgs.iter().filter(|row| row.template == wanted.template) {
-            let message = format!(
-                "this template is also up under its former name, as {}",
-                other.slug
-            );
-            let help = format!("`orghost down {}` takes that one down", other.slug);
-            let warning = Diagnostic::new("org-renamed", message).help(help);
-            report::print(&warning, miette::Severity::Warning, None);
-        }
-        return Ok(host.engine(wanted.engine).await);
-    };
-    if known.name != wanted.name {
+fn warn_of_former_name(orgs: &[OrgRow], slug: &str, template: &str) {
+    if orgs.iter().any(|row| row.slug == slug) {
+        return;
+    }
+    for other in orgs.iter().filter(|row| row.template == template) {
         let message = format!(
-            "another org, {:?}, is known here as {slug} already: {:?} would take its place",
-            known.name, wanted.name
+            "this template is also up under its former name, as {}",
+            other.slug
         );
-        let help =
-            format!("give the org another name, or take the other one down: orghost down {slug}");
-        return refused("org-name-taken", message, help);
+        let help = format!("`orghost down {}` takes that one down", other.slug);
+        let warning = Diagnostic::new("org-renamed", message).help(help);
+        report::print(&warning, miette::Severity::Warning, None);
     }
-    match wanted.engine {
-        Some(engine) if engine != known.engine => {
-            let message = format!(
-                "the org {slug} is on the other engine, or has left its agents' work there"
-            );
-            let help = format!("orghost down {slug} --volumes removes both");
-            refused("engine-changed", message, help)
-        }
-        _ => Ok(known.engine),
-    }
-}
-
-fn runtimes(host: &Host) -> Result<impl Fn(&RuntimeName) -> Runtime, Problem> {
-    let program = own_program()?;
-    let demo = Runtime {
-        image: Some(DEMO_IMAGE.to_owned()),
-        command: Some(vec![
-            program.display().to_string(),
-            "demo-runtime".to_owned(),
-        ]),
-        port: 8000,
-        health: Some("/health".to_owned()),
-        env: BTreeMap::new(),
-    };
-    let configured = host.config.runtimes.clone();
-    Ok(move |name: &RuntimeName| match name {
-        RuntimeName::Configured(name) => configured.get(name).unwrap_or(&demo).clone(),
-        RuntimeName::Demo => demo.clone(),
-    })
 }
 
 fn print_summary(

@@ -25,6 +25,7 @@
 //! made is undone, and only that, and no `Workspace` is left to go on with.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -34,6 +35,7 @@ use super::engine::{Engine, EngineError, Observed, State, VolumeKind, VolumeOutc
 use super::health;
 use super::seed::{Mismatch, SeedError, Verified};
 use super::spec::{OperationId, Spec};
+use super::turns::Turns;
 use crate::event::{Event, Failure, Step, What};
 use crate::limits;
 use crate::store::{Store, StoreError};
@@ -50,6 +52,8 @@ pub struct Run<'a, E> {
     pub cancel: CancellationToken,
     /// Sees every event after it was stored.
     pub observer: &'a (dyn Fn(&Event) + Send + Sync),
+    /// Who may provision next, on the whole host.
+    pub turns: &'a Arc<Turns>,
     /// Leave a failed container that was seeded, for diagnosis.
     pub keep_failed: bool,
 }

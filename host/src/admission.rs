@@ -1,0 +1,114 @@
+//! Gives an approved plan its place on this host: identity, engine, runtimes, jobs. Reads, and changes nothing.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Config, EngineKind, Runtime};
+use crate::diagnostic::Diagnostic;
+use crate::policy::{Approved, RuntimeName};
+use crate::problem::{Class, Problem};
+use crate::provision::backend::Engines;
+use crate::provision::spec::OrgId;
+use crate::provision::{self, Job};
+use crate::store::{OrgRow, Store};
+use crate::template::TemplateDir;
+
+/// The image of the demonstration runtime; `scripts/demo-image` makes it.
+const DEMO_IMAGE: &str = "orghost-demo:latest";
+
+/// What can be provisioned.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Its identity.
+    pub org: OrgId,
+    /// What the store will know of it.
+    pub row: OrgRow,
+    /// The plan.
+    pub approved: Approved,
+    /// What there is to do.
+    pub jobs: Vec<Job>,
+}
+
+/// Admits a plan. An org stays on the engine that it was brought up on, and its identity is its own. `engine` is what was
+/// asked for; `otherwise` what a new org gets when nothing was.
+///
+/// # Errors
+/// Its name is another org's, its engine another one's, or a seed cannot be read.
+pub async fn admit(
+    approved: Approved,
+    template: &TemplateDir,
+    label: String,
+    store: &Store,
+    config: &Config,
+    engines: &Engines,
+    engine: Option<EngineKind>,
+    otherwise: EngineKind,
+) -> Result<Admitted, Problem> {
+    let name = approved.plan().org.name.clone();
+    let org = OrgId::new(store.instance().clone(), &name);
+    let known = store.orgs().await?;
+    let known = known.iter().find(|row| row.slug == org.slug());
+    let engine = match known {
+        None => engine.unwrap_or(otherwise),
+        Some(known) => same_place(known, &name, engine)?,
+    };
+    let jobs = provision::jobs(&approved, &org, runtimes(config, engines), template)?;
+    Ok(Admitted {
+        row: OrgRow {
+            slug: org.slug().to_owned(),
+            name,
+            engine,
+            template: label,
+        },
+        org,
+        approved,
+        jobs,
+    })
+}
+
+fn same_place(
+    known: &OrgRow,
+    name: &str,
+    engine: Option<EngineKind>,
+) -> Result<EngineKind, Problem> {
+    let slug = &known.slug;
+    let refused = |code, message: String, help: String| {
+        let diagnostic = Diagnostic::new(code, message).help(help);
+        Err(Problem::one(Class::Conflict, diagnostic))
+    };
+    if known.name != name {
+        let message = format!(
+            "another org, {:?}, is known here as {slug} already: {name:?} would take its place",
+            known.name
+        );
+        let help =
+            format!("give the org another name, or take the other one down: orghost down {slug}");
+        return refused("org-name-taken", message, help);
+    }
+    match engine {
+        Some(engine) if engine != known.engine => {
+            let message = format!(
+                "the org {slug} is on the other engine, or has left its agents' work there"
+            );
+            let help = format!("orghost down {slug} --volumes removes both");
+            refused("engine-changed", message, help)
+        }
+        _ => Ok(known.engine),
+    }
+}
+
+fn runtimes<'a>(config: &'a Config, engines: &Engines) -> impl Fn(&RuntimeName) -> Runtime + 'a {
+    let demo = Runtime {
+        image: Some(DEMO_IMAGE.to_owned()),
+        command: Some(vec![
+            engines.program().display().to_string(),
+            "demo-runtime".to_owned(),
+        ]),
+        port: 8000,
+        health: Some("/health".to_owned()),
+        env: BTreeMap::new(),
+    };
+    move |name| match name {
+        RuntimeName::Configured(name) => config.runtimes.get(name).unwrap_or(&demo).clone(),
+        RuntimeName::Demo => demo.clone(),
+    }
+}

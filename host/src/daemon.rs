@@ -1,0 +1,665 @@
+//! A host that runs for months: accepts orgs for many callers at once, does what it accepted in the background, and goes
+//! on with it after it was killed. The one owner of the store, the engines and the background work; speaks no HTTP.
+//!
+//! What is accepted is stored first: the template's snapshot, the sealed variables, and the operation. So whatever happens
+//! to the process, the next one finds what there is to do, makes the same plan of the same snapshot, and goes on.
+
+pub mod line;
+pub mod tasks;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::{Admitted, admit};
+use crate::config::{Config, EngineKind};
+use crate::diagnostic::Diagnostic;
+use crate::event::{Event, Operation, What};
+use crate::limits;
+use crate::planner::{Judged, Loaded, Planner, Wanted};
+use crate::plugin::EnvMap;
+use crate::policy::{Policy, Violation};
+use crate::problem::{Class, Problem};
+use crate::provision::backend::{Backend, Engines};
+use crate::provision::spec::{OperationId, OrgId};
+use crate::provision::turns::Turns;
+use crate::provision::workspace::Run;
+use crate::provision::{self, Options, Outcome};
+use crate::snapshot::{Bundle, SnapshotError, Snapshots, Unpacked};
+use crate::store::{Label, OperationRow, OperationState, OrgRow, SourceRow, Store, WriteLock};
+use crate::vault::Vault;
+use line::{Lines, Place};
+use tasks::{Broken, Closed, Tasks};
+
+/// The running host. Cheap to clone.
+#[derive(Clone)]
+pub struct Daemon(Arc<Inner>);
+
+struct Inner {
+    config: Arc<Config>,
+    planner: Planner,
+    loaded: Loaded,
+    policy: Policy,
+    store: Store,
+    vault: Vault,
+    snapshots: Snapshots,
+    templates: PathBuf,
+    engines: Engines,
+    tasks: Tasks,
+    turns: Arc<Turns>,
+    lines: Lines,
+    /// Accepting is one after the other, so that the store and the lines agree on the order.
+    accepting: tokio::sync::Mutex<()>,
+    cancels: Mutex<HashMap<OperationId, CancellationToken>>,
+    /// Closed last.
+    _lock: WriteLock,
+}
+
+/// What a daemon is made of.
+pub struct Parts {
+    /// The operator's file.
+    pub config: Arc<Config>,
+    /// What planning stands on.
+    pub planner: Planner,
+    /// Plugins.
+    pub loaded: Loaded,
+    /// The operator's policy: the same for every caller.
+    pub policy: Policy,
+    /// The store, and the right to write to it.
+    pub store: Store,
+    /// See [`Store::lock`].
+    pub lock: WriteLock,
+    /// Opens what is sealed in the store.
+    pub vault: Vault,
+    /// The templates that orgs are made from.
+    pub snapshots: Snapshots,
+    /// The folder of the templates that callers may name.
+    pub templates: PathBuf,
+    /// What runs workspaces.
+    pub engines: Engines,
+}
+
+/// An org that somebody wants to be up.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// The template.
+    pub bundle: Bundle,
+    /// Variables: for expansion, and in every workspace.
+    pub vars: EnvMap,
+    /// The rest.
+    pub request: Request,
+}
+
+/// What is asked for beside the template and the variables: kept as it is, so nothing of it is a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// Where the template comes from, for people.
+    pub template: String,
+    /// The name of an installed plugin; else the one that the template names, else the built-in one.
+    pub plugin: Option<String>,
+    /// Names of the host's environment that the template may use; the operator's file lists those that may be asked for.
+    pub grant: Vec<String>,
+    /// Leave out `!external` subtrees instead of failing.
+    pub skip_external: bool,
+    /// What runs the workspaces.
+    pub engine: Option<EngineKind>,
+    /// Remove workspaces that are in the org and no longer in the template.
+    pub prune: bool,
+    /// Leave a failed container that was seeded, for diagnosis.
+    pub keep_failed: bool,
+    /// Wait until each workspace answers, at most so many seconds.
+    pub ready_seconds: Option<u64>,
+}
+
+/// An org, made of its source: what there is to do for it, and the template that the seeds are read from.
+pub struct Made {
+    /// What there is to do.
+    pub admitted: Admitted,
+    /// What was asked for.
+    pub request: Request,
+    _template: Unpacked,
+}
+
+impl Daemon {
+    /// Takes over a state folder. Nothing is begun before [`Daemon::resume`].
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            turns: Turns::new(parts.config.concurrency()),
+            config: parts.config,
+            planner: parts.planner,
+            loaded: parts.loaded,
+            policy: parts.policy,
+            store: parts.store,
+            vault: parts.vault,
+            snapshots: parts.snapshots,
+            templates: parts.templates,
+            engines: parts.engines,
+            tasks: Tasks::default(),
+            lines: Lines::default(),
+            accepting: tokio::sync::Mutex::default(),
+            cancels: Mutex::default(),
+            _lock: parts.lock,
+        }))
+    }
+
+    /// Goes on with what an earlier process accepted and did not end. Of whole-org operations only the newest counts.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn resume(&self) -> Result<(), Problem> {
+        let host = &self.0;
+        let used = host.store.snapshots().await?;
+        if let Err(error) = host.snapshots.sweep(&used) {
+            tracing::warn!(%error, "old snapshots were not removed");
+        }
+        let unended = host.store.unended().await?;
+        for (index, row) in unended.iter().enumerate() {
+            let is_superseded = unended.iter().skip(index + 1).any(|later| {
+                later.org == row.org && matches!(later.operation, Operation::Up | Operation::Down)
+            });
+            if is_superseded {
+                let state = OperationState::Superseded;
+                host.store.settle(&row.id, state, &[]).await?;
+                continue;
+            }
+            tracing::info!(operation = row.id.as_str(), org = row.org, "goes on");
+            match host.lines.join(&row.org, usize::MAX) {
+                Some(place) => self.begin(row.clone(), place, None)?,
+                None => return Err(busy("too much is under way")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans a template, and says what policy makes of it. Changes nothing.
+    ///
+    /// # Errors
+    /// There is no plan.
+    pub async fn plan(&self, import: Import) -> Result<Judged, Problem> {
+        self.check(&import.request)?;
+        Ok(self
+            .judge(import.bundle, import.vars, &import.request)
+            .await?
+            .1)
+    }
+
+    /// Accepts an org: plans, judges, stores, and does the rest in the background.
+    ///
+    /// # Errors
+    /// There is no plan, policy refuses it, its name is another org's, or there is too much to do ([`Class::Busy`]).
+    pub async fn import(&self, import: Import) -> Result<OperationRow, Problem> {
+        let host = &self.0;
+        self.has_room()?;
+        self.check(&import.request)?;
+        let bundle = import.bundle.clone();
+        let (template, judged) = self
+            .judge(import.bundle, import.vars.clone(), &import.request)
+            .await?;
+        let made = self.made(template, judged, import.request).await?;
+        let org = made.admitted.org.slug().to_owned();
+
+        let _one = host.accepting.lock().await;
+        let place = self.join(&org)?;
+        let snapshot = blocking({
+            let this = self.clone();
+            move || this.0.snapshots.put(&bundle, &this.0.vault)
+        })
+        .await??;
+        let rows = provision::rows(&made.admitted.approved);
+        host.store.put_org(made.admitted.row.clone(), rows).await?;
+        let vars = serde_json::to_vec(&import.vars).unwrap_or_default();
+        let sealed = host.vault.seal(Label::vars(&org).as_str(), &vars)?;
+        let request = serde_json::json!(made.request);
+        let source = SourceRow {
+            snapshot,
+            request: request.clone(),
+        };
+        host.store.put_source(&org, source, sealed).await?;
+        self.accept(&org, Operation::Up, None, request, place, Some(made))
+            .await
+    }
+
+    /// Accepts that an org is to be taken down; with `volumes`, the agents' own work too.
+    ///
+    /// # Errors
+    /// There is no such org, or too much to do.
+    pub async fn take_down(&self, org: &str, volumes: bool) -> Result<OperationRow, Problem> {
+        self.has_room()?;
+        let row = self.org(org).await?;
+        let _one = self.0.accepting.lock().await;
+        let place = self.join(&row.slug)?;
+        let request = serde_json::json!({ "volumes": volumes });
+        self.accept(&row.slug, Operation::Down, None, request, place, None)
+            .await
+    }
+
+    /// Cancels an operation: what is under way is taken back. Says whether it still could be.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn cancel(&self, id: &OperationId) -> Result<bool, Problem> {
+        let token = self.cancels().get(id).cloned();
+        if let Some(token) = &token {
+            token.cancel();
+        }
+        Ok(token.is_some())
+    }
+
+    /// An org by its slug or its name.
+    ///
+    /// # Errors
+    /// [`Class::Unknown`].
+    pub async fn org(&self, name: &str) -> Result<OrgRow, Problem> {
+        let orgs = self.0.store.orgs().await?;
+        let found = orgs.into_iter().find(|row| row.is_called(name));
+        found.ok_or_else(|| {
+            let message = format!("there is no org {name:?} on this host");
+            Problem::one(Class::Unknown, Diagnostic::new("unknown-org", message))
+        })
+    }
+
+    /// Begins nothing more, and waits for what runs; the names of what still runs after `limit`. What was cut short is in
+    /// the store, and goes on when the host is started again.
+    pub async fn drain(&self, limit: Duration) -> Vec<String> {
+        self.0.tasks.drain(limit).await
+    }
+
+    /// The store: for reading.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The background work.
+    pub fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
+    /// What runs workspaces.
+    pub fn engines(&self) -> &Engines {
+        &self.0.engines
+    }
+
+    /// The folder of the templates that callers may name.
+    pub fn templates(&self) -> &Path {
+        &self.0.templates
+    }
+
+    /// The operator's file.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// How many operations were accepted and did not end, and how many workspaces wait for their turn.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.0.lines.length(), self.0.turns.waiting())
+    }
+
+    /// Makes an org again of what it was last made from.
+    ///
+    /// # Errors
+    /// The source is gone or sealed with another key, or there is no plan, or policy refuses it.
+    pub async fn remake(&self, org: &str) -> Result<Made, Problem> {
+        let host = &self.0;
+        let (source, sealed) = (
+            host.store.source(org).await?,
+            host.store.sealed(&Label::vars(org)).await?,
+        );
+        let (Some(source), Some(sealed)) = (source, sealed) else {
+            let message = format!("this host does not know what {org} was made from");
+            let help = "import it once more: it was brought up without this server";
+            let diagnostic = Diagnostic::new("no-source", message).help(help);
+            return Err(Problem::one(Class::Conflict, diagnostic));
+        };
+        let vars = host.vault.open(Label::vars(org).as_str(), &sealed)?;
+        let vars: EnvMap = serde_json::from_slice(&vars).unwrap_or_default();
+        let request: Request = serde_json::from_value(source.request).unwrap_or_default();
+        let bundle = blocking({
+            let this = self.clone();
+            move || this.0.snapshots.get(&source.snapshot, &this.0.vault)
+        })
+        .await??;
+        let (template, judged) = self.judge(bundle, vars, &request).await?;
+        self.made(template, judged, request).await
+    }
+
+    /// What a caller may ask for is less than what the operator may.
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let may = &self.0.config.server.grant;
+        if let Some(name) = request.grant.iter().find(|name| !may.contains(name)) {
+            let message = format!("the variable {name:?} is not one that callers may ask for");
+            let diagnostic = Diagnostic::new("grant-not-allowed", message)
+                .help("the operator's file lists them as `grant` under [server]");
+            return Err(Problem::one(Class::Refused, diagnostic));
+        }
+        if request
+            .plugin
+            .as_deref()
+            .is_some_and(crate::planner::is_file)
+        {
+            let diagnostic = Diagnostic::new("plugin-name", "a server runs installed plugins only")
+                .help("install it, and ask for it by its name");
+            return Err(Problem::one(Class::Invalid, diagnostic));
+        }
+        Ok(())
+    }
+
+    async fn judge(
+        &self,
+        bundle: Bundle,
+        vars: EnvMap,
+        request: &Request,
+    ) -> Result<(Unpacked, Judged), Problem> {
+        let wanted = Wanted {
+            plugin: request.plugin.clone(),
+            vars,
+            grant: request.grant.clone(),
+            skip_external: request.skip_external,
+            ..Wanted::default()
+        };
+        let this = self.clone();
+        let work = move || {
+            let host = &this.0;
+            let unpacked = host.snapshots.unpack(&bundle)?;
+            let template = unpacked.template();
+            let judged = host
+                .planner
+                .judge(&host.loaded, template, &wanted, &host.policy)?;
+            Ok::<_, Problem>((unpacked, judged))
+        };
+        blocking(work).await?
+    }
+
+    async fn made(
+        &self,
+        template: Unpacked,
+        judged: Judged,
+        request: Request,
+    ) -> Result<Made, Problem> {
+        let host = &self.0;
+        let approved = judged
+            .verdict
+            .map_err(|rejected| refused(&rejected.violations))?;
+        let otherwise = host
+            .engines
+            .choose(request.engine.or(host.config.engine))
+            .await;
+        let admitted = admit(
+            approved,
+            template.template(),
+            request.template.clone(),
+            &host.store,
+            &host.config,
+            &host.engines,
+            request.engine,
+            otherwise,
+        )
+        .await?;
+        Ok(Made {
+            admitted,
+            request,
+            _template: template,
+        })
+    }
+
+    /// Back-pressure, before anything costs anything.
+    fn has_room(&self) -> Result<(), Problem> {
+        if self.0.lines.length() >= limits::OPERATIONS {
+            return Err(busy("this host has accepted as much as it can remember"));
+        }
+        Ok(())
+    }
+
+    fn join(&self, org: &str) -> Result<Place, Problem> {
+        let place = self.0.lines.join(org, limits::OPERATIONS_OF_ORG);
+        place.ok_or_else(|| busy("too many operations of this org are waiting already"))
+    }
+
+    /// Stores an operation, and begins it.
+    async fn accept(
+        &self,
+        org: &str,
+        operation: Operation,
+        workspace: Option<&str>,
+        request: serde_json::Value,
+        place: Place,
+        made: Option<Made>,
+    ) -> Result<OperationRow, Problem> {
+        let store = &self.0.store;
+        let id = store.enqueue(org, operation, workspace, request).await?;
+        let row = store.operation(id.as_str()).await?;
+        let row = row.ok_or_else(|| {
+            let diagnostic = Diagnostic::new("store", "what was just stored is not there");
+            Problem::one(Class::Failed, diagnostic)
+        })?;
+        self.begin(row.clone(), place, made)?;
+        Ok(row)
+    }
+
+    fn begin(&self, row: OperationRow, place: Place, made: Option<Made>) -> Result<(), Problem> {
+        let name = format!("{} {}", row.operation.as_str(), row.org);
+        let cancel = self.0.tasks.stopping().child_token();
+        self.cancels().insert(row.id.clone(), cancel.clone());
+        let (this, id, org) = (self.clone(), row.id.clone(), row.org.clone());
+        let work = async move { this.perform(row, place, made, cancel).await };
+        let this = self.clone();
+        let broken = move |how| async move { this.broke(&id, &org, how).await };
+        Ok(self.0.tasks.spawn(name, limits::OPERATION, work, broken)?)
+    }
+
+    /// From the end of the line to the operation's end.
+    async fn perform(
+        &self,
+        row: OperationRow,
+        mut place: Place,
+        made: Option<Made>,
+        cancel: CancellationToken,
+    ) {
+        place.turn().await;
+        let ended = match cancel.is_cancelled() {
+            true => Ok(true),
+            false => self.act(&row, made, &cancel).await,
+        };
+        let store = &self.0.store;
+        let is_stopping = self.0.tasks.stopping().is_cancelled();
+        let settled = match ended {
+            // Nobody cancelled it: the next process goes on with it.
+            Ok(true) if is_stopping => store.requeue(&row.id).await,
+            Ok(true) => store.settle(&row.id, OperationState::Cancelled, &[]).await,
+            Ok(false) => Ok(()),
+            Err(problem) => {
+                let errors = &problem.errors;
+                store.settle(&row.id, OperationState::Failed, errors).await
+            }
+        };
+        if let Err(error) = settled {
+            tracing::error!(%error, operation = row.id.as_str(), "the end of an operation was not stored");
+        }
+        self.cancels().remove(&row.id);
+    }
+
+    /// Does it; whether it was cut short.
+    async fn act(
+        &self,
+        row: &OperationRow,
+        made: Option<Made>,
+        cancel: &CancellationToken,
+    ) -> Result<bool, Problem> {
+        self.0.store.run(&row.id).await?;
+        match row.operation {
+            Operation::Down => self.descend(row, cancel).await,
+            // The workspace operations are still to come.
+            _ => self.ascend(row, made, cancel).await,
+        }
+    }
+
+    async fn ascend(
+        &self,
+        row: &OperationRow,
+        made: Option<Made>,
+        cancel: &CancellationToken,
+    ) -> Result<bool, Problem> {
+        let made = match made {
+            Some(made) => made,
+            None => self.remake(&row.org).await?,
+        };
+        let Made {
+            admitted, request, ..
+        } = &made;
+        let engine = self.0.engines.get(admitted.row.engine).await?;
+        let options = Options {
+            concurrency: self.0.config.concurrency(),
+            wait: request.ready_seconds.map(Duration::from_secs),
+            prune: request.prune,
+        };
+        let mut run = self.run(&engine, row, cancel);
+        run.keep_failed = request.keep_failed;
+        let Admitted {
+            org,
+            row,
+            approved,
+            jobs,
+        } = admitted;
+        let summary = provision::up(&run, org, row.clone(), approved, jobs, &options)
+            .boxed()
+            .await?;
+        let was_cut = |outcome: &Outcome| match outcome {
+            Outcome::Skipped(reason) => reason == "cancelled",
+            Outcome::Failed(failure) => failure.code == "cancelled",
+            _ => false,
+        };
+        Ok(cancel.is_cancelled() && summary.outcomes.iter().any(|(_, outcome)| was_cut(outcome)))
+    }
+
+    async fn descend(
+        &self,
+        row: &OperationRow,
+        cancel: &CancellationToken,
+    ) -> Result<bool, Problem> {
+        let known = self.org(&row.org).await?;
+        let org = OrgId::new(self.0.store.instance().clone(), &known.name);
+        let engine = self.0.engines.get(known.engine).await?;
+        let volumes = row
+            .request
+            .get("volumes")
+            .and_then(serde_json::Value::as_bool);
+        let run = self.run(&engine, row, cancel);
+        let concurrency = self.0.config.concurrency();
+        provision::down(&run, &org, volumes.unwrap_or(false), concurrency)
+            .boxed()
+            .await?;
+        Ok(cancel.is_cancelled())
+    }
+
+    fn run<'a>(
+        &'a self,
+        engine: &'a Backend,
+        row: &OperationRow,
+        cancel: &CancellationToken,
+    ) -> Run<'a, Backend> {
+        Run {
+            engine,
+            store: &self.0.store,
+            operation: row.id.clone(),
+            cancel: cancel.clone(),
+            observer: &|_| {},
+            turns: &self.0.turns,
+            keep_failed: false,
+        }
+    }
+
+    /// An operation whose task broke: an event and a failed operation, not a dead host.
+    async fn broke(&self, id: &OperationId, org: &str, how: Broken) {
+        let reason = match how {
+            Broken::Panicked(words) => format!("a defect of orghost: {words}"),
+            Broken::TooLong(limit) => format!("it took longer than {} s", limit.as_secs()),
+        };
+        let errors = [Diagnostic::new("operation-broke", &reason)];
+        let event = Event {
+            org: org.to_owned(),
+            workspace: None,
+            what: What::Broke { reason },
+        };
+        let store = &self.0.store;
+        let stored = async {
+            store.append(id, &event).await?;
+            store.settle(id, OperationState::Failed, &errors).await
+        };
+        if let Err(error) = stored.await {
+            tracing::error!(%error, operation = id.as_str(), "the end of an operation was not stored");
+        }
+        self.cancels().remove(id);
+    }
+
+    fn cancels(&self) -> MutexGuard<'_, HashMap<OperationId, CancellationToken>> {
+        self.0
+            .cancels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What policy refuses, as a problem.
+fn refused(violations: &[Violation]) -> Problem {
+    let told = violations.iter().map(|violation| {
+        let mut error = Diagnostic::new(violation.code, &violation.message).help(&violation.help);
+        error.workspace = violation.workspace.as_ref().map(ToString::to_string);
+        error
+    });
+    let class = match violations
+        .iter()
+        .all(|violation| violation.code == "missing-env")
+    {
+        true if !violations.is_empty() => Class::MissingEnv,
+        _ => Class::Refused,
+    };
+    Problem {
+        class,
+        errors: told.collect(),
+        template: None,
+    }
+}
+
+fn busy(why: &str) -> Problem {
+    let diagnostic = Diagnostic::new("busy", why).help("try again in a few seconds");
+    Problem::one(Class::Busy, diagnostic)
+}
+
+impl From<Closed> for Problem {
+    fn from(closed: Closed) -> Self {
+        let diagnostic = Diagnostic::new("stopping", closed.to_string());
+        Self::one(
+            Class::Busy,
+            diagnostic.help("ask again when the host is back"),
+        )
+    }
+}
+
+/// Work that blocks, away from the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        let message = format!("a defect of orghost: {error}");
+        Problem::one(Class::Failed, Diagnostic::new("broke", message))
+    })
+}
+
+impl From<SnapshotError> for Problem {
+    fn from(error: SnapshotError) -> Self {
+        let (class, code) = match &error {
+            SnapshotError::File { .. } => (Class::Invalid, "template-file"),
+            SnapshotError::TooLarge(_) => (Class::Invalid, "template-too-large"),
+            SnapshotError::Archive(_) => (Class::Invalid, "archive"),
+            SnapshotError::Gone(_) => (Class::Failed, "snapshot-gone"),
+            SnapshotError::Disk { .. } => (Class::Failed, "snapshot"),
+            SnapshotError::Vault(_) => (Class::Failed, "secret-key"),
+        };
+        Self::one(class, Diagnostic::new(code, error.to_string()))
+    }
+}

@@ -1,0 +1,177 @@
+//! One engine among those that there are, chosen once for an org and kept for everything that happens to it. Only
+//! forwards: what an engine does is in its own module.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+
+use super::docker::Docker;
+use super::engine::{Engine, EngineError, Observed, ObservedVolume, VolumeKind, VolumeOutcome};
+use super::local::Local;
+use super::seed::{ReadBack, Verified};
+use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
+use crate::config::EngineKind;
+
+/// An engine that has answered, or needs no answer.
+#[derive(Debug)]
+pub enum Backend {
+    /// A process each.
+    Local(Local),
+    /// A container each.
+    Docker(Docker),
+}
+
+/// The engines that a host can reach. Each is looked for when it is needed first, and again until it answers.
+#[derive(Debug)]
+pub struct Engines {
+    docker_host: Option<String>,
+    local: PathBuf,
+    program: PathBuf,
+    connected: Mutex<BTreeMap<EngineKind, Arc<Backend>>>,
+}
+
+impl Engines {
+    /// `docker_host` is as in `DOCKER_HOST`; `local` is where the local engine keeps its workspaces; `program` is orghost's own.
+    pub fn new(docker_host: Option<String>, local: PathBuf, program: PathBuf) -> Self {
+        Self {
+            docker_host,
+            local,
+            program,
+            connected: Mutex::default(),
+        }
+    }
+
+    /// The engine of a kind.
+    ///
+    /// # Errors
+    /// [`EngineError::Away`].
+    pub async fn get(&self, kind: EngineKind) -> Result<Arc<Backend>, EngineError> {
+        let connected = || {
+            self.connected
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(known) = connected().get(&kind) {
+            return Ok(known.clone());
+        }
+        let endpoint = self.docker_host.as_deref();
+        let backend = match kind {
+            EngineKind::Local => {
+                Backend::Local(Local::new(self.local.clone(), self.program.clone()))
+            }
+            EngineKind::Docker => Backend::Docker(Docker::connect(endpoint).await?),
+            EngineKind::Swarm => {
+                return Err(EngineError::Refused("swarm is not there yet".to_owned()));
+            }
+        };
+        Ok(connected().entry(kind).or_insert(Arc::new(backend)).clone())
+    }
+
+    /// `asked`, else Docker where somebody names one or one answers, else local.
+    pub async fn choose(&self, asked: Option<EngineKind>) -> EngineKind {
+        match asked {
+            Some(kind) => kind,
+            // Who names an engine means it.
+            None if self.docker_host.is_some() => EngineKind::Docker,
+            None if self.get(EngineKind::Docker).await.is_ok() => EngineKind::Docker,
+            None => EngineKind::Local,
+        }
+    }
+
+    /// orghost's own program: the local engine runs it, and it is the demonstration runtime.
+    pub fn program(&self) -> &std::path::Path {
+        &self.program
+    }
+}
+
+/// The same call to whichever it is.
+macro_rules! forward {
+    ($self:ident, $engine:ident => $call:expr) => {
+        match $self {
+            Backend::Local($engine) => $call,
+            Backend::Docker($engine) => $call,
+        }
+    };
+}
+
+impl Engine for Backend {
+    fn kind(&self) -> EngineKind {
+        forward!(self, engine => engine.kind())
+    }
+
+    async fn observe(&self, org: &OrgId) -> Result<Vec<Observed>, EngineError> {
+        forward!(self, engine => engine.observe(org).await)
+    }
+
+    async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
+        forward!(self, engine => engine.volumes(org).await)
+    }
+
+    async fn prepare(&self, org: &OrgId) -> Result<(), EngineError> {
+        forward!(self, engine => engine.prepare(org).await)
+    }
+
+    async fn dismantle(&self, org: &OrgId) -> Result<(), EngineError> {
+        forward!(self, engine => engine.dismantle(org).await)
+    }
+
+    async fn create_volume(
+        &self,
+        spec: &Spec,
+        kind: VolumeKind,
+        operation: &OperationId,
+    ) -> Result<VolumeOutcome, EngineError> {
+        forward!(self, engine => engine.create_volume(spec, kind, operation).await)
+    }
+
+    async fn create(&self, spec: &Spec, operation: &OperationId) -> Result<(), EngineError> {
+        forward!(self, engine => engine.create(spec, operation).await)
+    }
+
+    async fn put_seed(&self, id: &WorkspaceId, archive: Vec<u8>) -> Result<(), EngineError> {
+        forward!(self, engine => engine.put_seed(id, archive).await)
+    }
+
+    async fn read_seed(&self, id: &WorkspaceId) -> Result<ReadBack, EngineError> {
+        forward!(self, engine => engine.read_seed(id).await)
+    }
+
+    async fn start(&self, verified: Verified) -> Result<(), EngineError> {
+        forward!(self, engine => engine.start(verified).await)
+    }
+
+    async fn inspect(&self, id: &WorkspaceId) -> Result<Observed, EngineError> {
+        forward!(self, engine => engine.inspect(id).await)
+    }
+
+    async fn last_lines(&self, id: &WorkspaceId, lines: usize) -> Result<Vec<String>, EngineError> {
+        forward!(self, engine => engine.last_lines(id, lines).await)
+    }
+
+    fn logs(
+        &self,
+        id: &WorkspaceId,
+        tail: Option<usize>,
+        follow: bool,
+    ) -> impl futures_util::Stream<Item = Result<Bytes, EngineError>> + Send {
+        match self {
+            Self::Local(local) => local.logs(id, tail, follow).left_stream(),
+            Self::Docker(docker) => docker.logs(id, tail, follow).right_stream(),
+        }
+    }
+
+    async fn stop(&self, id: &WorkspaceId) -> Result<(), EngineError> {
+        forward!(self, engine => engine.stop(id).await)
+    }
+
+    async fn remove(&self, id: &WorkspaceId) -> Result<(), EngineError> {
+        forward!(self, engine => engine.remove(id).await)
+    }
+
+    async fn remove_volume(&self, id: &WorkspaceId, kind: VolumeKind) -> Result<(), EngineError> {
+        forward!(self, engine => engine.remove_volume(id, kind).await)
+    }
+}

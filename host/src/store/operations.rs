@@ -1,0 +1,280 @@
+//! Operations: what was asked for, and what came of it.
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::{Store, StoreError, now_ms};
+use crate::diagnostic::Diagnostic;
+use crate::event::Operation;
+use crate::provision::spec::OperationId;
+
+/// An operation that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutOff {
+    /// Which.
+    pub id: OperationId,
+    /// What it did.
+    pub operation: Operation,
+    /// The last step of each workspace that was neither up nor failed, as `key: step`.
+    pub steps: Vec<String>,
+}
+
+/// An operation, as the store knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperationRow {
+    /// Which.
+    pub id: OperationId,
+    /// Its org's slug.
+    pub org: String,
+    /// What it does.
+    pub operation: Operation,
+    /// The workspace that it is about, when it is not the whole org.
+    pub workspace: Option<String>,
+    /// How it is.
+    pub state: OperationState,
+    /// What was asked for beside that: enough to do it again.
+    pub request: serde_json::Value,
+    /// Workspaces that did not come up, or did not go.
+    pub failed: u32,
+    /// Why it could not be done at all.
+    pub errors: Vec<Diagnostic>,
+    /// When it was asked for, in milliseconds since 1970.
+    pub began_ms: i64,
+    /// When it ended.
+    pub ended_ms: Option<i64>,
+}
+
+/// How an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationState {
+    /// It waits for those before it.
+    Queued,
+    /// It is being done.
+    Running,
+    /// It was done, all of it.
+    Done,
+    /// It was not, or not all of it.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// A later operation of the same org does what it would have done.
+    Superseded,
+}
+
+impl OperationState {
+    /// The state as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
+    fn parse(word: &str) -> Self {
+        let all = [
+            Self::Queued,
+            Self::Running,
+            Self::Done,
+            Self::Cancelled,
+            Self::Superseded,
+        ];
+        let found = all.into_iter().find(|state| state.as_str() == word);
+        found.unwrap_or(Self::Failed)
+    }
+}
+
+const COLUMNS: &str =
+    "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms";
+
+impl Store {
+    /// Opens an operation that is done at once. It counts as cut off until [`Store::end`].
+    pub async fn begin(&self, org: &str, operation: Operation) -> Result<OperationId, StoreError> {
+        let id = self
+            .enqueue(org, operation, None, serde_json::Value::Null)
+            .await?;
+        self.run(&id).await?;
+        Ok(id)
+    }
+
+    /// Remembers an operation that is to be done.
+    pub async fn enqueue(
+        &self,
+        org: &str,
+        operation: Operation,
+        workspace: Option<&str>,
+        request: serde_json::Value,
+    ) -> Result<OperationId, StoreError> {
+        let (org, workspace) = (org.to_owned(), workspace.map(str::to_owned));
+        self.with(move |db| {
+            let id = db.query_row(
+                "INSERT INTO operations (org, kind, began_ms, state, workspace, request)
+                 VALUES (?1, ?2, ?3, 'queued', ?4, ?5) RETURNING id",
+                params![
+                    org,
+                    operation.as_str(),
+                    now_ms(),
+                    workspace,
+                    request.to_string()
+                ],
+                |row| row.get(0),
+            )?;
+            Ok(OperationId(id))
+        })
+        .await
+    }
+
+    /// A queued operation begins. It counts as cut off until it ends.
+    pub async fn run(&self, id: &OperationId) -> Result<(), StoreError> {
+        let id = id.0.clone();
+        self.with(move |db| {
+            db.execute(
+                "UPDATE operations SET state = 'running' WHERE id = ?1 AND ended_ms IS NULL",
+                [id],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Closes the operations of an org that run, and those that were cut off; `failed` workspaces did not do as they should.
+    pub async fn end(&self, org: &str, failed: usize) -> Result<(), StoreError> {
+        let org = org.to_owned();
+        self.with(move |db| {
+            db.execute(
+                "UPDATE operations SET ended_ms = ?2, failed = ?3, state = iif(?3 > 0, 'failed', 'done')
+                 WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'",
+                params![org, now_ms(), failed as i64],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Puts an operation back in the queue: the host stops, and goes on with it when it is started again.
+    pub async fn requeue(&self, id: &OperationId) -> Result<(), StoreError> {
+        let id = id.0.clone();
+        self.with(move |db| {
+            db.execute(
+                "UPDATE operations SET state = 'queued', ended_ms = NULL, failed = 0 WHERE id = ?1",
+                [id],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Closes one operation in a final state, with what was wrong.
+    pub async fn settle(
+        &self,
+        id: &OperationId,
+        state: OperationState,
+        errors: &[Diagnostic],
+    ) -> Result<(), StoreError> {
+        let id = id.0.clone();
+        let errors = serde_json::json!(errors).to_string();
+        self.with(move |db| {
+            db.execute(
+                "UPDATE operations SET ended_ms = coalesce(ended_ms, ?2), state = ?3, errors = ?4 WHERE id = ?1",
+                params![id, now_ms(), state.as_str(), errors],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// One operation.
+    pub async fn operation(&self, id: &str) -> Result<Option<OperationRow>, StoreError> {
+        let id = id.to_owned();
+        self.with(move |db| {
+            let query = format!("SELECT {COLUMNS} FROM operations WHERE id = ?1");
+            db.query_row(&query, [id], operation).optional()
+        })
+        .await
+    }
+
+    /// Operations that did not end, of all orgs, oldest first.
+    pub async fn unended(&self) -> Result<Vec<OperationRow>, StoreError> {
+        self.with(move |db| {
+            let query = format!(
+                "SELECT {COLUMNS} FROM operations WHERE ended_ms IS NULL ORDER BY began_ms, rowid"
+            );
+            db.prepare(&query)?.query_map([], operation)?.collect()
+        })
+        .await
+    }
+
+    /// The newest operations of an org, newest first.
+    pub async fn operations(
+        &self,
+        org: &str,
+        limit: usize,
+    ) -> Result<Vec<OperationRow>, StoreError> {
+        let org = org.to_owned();
+        self.with(move |db| {
+            let query = format!(
+                "SELECT {COLUMNS} FROM operations WHERE org = ?1 ORDER BY began_ms DESC, rowid DESC LIMIT ?2"
+            );
+            db.prepare(&query)?
+                .query_map(params![org, limit as i64], operation)?
+                .collect()
+        })
+        .await
+    }
+
+    /// Operations of an org that began and never ended: their process was killed.
+    pub async fn cut_off(&self, org: &str) -> Result<Vec<CutOff>, StoreError> {
+        let org = org.to_owned();
+        self.with(move |db| {
+            let mut operations = db.prepare(
+                "SELECT id, kind FROM operations WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'
+                 ORDER BY began_ms, rowid",
+            )?;
+            // The newest event of each workspace; only those whose newest event is a step are open.
+            let mut steps = db.prepare(
+                "SELECT workspace, step FROM (SELECT workspace, step, max(seq) FROM events
+                 WHERE operation = ?1 AND workspace IS NOT NULL GROUP BY workspace) WHERE step IS NOT NULL",
+            )?;
+            let open = operations.query_map([org], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })?;
+            open.map(|row| {
+                let (id, kind) = row?;
+                let at = steps.query_map([&id], |row| {
+                    Ok(format!("{}: {}", row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                })?;
+                Ok(CutOff {
+                    steps: at.collect::<rusqlite::Result<_>>()?,
+                    id: OperationId(id),
+                    operation: Operation::parse(&kind),
+                })
+            })
+            .collect()
+        })
+        .await
+    }
+}
+
+fn operation(row: &Row<'_>) -> rusqlite::Result<OperationRow> {
+    let json = |text: String| serde_json::from_str(&text).unwrap_or_default();
+    let errors: String = row.get(7)?;
+    Ok(OperationRow {
+        id: OperationId(row.get(0)?),
+        org: row.get(1)?,
+        operation: Operation::parse(&row.get::<_, String>(2)?),
+        workspace: row.get(3)?,
+        state: OperationState::parse(&row.get::<_, String>(4)?),
+        request: json(row.get(5)?),
+        failed: row.get(6)?,
+        errors: serde_json::from_str(&errors).unwrap_or_default(),
+        began_ms: row.get(8)?,
+        ended_ms: row.get(9)?,
+    })
+}
