@@ -18,7 +18,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("oci_client::", &["catalog/oci.rs"]),
     ("minisign::", &["catalog/signature.rs"]),
     ("std::env::var", &["config.rs", "fault.rs"]),
-    ("clap::", &["cli.rs", "cli/", "config.rs"]),
+    ("clap::", &["cli.rs", "cli/", "config.rs", "token.rs"]),
     ("indicatif::", &["cli/"]),
     ("miette::", &["cli/"]),
     ("quick_junit::", &["cli/"]),

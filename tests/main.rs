@@ -9,6 +9,7 @@
     reason = "these are tests"
 )]
 
+mod api;
 mod architecture;
 mod author;
 mod cases;
@@ -20,11 +21,19 @@ mod crash;
 mod docker;
 mod engines;
 mod hostile;
+mod lifecycle;
 mod local;
+mod months;
+mod page;
 mod plugin;
 mod policy;
+mod remote;
 mod sandbox;
+mod security;
+mod server;
 mod soak;
+mod state;
 mod support;
+mod swarm;
 mod template;
 mod wire;

@@ -29,7 +29,7 @@ pub struct Admitted {
 }
 
 /// Admits a plan. An org stays on the engine that it was brought up on, and its identity is its own. `engine` is what was
-/// asked for; `otherwise` what a new org gets when nothing was.
+/// asked for; a new org without gets the operator's, else Docker where one answers, else the local one.
 ///
 /// # Errors
 /// Its name is another org's, its engine another one's, or a seed cannot be read.
@@ -41,14 +41,13 @@ pub async fn admit(
     config: &Config,
     engines: &Engines,
     engine: Option<EngineKind>,
-    otherwise: EngineKind,
 ) -> Result<Admitted, Problem> {
     let name = approved.plan().org.name.clone();
     let org = OrgId::new(store.instance().clone(), &name);
     let known = store.orgs().await?;
     let known = known.iter().find(|row| row.slug == org.slug());
     let engine = match known {
-        None => engine.unwrap_or(otherwise),
+        None => engines.choose(engine.or(config.engine)).await,
         Some(known) => same_place(known, &name, engine)?,
     };
     let jobs = provision::jobs(&approved, &org, runtimes(config, engines), template)?;

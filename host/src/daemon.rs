@@ -385,10 +385,6 @@ impl Daemon {
         let approved = judged
             .verdict
             .map_err(|rejected| refused(&rejected.violations))?;
-        let otherwise = host
-            .engines
-            .choose(request.engine.or(host.config.engine))
-            .await;
         let admitted = admit(
             approved,
             template.template(),
@@ -397,7 +393,6 @@ impl Daemon {
             &host.config,
             &host.engines,
             request.engine,
-            otherwise,
         )
         .await?;
         Ok(Made {

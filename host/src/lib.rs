@@ -29,4 +29,5 @@ pub mod snapshot;
 pub mod status;
 pub mod store;
 pub mod template;
+pub mod token;
 pub mod vault;

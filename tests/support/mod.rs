@@ -6,6 +6,7 @@ pub mod fake_docker;
 pub mod native;
 pub mod registry;
 pub mod scenario;
+pub mod server;
 pub mod world;
 
 use std::path::{Path, PathBuf};

@@ -304,7 +304,7 @@ pub enum TokenCommand {
         name: String,
         /// What it may do: `read` looks, `plan` also plans, `write` also changes orgs, `admin` also plugins and tokens
         #[arg(long, value_enum)]
-        scope: crate::api::Scope,
+        scope: crate::token::Scope,
         /// Days until it does not count any more; without it it counts until it is revoked
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
         expires: Option<u32>,

@@ -56,7 +56,6 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     warn_of_former_name(&store.orgs().await?, org.slug(), &label);
     let engines = host.engines()?;
     let asked = command.engine.engine;
-    let otherwise = engines.choose(asked.or(host.config.engine)).await;
     let admitted = admit(
         approved,
         &template,
@@ -65,7 +64,6 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         &host.config,
         &engines,
         asked,
-        otherwise,
     )
     .await?;
     let options = Options {

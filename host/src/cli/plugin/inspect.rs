@@ -109,7 +109,7 @@ pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Problem> {
             }
         }
         if let Err(failure) = &described {
-            print_problem(&failure, false);
+            print_problem(failure, false);
         }
     }
     Ok(if described.is_ok() {

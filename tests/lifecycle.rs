@@ -1,0 +1,1 @@
+//! Workspaces stay alive: restart, stop, start, the proxy between agents, the sweeper.

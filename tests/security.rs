@@ -1,0 +1,1 @@
+//! What the README promises an operator: each promise has its test here.

@@ -1,0 +1,1 @@
+//! State: backup, restore, keys, broken stores, and what a killed server leaves.

@@ -1,0 +1,102 @@
+//! One `orghost serve`, and a client that asks it.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+
+use reqwest::{Method, RequestBuilder};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::Operator;
+
+/// A server that runs until it is stopped or dropped.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    client: reqwest::Client,
+}
+
+impl Server {
+    /// Starts one on a free port of the loopback, and waits until it listens.
+    pub fn start(operator: &Operator, args: &[&str]) -> Self {
+        let mut all = vec!["serve", "--json", "--listen", "127.0.0.1:0"];
+        all.extend(args);
+        let mut command = operator.command(&all);
+        // What it logs is beside its state, for whoever looks at a failed test.
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(operator.home.path().join("serve.log"))
+            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            let log = std::fs::read_to_string(operator.home.path().join("serve.log"));
+            panic!("the server did not start: {line}{}", log.unwrap())
+        });
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self {
+            child,
+            url: said["url"].as_str().unwrap().to_owned(),
+            client: reqwest::Client::new(),
+        }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// The status and the JSON of an answer; `Null` when it has no JSON.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, json) = self.ask(Method::GET, path, None).await;
+        assert_eq!(status, 200, "{path}: {json}");
+        json
+    }
+
+    /// Imports an org and waits for the end of the operation.
+    pub async fn import(&self, body: Value) -> Value {
+        let (status, json) = self.ask(Method::POST, "/v1/orgs?wait=60", Some(body)).await;
+        assert_eq!(status, 200, "{json}");
+        json
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn stop(mut self) -> i32 {
+        self.signal(Signal::TERM);
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// SIGKILL: what a power cut is to a process.
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}

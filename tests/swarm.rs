@@ -1,0 +1,1 @@
+//! The contract of an engine on a real swarm of one node.
