@@ -5,6 +5,7 @@ mod logs;
 mod plan;
 mod plugin;
 mod progress;
+mod remote;
 mod report;
 mod serve;
 mod status;
@@ -27,6 +28,7 @@ use crate::provision::backend::Engines;
 use crate::provision::local;
 use crate::store::Store;
 use args::{Cli, Command};
+use remote::Server;
 use report::Exit;
 
 /// What every command stands on.
@@ -35,6 +37,8 @@ struct Host {
     folders: Folders,
     config: Arc<Config>,
     planner: Planner,
+    /// `--server`.
+    server: Option<String>,
     json: bool,
 }
 
@@ -98,6 +102,12 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         _ => {}
     }
     let host = Host::new(environment, &cli.global)?;
+    // Who sets ORGHOST_SERVER for everyday use may still run a server, or copy its state.
+    if (host.server.is_some() || !is_for_this_machine(&cli.command))
+        && let Some(server) = host.server()?
+    {
+        return elsewhere(&host, &server, cli.command);
+    }
     match cli.command {
         Command::Plan(command) => plan::plan(&host, &command),
         Command::Expand(command) => plan::expand(&host, &command),
@@ -112,6 +122,42 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         Command::Backup { .. } | Command::Restore { .. } => Err(not_yet()),
         Command::RotateKey | Command::Sweep { .. } => Err(not_yet()),
         _ => Ok(Exit::Done),
+    }
+}
+
+/// What a server cannot do for somebody.
+fn is_for_this_machine(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Serve(_)
+            | Command::Token(_)
+            | Command::Backup { .. }
+            | Command::Restore { .. }
+            | Command::RotateKey
+            | Command::Sweep { .. }
+    )
+}
+
+/// The commands that a server does.
+fn elsewhere(host: &Host, server: &Server, command: Command) -> Result<Exit, Problem> {
+    match command {
+        Command::Plan(command) => block_on(remote::plan(server, &command)),
+        Command::Expand(command) => block_on(remote::expand(server, &command)),
+        Command::Up(command) => block_on(remote::up(server, &command)),
+        Command::Down(command) => block_on(remote::down(server, &command)),
+        Command::Status { org } => block_on(remote::status(server, org.as_deref())),
+        Command::Logs(command) => block_on(remote::logs(server, &command)),
+        Command::Restart(args) => block_on(remote::act(server, "restart", &args)),
+        Command::Stop(args) => block_on(remote::act(server, "stop", &args)),
+        Command::Start(args) => block_on(remote::act(server, "start", &args)),
+        Command::Plugin(command) => plugin::run(host, &command),
+        _ => {
+            let message =
+                "this command works on the state folder of this machine, not with a server";
+            let diagnostic = Diagnostic::new("not-with-server", message)
+                .help("run it without --server, on the machine of the server");
+            Err(Problem::one(Class::Invalid, diagnostic))
+        }
     }
 }
 
@@ -138,6 +184,7 @@ impl Host {
             environment,
             folders,
             config,
+            server: global.server.clone(),
             json: global.json,
         })
     }

@@ -601,11 +601,6 @@ impl Daemon {
 
 /// What policy refuses, as a problem.
 fn refused(violations: &[Violation]) -> Problem {
-    let told = violations.iter().map(|violation| {
-        let mut error = Diagnostic::new(violation.code, &violation.message).help(&violation.help);
-        error.workspace = violation.workspace.as_ref().map(ToString::to_string);
-        error
-    });
     let class = match violations
         .iter()
         .all(|violation| violation.code == "missing-env")
@@ -615,7 +610,7 @@ fn refused(violations: &[Violation]) -> Problem {
     };
     Problem {
         class,
-        errors: told.collect(),
+        errors: violations.iter().map(Diagnostic::from).collect(),
         template: None,
     }
 }

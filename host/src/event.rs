@@ -1,13 +1,15 @@
 //! What happens while an org is provisioned, as data. Append-only: an event
 //! is never changed, and never holds the value of a variable.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::EngineKind;
 use crate::plan::WorkspaceKey;
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The org's slug.
     pub org: String,
@@ -20,7 +22,7 @@ pub struct Event {
 }
 
 /// See [`Event`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// An `up` or a `down` began.
@@ -85,29 +87,29 @@ pub enum What {
 }
 
 /// Why a workspace did not come up, and what that leaves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Where it stopped.
     pub step: Step,
     /// A stable, lower-case code.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// Why.
     pub reason: String,
     /// What to do about it.
     pub help: String,
     /// The last lines that it printed, when it had been started.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
     /// How it ended, when it had been started and ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// What is still there of it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_behind: Vec<String>,
 }
 
 /// What a host can do with an org.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// Bring it up.
@@ -125,7 +127,7 @@ pub enum Operation {
 }
 
 /// One step of provisioning a workspace, in their order (`spec/provisioning.md` §1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Take away what stands in the way: an older or half-made container of this workspace.

@@ -196,3 +196,6 @@ pub const OPERATIONS_OF_ORG: usize = 16;
 
 /// A whole operation of an org in the background.
 pub const OPERATION: Duration = Duration::from_secs(6 * 3600);
+
+/// From nothing to a connection with an orghost server, for commands that ask one.
+pub const SERVER_CONNECT: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::diagnostic::Diagnostic;
 
@@ -39,8 +39,8 @@ pub struct Org {
 
 /// A path of slugs, one for each ancestor and one for the workspace itself:
 /// `pm/dev-lead/core-lead`. A slug is `[a-z0-9]+(-[a-z0-9]+)*`, at most 63 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct WorkspaceKey(String);
 
 /// One workspace of a plan.
@@ -271,6 +271,20 @@ impl WorkspaceKey {
     /// How many ancestors it has.
     pub fn depth(&self) -> usize {
         self.0.matches('/').count()
+    }
+}
+
+impl TryFrom<String> for WorkspaceKey {
+    type Error = InvalidKey;
+
+    fn try_from(text: String) -> Result<Self, InvalidKey> {
+        Self::new(&text)
+    }
+}
+
+impl From<WorkspaceKey> for String {
+    fn from(key: WorkspaceKey) -> Self {
+        key.0
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::{self, Access, Content, EnvVar, Plan, SeedFile, WorkspaceKey};
 use crate::template::{self, TemplatePath};
@@ -52,6 +53,14 @@ pub struct Violation {
     pub message: String,
     /// How to allow it, or what to change.
     pub help: String,
+}
+
+impl From<&Violation> for Diagnostic {
+    fn from(violation: &Violation) -> Self {
+        let mut told = Self::new(violation.code, &violation.message).help(&violation.help);
+        told.workspace = violation.workspace.as_ref().map(ToString::to_string);
+        told
+    }
 }
 
 /// A plan that policy let through: everything in it has a type that cannot hold what policy refuses.

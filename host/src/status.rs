@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::config::EngineKind;
@@ -13,7 +15,7 @@ use crate::provision::spec::OrgId;
 use crate::store::{OrgRow, Store, StoreError, WorkspaceRow};
 
 /// An org, as `status` and the API show it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct OrgStatus {
     /// Its identity on this host.
     pub org: String,
@@ -27,23 +29,23 @@ pub struct OrgStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_error: Option<String>,
     /// Operations that are under way.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub under_way: Vec<String>,
     /// Operations that were cut off; the next `up` or `down` goes on from there.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut_off: Vec<String>,
     /// Parents first.
     pub workspaces: Vec<WorkspaceStatus>,
 }
 
 /// A workspace, as `status` and the API show it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceStatus {
     /// What the store remembers.
     #[serde(flatten)]
     pub row: WorkspaceRow,
     /// `running`, `restarting`, `exited`, `created`, `absent`, `external`, `unknown`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// How it ended, when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -76,7 +78,7 @@ pub async fn org(store: &Store, engines: &Engines, org: OrgRow) -> Result<OrgSta
         }
         workspaces.push(WorkspaceStatus {
             row,
-            state,
+            state: state.into(),
             exit_code,
         });
     }

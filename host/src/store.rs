@@ -61,7 +61,7 @@ impl OrgRow {
 }
 
 /// A workspace that the host knows.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct WorkspaceRow {
     /// Its identity on this host; absent in a row that was never stored.
     pub id: String,

@@ -56,36 +56,58 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
     };
     let id = OrgId::new(store.instance().clone(), &org.name).workspace(&key);
     let engine = host.engines()?.get(org.engine).await?;
-    let mut output = std::pin::pin!(engine.logs(&id, command.tail, command.follow));
-    let mut rest = Vec::new();
-    while let Some(bytes) = output.next().await {
-        let bytes = bytes?;
-        let goes_on = if host.json {
-            rest.extend_from_slice(&bytes);
-            print_lines(&command.workspace, &mut rest)?
-        } else {
-            text::write(&bytes)
-        };
-        if !goes_on {
+    let mut bytes = std::pin::pin!(engine.logs(&id, command.tail, command.follow));
+    let mut output = Output::new(host.json, &command.workspace);
+    while let Some(chunk) = bytes.next().await {
+        if !output.write(&chunk?)? {
             break;
         }
     }
-    if host.json && !rest.is_empty() {
-        rest.push(b'\n');
-        print_lines(&command.workspace, &mut rest)?;
-    }
+    output.end()?;
     Ok(Exit::Done)
 }
 
-/// Prints whole lines as JSON objects, and keeps the beginning of the next one.
-fn print_lines(workspace: &str, rest: &mut Vec<u8>) -> Result<bool, Problem> {
-    let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
-        return Ok(true);
-    };
-    let begun = rest.split_off(end + 1);
-    for line in String::from_utf8_lossy(rest).lines() {
-        print_json(&serde_json::json!({"event": "log", "workspace": workspace, "line": line}))?;
+/// A workspace's output on its way to standard output: as it is, or a JSON object for each line.
+pub struct Output<'a> {
+    json: bool,
+    workspace: &'a str,
+    /// The beginning of a line.
+    rest: Vec<u8>,
+}
+
+impl<'a> Output<'a> {
+    pub fn new(json: bool, workspace: &'a str) -> Self {
+        Self {
+            json,
+            workspace,
+            rest: Vec::new(),
+        }
     }
-    *rest = begun;
-    Ok(!text::is_lost())
+
+    /// Whether somebody still reads.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<bool, Problem> {
+        if !self.json {
+            return Ok(text::write(bytes));
+        }
+        self.rest.extend_from_slice(bytes);
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            return Ok(true);
+        };
+        let begun = self.rest.split_off(end + 1);
+        for line in String::from_utf8_lossy(&self.rest).lines() {
+            print_json(
+                &serde_json::json!({"event": "log", "workspace": self.workspace, "line": line}),
+            )?;
+        }
+        self.rest = begun;
+        Ok(!text::is_lost())
+    }
+
+    /// The last line may have no end.
+    pub fn end(&mut self) -> Result<(), Problem> {
+        if self.json && !self.rest.is_empty() {
+            self.write(b"\n")?;
+        }
+        Ok(())
+    }
 }

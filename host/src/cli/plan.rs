@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{ContentArrangement, Table};
 use miette::Severity;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, PolicyArgs};
 use super::report::{self, Exit};
@@ -15,9 +17,9 @@ use super::text::{count, in_line, note, print_line, printable};
 use super::{Host, print_json};
 use crate::config::{PolicyKeys, parse_env_file};
 use crate::diagnostic::Diagnostic;
-use crate::plan::{Plan, is_identifier};
+use crate::plan::{Plan, WorkspaceKey, is_identifier};
 use crate::planner::{Loaded, Wanted};
-use crate::plugin::Request;
+use crate::plugin::{Expansion, Request};
 use crate::policy::{Approved, Rejected, SeedContent, Violation};
 use crate::problem::{Class, Problem};
 use crate::provision::seed::Seed;
@@ -51,10 +53,10 @@ pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Problem> {
     if host.json {
         print_plan_json(shown, violations)?;
     } else {
-        print_plan(shown);
+        print_plan(&self::shown(serde_json::json!(shown))?);
         note_plugin(&judged);
-        print_warnings(plan, &command.plan.template);
-        print_violations(violations);
+        print_warnings(&plan.warnings, &command.plan.template);
+        print_violations(&told(violations));
     }
     match judged.verdict {
         Ok(_) => Ok(Exit::Done),
@@ -71,9 +73,14 @@ pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Problem> {
     let expansion = plugin
         .expand(&command.text, &request)
         .map_err(|error| Problem::of_call(error, None))?;
-    if host.json {
-        print_json(&expansion)?;
-        return Ok(Exit::Done);
+    print_expansion(host.json, &expansion)?;
+    Ok(Exit::Done)
+}
+
+/// An expansion: the text on standard output, what is wrong with it beside.
+pub fn print_expansion(json: bool, expansion: &Expansion) -> Result<(), Problem> {
+    if json {
+        return print_json(expansion);
     }
     if console::Term::stdout().is_term() {
         print_line(&printable(&expansion.text));
@@ -86,7 +93,7 @@ pub fn expand(host: &Host, command: &ExpandCommand) -> Result<Exit, Problem> {
     for group in &expansion.malformed {
         note(&format!("malformed: {}", in_line(group)));
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// From arguments to a verdict.
@@ -212,6 +219,10 @@ fn print_plan_json(plan: &Plan, violations: &[Violation]) -> Result<(), Problem>
     print_json(&Document { plan, violations })
 }
 
+fn told(violations: &[Violation]) -> Vec<Diagnostic> {
+    violations.iter().map(Diagnostic::from).collect()
+}
+
 /// Shows what policy refused, as `up --json` and `plan --json` do.
 pub fn print_refusal(host: &Host, rejected: &Rejected, args: &PlanArgs) -> Result<(), Problem> {
     if host.json {
@@ -222,7 +233,7 @@ pub fn print_refusal(host: &Host, rejected: &Rejected, args: &PlanArgs) -> Resul
         };
         return print_plan_json(&plan, &rejected.violations);
     }
-    print_violations(&rejected.violations);
+    print_violations(&told(&rejected.violations));
     Ok(())
 }
 
@@ -233,8 +244,46 @@ pub fn note_plugin(judged: &Judged) {
     }
 }
 
+/// A plan's JSON, as far as a person is shown it: this machine's, or a server's.
+#[derive(Debug, Deserialize)]
+pub struct Shown {
+    org: ShownOrg,
+    workspaces: Vec<ShownWorkspace>,
+    #[serde(default)]
+    pub warnings: Vec<Diagnostic>,
+    #[serde(default)]
+    pub violations: Vec<Diagnostic>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownOrg {
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownWorkspace {
+    key: WorkspaceKey,
+    runtime: String,
+    model: Option<String>,
+    tier: u8,
+    external: bool,
+    files: Vec<IgnoredAny>,
+    env: Vec<IgnoredAny>,
+    schedules: Vec<IgnoredAny>,
+    channels: Vec<IgnoredAny>,
+    skipped_channels: Vec<IgnoredAny>,
+}
+
+/// The part of a plan that a person is shown.
+pub fn shown(json: serde_json::Value) -> Result<Shown, Problem> {
+    serde_json::from_value(json).map_err(|error| {
+        let message = format!("this is no plan: {error}");
+        Problem::one(Class::Failed, Diagnostic::new("json", message))
+    })
+}
+
 /// The plan as a table.
-pub fn print_plan(plan: &Plan) {
+pub fn print_plan(plan: &Shown) {
     let mut table = Table::new();
     table
         .load_style(comfy_table::presets::NOTHING)
@@ -281,11 +330,11 @@ pub fn print_plan(plan: &Plan) {
 
 /// Warnings, one line each. What is said of many places is said once, with
 /// their number: a template of forty workspaces can have a hundred warnings.
-pub fn print_warnings(plan: &Plan, folder: &Path) {
+pub fn print_warnings(warnings: &[Diagnostic], folder: &Path) {
     const SHOWN: usize = 20;
     let mut groups: Vec<(&Diagnostic, usize)> = Vec::new();
     let mut known = BTreeMap::new();
-    for warning in &plan.warnings {
+    for warning in warnings {
         let index = *known
             .entry((&warning.code, &warning.message))
             .or_insert_with(|| {
@@ -319,13 +368,13 @@ pub fn print_warnings(plan: &Plan, folder: &Path) {
 }
 
 /// Violations of one kind are told once, with all their workspaces.
-fn print_violations(violations: &[Violation]) {
-    let mut groups: Vec<(&Violation, Vec<&str>)> = Vec::new();
+pub fn print_violations(violations: &[Diagnostic]) {
+    let mut groups: Vec<(&Diagnostic, Vec<&str>)> = Vec::new();
     let mut known = BTreeMap::new();
     for violation in violations {
-        let key = violation.workspace.as_ref().map_or("", |key| key.as_str());
+        let key = violation.workspace.as_deref().unwrap_or_default();
         let index = *known
-            .entry((violation.code, &violation.message))
+            .entry((&violation.code, &violation.message))
             .or_insert_with(|| {
                 groups.push((violation, Vec::new()));
                 groups.len() - 1
@@ -335,7 +384,7 @@ fn print_violations(violations: &[Violation]) {
         }
     }
     for (violation, keys) in groups {
-        let mut shown = Diagnostic::new(violation.code, &violation.message).help(&violation.help);
+        let mut shown = violation.clone();
         shown.workspace = match keys.as_slice() {
             [""] => None,
             [key] => Some((*key).to_owned()),

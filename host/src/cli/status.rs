@@ -31,7 +31,8 @@ pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Problem> 
     Ok(Exit::Done)
 }
 
-fn print(statuses: &[OrgStatus]) {
+/// Orgs as tables.
+pub fn print(statuses: &[OrgStatus]) {
     if statuses.is_empty() {
         print_line("no orgs; `orghost up DIR` brings one up");
     }
@@ -64,7 +65,7 @@ fn print(statuses: &[OrgStatus]) {
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(["WORKSPACE", "STATE", "RUNTIME", "TIER", "URL"]);
         for workspace in &org.workspaces {
-            let mut state = workspace.state.to_owned();
+            let mut state = workspace.state.clone().into_owned();
             if let Some(code) = workspace.exit_code {
                 state.push_str(&format!(" ({code})"));
             }

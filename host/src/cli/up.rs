@@ -45,7 +45,7 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
             print_json(&json!({"event": "warning", "warning": warning}))?;
         }
     } else {
-        plan::print_warnings(approved.plan(), &command.plan.template);
+        plan::print_warnings(&approved.plan().warnings, &command.plan.template);
     }
     let store = host.store()?;
     let _lock = store.lock()?;
@@ -97,7 +97,7 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         &options,
     );
     let summary = cancellable(Operation::Up, work, &cancel).await?;
-    print_summary(host, &org, admitted.row.engine, &summary)?;
+    print_summary(host.json, org.slug(), admitted.row.engine, &summary)?;
     Ok(if summary.failed() > 0 {
         Exit::Partly
     } else {
@@ -210,9 +210,10 @@ fn warn_of_former_name(orgs: &[OrgRow], slug: &str, template: &str) {
     }
 }
 
-fn print_summary(
-    host: &Host,
-    org: &OrgId,
+/// How an `up` ended.
+pub fn print_summary(
+    json: bool,
+    org: &str,
     engine: EngineKind,
     summary: &Summary,
 ) -> Result<(), Problem> {
@@ -228,14 +229,14 @@ fn print_summary(
     let external = tally(|o| matches!(o, Outcome::External(_)));
     let failed = tally(|o| matches!(o, Outcome::Failed(_)));
     let skipped = tally(|o| matches!(o, Outcome::Skipped(_)));
-    if host.json {
+    if json {
         let workspaces: Vec<_> = summary
             .outcomes
             .iter()
             .map(|(key, outcome)| outcome_json(key.as_str(), outcome))
             .collect();
-        return print_json(&json!({
-            "event": "summary", "org": org.slug(), "engine": engine,
+        return print_json(&serde_json::json!({
+            "event": "summary", "org": org, "engine": engine,
             "up": came_up, "unchanged": unchanged, "external": external, "failed": failed, "skipped": skipped,
             "orphans": summary.orphans, "not_removed": not_removed(&summary.not_removed),
             "workspaces": workspaces,
@@ -268,7 +269,7 @@ fn print_summary(
             .map(|(n, what)| format!("{n} {what}")),
     );
     let all = count(summary.outcomes.len(), "workspace");
-    print_line(&format!("{}: {all}: {}", org.slug(), parts.join(", ")));
+    print_line(&format!("{org}: {all}: {}", parts.join(", ")));
     if !summary.orphans.is_empty() {
         let orphans = summary.orphans.join(", ");
         print_line(&format!(

@@ -539,7 +539,7 @@ fn failure(step: Step, error: &StepError) -> Failure {
     };
     Failure {
         step,
-        code,
+        code: code.into(),
         reason: error.to_string(),
         help: help.to_owned(),
         last_lines: Vec::new(),

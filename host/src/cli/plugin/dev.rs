@@ -12,7 +12,7 @@ use similar::TextDiff;
 
 use super::build;
 use crate::cli::args::DevArgs;
-use crate::cli::plan::{open_template, print_log, print_plan, print_warnings, request};
+use crate::cli::plan::{open_template, print_log, print_plan, print_warnings, request, shown};
 use crate::cli::report::{Exit, print_problem};
 use crate::cli::text::{note, print_line, printable};
 use crate::cli::{Host, block_on, print_json};
@@ -118,8 +118,8 @@ fn show(
     }
     match difference {
         None => {
-            print_plan(plan);
-            print_warnings(plan, template);
+            print_plan(&shown(serde_json::json!(plan))?);
+            print_warnings(&plan.warnings, template);
         }
         Some(difference) if difference.is_empty() => print_line("the plan is the same"),
         Some(difference) => print_line(printable(difference.trim_end()).as_ref()),
