@@ -436,7 +436,7 @@ async fn a_crash_loop_fails_with_its_last_words_and_leaves_no_container() {
     let mut world = World::new("echo boom; echo again >&2; exit 3");
     world.wait = Some(SOON);
     let failure = world.fail_one(&workspace("pm")).await;
-    assert_eq!((failure.step, failure.code), (Step::Ready, "ended"));
+    assert_eq!((failure.step, &*failure.code), (Step::Ready, "ended"));
     assert_eq!(failure.exit_code, Some(3));
     assert_eq!(failure.last_lines[..2], ["boom", "again"]);
     assert!(world.local.observe(&world.org).await.unwrap().is_empty());
@@ -452,7 +452,7 @@ async fn a_program_that_is_not_there_is_named() {
     world.command = vec!["no-such-agent".to_owned()];
     let failure = world.fail_one(&workspace("pm")).await;
     assert_eq!(
-        (failure.step, failure.code),
+        (failure.step, &*failure.code),
         (Step::Start, "not-executable")
     );
     assert!(
@@ -478,7 +478,7 @@ async fn a_program_that_is_not_there_is_named() {
     world.command = Vec::new();
     let failure = world.fail_one(&workspace("pm")).await;
     assert_eq!(
-        (failure.step, failure.code),
+        (failure.step, &*failure.code),
         (Step::Create, "runtime-unsuited")
     );
     world.down(true).await;
@@ -679,7 +679,7 @@ async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_roo
     ] {
         pm.workspace_dir = Some(allowed.join(source).display().to_string());
         let failure = world.fail_one(&pm).await;
-        assert_eq!((failure.step, failure.code), (Step::Create, "mount"));
+        assert_eq!((failure.step, &*failure.code), (Step::Create, "mount"));
         assert!(failure.reason.contains(words), "{}", failure.reason);
     }
     assert!(!world.folder("pm").exists());
@@ -983,7 +983,10 @@ async fn two_hosts_do_not_see_each_other() {
         .replace(world.org.instance().as_str(), "somebody");
     fs::write(&mine, theirs).unwrap();
     let failure = world.fail_one(&workspace("pm")).await;
-    assert_eq!((failure.step, failure.code), (Step::Create, "name-in-use"));
+    assert_eq!(
+        (failure.step, &*failure.code),
+        (Step::Create, "name-in-use")
+    );
     assert!(is_alive(world.pid("pm", "child")));
 }
 
@@ -1000,7 +1003,7 @@ async fn a_folder_that_cannot_be_used_is_named() {
     world.local = Local::new(world.engine_folder(), "/no/such/orghost".into());
     let failure = world.fail_one(&workspace("pm")).await;
     assert_eq!(
-        (failure.step, failure.code),
+        (failure.step, &*failure.code),
         (Step::Start, "not-executable")
     );
     assert!(

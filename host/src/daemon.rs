@@ -548,7 +548,8 @@ impl Daemon {
         provision::down(&run, &org, volumes.unwrap_or(false), concurrency)
             .boxed()
             .await?;
-        Ok(cancel.is_cancelled())
+        // What was all done although somebody wanted it to end needs no going on.
+        Ok(cancel.is_cancelled() && self.org(&row.org).await.is_ok())
     }
 
     fn run<'a>(
