@@ -1,6 +1,10 @@
 //! A template's folder is closed: whatever a plugin asks for, nothing outside is read.
 
+use orghost::plugin::{ORG_IMPORT, Request, Sandbox, Terms};
+use orghost::snapshot::Bundle;
 use orghost::template::{EntryKind, FileError, TemplateDir, TemplatePath};
+
+use crate::support::{own_templates, shared_templates};
 
 use crate::support::Operator;
 
@@ -112,4 +116,92 @@ fn a_file_above_the_limit_is_refused_whole() {
     ));
     file.set_len(orghost::limits::TEMPLATE_FILE_BYTES).unwrap();
     assert!(open(&operator).read(&large).is_ok());
+}
+
+/// A bundle is the same template, in memory: the same answers to the same questions, links and refusals included.
+#[test]
+fn a_bundle_answers_as_its_folder_does() {
+    let root = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put("org.yaml", "name: A\n");
+    put("deep/er/file", "x");
+    put("deep/.env", "A=1\n");
+    std::fs::create_dir(root.path().join("empty")).unwrap();
+    let link = |target: &str, path: &str| {
+        std::os::unix::fs::symlink(target, root.path().join(path)).unwrap();
+    };
+    link("deep/er", "folder");
+    link("../org.yaml", "deep/up");
+    link("../../etc/passwd", "deep/out");
+    link("/etc/passwd", "absolute");
+    link("nowhere", "dangling");
+    link("loop", "loop");
+    link("folder/file", "twice");
+    let folder = TemplateDir::open(root.path()).unwrap();
+    let bundle = Bundle::of_template(&folder).unwrap();
+    let again = Bundle::of_template(&TemplateDir::of_bundle(bundle.clone().into())).unwrap();
+    assert_eq!(bundle.to_tar().unwrap(), again.to_tar().unwrap());
+    let bundle = TemplateDir::of_bundle(bundle.into());
+    let paths = [
+        "",
+        "org.yaml",
+        "deep",
+        "deep/er/file",
+        "deep/.env",
+        "empty",
+        "empty/none",
+        "folder",
+        "folder/file",
+        "deep/up",
+        "deep/out",
+        "absolute",
+        "dangling",
+        "loop",
+        "twice",
+        "none",
+        "org.yaml/below",
+        "deep/er/file/below",
+        "dangling/x",
+    ];
+    for path in paths {
+        let path = TemplatePath::new(path).unwrap();
+        let read = |template: &TemplateDir| {
+            template
+                .read(&path)
+                .map(|file| (file.bytes, file.executable))
+        };
+        assert_eq!(read(&folder), read(&bundle), "read {path:?}");
+        let list = |template: &TemplateDir| {
+            let kinds = template.entries(&path)?.into_iter();
+            Ok::<_, FileError>(kinds.map(|e| (e.name, e.kind, e.size)).collect::<Vec<_>>())
+        };
+        assert_eq!(list(&folder), list(&bundle), "list {path:?}");
+    }
+}
+
+#[test]
+fn a_bundle_gives_the_same_plan() {
+    let sandbox = Sandbox::new(None).unwrap();
+    let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+    let mut templates = own_templates();
+    templates.extend(shared_templates());
+    let request = Request {
+        skip_external: true,
+        ..Request::default()
+    };
+    for path in templates {
+        let folder = TemplateDir::open(&path).unwrap();
+        let bundle = TemplateDir::of_bundle(Bundle::of_template(&folder).unwrap().into());
+        let plan = |template| {
+            let plan = plugin
+                .plan(template, &request)
+                .map_err(|error| format!("{error:?}"));
+            plan.map(|plan| serde_json::to_string(&plan.revealed()).unwrap())
+        };
+        assert_eq!(plan(&folder), plan(&bundle), "{}", path.display());
+    }
 }

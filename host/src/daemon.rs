@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admitted, admit};
@@ -30,8 +31,9 @@ use crate::provision::spec::{OperationId, OrgId};
 use crate::provision::turns::Turns;
 use crate::provision::workspace::Run;
 use crate::provision::{self, Options, Outcome};
-use crate::snapshot::{Bundle, SnapshotError, Snapshots, Unpacked};
+use crate::snapshot::{Bundle, SnapshotError, Snapshots};
 use crate::store::{Label, OperationRow, OperationState, OrgRow, SourceRow, Store, WriteLock};
+use crate::template::TemplateDir;
 use crate::vault::Vault;
 use line::{Lines, Place};
 use tasks::{Broken, Closed, Tasks};
@@ -53,6 +55,8 @@ struct Inner {
     tasks: Tasks,
     turns: Arc<Turns>,
     lines: Lines,
+    /// Kilobytes of templates that may be in memory at a time.
+    memory: Arc<Semaphore>,
     /// Accepting is one after the other, so that the store and the lines agree on the order.
     accepting: tokio::sync::Mutex<()>,
     cancels: Mutex<HashMap<OperationId, CancellationToken>>,
@@ -88,7 +92,7 @@ pub struct Parts {
 #[derive(Debug, Clone)]
 pub struct Import {
     /// The template.
-    pub bundle: Bundle,
+    pub bundle: Arc<Bundle>,
     /// Variables: for expansion, and in every workspace.
     pub vars: EnvMap,
     /// The rest.
@@ -117,13 +121,14 @@ pub struct Request {
     pub ready_seconds: Option<u64>,
 }
 
-/// An org, made of its source: what there is to do for it, and the template that the seeds are read from.
+/// An org, made of its source: what there is to do for it.
 pub struct Made {
     /// What there is to do.
     pub admitted: Admitted,
     /// What was asked for.
     pub request: Request,
-    _template: Unpacked,
+    /// Its template is in memory: the seeds are read from it.
+    _held: OwnedSemaphorePermit,
 }
 
 impl Daemon {
@@ -142,6 +147,7 @@ impl Daemon {
             engines: parts.engines,
             tasks: Tasks::default(),
             lines: Lines::default(),
+            memory: Arc::new(Semaphore::new(limits::TEMPLATES_HELD >> 10)),
             accepting: tokio::sync::Mutex::default(),
             cancels: Mutex::default(),
             _lock: parts.lock,
@@ -198,10 +204,16 @@ impl Daemon {
         self.has_room()?;
         self.check(&import.request)?;
         let bundle = import.bundle.clone();
+        let held = host
+            .memory
+            .clone()
+            .try_acquire_many_owned(kilobytes(&bundle));
+        let held =
+            held.map_err(|_| busy("the templates that are being imported fill the memory"))?;
         let (template, judged) = self
             .judge(import.bundle, import.vars.clone(), &import.request)
             .await?;
-        let made = self.made(template, judged, import.request).await?;
+        let made = self.made(template, judged, import.request, held).await?;
         let org = made.admitted.org.slug().to_owned();
 
         let _one = host.accepting.lock().await;
@@ -324,8 +336,15 @@ impl Daemon {
             move || this.0.snapshots.get(&source.snapshot, &this.0.vault)
         })
         .await??;
-        let (template, judged) = self.judge(bundle, vars, &request).await?;
-        self.made(template, judged, request).await
+        // Whoever goes on in the background waits for its turn.
+        let held = host
+            .memory
+            .clone()
+            .acquire_many_owned(kilobytes(&bundle))
+            .await;
+        let held = held.map_err(|_| Closed)?;
+        let (template, judged) = self.judge(Arc::new(bundle), vars, &request).await?;
+        self.made(template, judged, request, held).await
     }
 
     /// What a caller may ask for is less than what the operator may.
@@ -351,10 +370,10 @@ impl Daemon {
 
     async fn judge(
         &self,
-        bundle: Bundle,
+        bundle: Arc<Bundle>,
         vars: EnvMap,
         request: &Request,
-    ) -> Result<(Unpacked, Judged), Problem> {
+    ) -> Result<(TemplateDir, Judged), Problem> {
         let wanted = Wanted {
             plugin: request.plugin.clone(),
             vars,
@@ -365,21 +384,21 @@ impl Daemon {
         let this = self.clone();
         let work = move || {
             let host = &this.0;
-            let unpacked = host.snapshots.unpack(&bundle)?;
-            let template = unpacked.template();
+            let template = TemplateDir::of_bundle(bundle);
             let judged = host
                 .planner
-                .judge(&host.loaded, template, &wanted, &host.policy)?;
-            Ok::<_, Problem>((unpacked, judged))
+                .judge(&host.loaded, &template, &wanted, &host.policy)?;
+            Ok::<_, Problem>((template, judged))
         };
         blocking(work).await?
     }
 
     async fn made(
         &self,
-        template: Unpacked,
+        template: TemplateDir,
         judged: Judged,
         request: Request,
+        held: OwnedSemaphorePermit,
     ) -> Result<Made, Problem> {
         let host = &self.0;
         let approved = judged
@@ -387,7 +406,7 @@ impl Daemon {
             .map_err(|rejected| refused(&rejected.violations))?;
         let admitted = admit(
             approved,
-            template.template(),
+            &template,
             request.template.clone(),
             &host.store,
             &host.config,
@@ -398,7 +417,7 @@ impl Daemon {
         Ok(Made {
             admitted,
             request,
-            _template: template,
+            _held: held,
         })
     }
 
@@ -614,6 +633,13 @@ fn refused(violations: &[Violation]) -> Problem {
         errors: violations.iter().map(Diagnostic::from).collect(),
         template: None,
     }
+}
+
+/// A template counts at least one.
+fn kilobytes(bundle: &Bundle) -> u32 {
+    u32::try_from(bundle.size() >> 10)
+        .unwrap_or(u32::MAX)
+        .saturating_add(1)
 }
 
 fn busy(why: &str) -> Problem {

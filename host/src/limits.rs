@@ -194,6 +194,9 @@ pub const OPERATIONS: usize = 512;
 /// The same, of one org: whoever asks faster than it can be done is told so.
 pub const OPERATIONS_OF_ORG: usize = 16;
 
+/// Bytes of templates of accepted operations that are in memory at a time.
+pub const TEMPLATES_HELD: usize = 512 << 20;
+
 /// A whole operation of an org in the background.
 pub const OPERATION: Duration = Duration::from_secs(6 * 3600);
 

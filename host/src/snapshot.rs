@@ -2,8 +2,7 @@
 //! because a template's `.env` files are secrets. Never reads anything but a [`TemplateDir`] or bytes that it is given.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -11,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::catalog::write_atomically;
 use crate::digest::hex;
 use crate::limits;
-use crate::template::{EntryKind, FileError, TemplateDir, TemplatePath};
+use crate::template::{self, EntryKind, FileError, TemplateDir, TemplateFile, TemplatePath};
 use crate::vault::{Sealed, Vault, VaultError};
 
 /// What a sealed snapshot is for; see [`Vault::seal`].
@@ -29,21 +28,16 @@ enum Entry {
         bytes: Vec<u8>,
         executable: bool,
     },
-    /// Where it leads, as it is written. Whoever follows it is confined to the template again.
+    /// Where it leads, as it is written.
     Link(String),
+    /// An empty one; others are there because something is in them.
+    Folder,
 }
 
 /// The snapshots of a state folder.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     folder: PathBuf,
-}
-
-/// A template out of a snapshot; its folder goes with it.
-#[derive(Debug)]
-pub struct Unpacked {
-    template: TemplateDir,
-    _folder: tempfile::TempDir,
 }
 
 /// Why there is no snapshot.
@@ -101,7 +95,11 @@ impl Bundle {
                 reason,
             };
             let path = TemplatePath::new(&folder).map_err(|e| failed(&folder, e))?;
-            for entry in template.entries(&path).map_err(|e| failed(&folder, e))? {
+            let entries = template.entries(&path).map_err(|e| failed(&folder, e))?;
+            if entries.is_empty() && !folder.is_empty() {
+                bundle.entries.insert(folder.clone(), Entry::Folder);
+            }
+            for entry in entries {
                 if entry.name == ".git" {
                     continue;
                 }
@@ -158,6 +156,12 @@ impl Bundle {
                     header.set_mode(if *executable { 0o755 } else { 0o644 });
                     archive.append_data(&mut header, path, bytes.as_slice())?;
                 }
+                Entry::Folder => {
+                    header.set_entry_type(tar::EntryType::Directory);
+                    header.set_size(0);
+                    header.set_mode(0o755);
+                    archive.append_data(&mut header, path, io::empty())?;
+                }
                 Entry::Link(target) => {
                     header.set_entry_type(tar::EntryType::Symlink);
                     header.set_size(0);
@@ -181,6 +185,11 @@ impl Bundle {
                 bundle.entries.insert(path, Entry::Link(target));
                 continue;
             }
+            if entry.header().entry_type().is_dir() {
+                let path = path.trim_end_matches('/').to_owned();
+                bundle.entries.insert(path, Entry::Folder);
+                continue;
+            }
             let executable = entry.header().mode()? & 0o100 != 0;
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
@@ -189,29 +198,124 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Writes the files into an empty folder. Links come last, so that nothing is written through one.
-    fn unpack(&self, folder: &Path) -> io::Result<()> {
-        let place = |path: &str| -> io::Result<PathBuf> {
-            let path = folder.join(path);
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
+    /// How many bytes its files have.
+    pub fn size(&self) -> usize {
+        let sizes = self.entries.values().map(|entry| match entry {
+            Entry::File { bytes, .. } => bytes.len(),
+            Entry::Link(_) | Entry::Folder => 0,
+        });
+        sizes.sum()
+    }
+
+    /// As [`TemplateDir::read`].
+    pub(crate) fn read(&self, path: &TemplatePath) -> Result<TemplateFile, FileError> {
+        match self.entries.get(&self.resolve(path.as_str())?) {
+            Some(Entry::File { bytes, .. }) if bytes.len() as u64 > limits::TEMPLATE_FILE_BYTES => {
+                Err(FileError::TooLarge)
             }
-            Ok(path)
+            Some(Entry::File { bytes, executable }) => Ok(TemplateFile {
+                bytes: bytes.clone(),
+                executable: *executable,
+            }),
+            _ => Err(FileError::WrongKind),
+        }
+    }
+
+    /// As [`TemplateDir::link`].
+    pub(crate) fn link(&self, path: &TemplatePath) -> Result<String, FileError> {
+        let (folder, name) = path
+            .as_str()
+            .rsplit_once('/')
+            .unwrap_or(("", path.as_str()));
+        let place = below(&self.resolve(folder)?, name);
+        match self.entries.get(&place) {
+            Some(Entry::Link(target)) => Ok(target.clone()),
+            _ => Err(FileError::WrongKind),
+        }
+    }
+
+    /// As [`TemplateDir::entries`].
+    pub(crate) fn list(&self, path: &TemplatePath) -> Result<Vec<template::Entry>, FileError> {
+        let folder = self.resolve(path.as_str())?;
+        if !self.is_folder(&folder) {
+            return Err(FileError::WrongKind);
+        }
+        let prefix = below(&folder, "");
+        let mut found: BTreeMap<&str, (EntryKind, u64)> = BTreeMap::new();
+        for (place, entry) in self.entries.range(prefix.clone()..) {
+            let Some(rest) = place.strip_prefix(&prefix) else {
+                break;
+            };
+            match (rest.split_once('/'), entry) {
+                (Some((name, _)), _) => found.insert(name, (EntryKind::Directory, 0)),
+                (None, Entry::Folder) => found.insert(rest, (EntryKind::Directory, 0)),
+                (None, Entry::Link(_)) => found.insert(rest, (EntryKind::Symlink, 0)),
+                (None, Entry::File { bytes, .. }) => {
+                    found.insert(rest, (EntryKind::File, bytes.len() as u64))
+                }
+            };
+            if found.len() > limits::TEMPLATE_ENTRIES {
+                return Err(FileError::TooLarge);
+            }
+        }
+        let entry = |(name, (kind, size)): (&str, _)| template::Entry {
+            name: name.to_owned(),
+            kind,
+            size,
         };
-        for (path, entry) in &self.entries {
-            if let Entry::File { bytes, executable } = entry {
-                let mut options = std::fs::OpenOptions::new();
-                options.mode(if *executable { 0o700 } else { 0o600 });
-                options.write(true).create_new(true);
-                options.open(place(path)?)?.write_all(bytes)?;
+        Ok(found.into_iter().map(entry).collect())
+    }
+
+    /// The place that a path leads to when links are followed, which is there.
+    fn resolve(&self, path: &str) -> Result<String, FileError> {
+        /// As many as Linux follows.
+        const LINKS: usize = 40;
+        let parts = |path: &str| path.split('/').rev().map(str::to_owned).collect::<Vec<_>>();
+        let mut ahead = parts(path);
+        let mut place = String::new();
+        let mut links = 0;
+        while let Some(part) = ahead.pop() {
+            match part.as_str() {
+                "" | "." => continue,
+                ".." if place.is_empty() => return Err(FileError::InvalidPath),
+                ".." => {
+                    place.truncate(place.rfind('/').unwrap_or(0));
+                    continue;
+                }
+                _ => {}
+            }
+            let next = below(&place, &part);
+            match self.entries.get(&next) {
+                Some(Entry::Link(target)) => {
+                    links += 1;
+                    if target.starts_with('/') || links > LINKS {
+                        return Err(FileError::InvalidPath);
+                    }
+                    ahead.extend(parts(target));
+                }
+                Some(Entry::File { .. }) if !ahead.is_empty() => return Err(FileError::WrongKind),
+                Some(_) => place = next,
+                None if self.is_folder(&next) => place = next,
+                None => return Err(FileError::NotFound),
             }
         }
-        for (path, entry) in &self.entries {
-            if let Entry::Link(target) = entry {
-                std::os::unix::fs::symlink(target, place(path)?)?;
-            }
+        Ok(place)
+    }
+
+    fn is_folder(&self, place: &str) -> bool {
+        if place.is_empty() || self.entries.get(place) == Some(&Entry::Folder) {
+            return true;
         }
-        Ok(())
+        let prefix = below(place, "");
+        let first = self.entries.range(prefix.clone()..).next();
+        first.is_some_and(|(place, _)| place.starts_with(&prefix))
+    }
+}
+
+fn below(folder: &str, name: &str) -> String {
+    match folder {
+        "" => name.to_owned(),
+        folder => format!("{folder}/{name}"),
     }
 }
 
@@ -265,31 +369,7 @@ impl Snapshots {
         Bundle::of_own_tar(&vault.open(PURPOSE, &sealed)?).map_err(failed)
     }
 
-    /// Makes a template of a bundle: in a folder that only this user may read, until it is dropped.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Disk`].
-    pub fn unpack(&self, bundle: &Bundle) -> Result<Unpacked, SnapshotError> {
-        let work = self.folder.join("open");
-        let failed = |reason| SnapshotError::Disk {
-            path: work.clone(),
-            reason,
-        };
-        let unpack = || {
-            std::fs::create_dir_all(&work)?;
-            let folder = tempfile::Builder::new()
-                .permissions(std::fs::Permissions::from_mode(0o700))
-                .tempdir_in(&work)?;
-            bundle.unpack(folder.path())?;
-            Ok(Unpacked {
-                template: TemplateDir::open(folder.path())?,
-                _folder: folder,
-            })
-        };
-        unpack().map_err(failed)
-    }
-
-    /// Removes what no org is made from any more, and folders that a killed process left open. Only for the one writer.
+    /// Removes what no org is made from any more. Only for the one writer.
     ///
     /// # Errors
     /// The operating system's.
@@ -307,20 +387,10 @@ impl Snapshots {
                 std::fs::remove_file(path)?;
             }
         }
-        match std::fs::remove_dir_all(self.folder.join("open")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        }
+        Ok(())
     }
 
     fn file(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}.sealed"))
-    }
-}
-
-impl Unpacked {
-    /// The template.
-    pub fn template(&self) -> &TemplateDir {
-        &self.template
     }
 }

@@ -1,6 +1,7 @@
 //! A template's folder: read-only, bounded, and closed. No path, `..` or
 //! symbolic link leaves it (cap-std opens every component relative to the
-//! folder's descriptor); only what is asked for is read.
+//! folder's descriptor; a bundle is in memory, and there is nothing else to
+//! lead to); only what is asked for is read.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,19 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use crate::limits;
+use crate::snapshot::Bundle;
 
-/// The folder of one org template, opened.
+/// The folder of one org template, opened. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TemplateDir {
-    dir: Arc<Dir>,
+    source: Source,
     path: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Folder(Arc<Dir>),
+    Bundle(Arc<Bundle>),
 }
 
 /// A path in a template: relative, with `/` between components, none of them
@@ -108,9 +116,17 @@ impl TemplateDir {
     /// The operating system's, when `path` is no readable folder.
     pub fn open(path: &Path) -> std::io::Result<Self> {
         Ok(Self {
-            dir: Arc::new(Dir::open_ambient_dir(path, ambient_authority())?),
+            source: Source::Folder(Arc::new(Dir::open_ambient_dir(path, ambient_authority())?)),
             path: path.to_owned(),
         })
+    }
+
+    /// A template that is held in memory.
+    pub fn of_bundle(bundle: Arc<Bundle>) -> Self {
+        Self {
+            source: Source::Bundle(bundle),
+            path: PathBuf::new(),
+        }
     }
 
     /// The folder, as it was given: for messages only.
@@ -123,13 +139,16 @@ impl TemplateDir {
     /// # Errors
     /// See [`FileError`].
     pub fn read(&self, path: &TemplatePath) -> Result<TemplateFile, FileError> {
+        let dir = match &self.source {
+            Source::Folder(dir) => dir,
+            Source::Bundle(bundle) => return bundle.read(path),
+        };
         // Without NONBLOCK the open of a pipe would wait for its other end.
         let mut options = OpenOptions::new();
         options
             .read(true)
             .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-        let file = self
-            .dir
+        let file = dir
             .open_with(named(path), &options)
             .map_err(|e| refused(&e))?;
         let metadata = file.metadata().map_err(|e| refused(&e))?;
@@ -158,7 +177,11 @@ impl TemplateDir {
     /// # Errors
     /// See [`FileError`].
     pub fn link(&self, path: &TemplatePath) -> Result<String, FileError> {
-        let target = self.dir.read_link_contents(named(path));
+        let dir = match &self.source {
+            Source::Folder(dir) => dir,
+            Source::Bundle(bundle) => return bundle.link(path),
+        };
+        let target = dir.read_link_contents(named(path));
         let target = target.map_err(|e| refused(&e))?.into_os_string();
         target.into_string().map_err(|_| FileError::InvalidPath)
     }
@@ -168,7 +191,11 @@ impl TemplateDir {
     /// # Errors
     /// See [`FileError`].
     pub fn entries(&self, path: &TemplatePath) -> Result<Vec<Entry>, FileError> {
-        let listing = self.dir.read_dir(named(path)).map_err(|e| refused(&e))?;
+        let dir = match &self.source {
+            Source::Folder(dir) => dir,
+            Source::Bundle(bundle) => return bundle.list(path),
+        };
+        let listing = dir.read_dir(named(path)).map_err(|e| refused(&e))?;
         let mut entries = Vec::new();
         for entry in listing {
             let entry = entry.map_err(|e| refused(&e))?;

@@ -250,7 +250,7 @@ fn wanted(api: &Api, body: ImportBody) -> Result<Import, Problem> {
         }
     };
     Ok(Import {
-        bundle,
+        bundle: bundle.into(),
         vars: body.env,
         request: Request {
             template: label,
