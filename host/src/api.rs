@@ -4,17 +4,25 @@
 #![allow(unused_qualifications, reason = "utoipa repeats the paths of handlers")]
 
 mod body;
+mod compat;
+mod document;
 mod events;
 mod health;
+mod observe;
 mod orgs;
 mod page;
+mod parameters;
+mod plugins;
 mod problem;
+mod templates;
 mod view;
+mod workspaces;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -44,9 +52,11 @@ impl Api {
 
     /// Everything that is served.
     pub fn router(self) -> Router {
-        let (router, document) = described().split_for_parts();
-        let document = Arc::new(document.to_pretty_json().unwrap_or_default());
-        router
+        let document = Arc::new(document_text());
+        let metrics = self.daemon.metrics().clone();
+        described()
+            .split_for_parts()
+            .0
             .merge(page::routes())
             .route(
                 "/openapi.json",
@@ -54,13 +64,20 @@ impl Api {
                     ([("content-type", "application/json")], document.to_string())
                 }),
             )
+            .fallback(problem::no_route)
+            .method_not_allowed_fallback(problem::no_method)
+            // Outermost, so that it sees every answer.
+            .layer(from_fn_with_state(metrics, observe::request))
             .with_state(self)
     }
 }
 
 /// The OpenAPI document, as `/openapi.json` serves it and `openapi.json` of the repository holds it.
-pub fn document() -> utoipa::openapi::OpenApi {
-    described().split_for_parts().1
+pub fn document_text() -> String {
+    let mut document = described().split_for_parts().1;
+    document::complete(&mut document);
+    let text = document.to_pretty_json().unwrap_or_default();
+    format!("{text}\n")
 }
 
 fn described() -> OpenApiRouter<Api> {
@@ -68,10 +85,21 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(orgs::list, orgs::import))
         .routes(routes!(orgs::show, orgs::take_down))
         .routes(routes!(orgs::plan))
+        .routes(routes!(orgs::operations))
         .routes(routes!(orgs::operation, orgs::cancel))
+        .routes(routes!(workspaces::list))
+        .routes(routes!(workspaces::show))
+        .routes(routes!(workspaces::logs))
+        .routes(routes!(templates::list))
+        .routes(routes!(plugins::list, plugins::add))
+        .routes(routes!(plugins::remove))
+        .routes(routes!(plugins::expand))
+        .routes(routes!(compat::templates))
+        .routes(routes!(compat::import))
         .routes(routes!(events::follow))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
 }
 
 /// Where a request comes from: the address of whoever is connected.

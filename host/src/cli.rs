@@ -96,6 +96,10 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
             return Ok(Exit::Done);
         }
         Command::Man { folder } => return man(&folder),
+        Command::Openapi => {
+            text::write(crate::api::document_text().as_bytes());
+            return Ok(Exit::Done);
+        }
         Command::DemoRuntime => return Ok(Exit::Other(orghost_demo::run(demo_env(&environment)))),
         Command::Supervise { folder } => return Ok(Exit::Other(local::supervise(&folder))),
         Command::ExecChild { command } => return Ok(Exit::Other(local::exec_child(&command))),

@@ -10,7 +10,7 @@ pub mod tasks;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
@@ -21,9 +21,11 @@ use crate::admission::{Admitted, admit};
 use crate::config::{Config, EngineKind};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Operation, What};
+use crate::installer::Installer;
 use crate::limits;
+use crate::metrics::{Metrics, Moment, Planned};
 use crate::planner::{Judged, Loaded, Planner, Wanted};
-use crate::plugin::EnvMap;
+use crate::plugin::{EnvMap, Expansion, Sandbox};
 use crate::policy::{Policy, Violation};
 use crate::problem::{Class, Problem};
 use crate::provision::backend::{Backend, Engines};
@@ -54,6 +56,7 @@ struct Inner {
     engines: Engines,
     tasks: Tasks,
     turns: Arc<Turns>,
+    metrics: Metrics,
     lines: Lines,
     /// Kilobytes of templates that may be in memory at a time.
     memory: Arc<Semaphore>,
@@ -146,6 +149,7 @@ impl Daemon {
             templates: parts.templates,
             engines: parts.engines,
             tasks: Tasks::default(),
+            metrics: Metrics::default(),
             lines: Lines::default(),
             memory: Arc::new(Semaphore::new(limits::TEMPLATES_HELD >> 10)),
             accepting: tokio::sync::Mutex::default(),
@@ -307,6 +311,63 @@ impl Daemon {
         &self.0.config
     }
 
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// How the host is now, in numbers.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn moment(&self) -> Result<Moment, Problem> {
+        let host = &self.0;
+        Ok(Moment {
+            operations: host.store.tally().await?,
+            open: host.lines.length(),
+            waiting: host.turns.waiting(),
+            running: host.turns.taken(),
+            tasks: host.tasks.count_running(),
+            events: host.store.newest().await?.unsigned_abs(),
+        })
+    }
+
+    /// Expands the references in a text, as templates do. Changes nothing.
+    ///
+    /// # Errors
+    /// A variable that callers may not ask for, or the plugin's.
+    pub async fn expand(
+        &self,
+        text: String,
+        vars: EnvMap,
+        grant: Vec<String>,
+    ) -> Result<Expansion, Problem> {
+        let request = Request {
+            grant,
+            ..Request::default()
+        };
+        self.check(&request)?;
+        let wanted = Wanted {
+            vars,
+            grant: request.grant,
+            ..Wanted::default()
+        };
+        let this = self.clone();
+        blocking(move || this.0.planner.expand(&this.0.loaded, &text, &wanted)).await?
+    }
+
+    /// Does something with the installed plugins.
+    ///
+    /// # Errors
+    /// What comes of it.
+    pub async fn plugins<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Installer, &Sandbox) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let this = self.clone();
+        blocking(move || work(&this.0.planner.installer(), this.0.loaded.sandbox())).await?
+    }
+
     /// How many operations were accepted and did not end, and how many workspaces wait for their turn.
     pub fn waiting(&self) -> (usize, usize) {
         (self.0.lines.length(), self.0.turns.waiting())
@@ -385,10 +446,17 @@ impl Daemon {
         let work = move || {
             let host = &this.0;
             let template = TemplateDir::of_bundle(bundle);
+            let began = Instant::now();
             let judged = host
                 .planner
-                .judge(&host.loaded, &template, &wanted, &host.policy)?;
-            Ok::<_, Problem>((template, judged))
+                .judge(&host.loaded, &template, &wanted, &host.policy);
+            let planned = match &judged {
+                Ok(judged) if judged.verdict.is_ok() => Planned::Approved,
+                Ok(_) => Planned::Refused,
+                Err(_) => Planned::Nothing,
+            };
+            host.metrics.plan(planned, began.elapsed());
+            Ok::<_, Problem>((template, judged?))
         };
         blocking(work).await?
     }
@@ -658,7 +726,10 @@ impl From<Closed> for Problem {
 }
 
 /// Work that blocks, away from the async threads.
-async fn blocking<T: Send + 'static>(
+///
+/// # Errors
+/// It panicked.
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {

@@ -18,7 +18,9 @@ mod digest;
 pub mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;
+pub mod installer;
 pub mod limits;
+pub mod metrics;
 pub mod plan;
 pub mod planner;
 pub mod plugin;

@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::catalog::{BUILT_IN, Catalog, Demands, NotAName, PluginName, read_signature};
 use crate::config::{Config, Environment, PolicyKeys};
 use crate::diagnostic::Diagnostic;
+use crate::installer::Installer;
 use crate::limits;
 use crate::plan::is_identifier;
-use crate::plugin::{EnvMap, ORG_IMPORT, Plugin, PluginDigest, Request, Sandbox, Terms, Wasi};
+use crate::plugin::{
+    EnvMap, Expansion, ORG_IMPORT, Plugin, PluginDigest, Request, Sandbox, Terms, Wasi,
+};
 use crate::policy::{Approved, Policy, Rejected, Tier};
 use crate::problem::{Class, Problem};
 use crate::template::TemplateDir;
@@ -191,6 +194,28 @@ impl Planner {
         })
     }
 
+    /// Expands the references in a text, as templates do.
+    ///
+    /// # Errors
+    /// A granted name that is none, or the plugin's.
+    pub fn expand(
+        &self,
+        loaded: &Loaded,
+        text: &str,
+        wanted: &Wanted,
+    ) -> Result<Expansion, Problem> {
+        let chosen = self.choose(wanted.plugin.as_deref(), wanted.wasi, None)?;
+        let (request, _) = self.request(wanted, &chosen.grant)?;
+        let (plugin, _) = loaded.get(self, &chosen)?;
+        let expansion = plugin.expand(text, &request);
+        expansion.map_err(|error| Problem::of_call(error, None))
+    }
+
+    /// The installed plugins.
+    pub fn installer(&self) -> Installer {
+        Installer::new(self.config.clone(), self.catalog.clone())
+    }
+
     /// What the plugin gets beside the template's files, and the granted names that have no value.
     ///
     /// # Errors
@@ -317,6 +342,11 @@ impl Loaded {
             sandbox,
             plugins: Mutex::default(),
         }
+    }
+
+    /// Where plugins are loaded.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     /// A plugin that stays loaded, and what it is called when it is not the built-in one.

@@ -137,7 +137,7 @@ pub struct Request {
 pub type EnvMap = std::collections::BTreeMap<String, String>;
 
 /// The result of expanding one text.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Expansion {
     /// The text with its references replaced.
     pub text: String,

@@ -1,13 +1,20 @@
 //! Bodies on their way in: what is no JSON, or not the JSON that is wanted, is a problem document too.
 
+use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
+use axum::http::{StatusCode, header};
 
+use super::parameters::malformed;
 use crate::diagnostic::Diagnostic;
+use crate::limits;
 use crate::problem::{Class, Problem};
 
 /// A JSON body.
 pub struct Json<T>(pub T);
+
+/// A component: a body that is not JSON, and larger than those.
+pub struct Component(pub Bytes);
 
 impl<S, T> FromRequest<S> for Json<T>
 where
@@ -19,9 +26,45 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let read = axum::Json::from_request(request, state).await;
         let axum::Json(value) = read.map_err(|rejection| {
-            let diagnostic = Diagnostic::new("body", rejection.body_text());
-            Problem::one(Class::Invalid, diagnostic)
+            let text = rejection.body_text();
+            match rejection.status() {
+                StatusCode::BAD_REQUEST => malformed(text),
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => media_type("application/json"),
+                StatusCode::PAYLOAD_TOO_LARGE => too_large(text),
+                _ => Problem::one(Class::Invalid, Diagnostic::new("body", text)),
+            }
         })?;
         Ok(Self(value))
     }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Component {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !matches!(kind, "application/wasm" | "application/octet-stream") {
+            return Err(media_type("application/wasm"));
+        }
+        let limit = usize::try_from(limits::PLUGIN_FILE_BYTES).unwrap_or(usize::MAX);
+        let read = axum::body::to_bytes(request.into_body(), limit).await;
+        Ok(Self(read.map_err(
+            |error| match std::error::Error::source(&error) {
+                Some(source) if source.is::<http_body_util::LengthLimitError>() => {
+                    too_large(format!("a plugin has at most {} MiB", limit >> 20))
+                }
+                _ => malformed(error.to_string()),
+            },
+        )?))
+    }
+}
+
+fn media_type(wanted: &str) -> Problem {
+    let message = format!("the body is to be sent as `Content-Type: {wanted}`");
+    Problem::one(Class::Invalid, Diagnostic::new("media-type", message))
+}
+
+fn too_large(message: String) -> Problem {
+    Problem::one(Class::Invalid, Diagnostic::new("body-too-large", message))
 }

@@ -1,19 +1,25 @@
 //! Whether the host lives, and whether it can work.
 
 use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
 
 use super::Api;
 use crate::problem::Problem;
 
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// It lives.
-#[utoipa::path(get, path = "/healthz", tag = "host", responses((status = 200, description = "It lives")))]
+#[utoipa::path(get, path = "/healthz", tag = "host", operation_id = "live", responses(
+    (status = 200, description = "It lives", body = String, content_type = "text/plain; charset=utf-8"),
+))]
 pub async fn live() -> &'static str {
     "ok\n"
 }
 
 /// It can work: the store answers, and it is not stopping.
-#[utoipa::path(get, path = "/readyz", tag = "host", responses(
-    (status = 200, description = "It can work"),
+#[utoipa::path(get, path = "/readyz", tag = "host", operation_id = "ready", responses(
+    (status = 200, description = "It can work", body = String, content_type = "text/plain; charset=utf-8"),
     (status = 503, description = "It cannot", body = super::ProblemDocument),
 ))]
 pub async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
@@ -22,4 +28,14 @@ pub async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
         return Err(crate::daemon::tasks::Closed.into());
     }
     Ok("ok\n")
+}
+
+/// What is counted, for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "host", operation_id = "metrics", responses(
+    (status = 200, description = "OpenMetrics text", body = String, content_type = OPEN_METRICS),
+))]
+pub async fn metrics(State(api): State<Api>) -> Result<impl IntoResponse, Problem> {
+    let moment = api.daemon.moment().await?;
+    let text = api.daemon.metrics().text(&moment);
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
@@ -11,7 +11,10 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::body::Json;
-use super::{Api, ImportBody, OperationView, OrgSummary, Orgs, PlanAnswer, ProblemDocument};
+use super::parameters::{Bounded, Path, Query};
+use super::{
+    Api, ImportBody, OperationView, Operations, OrgSummary, Orgs, PlanAnswer, ProblemDocument,
+};
 use crate::daemon::{Import, Request};
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
@@ -21,40 +24,61 @@ use crate::store::{Filter, OperationRow};
 
 /// A page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Page {
     /// After this one: the `next` of the page before.
-    after: Option<String>,
-    /// At most so many, 1 to 500; default 100.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    #[param(required = false)]
+    pub after: Option<String>,
+    /// At most so many; default 100.
+    #[param(value_type = u64, minimum = 1, maximum = 500, required = false)]
+    limit: Option<Bounded<1, 500>>,
 }
+
+impl Page {
+    /// At most so many.
+    pub fn limit(&self) -> usize {
+        let limit = self.limit.map_or(100, Bounded::get);
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+}
+
+/// Seconds that a caller may wait.
+type Seconds = Bounded<0, 3600>;
 
 /// Whether to wait.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Wait {
     /// Wait at most so many seconds for the operation to end; it goes on whether somebody waits or not.
-    #[param(maximum = 3600)]
-    wait: Option<u64>,
+    #[param(value_type = u64, minimum = 0, maximum = 3600, required = false)]
+    wait: Option<Seconds>,
 }
 
 /// What is taken down.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct TakeDown {
     /// Remove the agents' own work too.
     #[serde(default)]
     volumes: bool,
     /// Wait at most so many seconds for the operation to end.
-    wait: Option<u64>,
+    #[param(value_type = u64, minimum = 0, maximum = 3600, required = false)]
+    wait: Option<Seconds>,
 }
 
 /// List the orgs.
-#[utoipa::path(get, path = "/v1/orgs", tag = "orgs", params(Page), responses((status = 200, body = Orgs)))]
+#[utoipa::path(get, path = "/v1/orgs", tag = "orgs", operation_id = "list_orgs", params(Page), responses(
+    (status = 200, description = "A page of them", body = Orgs),
+))]
 pub async fn list(
     State(api): State<Api>,
     Query(page): Query<Page>,
 ) -> Result<axum::Json<Orgs>, Problem> {
     let store = api.daemon.store();
-    let limit = page.limit.unwrap_or(100).clamp(1, 500);
+    let limit = page.limit();
     let after = page.after.unwrap_or_default();
     let rows = store.orgs().await?;
     let mut rows = rows.into_iter().filter(|row| row.slug > after);
@@ -80,10 +104,12 @@ pub async fn list(
 }
 
 /// Import an org: bring it up, or bring it up to date.
-#[utoipa::path(post, path = "/v1/orgs", tag = "orgs", params(Wait), request_body = ImportBody, responses(
+#[utoipa::path(post, path = "/v1/orgs", tag = "orgs", operation_id = "import", params(Wait), request_body = ImportBody, responses(
     (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
     (status = 200, description = "It ended while the caller waited", body = OperationView),
     (status = 403, description = "Policy refuses the plan", body = ProblemDocument),
+    (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
+    (status = 409, description = "The org's name is another one's, or it is on another engine", body = ProblemDocument),
     (status = 412, description = "Required variables have no value", body = ProblemDocument),
     (status = 422, description = "There is no plan", body = ProblemDocument),
     (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
@@ -94,12 +120,14 @@ pub async fn import(
     Json(body): Json<ImportBody>,
 ) -> Result<Response, Problem> {
     let row = api.daemon.import(wanted(&api, body)?).await?;
-    followed(&api, row, wait.wait).await
+    followed(&api, row, wait.wait.map(Bounded::get)).await
 }
 
 /// Plan a template, and say what policy makes of it; changes nothing.
-#[utoipa::path(post, path = "/v1/plans", tag = "orgs", request_body = ImportBody, responses(
-    (status = 200, body = PlanAnswer),
+#[utoipa::path(post, path = "/v1/plans", tag = "orgs", operation_id = "plan", request_body = ImportBody, responses(
+    (status = 200, description = "The plan", body = PlanAnswer),
+    (status = 403, description = "A variable that callers may not ask for, or a plugin that the operator does not allow", body = ProblemDocument),
+    (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
     (status = 422, description = "There is no plan", body = ProblemDocument),
 ))]
 pub async fn plan(
@@ -120,9 +148,9 @@ pub async fn plan(
 }
 
 /// Show an org and its workspaces.
-#[utoipa::path(get, path = "/v1/orgs/{org}", tag = "orgs", params(("org" = String, Path, description = "Its slug")), responses(
-    (status = 200, body = OrgStatus),
-    (status = 404, body = ProblemDocument),
+#[utoipa::path(get, path = "/v1/orgs/{org}", tag = "orgs", operation_id = "show_org", params(("org" = String, Path, description = "Its slug")), responses(
+    (status = 200, description = "How it is", body = OrgStatus),
+    (status = 404, description = "There is no such thing", body = ProblemDocument),
 ))]
 pub async fn show(
     State(api): State<Api>,
@@ -134,10 +162,11 @@ pub async fn show(
 }
 
 /// Take an org down.
-#[utoipa::path(delete, path = "/v1/orgs/{org}", tag = "orgs", params(("org" = String, Path, description = "Its slug"), TakeDown), responses(
+#[utoipa::path(delete, path = "/v1/orgs/{org}", tag = "orgs", operation_id = "take_down", params(("org" = String, Path, description = "Its slug"), TakeDown), responses(
     (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
     (status = 200, description = "It ended while the caller waited", body = OperationView),
-    (status = 404, body = ProblemDocument),
+    (status = 429, description = "Too much is waiting", body = ProblemDocument),
+    (status = 404, description = "There is no such thing", body = ProblemDocument),
 ))]
 pub async fn take_down(
     State(api): State<Api>,
@@ -145,32 +174,66 @@ pub async fn take_down(
     Query(how): Query<TakeDown>,
 ) -> Result<Response, Problem> {
     let row = api.daemon.take_down(&org, how.volumes).await?;
-    followed(&api, row, how.wait).await
+    followed(&api, row, how.wait.map(Bounded::get)).await
+}
+
+/// List the operations of an org, newest first; also of one that was taken down.
+#[utoipa::path(get, path = "/v1/orgs/{org}/operations", tag = "orgs", operation_id = "list_operations",
+    params(("org" = String, Path, description = "Its slug"), Page), responses(
+    (status = 200, description = "A page of them", body = Operations),
+    (status = 404, description = "There never was such an org", body = ProblemDocument),
+))]
+pub async fn operations(
+    State(api): State<Api>,
+    Path(org): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<axum::Json<Operations>, Problem> {
+    let store = api.daemon.store();
+    let known = api.daemon.org(&org).await;
+    let slug = known.as_ref().map_or(org.as_str(), |row| row.slug.as_str());
+    if let Some(after) = &page.after {
+        known_operation(&api, after).await?;
+    }
+    // One more than is shown: whether there is a next page.
+    let limit = page.limit();
+    let mut rows = store
+        .operations(slug, page.after.as_deref(), limit + 1)
+        .await?;
+    if rows.is_empty() && page.after.is_none() {
+        known?;
+    }
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().map(|row| row.id.as_str().to_owned());
+    Ok(axum::Json(Operations {
+        next: last.filter(|_| more),
+        operations: rows.into_iter().map(OperationView::from).collect(),
+    }))
 }
 
 /// Show an operation.
-#[utoipa::path(get, path = "/v1/operations/{id}", tag = "orgs", params(("id" = String, Path, description = "Its identity"), Wait), responses(
-    (status = 200, body = OperationView),
-    (status = 404, body = ProblemDocument),
+#[utoipa::path(get, path = "/v1/operations/{id}", tag = "orgs", operation_id = "show_operation", params(("id" = String, Path, description = "Its identity"), Wait), responses(
+    (status = 200, description = "How it is", body = OperationView),
+    (status = 404, description = "There is no such thing", body = ProblemDocument),
 ))]
 pub async fn operation(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(wait): Query<Wait>,
 ) -> Result<axum::Json<OperationView>, Problem> {
-    let row = known(&api, &id).await?;
-    let row = ended(&api, row, wait.wait).await?;
+    let row = known_operation(&api, &id).await?;
+    let row = ended(&api, row, wait.wait.map(Bounded::get)).await?;
     Ok(axum::Json(row.into()))
 }
 
 /// Cancel an operation: what is under way is taken back.
-#[utoipa::path(delete, path = "/v1/operations/{id}", tag = "orgs", params(("id" = String, Path, description = "Its identity")), responses(
+#[utoipa::path(delete, path = "/v1/operations/{id}", tag = "orgs", operation_id = "cancel", params(("id" = String, Path, description = "Its identity")), responses(
     (status = 202, description = "It is being cancelled", body = OperationView),
-    (status = 404, body = ProblemDocument),
+    (status = 404, description = "There is no such thing", body = ProblemDocument),
     (status = 409, description = "It has ended", body = ProblemDocument),
 ))]
 pub async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let row = known(&api, &id).await?;
+    let row = known_operation(&api, &id).await?;
     if !api.daemon.cancel(&row.id).await? {
         let diagnostic = Diagnostic::new("operation-ended", "the operation has ended");
         return Err(Problem::one(Class::Conflict, diagnostic));
@@ -178,7 +241,7 @@ pub async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Result<Re
     Ok((StatusCode::ACCEPTED, axum::Json(OperationView::from(row))).into_response())
 }
 
-async fn known(api: &Api, id: &str) -> Result<OperationRow, Problem> {
+async fn known_operation(api: &Api, id: &str) -> Result<OperationRow, Problem> {
     let row = api.daemon.store().operation(id).await?;
     row.ok_or_else(|| {
         let message = format!("there is no operation {id:?}");
@@ -202,7 +265,11 @@ async fn followed(api: &Api, row: OperationRow, wait: Option<u64>) -> Result<Res
 }
 
 /// The operation after it ended, or after so many seconds.
-async fn ended(api: &Api, row: OperationRow, wait: Option<u64>) -> Result<OperationRow, Problem> {
+pub async fn ended(
+    api: &Api,
+    row: OperationRow,
+    wait: Option<u64>,
+) -> Result<OperationRow, Problem> {
     let Some(seconds) = wait.filter(|_| !row.state.is_final()) else {
         return Ok(row);
     };
@@ -218,7 +285,7 @@ async fn ended(api: &Api, row: OperationRow, wait: Option<u64>) -> Result<Operat
     let stopping = api.daemon.tasks().stopping();
     let end = async {
         loop {
-            let row = known(api, &id).await?;
+            let row = known_operation(api, &id).await?;
             if row.state.is_final() {
                 return Ok(row);
             }
@@ -230,9 +297,9 @@ async fn ended(api: &Api, row: OperationRow, wait: Option<u64>) -> Result<Operat
             }
         }
     };
-    match timeout(Duration::from_secs(seconds.min(3600)), end).await {
+    match timeout(Duration::from_secs(seconds), end).await {
         Ok(ended) => ended,
-        Err(_) => known(api, &id).await,
+        Err(_) => known_operation(api, &id).await,
     }
 }
 
@@ -260,14 +327,14 @@ fn wanted(api: &Api, body: ImportBody) -> Result<Import, Problem> {
             engine: body.engine,
             prune: body.prune,
             keep_failed: body.keep_failed,
-            ready_seconds: body.ready_seconds,
+            ready_seconds: body.ready_seconds.map(Bounded::get),
         },
     })
 }
 
 impl Api {
     /// One of the server's templates, by the name of its folder.
-    fn template(&self, name: &str) -> Result<Bundle, Problem> {
+    pub(super) fn template(&self, name: &str) -> Result<Bundle, Problem> {
         let unknown = || {
             let message = format!("there is no template {name:?} on this server");
             Problem::one(Class::Unknown, Diagnostic::new("unknown-template", message))

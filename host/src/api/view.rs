@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::parameters::Bounded;
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::store::{OperationRow, Stored};
@@ -12,6 +13,7 @@ use crate::store::{OperationRow, Stored};
 /// An org that somebody wants to be up. Exactly one of `template` and `inline`, or an archive beside it (multipart).
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(example = json!({"inline": "name: Acme\ndefaults: {runtime: demo}\nworkspaces: [{name: One}]\n", "ready_seconds": 5}))]
 pub struct ImportBody {
     /// The name of one of the server's templates.
     pub template: Option<String>,
@@ -32,8 +34,8 @@ pub struct ImportBody {
     /// Leave a failed container that was seeded, for diagnosis.
     pub keep_failed: bool,
     /// Wait until each workspace answers, at most so many seconds, before the operation counts as done.
-    #[schema(maximum = 86400)]
-    pub ready_seconds: Option<u64>,
+    #[schema(value_type = Option<u64>, maximum = 86400)]
+    pub ready_seconds: Option<Bounded<0, 86_400>>,
 }
 
 /// An operation: what was asked for, and what came of it.
@@ -91,6 +93,16 @@ pub struct Orgs {
     pub next: Option<String>,
 }
 
+/// A page of an org's operations.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Operations {
+    /// Newest first.
+    pub operations: Vec<OperationView>,
+    /// `?after=` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 /// A plan, and what policy says of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PlanAnswer {
@@ -110,7 +122,7 @@ pub struct PlanAnswer {
 }
 
 /// An event of the stream: `id` is its place, `data` is this.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct EventView<'a> {
     /// Its place: what `Last-Event-ID` takes.
     pub seq: i64,
@@ -120,6 +132,7 @@ pub struct EventView<'a> {
     pub operation: &'a str,
     /// The event itself: `org`, `workspace`, `event`, and what it tells.
     #[serde(flatten)]
+    #[schema(value_type = Object)]
     pub event: serde_json::Value,
 }
 

@@ -128,6 +128,9 @@ pub enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
+    /// Print the OpenAPI document of the server
+    #[command(hide = true)]
+    Openapi,
     /// The demonstration runtime
     #[command(hide = true)]
     DemoRuntime,

@@ -156,7 +156,7 @@ impl Engine for Backend {
         id: &WorkspaceId,
         tail: Option<usize>,
         follow: bool,
-    ) -> impl futures_util::Stream<Item = Result<Bytes, EngineError>> + Send {
+    ) -> impl futures_util::Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         match self {
             Self::Local(local) => local.logs(id, tail, follow).left_stream(),
             Self::Docker(docker) => docker.logs(id, tail, follow).right_stream(),

@@ -375,7 +375,7 @@ impl Engine for Docker {
         id: &WorkspaceId,
         tail: Option<usize>,
         follow: bool,
-    ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send {
+    ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         let tail = tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
         let options = LogsOptionsBuilder::default()
             .stdout(true)

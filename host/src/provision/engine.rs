@@ -87,7 +87,7 @@ pub trait Engine: Send + Sync {
         id: &WorkspaceId,
         tail: Option<usize>,
         follow: bool,
-    ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send;
+    ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<Self>;
 
     /// Asks a container to end, waits for the grace, kills it. Not there is success.
     fn stop(&self, id: &WorkspaceId) -> impl Future<Output = Result<(), EngineError>> + Send;

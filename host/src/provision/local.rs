@@ -394,7 +394,7 @@ impl Engine for Local {
         id: &WorkspaceId,
         tail: Option<usize>,
         follow: bool,
-    ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send {
+    ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         log::follow(self.place(id), tail, follow)
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 /// The turns of one host.
 #[derive(Debug)]
 pub struct Turns {
+    at_once: usize,
     state: Mutex<State>,
 }
 
@@ -25,9 +26,11 @@ struct State {
 impl Turns {
     /// At most `at_once` workspaces, and at least one.
     pub fn new(at_once: usize) -> Arc<Self> {
+        let at_once = at_once.max(1);
         Arc::new(Self {
+            at_once,
             state: Mutex::new(State {
-                free: at_once.max(1),
+                free: at_once,
                 waiting: VecDeque::new(),
             }),
         })
@@ -54,6 +57,11 @@ impl Turns {
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.state().waiting.iter().map(|(_, of)| of.len()).sum()
+    }
+
+    /// How many have a turn.
+    pub fn taken(&self) -> usize {
+        self.at_once.saturating_sub(self.state().free)
     }
 
     fn hand_out(self: &Arc<Self>) {

@@ -211,20 +211,41 @@ impl Store {
         .await
     }
 
-    /// The newest operations of an org, newest first.
+    /// The newest operations of an org, newest first; of those, only the ones before the operation `before`.
     pub async fn operations(
         &self,
         org: &str,
+        before: Option<&str>,
         limit: usize,
     ) -> Result<Vec<OperationRow>, StoreError> {
-        let org = org.to_owned();
+        let (org, before) = (org.to_owned(), before.map(str::to_owned));
         self.with(move |db| {
             let query = format!(
-                "SELECT {COLUMNS} FROM operations WHERE org = ?1 ORDER BY began_ms DESC, rowid DESC LIMIT ?2"
+                "SELECT {COLUMNS} FROM operations
+                 WHERE org = ?1 AND (?2 IS NULL OR rowid < (SELECT rowid FROM operations WHERE id = ?2))
+                 ORDER BY rowid DESC LIMIT ?3"
             );
             db.prepare(&query)?
-                .query_map(params![org, limit as i64], operation)?
+                .query_map(params![org, before, limit as i64], operation)?
                 .collect()
+        })
+        .await
+    }
+
+    /// How many operations there ever were, by what they do and how they are.
+    pub async fn tally(&self) -> Result<Vec<(Operation, OperationState, u64)>, StoreError> {
+        self.with(move |db| {
+            let query = "SELECT kind, state, count(*) FROM operations GROUP BY kind, state";
+            let counted = |row: &Row<'_>| {
+                let (kind, state): (String, String) = (row.get(0)?, row.get(1)?);
+                let count = row.get::<_, i64>(2)?.unsigned_abs();
+                Ok((
+                    Operation::parse(&kind),
+                    OperationState::parse(&state),
+                    count,
+                ))
+            };
+            db.prepare(query)?.query_map([], counted)?.collect()
         })
         .await
     }

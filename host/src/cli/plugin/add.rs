@@ -8,19 +8,18 @@ use serde_json::json;
 use super::oci::access;
 use crate::catalog::oci::Place;
 use crate::catalog::signature::PublicKey;
-use crate::catalog::{
-    Catalog, Demands, Fetched, Lock, Met, Pin, PluginName, Quarantined, Refusal, read_signature,
-};
+use crate::catalog::{Catalog, Demands, Fetched, Met, PluginName, read_signature};
 use crate::cli::args::{AddArgs, VerifyArgs};
 use crate::cli::report::Exit;
 use crate::cli::text::{in_line, note, print_line};
 use crate::cli::{Host, block_on, print_json};
 use crate::config::PluginKeys;
 use crate::diagnostic::Diagnostic;
+use crate::installer::{Added, Installer, name};
 use crate::planner::signature_file;
 use crate::planner::{about, read_plugin};
-use crate::planner::{is_file, name_diagnostic, named};
-use crate::plugin::{Description, Sandbox, Terms, Wasi};
+use crate::planner::{is_file, named};
+use crate::plugin::{Sandbox, Terms, Wasi};
 use crate::problem::{Class, Problem};
 
 /// `orghost plugin add`.
@@ -30,37 +29,11 @@ pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Problem> {
         return Err(crate::catalog::CatalogError::Reserved.into());
     }
     let fetched = fetch(host, args)?;
-    let catalog = Catalog::of(&host.folders.state);
-    let lock = catalog.lock()?;
-    let sandbox = host.sandbox()?;
-    let name = match given.or_else(|| installed_from(&lock, &fetched.source)) {
-        Some(name) => name,
-        None => own_name(host, &sandbox, &fetched)?,
-    };
-    let demands = Demands::of(&host.config, &name);
-    let examined = demands.examine(&sandbox, &fetched.bytes, fetched.signature.as_deref());
-    let (met, description) = match examined {
-        Ok((_, met, description)) => (met, description),
-        Err(refusal) => {
-            let stays = catalog.quarantine(&name, &fetched, &refusal)?;
-            let mut failure = named(refusal.into(), &name);
-            if stays {
-                for error in &mut failure.errors {
-                    let help = error
-                        .help
-                        .take()
-                        .map_or(String::new(), |help| format!("; {help}"));
-                    error.help = Some(format!("the previous version stays installed{help}"));
-                }
-            }
-            return Err(failure);
-        }
-    };
-    let before = lock.plugins.get(&name).map(|pin| pin.digest.clone());
-    let pin = catalog.install(&name, &fetched, met, description)?;
+    let installer = installer(host);
+    let Added { name, pin, before } = installer.add(&host.sandbox()?, given, &fetched)?;
     if host.json {
         print_json(&json!({
-            "plugin": plugin_json(host, &name, &pin),
+            "plugin": installer.shown(&name, &pin),
             "changed": before.as_ref() != Some(&pin.digest),
         }))?;
     } else {
@@ -80,21 +53,11 @@ pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Problem> {
 
 /// `orghost plugin list`.
 pub fn list(host: &Host) -> Result<Exit, Problem> {
-    let lock = Catalog::of(&host.folders.state).lock()?;
     if host.json {
-        let plugins: Vec<_> = lock
-            .plugins
-            .iter()
-            .map(|(name, pin)| plugin_json(host, name, pin))
-            .collect();
-        let quarantine: Vec<_> = lock
-            .quarantine
-            .iter()
-            .map(|(name, refused)| quarantine_json(name, refused))
-            .collect();
-        print_json(&json!({"plugins": plugins, "quarantine": quarantine}))?;
+        print_json(&installer(host).list()?)?;
         return Ok(Exit::Done);
     }
+    let lock = Catalog::of(&host.folders.state).lock()?;
     if lock.plugins.is_empty() {
         note(
             "no plugin is installed but the built-in org-import; orghost plugin add FILE|REF installs one",
@@ -133,18 +96,17 @@ pub fn list(host: &Host) -> Result<Exit, Problem> {
 /// `orghost plugin remove`.
 pub fn remove(host: &Host, name_text: &str) -> Result<Exit, Problem> {
     let name = name(name_text)?;
-    if name.is_built_in() {
-        let diagnostic = Diagnostic::new("plugin-name", "the built-in plugin cannot be removed")
-            .help("[policy] plugins says which others templates may choose");
-        return Err(Problem::one(Class::Invalid, diagnostic));
-    }
-    let pin = Catalog::of(&host.folders.state).remove(&name)?;
+    let pin = installer(host).remove(&name)?;
     if host.json {
         print_json(&json!({"removed": name, "digest": pin.digest}))?;
     } else {
         print_line(&format!("{name}: removed"));
     }
     Ok(Exit::Done)
+}
+
+fn installer(host: &Host) -> Installer {
+    Installer::new(host.config.clone(), Catalog::of(&host.folders.state))
 }
 
 /// `orghost plugin verify`.
@@ -269,54 +231,11 @@ fn read_file(file: &Path) -> Result<Fetched, Problem> {
     })
 }
 
-/// Who adds from the same source again means the same plugin.
-fn installed_from(lock: &Lock, source: &str) -> Option<PluginName> {
-    let mut all = lock.plugins.iter();
-    let (name, _) = all.find(|(_, pin)| pin.source == source)?;
-    Some(name.clone())
-}
-
-/// The name that a plugin gives itself. Where signatures are demanded it is not even asked before some key of the
-/// operator's has signed it.
-fn own_name(host: &Host, sandbox: &Sandbox, fetched: &Fetched) -> Result<PluginName, Problem> {
-    let mut demands = Demands::of_file(&host.config, closed());
-    if !demands.keys.is_empty() {
-        let others = host.config.plugins.values();
-        demands
-            .keys
-            .extend(others.flat_map(|keys| keys.require_signature.clone()));
-    }
-    let described = demands.examine(sandbox, &fetched.bytes, fetched.signature.as_deref());
-    let (_, _, Description { name: own, .. }) = described.map_err(|refusal: Refusal| {
-        let failure = Problem::from(refusal);
-        about(failure, Path::new(&fetched.source))
-    })?;
-    let unusable = |message: String| {
-        let diagnostic = Diagnostic::new("plugin-name", message);
-        Problem::one(
-            Class::Invalid,
-            diagnostic.help("give it another name with --name"),
-        )
-    };
-    let name = PluginName::try_from(own).map_err(|error| unusable(error.to_string()))?;
-    if name.is_built_in() {
-        return Err(unusable(format!(
-            "the plugin calls itself {name}, as the built-in one does"
-        )));
-    }
-    Ok(name)
-}
-
 fn closed() -> Terms {
     Terms {
         wasi: Wasi::Closed,
         ..Terms::default()
     }
-}
-
-fn name(text: &str) -> Result<PluginName, Problem> {
-    PluginName::try_from(text.to_owned())
-        .map_err(|error| Problem::one(Class::Invalid, name_diagnostic(&error)))
 }
 
 fn keys(host: &Host, name: &PluginName) -> PluginKeys {
@@ -336,22 +255,4 @@ fn grants(keys: &PluginKeys) -> String {
     } else {
         all.join(", ")
     }
-}
-
-fn plugin_json(host: &Host, name: &PluginName, pin: &Pin) -> serde_json::Value {
-    let keys = keys(host, name);
-    json!({
-        "name": name, "version": pin.version, "digest": pin.digest, "source": pin.source,
-        "manifest": pin.manifest, "signed_by": pin.signed_by,
-        "grants": {
-            "wasi": keys.wasi, "deadline_ms": keys.terms().deadline.as_millis(),
-            "memory_mib": keys.terms().memory >> 20, "env": keys.grant,
-        },
-    })
-}
-
-fn quarantine_json(name: &PluginName, refused: &Quarantined) -> serde_json::Value {
-    json!({
-        "name": name, "digest": refused.digest, "source": refused.source, "reason": refused.reason,
-    })
 }

@@ -1,0 +1,187 @@
+//! The templates that callers may name, and what each would become. One that cannot be planned is shown with its problem.
+
+use std::path::Path;
+use std::time::Duration;
+
+use axum::extract::State;
+use futures_util::StreamExt as _;
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
+
+use super::orgs::Page;
+use super::parameters::Query;
+use super::{Api, ProblemDocument};
+use crate::daemon::{Import, Request, blocking};
+use crate::diagnostic::Diagnostic;
+use crate::plan::{Plan, Requirement};
+use crate::problem::{Class, Problem};
+
+/// Planning all templates of a page takes at most so long; those that are left over have a problem that says so.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Templates that are planned at the same time.
+const AT_ONCE: usize = 4;
+
+/// A page of templates.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Templates {
+    /// By their names.
+    pub templates: Vec<TemplateView>,
+    /// `?after=` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A template, and what its plan says, or why there is none.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TemplateView {
+    /// What an import calls it: the name of its folder.
+    pub name: String,
+    /// What its plan says.
+    #[serde(flatten)]
+    pub plan: Option<PlannedTemplate>,
+    /// Why there is no plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<ProblemDocument>,
+}
+
+/// What the plan of a template says.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlannedTemplate {
+    /// What the org is called.
+    pub org: String,
+    /// What it is for; may be empty.
+    pub description: String,
+    /// How many workspaces it has.
+    pub workspaces: usize,
+    /// Of each, one variable must be set.
+    pub required_env: Vec<RequirementView>,
+    /// Of each, one variable should be set.
+    pub recommended_env: Vec<RequirementView>,
+}
+
+/// A variable, or several of which one is enough.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum RequirementView {
+    /// This one.
+    Name(String),
+    /// One of these.
+    AnyOf {
+        /// Their names.
+        any_of: Vec<String>,
+    },
+}
+
+impl From<&Requirement> for RequirementView {
+    fn from(requirement: &Requirement) -> Self {
+        match requirement.any_of.as_slice() {
+            [name] => Self::Name(name.clone()),
+            names => Self::AnyOf {
+                any_of: names.to_vec(),
+            },
+        }
+    }
+}
+
+impl From<&Plan> for PlannedTemplate {
+    fn from(plan: &Plan) -> Self {
+        let all = |of: &[Requirement]| of.iter().map(RequirementView::from).collect();
+        Self {
+            org: plan.org.name.clone(),
+            description: plan.org.description.clone(),
+            workspaces: plan.workspaces.len(),
+            required_env: all(&plan.required_env),
+            recommended_env: all(&plan.recommended_env),
+        }
+    }
+}
+
+/// List the templates that an import may name.
+#[utoipa::path(get, path = "/v1/templates", tag = "templates", operation_id = "list_templates", params(Page), responses(
+    (status = 200, description = "A page of them", body = Templates),
+))]
+pub async fn list(
+    State(api): State<Api>,
+    Query(page): Query<Page>,
+) -> Result<axum::Json<Templates>, Problem> {
+    let after = page.after.clone().unwrap_or_default();
+    let mut rest = names(&api).await?.into_iter().filter(|name| *name > after);
+    let names: Vec<_> = rest.by_ref().take(page.limit()).collect();
+    let next = rest.next().and(names.last().cloned());
+    let templates = planned(&api, names).await;
+    Ok(axum::Json(Templates { templates, next }))
+}
+
+/// The names of all templates, sorted.
+pub async fn names(api: &Api) -> Result<Vec<String>, Problem> {
+    let folder = api.daemon.templates().to_owned();
+    blocking(move || read_names(&folder)).await?
+}
+
+fn read_names(folder: &Path) -> Result<Vec<String>, Problem> {
+    let failed = |error: std::io::Error| {
+        let message = format!("the folder of templates cannot be read: {error}");
+        Problem::one(Class::Failed, Diagnostic::new("templates", message))
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let Ok(name) = entry.map_err(failed)?.file_name().into_string() else {
+            continue;
+        };
+        let has = |file: &str| folder.join(&name).join(file).is_file();
+        if !name.starts_with('.') && (has("org.yaml") || has("org.yml")) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Plans templates, whatever variables they lack and whatever policy says of them.
+pub async fn planned(api: &Api, names: Vec<String>) -> Vec<TemplateView> {
+    let deadline = Instant::now() + PATIENCE;
+    let views = names.into_iter().map(async |name| {
+        let plan = timeout_at(deadline, plan(api, &name)).await;
+        let plan = plan.unwrap_or_else(|_| {
+            let message = "there was no time left to plan it: ask for fewer templates at once";
+            let diagnostic = Diagnostic::new("not-planned", message);
+            Err(Problem::one(Class::Failed, diagnostic))
+        });
+        let (plan, problem) = match plan {
+            Ok(plan) => (Some(plan), None),
+            Err(problem) => (None, Some(problem.into())),
+        };
+        TemplateView {
+            name,
+            plan,
+            problem,
+        }
+    });
+    futures_util::stream::iter(views)
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn plan(api: &Api, name: &str) -> Result<PlannedTemplate, Problem> {
+    let (reader, wanted) = (api.clone(), name.to_owned());
+    let import = Import {
+        bundle: blocking(move || reader.template(&wanted)).await??.into(),
+        vars: Default::default(),
+        request: Request {
+            template: name.to_owned(),
+            ..Request::default()
+        },
+    };
+    let judged = api.daemon.plan(import).await?;
+    Ok(match &judged.verdict {
+        Ok(approved) => approved.plan().into(),
+        Err(rejected) => (&rejected.plan).into(),
+    })
+}
