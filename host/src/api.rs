@@ -3,12 +3,19 @@
 
 #![allow(unused_qualifications, reason = "utoipa repeats the paths of handlers")]
 
+mod access;
+mod audit;
+mod auth;
 mod body;
+mod connections;
 mod events;
 mod health;
+mod idempotency;
+mod layers;
 mod orgs;
 mod page;
 mod problem;
+mod upload;
 mod view;
 
 use std::net::SocketAddr;
@@ -20,6 +27,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::daemon::Daemon;
+pub use access::{Access, needed};
+pub use audit::Audit;
+pub use connections::{Connection, Connections};
 pub use problem::ProblemDocument;
 pub use view::*;
 
@@ -46,7 +56,8 @@ impl Api {
     pub fn router(self) -> Router {
         let (router, document) = described().split_for_parts();
         let document = Arc::new(document.to_pretty_json().unwrap_or_default());
-        router
+        let daemon = self.daemon.clone();
+        let routes = router
             .merge(page::routes())
             .route(
                 "/openapi.json",
@@ -54,7 +65,9 @@ impl Api {
                     ([("content-type", "application/json")], document.to_string())
                 }),
             )
-            .with_state(self)
+            .fallback(auth::nothing)
+            .with_state(self);
+        layers::around(routes, &daemon)
     }
 }
 
@@ -72,6 +85,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(events::follow))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(audit::list))
 }
 
 /// Where a request comes from: the address of whoever is connected.

@@ -19,7 +19,11 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let read = axum::Json::from_request(request, state).await;
         let axum::Json(value) = read.map_err(|rejection| {
-            let diagnostic = Diagnostic::new("body", rejection.body_text());
+            let code = match rejection.status().as_u16() {
+                413 => "body-too-large",
+                _ => "body",
+            };
+            let diagnostic = Diagnostic::new(code, rejection.body_text());
             Problem::one(Class::Invalid, diagnostic)
         })?;
         Ok(Self(value))

@@ -31,11 +31,19 @@ impl IntoResponse for Problem {
         let first = self.errors.first();
         let code = first.map(|error| error.code.clone()).unwrap_or_default();
         let status = match (self.class, code.as_str()) {
-            (Class::Failed, "engine-away" | "engine-timeout") => StatusCode::SERVICE_UNAVAILABLE,
+            (Class::Failed, "engine-away" | "engine-timeout" | "timeout") => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             (Class::Failed, _) => StatusCode::INTERNAL_SERVER_ERROR,
-            (Class::Invalid, "template-too-large") => StatusCode::PAYLOAD_TOO_LARGE,
+            (Class::Invalid, "template-too-large" | "body-too-large") => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             (Class::Invalid, _) => StatusCode::UNPROCESSABLE_ENTITY,
+            (Class::Refused, "token-missing" | "token-invalid" | "loopback-only") => {
+                StatusCode::UNAUTHORIZED
+            }
             (Class::Refused, _) => StatusCode::FORBIDDEN,
+            (Class::Unknown, "method") => StatusCode::METHOD_NOT_ALLOWED,
             (Class::Unknown, _) => StatusCode::NOT_FOUND,
             (Class::Conflict, _) => StatusCode::CONFLICT,
             (Class::MissingEnv, _) => StatusCode::PRECONDITION_FAILED,
