@@ -3,11 +3,17 @@
 
 #![allow(unused_qualifications, reason = "utoipa repeats the paths of handlers")]
 
+mod access;
+mod audit;
+mod auth;
 mod body;
 mod compat;
+mod connections;
 mod document;
 mod events;
 mod health;
+mod idempotency;
+mod layers;
 mod observe;
 mod orgs;
 mod page;
@@ -15,6 +21,7 @@ mod parameters;
 mod plugins;
 mod problem;
 mod templates;
+mod upload;
 mod view;
 mod workspaces;
 
@@ -28,6 +35,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::daemon::Daemon;
+pub use access::{Access, needed};
+pub use audit::Audit;
+pub use connections::{Connection, Connections};
 pub use problem::ProblemDocument;
 pub use view::*;
 
@@ -54,7 +64,8 @@ impl Api {
     pub fn router(self) -> Router {
         let document = Arc::new(document_text());
         let metrics = self.daemon.metrics().clone();
-        described()
+        let daemon = self.daemon.clone();
+        let routes = described()
             .split_for_parts()
             .0
             .merge(page::routes())
@@ -66,9 +77,9 @@ impl Api {
             )
             .fallback(problem::no_route)
             .method_not_allowed_fallback(problem::no_method)
-            // Outermost, so that it sees every answer.
-            .layer(from_fn_with_state(metrics, observe::request))
-            .with_state(self)
+            .with_state(self);
+        // Outermost, so that it sees every answer.
+        layers::around(routes, &daemon).layer(from_fn_with_state(metrics, observe::request))
     }
 }
 
@@ -100,6 +111,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
+        .routes(routes!(audit::list))
 }
 
 /// Where a request comes from: the address of whoever is connected.

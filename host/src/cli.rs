@@ -10,6 +10,7 @@ mod report;
 mod serve;
 mod status;
 mod text;
+mod tls;
 mod token;
 mod up;
 

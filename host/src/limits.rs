@@ -202,3 +202,63 @@ pub const OPERATION: Duration = Duration::from_secs(6 * 3600);
 
 /// From nothing to a connection with an orghost server, for commands that ask one.
 pub const SERVER_CONNECT: Duration = Duration::from_secs(10);
+/// Bytes of a request's body that is not an upload: an `org.yaml` of [`TEMPLATE_FILE_BYTES`] as JSON text, with room to spare.
+pub const BODY_BYTES: u64 = 2 * TEMPLATE_FILE_BYTES;
+
+/// Bytes of an upload (a template's archive as it travels, a plugin), and some for the rest of the form.
+pub const UPLOAD_BYTES: u64 = TEMPLATE_BYTES + (1 << 20);
+
+/// A body of more bytes than this counts among [`LARGE_BODIES`].
+pub const LARGE_BODY: u64 = 1 << 20;
+
+/// Large bodies that are held in memory at the same time, of all callers; others are told to come back.
+pub const LARGE_BODIES: usize = 8;
+
+/// Bytes of an uploaded archive after it is decompressed: the files, and for each a header, its padding and a long name.
+pub const ARCHIVE_BYTES: u64 = TEMPLATE_BYTES + TEMPLATE_FILES as u64 * 2048;
+
+/// Bytes of a path in an uploaded archive, and of each part of it (Linux: `PATH_MAX`, `NAME_MAX`).
+pub const ARCHIVE_PATH: usize = 1024;
+/// See [`ARCHIVE_PATH`].
+pub const ARCHIVE_NAME: usize = 255;
+
+/// From a request's head to its answer's, unless it waits for an operation: a plan takes seconds, an engine's call a minute.
+pub const REQUEST: Duration = Duration::from_secs(120);
+
+/// The same for what uploads or fetches something large.
+pub const REQUEST_LARGE: Duration = Duration::from_secs(660);
+
+/// Between two pieces of a request's body.
+pub const BODY_READ: Duration = Duration::from_secs(30);
+
+/// A change goes on for so long after its caller has gone: enough to store it, not enough to wait for its end.
+pub const ORPHAN: Duration = Duration::from_secs(30);
+
+/// From nothing to the end of a TLS handshake.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// From the first byte of a request, or the end of the one before, to the end of its head.
+pub const HEAD_READ: Duration = Duration::from_secs(30);
+
+/// Connections that a server holds; more are closed at once. Each event stream is one.
+pub const CONNECTIONS: usize = 2_048;
+
+/// The longest wait for an operation that a request may ask for, in seconds.
+pub const WAIT_SECONDS: u64 = 3_600;
+
+/// How long an answer to a request with an idempotency key is kept.
+pub const ANSWER_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Such answers of one caller; the oldest go first.
+pub const ANSWERS_OF_CALLER: i64 = 1_000;
+
+/// Bytes of such an answer.
+pub const ANSWER_BYTES: usize = 4 << 20;
+
+/// Rows of the audit, and those among them that tell of refused requests.
+pub const AUDIT: i64 = 1_000_000;
+/// See [`AUDIT`].
+pub const AUDIT_REFUSED: i64 = 10_000;
+
+/// Requests at the same time on one connection (HTTP/2).
+pub const STREAMS: u32 = 128;

@@ -1,6 +1,8 @@
 //! A template as one value: what an org was made from stays what it was, whatever happens to the folder. Kept sealed,
 //! because a template's `.env` files are secrets. Never reads anything but a [`TemplateDir`] or bytes that it is given.
 
+mod archive;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};

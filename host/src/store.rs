@@ -7,9 +7,12 @@
 //! taken, so that whatever happens to the process, the next run knows which
 //! operation was cut off, and where.
 
+mod answers;
+mod audit;
 mod events;
 mod operations;
 mod sources;
+mod tokens;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -22,9 +25,12 @@ use tokio::sync::broadcast;
 use crate::config::EngineKind;
 use crate::plan::WorkspaceKey;
 use crate::provision::spec::{InstanceId, OrgId};
+pub use answers::{Answer, Earlier};
+pub use audit::AuditRow;
 pub use events::{Filter, Stored};
 pub use operations::{CutOff, OperationRow, OperationState};
 pub use sources::{Label, SourceRow};
+pub use tokens::{Admission, TokenRow};
 
 /// The state folder's database, opened. Cheap to clone; closes with its last clone.
 #[derive(Debug, Clone)]
@@ -170,9 +176,10 @@ const MIGRATIONS: [&str; 2] = ["
         status INTEGER, headers TEXT, body BLOB, PRIMARY KEY (caller, key)
     ) STRICT;
     CREATE TABLE audit (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, caller TEXT NOT NULL, address TEXT NOT NULL,
-        action TEXT NOT NULL, target TEXT NOT NULL, status INTEGER NOT NULL, request TEXT NOT NULL
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, caller TEXT NOT NULL, name TEXT NOT NULL,
+        address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, status INTEGER NOT NULL, request TEXT NOT NULL
     ) STRICT;
+    CREATE INDEX audit_refused ON audit(seq) WHERE status IN (401, 403);
 "];
 
 /// Events that a follower may be behind before it reads them from the database.

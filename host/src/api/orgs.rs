@@ -10,8 +10,8 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 
-use super::body::Json;
 use super::parameters::{Bounded, Path, Query};
+use super::upload::{Upload, UploadForm};
 use super::{
     Api, ImportBody, OperationView, Operations, OrgSummary, Orgs, PlanAnswer, ProblemDocument,
 };
@@ -104,7 +104,7 @@ pub async fn list(
 }
 
 /// Import an org: bring it up, or bring it up to date.
-#[utoipa::path(post, path = "/v1/orgs", tag = "orgs", operation_id = "import", params(Wait), request_body = ImportBody, responses(
+#[utoipa::path(post, path = "/v1/orgs", tag = "orgs", operation_id = "import", params(Wait), request_body(content((ImportBody = "application/json"), (UploadForm = "multipart/form-data"))), responses(
     (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
     (status = 200, description = "It ended while the caller waited", body = OperationView),
     (status = 403, description = "Policy refuses the plan", body = ProblemDocument),
@@ -117,14 +117,14 @@ pub async fn list(
 pub async fn import(
     State(api): State<Api>,
     Query(wait): Query<Wait>,
-    Json(body): Json<ImportBody>,
+    upload: Upload,
 ) -> Result<Response, Problem> {
-    let row = api.daemon.import(wanted(&api, body)?).await?;
+    let row = api.daemon.import(wanted(&api, upload).await?).await?;
     followed(&api, row, wait.wait.map(Bounded::get)).await
 }
 
 /// Plan a template, and say what policy makes of it; changes nothing.
-#[utoipa::path(post, path = "/v1/plans", tag = "orgs", operation_id = "plan", request_body = ImportBody, responses(
+#[utoipa::path(post, path = "/v1/plans", tag = "orgs", operation_id = "plan", request_body(content((ImportBody = "application/json"), (UploadForm = "multipart/form-data"))), responses(
     (status = 200, description = "The plan", body = PlanAnswer),
     (status = 403, description = "A variable that callers may not ask for, or a plugin that the operator does not allow", body = ProblemDocument),
     (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
@@ -132,9 +132,9 @@ pub async fn import(
 ))]
 pub async fn plan(
     State(api): State<Api>,
-    Json(body): Json<ImportBody>,
+    upload: Upload,
 ) -> Result<axum::Json<PlanAnswer>, Problem> {
-    let judged = api.daemon.plan(wanted(&api, body)?).await?;
+    let judged = api.daemon.plan(wanted(&api, upload).await?).await?;
     let (plan, violations) = match &judged.verdict {
         Ok(approved) => (approved.plan(), &[][..]),
         Err(rejected) => (&rejected.plan, &rejected.violations[..]),
@@ -304,14 +304,19 @@ pub async fn ended(
 }
 
 /// The template that a body means, and the rest of it.
-fn wanted(api: &Api, body: ImportBody) -> Result<Import, Problem> {
-    let (bundle, label) = match (&body.template, &body.inline) {
-        (Some(name), None) => (api.template(name)?, name.clone()),
-        (None, Some(text)) => (Bundle::of_text(text), "inline".to_owned()),
+async fn wanted(api: &Api, Upload { body, archive }: Upload) -> Result<Import, Problem> {
+    let (bundle, label) = match (&body.template, &body.inline, archive) {
+        (Some(name), None, None) => (api.template(name)?, name.clone()),
+        (None, Some(text), None) => (Bundle::of_text(text), "inline".to_owned()),
+        (None, None, Some(archive)) => {
+            let bundle = tokio::task::spawn_blocking(move || Bundle::of_archive(&archive)).await;
+            let bundle = bundle.map_err(|_| super::layers::broke())?;
+            (bundle?, "archive".to_owned())
+        }
         _ => {
             let diagnostic = Diagnostic::new(
                 "body",
-                "the body has exactly one of `template` and `inline`",
+                "the body has exactly one of `template`, `inline` and, as a part of a form, `archive`",
             );
             return Err(Problem::one(Class::Invalid, diagnostic));
         }

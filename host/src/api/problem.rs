@@ -35,7 +35,9 @@ impl Problem {
     pub fn status(&self) -> StatusCode {
         let code = self.errors.first().map(|error| error.code.as_str());
         match (self.class, code.unwrap_or_default()) {
-            (Class::Failed, "engine-away" | "engine-timeout") => StatusCode::SERVICE_UNAVAILABLE,
+            (Class::Failed, "engine-away" | "engine-timeout" | "timeout") => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             (Class::Failed, _) => StatusCode::INTERNAL_SERVER_ERROR,
             (Class::Invalid, "template-too-large" | "body-too-large") => {
                 StatusCode::PAYLOAD_TOO_LARGE
@@ -45,7 +47,11 @@ impl Problem {
             (Class::Invalid, "method") => StatusCode::METHOD_NOT_ALLOWED,
             (Class::Invalid, "plugin-not-installed") => StatusCode::NOT_FOUND,
             (Class::Invalid, _) => StatusCode::UNPROCESSABLE_ENTITY,
+            (Class::Refused, "token-missing" | "token-invalid" | "loopback-only") => {
+                StatusCode::UNAUTHORIZED
+            }
             (Class::Refused, _) => StatusCode::FORBIDDEN,
+            (Class::Unknown, "method") => StatusCode::METHOD_NOT_ALLOWED,
             (Class::Unknown, _) => StatusCode::NOT_FOUND,
             (Class::Conflict, _) => StatusCode::CONFLICT,
             (Class::MissingEnv, _) => StatusCode::PRECONDITION_FAILED,

@@ -12,11 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::ServeCommand;
 use super::report::Exit;
 use super::text::{note, print_line};
+use super::tls::Tls;
 use super::{Host, block_on, plan, print_json};
-use crate::api::Api;
+use crate::api::{Api, Connections};
 use crate::catalog::write_atomically;
 use crate::daemon::{Daemon, Parts};
 use crate::diagnostic::Diagnostic;
+use crate::limits;
 use crate::planner::{Loaded, Planner};
 use crate::problem::{Class, Problem};
 use crate::snapshot::Snapshots;
@@ -69,19 +71,47 @@ async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
             Diagnostic::new("listen", message).help("--listen ADDRESS:PORT names another place");
         Problem::one(Class::Failed, diagnostic)
     })?;
+    let has_token = daemon.store().has_token().await?;
+    if !has_token && !address.ip().is_loopback() {
+        let message = format!(
+            "without a token orghost listens on the loopback only, and {address} is not on it"
+        );
+        let diagnostic = Diagnostic::new("listen-needs-token", message)
+            .help("make one first: orghost token new NAME --scope admin");
+        return Err(Problem::one(Class::Invalid, diagnostic));
+    }
+    let tls = Tls::of(&server).await?;
+    if tls.is_none() && !address.ip().is_loopback() {
+        note(
+            "warning: without TLS (--tls-cert, --tls-key) whoever is on the way can read tokens and secrets",
+        );
+    }
     daemon.resume().await?;
     let handle = Handle::new();
-    let service = Api::new(daemon.clone())
-        .router()
-        .into_make_service_with_connect_info::<SocketAddr>();
+    let connections = Connections::to(Api::new(daemon.clone()).router());
     let failed = |error: std::io::Error| {
         Problem::one(Class::Failed, Diagnostic::new("serve", error.to_string()))
     };
-    let served = axum_server::from_tcp(listener)
+    let mut listening = axum_server::from_tcp(listener)
         .map_err(failed)?
         .handle(handle.clone())
-        .serve(service);
-    announce(host, address)?;
+        .first_request_timeout(limits::HEAD_READ);
+    let http = listening.http_builder();
+    http.http1().header_read_timeout(limits::HEAD_READ);
+    http.http2().max_concurrent_streams(limits::STREAMS);
+    let served = async {
+        match &tls {
+            Some(tls) => listening.acceptor(tls.acceptor()).serve(connections).await,
+            None => listening.serve(connections).await,
+        }
+    };
+    let renewed = async {
+        match &tls {
+            Some(tls) => tls.renew().await,
+            None => std::future::pending().await,
+        }
+    };
+    announce(host, address, tls.is_some(), has_token)?;
     let limit = Duration::from_secs(server.drain_seconds);
     let stop = async {
         stopped().await;
@@ -89,7 +119,10 @@ async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
         handle.graceful_shutdown(Some(limit));
         daemon.drain(limit).await
     };
-    let (served, left) = tokio::join!(served, stop);
+    let (served, left) = tokio::select! {
+        ended = async { tokio::join!(served, stop) } => ended,
+        never = renewed => match never {},
+    };
     served.map_err(failed)?;
     for name in &left {
         note(&format!(
@@ -104,15 +137,18 @@ async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
 }
 
 /// The one line that scripts wait for: where the server answers.
-fn announce(host: &Host, address: SocketAddr) -> Result<(), Problem> {
-    let url = format!("http://{address}");
+fn announce(host: &Host, address: SocketAddr, tls: bool, has_token: bool) -> Result<(), Problem> {
+    let scheme = if tls { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
     if host.json {
         return print_json(&serde_json::json!({ "event": "listening", "url": url }));
     }
     print_line(&format!("orghost listens on {url}"));
-    note(
-        "without a token only this machine may ask: orghost token new NAME --scope admin makes one",
-    );
+    if !has_token {
+        note(
+            "without a token only this machine may ask: orghost token new NAME --scope admin makes one",
+        );
+    }
     Ok(())
 }
 

@@ -1,0 +1,84 @@
+//! What each route needs, in one table. A route that is not in it is refused, whoever asks: who adds a route decides here
+//! who may use it. Decides nothing about a caller; see [`super::auth`].
+
+use axum::http::Method;
+
+use crate::token::Scope;
+
+/// What a route needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: whether the host lives, the page's files, the API's own document.
+    Open,
+    /// A token of this scope, or a higher one.
+    Needs(Scope),
+    /// The route finds out by itself: workspaces ask here with tokens of their own, which are no API tokens. Who comes with
+    /// an API token of the scope `write` is handed to it as a [`crate::token::Caller`].
+    Own,
+}
+
+const READ: Access = Access::Needs(Scope::Read);
+const PLAN: Access = Access::Needs(Scope::Plan);
+const WRITE: Access = Access::Needs(Scope::Write);
+const ADMIN: Access = Access::Needs(Scope::Admin);
+
+const TABLE: &[(Method, &str, Access)] = &[
+    (Method::GET, "/", Access::Open),
+    (Method::GET, "/page.css", Access::Open),
+    (Method::GET, "/page.js", Access::Open),
+    (Method::GET, "/favicon.ico", Access::Open),
+    (Method::GET, "/openapi.json", Access::Open),
+    (Method::GET, "/healthz", Access::Open),
+    (Method::GET, "/readyz", Access::Open),
+    (Method::GET, "/metrics", READ),
+    (Method::GET, "/v1/orgs", READ),
+    (Method::POST, "/v1/orgs", WRITE),
+    (Method::GET, "/v1/orgs/{org}", READ),
+    (Method::DELETE, "/v1/orgs/{org}", WRITE),
+    (Method::GET, "/v1/orgs/{org}/workspaces", READ),
+    (Method::GET, "/v1/operations", READ),
+    (Method::GET, "/v1/operations/{id}", READ),
+    (Method::DELETE, "/v1/operations/{id}", WRITE),
+    (Method::GET, "/v1/workspaces/{id}", READ),
+    (Method::DELETE, "/v1/workspaces/{id}", WRITE),
+    (Method::GET, "/v1/workspaces/{id}/logs", READ),
+    (Method::POST, "/v1/workspaces/{id}/restart", WRITE),
+    (Method::POST, "/v1/workspaces/{id}/stop", WRITE),
+    (Method::POST, "/v1/workspaces/{id}/start", WRITE),
+    (Method::POST, "/v1/workspaces/{id}/a2a", Access::Own),
+    (Method::POST, "/v1/plans", PLAN),
+    (Method::POST, "/v1/expand", PLAN),
+    (Method::GET, "/v1/events", READ),
+    (Method::GET, "/v1/templates", READ),
+    (Method::GET, "/v1/plugins", READ),
+    (Method::POST, "/v1/plugins", ADMIN),
+    (Method::GET, "/v1/plugins/{name}", READ),
+    (Method::DELETE, "/v1/plugins/{name}", ADMIN),
+    (Method::GET, "/v1/audit", ADMIN),
+    (Method::GET, "/org/templates", READ),
+    (Method::POST, "/org/import", WRITE),
+];
+
+/// What a request for a route needs; `None` when the table does not say.
+pub fn needed(method: &Method, route: &str) -> Option<Access> {
+    // Who may GET may HEAD.
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    let mut rows = TABLE.iter();
+    let row = rows.find(|(of, path, _)| of == method && *path == route);
+    row.map(|(_, _, access)| *access)
+}
+
+/// The methods of a route.
+pub fn methods(route: &str) -> Vec<&'static str> {
+    let rows = TABLE.iter().filter(|(_, path, _)| *path == route);
+    rows.map(|(method, _, _)| method.as_str()).collect()
+}
+
+/// Whether a request changes something.
+pub fn changes(method: &Method, access: Access) -> bool {
+    !method.is_safe() && matches!(access, Access::Needs(Scope::Write | Scope::Admin))
+}

@@ -1,0 +1,171 @@
+//! What changes something is audited before it is begun, and carried to its end whoever hangs up; who is refused is audited
+//! too. Never a body, a header or an unknown part of a query: any of them may be a secret.
+
+use axum::extract::{MatchedPath, Query, Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tokio::time::{Duration, timeout};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Api, ProblemDocument, access, auth, layers};
+use crate::daemon::Daemon;
+use crate::diagnostic::Diagnostic;
+use crate::limits;
+use crate::problem::{Class, Problem};
+use crate::store::AuditRow;
+use crate::token::Caller;
+
+/// Parts of a query that say what is done, and are no secrets.
+const TOLD: [&str; 2] = ["volumes", "wait"];
+
+/// Characters of a target that are kept: a path may be as long as a request's head.
+const TARGET: usize = 400;
+
+/// Runs what was let through. A change is audited first, and then goes on even if its caller hangs up: for
+/// [`limits::ORPHAN`], which is enough to store it whole.
+pub async fn carry(daemon: &Daemon, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let (row, is_change) = (row(&head), is_change(&head));
+    let request = Request::from_parts(head, body);
+    if !is_change {
+        let response = next.run(request).await;
+        note(daemon, row, response.status()).await;
+        return response;
+    }
+    let action = row.action.clone();
+    let seq = match daemon.store().audit(row).await {
+        Ok(seq) => seq,
+        Err(error) => return Problem::from(error).into_response(),
+    };
+    let (mut sender, receiver) = oneshot::channel();
+    let store = daemon.store().clone();
+    let work = async move {
+        let mut run = std::pin::pin!(next.run(request));
+        let response = tokio::select! {
+            response = &mut run => response,
+            () = sender.closed() => match timeout(limits::ORPHAN, run).await {
+                Ok(response) => response,
+                Err(_) => return,
+            },
+        };
+        if let Err(error) = store.audit_answered(seq, response.status().as_u16()).await {
+            tracing::error!(%error, seq, "the audit does not know what was answered");
+        }
+        let _ = sender.send(response);
+    };
+    let limit = limits::REQUEST_LARGE + Duration::from_secs(limits::WAIT_SECONDS);
+    let begun = daemon
+        .tasks()
+        .spawn(format!("request {action}"), limit, work, async |_| ());
+    let answered = match begun {
+        Ok(()) => receiver.await.map_err(|_| layers::broke()),
+        Err(closed) => Err(closed.into()),
+    };
+    match answered {
+        Ok(response) => response,
+        Err(problem) => {
+            let response = problem.into_response();
+            let status = response.status().as_u16();
+            if let Err(error) = daemon.store().audit_answered(seq, status).await {
+                tracing::error!(%error, seq, "the audit does not know what was answered");
+            }
+            response
+        }
+    }
+}
+
+/// Audits who was not let through.
+pub async fn refused(daemon: &Daemon, request: &Parts, status: StatusCode) {
+    note(daemon, row(request), status).await;
+}
+
+async fn note(daemon: &Daemon, mut row: AuditRow, status: StatusCode) {
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        row.status = Some(status.as_u16());
+        // It was refused, and stays refused on a full disk too.
+        if let Err(error) = daemon.store().audit(row).await {
+            tracing::error!(%error, "a refused request is not in the audit");
+        }
+    }
+}
+
+fn is_change(request: &Parts) -> bool {
+    let route = request.extensions.get::<MatchedPath>();
+    let access = route.and_then(|route| access::needed(&request.method, route.as_str()));
+    access.is_some_and(|access| access::changes(&request.method, access))
+}
+
+fn row(request: &Parts) -> AuditRow {
+    let caller = request.extensions.get::<Caller>().cloned();
+    let (caller, name) = caller
+        .map(|caller| (caller.id, caller.name))
+        .unwrap_or_default();
+    let route = request.extensions.get::<MatchedPath>();
+    let route = route.map_or("(no route)", MatchedPath::as_str);
+    let uri = &request.uri;
+    let told = uri.query().unwrap_or_default().split('&').filter(|part| {
+        let name = part.split('=').next();
+        name.is_some_and(|name| TOLD.contains(&name))
+    });
+    let told: Vec<&str> = told.collect();
+    let target = match told.as_slice() {
+        [] => uri.path().to_owned(),
+        told => format!("{}?{}", uri.path(), told.join("&")),
+    };
+    AuditRow {
+        seq: 0,
+        at_ms: 0,
+        caller,
+        name,
+        address: auth::peer(request).to_string(),
+        action: format!("{} {route}", &request.method),
+        target: target.chars().take(TARGET).collect(),
+        status: None,
+        request: layers::request_id(&request.headers).to_owned(),
+    }
+}
+
+/// A page of the audit.
+#[derive(Debug, Deserialize, IntoParams)]
+pub struct Which {
+    /// Those before this place: the `next` of the page before. Without it, the newest.
+    before: Option<i64>,
+    /// At most so many, 1 to 500; default 100.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<usize>,
+}
+
+/// A page of the audit.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Audit {
+    /// Newest first.
+    pub requests: Vec<AuditRow>,
+    /// `?before=` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<i64>,
+}
+
+/// Who changed what, or was refused. The newest 1 000 000 requests are kept, among them 10 000 refused ones.
+#[utoipa::path(get, path = "/v1/audit", tag = "host", params(Which), responses(
+    (status = 200, body = Audit),
+    (status = 403, description = "It needs the scope `admin`", body = ProblemDocument),
+))]
+pub async fn list(
+    State(api): State<Api>,
+    Query(which): Query<Which>,
+) -> Result<axum::Json<Audit>, Problem> {
+    let limit = which.limit.unwrap_or(100);
+    if !(1..=500).contains(&limit) {
+        let diagnostic = Diagnostic::new("limit", "`limit` is 1 to 500");
+        return Err(Problem::one(Class::Invalid, diagnostic));
+    }
+    let mut requests = api.daemon.store().audited(which.before, limit + 1).await?;
+    let more = requests.len() > limit;
+    requests.truncate(limit);
+    let next = requests.last().filter(|_| more).map(|row| row.seq);
+    Ok(axum::Json(Audit { requests, next }))
+}

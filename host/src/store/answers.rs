@@ -1,0 +1,115 @@
+//! Answers to requests that carry an idempotency key: kept for a day, so that asking again does nothing again.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{Store, StoreError, now_ms};
+use crate::limits;
+
+/// An answer, as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Names and values of the headers that belong to it.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What the store knows of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Earlier {
+    /// Nothing, or that a process was killed before it answered: it is to be done now.
+    New,
+    /// It was answered.
+    Answered(Answer),
+    /// It was used for another request.
+    Other,
+}
+
+impl Store {
+    /// Takes a key for a request, unless it was used before. Forgets what is too old, or too much.
+    pub async fn take_key(
+        &self,
+        caller: &str,
+        key: &str,
+        digest: &str,
+    ) -> Result<Earlier, StoreError> {
+        let (caller, key, digest) = (caller.to_owned(), key.to_owned(), digest.to_owned());
+        self.with(move |db| {
+            let tx = db.transaction()?;
+            let now = now_ms();
+            let kept = i64::try_from(limits::ANSWER_KEPT.as_millis()).unwrap_or(i64::MAX);
+            tx.execute("DELETE FROM answers WHERE at_ms < ?1", [now.saturating_sub(kept)])?;
+            let found = tx
+                .query_row(
+                    "SELECT digest, status, headers, body FROM answers WHERE caller = ?1 AND key = ?2",
+                    [&caller, &key],
+                    |row| {
+                        let answered: Option<u16> = row.get(1)?;
+                        let headers: Option<String> = row.get(2)?;
+                        let body: Option<Vec<u8>> = row.get(3)?;
+                        let answer = answered.map(|status| Answer {
+                            status,
+                            headers: serde_json::from_str(&headers.unwrap_or_default()).unwrap_or_default(),
+                            body: body.unwrap_or_default(),
+                        });
+                        Ok((row.get::<_, String>(0)?, answer))
+                    },
+                )
+                .optional()?;
+            let earlier = match found {
+                Some((used, _)) if used != digest => Earlier::Other,
+                Some((_, Some(answer))) => Earlier::Answered(answer),
+                Some((_, None)) => Earlier::New,
+                None => {
+                    tx.execute(
+                        "INSERT INTO answers (caller, key, digest, at_ms) VALUES (?1, ?2, ?3, ?4)",
+                        params![caller, key, digest, now],
+                    )?;
+                    tx.execute(
+                        "DELETE FROM answers WHERE caller = ?1 AND rowid IN (SELECT rowid FROM answers
+                         WHERE caller = ?1 ORDER BY at_ms DESC, rowid DESC LIMIT -1 OFFSET ?2)",
+                        params![caller, limits::ANSWERS_OF_CALLER],
+                    )?;
+                    Earlier::New
+                }
+            };
+            tx.commit()?;
+            Ok(earlier)
+        })
+        .await
+    }
+
+    /// Keeps the answer to the request of a key.
+    pub async fn put_answer(
+        &self,
+        caller: &str,
+        key: &str,
+        answer: Answer,
+    ) -> Result<(), StoreError> {
+        let (caller, key) = (caller.to_owned(), key.to_owned());
+        self.with(move |db| {
+            let headers = serde_json::json!(answer.headers).to_string();
+            db.execute(
+                "UPDATE answers SET status = ?3, headers = ?4, body = ?5 WHERE caller = ?1 AND key = ?2",
+                params![caller, key, answer.status, headers, answer.body],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Gives a key back: its request changed nothing.
+    pub async fn free_key(&self, caller: &str, key: &str) -> Result<(), StoreError> {
+        let (caller, key) = (caller.to_owned(), key.to_owned());
+        self.with(move |db| {
+            db.execute(
+                "DELETE FROM answers WHERE caller = ?1 AND key = ?2",
+                [caller, key],
+            )
+            .map(drop)
+        })
+        .await
+    }
+}

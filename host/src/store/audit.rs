@@ -1,0 +1,108 @@
+//! The audit: who changed something, or was refused. Append-only but for its bounds; holds no secret.
+
+use rusqlite::params;
+
+use super::{Store, StoreError, now_ms};
+use crate::limits;
+
+/// One request that changed something, or was refused.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct AuditRow {
+    /// Its place: a later request has a higher one.
+    pub seq: i64,
+    /// When it came, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The caller's token id, `loopback`, or nothing when nobody knows who it was.
+    pub caller: String,
+    /// Whose token it is.
+    pub name: String,
+    /// The address that it came from.
+    pub address: String,
+    /// The method and the route, such as `DELETE /v1/orgs/{org}`.
+    pub action: String,
+    /// What it was about: the path, and the parts of the query that are no secret.
+    pub target: String,
+    /// What was answered. Nothing: the host was killed before, or the request took longer than somebody waited.
+    pub status: Option<u16>,
+    /// The request's id, as `x-request-id` tells it.
+    pub request: String,
+}
+
+impl Store {
+    /// Appends a row, and gives its place; the row's own place and time do not count.
+    pub async fn audit(&self, row: AuditRow) -> Result<i64, StoreError> {
+        self.with(move |db| {
+            db.execute(
+                "INSERT INTO audit (at_ms, caller, name, address, action, target, status, request)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    now_ms(),
+                    row.caller,
+                    row.name,
+                    row.address,
+                    row.action,
+                    row.target,
+                    row.status,
+                    row.request
+                ],
+            )?;
+            let seq = db.last_insert_rowid();
+            // Now and then, because it looks at many rows. Who is refused often must not push out what was done.
+            if seq % 256 == 0 {
+                db.execute(
+                    "DELETE FROM audit WHERE status IN (401, 403) AND seq <= (SELECT seq FROM audit
+                     WHERE status IN (401, 403) ORDER BY seq DESC LIMIT 1 OFFSET ?1)",
+                    [limits::AUDIT_REFUSED],
+                )?;
+                db.execute(
+                    "DELETE FROM audit WHERE seq <= ?1 - ?2",
+                    [seq, limits::AUDIT],
+                )?;
+            }
+            Ok(seq)
+        })
+        .await
+    }
+
+    /// Says of an audited request what was answered.
+    pub async fn audit_answered(&self, seq: i64, status: u16) -> Result<(), StoreError> {
+        self.with(move |db| {
+            db.execute(
+                "UPDATE audit SET status = ?2 WHERE seq = ?1",
+                params![seq, status],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Audited requests before a place, or the newest ones; newest first, at most `limit`.
+    pub async fn audited(
+        &self,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        self.with(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT seq, at_ms, caller, name, address, action, target, status, request FROM audit
+                 WHERE ?1 IS NULL OR seq < ?1 ORDER BY seq DESC LIMIT ?2",
+            )?;
+            query
+                .query_map(params![before, limit as i64], |row| {
+                    Ok(AuditRow {
+                        seq: row.get(0)?,
+                        at_ms: row.get(1)?,
+                        caller: row.get(2)?,
+                        name: row.get(3)?,
+                        address: row.get(4)?,
+                        action: row.get(5)?,
+                        target: row.get(6)?,
+                        status: row.get(7)?,
+                        request: row.get(8)?,
+                    })
+                })?
+                .collect()
+        })
+        .await
+    }
+}
