@@ -3,6 +3,8 @@
 
 #![allow(unused_qualifications, reason = "utoipa repeats the paths of handlers")]
 
+mod a2a;
+mod actions;
 mod body;
 mod events;
 mod health;
@@ -27,6 +29,7 @@ pub use view::*;
 #[derive(Clone)]
 pub struct Api {
     daemon: Daemon,
+    agents: a2a::Agents,
 }
 
 #[derive(OpenApi)]
@@ -39,7 +42,10 @@ struct Document;
 impl Api {
     /// An API over a running host.
     pub fn new(daemon: Daemon) -> Self {
-        Self { daemon }
+        Self {
+            daemon,
+            agents: a2a::agents(),
+        }
     }
 
     /// Everything that is served.
@@ -69,6 +75,13 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(orgs::show, orgs::take_down))
         .routes(routes!(orgs::plan))
         .routes(routes!(orgs::operation, orgs::cancel))
+        .routes(routes!(actions::restart))
+        .routes(routes!(actions::stop))
+        .routes(routes!(actions::start))
+        .routes(routes!(actions::remove))
+        .routes(routes!(actions::orphans))
+        .routes(routes!(a2a::call))
+        .routes(routes!(a2a::call_below, a2a::get_below))
         .routes(routes!(events::follow))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

@@ -34,7 +34,7 @@ pub struct Page {
 pub struct Wait {
     /// Wait at most so many seconds for the operation to end; it goes on whether somebody waits or not.
     #[param(maximum = 3600)]
-    wait: Option<u64>,
+    pub(super) wait: Option<u64>,
 }
 
 /// What is taken down.
@@ -190,7 +190,11 @@ async fn known(api: &Api, id: &str) -> Result<OperationRow, Problem> {
 }
 
 /// 202 and where to look, or 200 when it ended while the caller waited.
-async fn followed(api: &Api, row: OperationRow, wait: Option<u64>) -> Result<Response, Problem> {
+pub(super) async fn followed(
+    api: &Api,
+    row: OperationRow,
+    wait: Option<u64>,
+) -> Result<Response, Problem> {
     let location = format!("/v1/operations/{}", row.id.as_str());
     let row = ended(api, row, wait).await?;
     let status = match row.state.is_final() {
