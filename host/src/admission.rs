@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind, Runtime};
 use crate::diagnostic::Diagnostic;
 use crate::policy::{Approved, RuntimeName};
@@ -29,18 +30,20 @@ pub struct Admitted {
 }
 
 /// Admits a plan. An org stays on the engine that it was brought up on, and its identity is its own. `engine` is what was
-/// asked for; a new org without gets the operator's, else Docker where one answers, else the local one.
+/// asked for; a new org without gets the operator's, else Docker where one answers, else the local one. Each workspace's
+/// seed gets its token: the same whoever admits it, so that its spec is.
 ///
 /// # Errors
 /// Its name is another org's, its engine another one's, or a seed cannot be read.
 pub async fn admit(
-    approved: Approved,
+    mut approved: Approved,
     template: &TemplateDir,
     label: String,
     store: &Store,
     config: &Config,
     engines: &Engines,
     engine: Option<EngineKind>,
+    tokens: &AgentTokens,
 ) -> Result<Admitted, Problem> {
     let name = approved.plan().org.name.clone();
     let org = OrgId::new(store.instance().clone(), &name);
@@ -50,6 +53,7 @@ pub async fn admit(
         None => engines.choose(engine.or(config.engine)).await,
         Some(known) => same_place(known, &name, engine)?,
     };
+    approved.seed_tokens(|key| tokens.token(&org.workspace(key)));
     let jobs = provision::jobs(&approved, &org, runtimes(config, engines), template)?;
     Ok(Admitted {
         row: OrgRow {

@@ -3,7 +3,9 @@
 
 #![allow(unused_qualifications, reason = "utoipa repeats the paths of handlers")]
 
+mod a2a;
 mod access;
+mod actions;
 mod audit;
 mod auth;
 mod body;
@@ -45,6 +47,7 @@ pub use view::*;
 #[derive(Clone)]
 pub struct Api {
     daemon: Daemon,
+    agents: a2a::Agents,
 }
 
 #[derive(OpenApi)]
@@ -57,7 +60,10 @@ struct Document;
 impl Api {
     /// An API over a running host.
     pub fn new(daemon: Daemon) -> Self {
-        Self { daemon }
+        Self {
+            daemon,
+            agents: a2a::agents(),
+        }
     }
 
     /// Everything that is served.
@@ -107,6 +113,13 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(plugins::expand))
         .routes(routes!(compat::templates))
         .routes(routes!(compat::import))
+        .routes(routes!(actions::restart))
+        .routes(routes!(actions::stop))
+        .routes(routes!(actions::start))
+        .routes(routes!(actions::remove))
+        .routes(routes!(actions::orphans))
+        .routes(routes!(a2a::call))
+        .routes(routes!(a2a::call_below, a2a::get_below))
         .routes(routes!(events::follow))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

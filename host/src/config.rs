@@ -175,6 +175,7 @@ pub struct Runtime {
     Eq,
     PartialOrd,
     Ord,
+    Hash,
     Deserialize,
     serde::Serialize,
     clap::ValueEnum,

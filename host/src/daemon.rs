@@ -4,8 +4,11 @@
 //! What is accepted is stored first: the template's snapshot, the sealed variables, and the operation. So whatever happens
 //! to the process, the next one finds what there is to do, makes the same plan of the same snapshot, and goes on.
 
+pub mod access;
 pub mod line;
+pub mod sweep;
 pub mod tasks;
+pub mod workspaces;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,16 +17,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admitted, admit};
+use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind};
 use crate::diagnostic::Diagnostic;
-use crate::event::{Event, Operation, What};
+use crate::event::{Event, Failure, Operation, Step, What};
 use crate::installer::Installer;
 use crate::limits;
 use crate::metrics::{Metrics, Moment, Planned};
+use crate::plan::WorkspaceKey;
 use crate::planner::{Judged, Loaded, Planner, Wanted};
 use crate::plugin::{EnvMap, Expansion, Sandbox};
 use crate::policy::{Policy, Violation};
@@ -34,11 +39,16 @@ use crate::provision::turns::Turns;
 use crate::provision::workspace::Run;
 use crate::provision::{self, Options, Outcome};
 use crate::snapshot::{Bundle, SnapshotError, Snapshots};
-use crate::store::{Label, OperationRow, OperationState, OrgRow, SourceRow, Store, WriteLock};
+use crate::store::{
+    Label, OperationRow, OperationState, OrgRow, SourceRow, Store, StoreError, WorkspaceRow,
+    WriteLock,
+};
 use crate::template::TemplateDir;
 use crate::vault::Vault;
 use line::{Lines, Place};
+use sweep::Orphan;
 use tasks::{Broken, Closed, Tasks};
+use workspaces::{Checks, Slots};
 
 /// The running host. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +73,10 @@ struct Inner {
     /// Accepting is one after the other, so that the store and the lines agree on the order.
     accepting: tokio::sync::Mutex<()>,
     cancels: Mutex<HashMap<OperationId, CancellationToken>>,
+    slots: Slots,
+    checks: Checks,
+    agent_tokens: OnceCell<AgentTokens>,
+    orphans: Mutex<Vec<Orphan>>,
     /// Closed last.
     _lock: WriteLock,
 }
@@ -154,6 +168,10 @@ impl Daemon {
             memory: Arc::new(Semaphore::new(limits::TEMPLATES_HELD >> 10)),
             accepting: tokio::sync::Mutex::default(),
             cancels: Mutex::default(),
+            slots: Slots::default(),
+            checks: Checks::default(),
+            agent_tokens: OnceCell::new(),
+            orphans: Mutex::default(),
             _lock: parts.lock,
         }))
     }
@@ -179,6 +197,10 @@ impl Daemon {
                 continue;
             }
             tracing::info!(operation = row.id.as_str(), org = row.org, "goes on");
+            if row.workspace.is_some() {
+                self.line_up(row.clone()).await?;
+                continue;
+            }
             match host.lines.join(&row.org, usize::MAX) {
                 Some(place) => self.begin(row.clone(), place, None)?,
                 None => return Err(busy("too much is under way")),
@@ -294,6 +316,16 @@ impl Daemon {
     /// The background work.
     pub fn tasks(&self) -> &Tasks {
         &self.0.tasks
+    }
+
+    /// What the tokens of workspaces are made with.
+    ///
+    /// # Errors
+    /// The store's and the vault's.
+    pub async fn agent_tokens(&self) -> Result<&AgentTokens, Problem> {
+        let host = &self.0;
+        let made = || AgentTokens::of(&host.store, &host.vault);
+        host.agent_tokens.get_or_try_init(made).await
     }
 
     /// What runs workspaces.
@@ -480,6 +512,7 @@ impl Daemon {
             &host.config,
             &host.engines,
             request.engine,
+            self.agent_tokens().await?,
         )
         .await?;
         Ok(Made {
@@ -530,7 +563,7 @@ impl Daemon {
         let (this, id, org) = (self.clone(), row.id.clone(), row.org.clone());
         let work = async move { this.perform(row, place, made, cancel).await };
         let this = self.clone();
-        let broken = move |how| async move { this.broke(&id, &org, how).await };
+        let broken = move |how| async move { this.broke(&id, &org, None, how).await };
         Ok(self.0.tasks.spawn(name, limits::OPERATION, work, broken)?)
     }
 
@@ -547,6 +580,11 @@ impl Daemon {
             true => Ok(true),
             false => self.act(&row, made, &cancel).await,
         };
+        self.settle(&row, ended).await;
+    }
+
+    /// Stores the end of an operation. `Ok(true)`: it was cut short; `Ok(false)`: its end is stored already.
+    async fn settle(&self, row: &OperationRow, ended: Result<bool, Problem>) {
         let store = &self.0.store;
         let is_stopping = self.0.tasks.stopping().is_cancelled();
         let settled = match ended {
@@ -556,7 +594,9 @@ impl Daemon {
             Ok(false) => Ok(()),
             Err(problem) => {
                 let errors = &problem.errors;
-                store.settle(&row.id, OperationState::Failed, errors).await
+                let told = self.give_up(row, errors).await;
+                let settled = store.settle(&row.id, OperationState::Failed, errors).await;
+                told.and(settled)
             }
         };
         if let Err(error) = settled {
@@ -575,7 +615,6 @@ impl Daemon {
         self.0.store.run(&row.id).await?;
         match row.operation {
             Operation::Down => self.descend(row, cancel).await,
-            // The workspace operations are still to come.
             _ => self.ascend(row, made, cancel).await,
         }
     }
@@ -656,8 +695,38 @@ impl Daemon {
         }
     }
 
-    /// An operation whose task broke: an event and a failed operation, not a dead host.
-    async fn broke(&self, id: &OperationId, org: &str, how: Broken) {
+    /// An operation could not be done: an event, and a failed workspace, for each that would wait for it for ever.
+    async fn give_up(&self, row: &OperationRow, errors: &[Diagnostic]) -> Result<(), StoreError> {
+        let Some(error) = errors.first() else {
+            return Ok(());
+        };
+        let is_stuck = |w: &&WorkspaceRow| {
+            let is_meant = row.workspace.as_ref().is_none_or(|key| *key == w.key);
+            is_meant && matches!(w.outcome.as_str(), "planned" | "provisioning")
+        };
+        let store = &self.0.store;
+        for workspace in store.workspaces(&row.org).await?.iter().filter(is_stuck) {
+            let failure = Failure {
+                step: Step::Prepare,
+                code: "operation-failed".into(),
+                reason: error.message.clone(),
+                help: error.help.clone().unwrap_or_default(),
+                last_lines: Vec::new(),
+                exit_code: None,
+                left_behind: Vec::new(),
+            };
+            let event = Event {
+                org: row.org.clone(),
+                workspace: WorkspaceKey::new(&workspace.key).ok(),
+                what: What::Failed(Box::new(failure)),
+            };
+            store.append(&row.id, &event).await?;
+        }
+        Ok(())
+    }
+
+    /// An operation whose task broke: an event, a failed operation and failed workspaces, not a dead host.
+    async fn broke(&self, id: &OperationId, org: &str, key: Option<&str>, how: Broken) {
         let reason = match how {
             Broken::Panicked(words) => format!("a defect of orghost: {words}"),
             Broken::TooLong(limit) => format!("it took longer than {} s", limit.as_secs()),
@@ -665,7 +734,7 @@ impl Daemon {
         let errors = [Diagnostic::new("operation-broke", &reason)];
         let event = Event {
             org: org.to_owned(),
-            workspace: None,
+            workspace: key.and_then(|key| WorkspaceKey::new(key).ok()),
             what: What::Broke { reason },
         };
         let store = &self.0.store;

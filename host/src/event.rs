@@ -74,6 +74,11 @@ pub enum What {
     Stopped,
     /// It was stopped and removed.
     Removed,
+    /// It carried this host's labels and belonged to nobody: a sweep removed it.
+    Swept {
+        /// What its engine called it.
+        name: String,
+    },
     /// The operation ended by a defect, or took too long.
     Broke {
         /// What is known of it.
@@ -130,6 +135,8 @@ pub enum Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
+    /// Reach the engine, and make what the org shares.
+    Prepare,
     /// Take away what stands in the way: an older or half-made container of this workspace.
     Remove,
     /// Make its volumes.
@@ -150,6 +157,7 @@ impl Step {
     /// The step as a word.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Prepare => "prepare",
             Self::Remove => "remove",
             Self::Volumes => "volumes",
             Self::Create => "create",

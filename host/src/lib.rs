@@ -7,6 +7,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod admission;
+pub mod agent_token;
 pub mod api;
 pub mod catalog;
 pub mod cli;

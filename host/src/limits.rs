@@ -262,3 +262,36 @@ pub const AUDIT_REFUSED: i64 = 10_000;
 
 /// Requests at the same time on one connection (HTTP/2).
 pub const STREAMS: u32 = 128;
+
+/// From the signal that a restart is pending to the workspace's acknowledgement.
+pub const RESTART_SIGNAL: Duration = Duration::from_secs(10);
+
+/// What a workspace may ask for to finish what it does before it is restarted.
+pub const RESTART_DRAIN: Duration = Duration::from_secs(20);
+
+/// How often a workspace that asked for time is asked whether it still needs it.
+pub const RESTART_LOOK: Duration = Duration::from_millis(500);
+
+/// Bytes of an acknowledgement.
+pub const RESTART_ANSWER: usize = 64 << 10;
+
+/// Whether a workspace lives, asked of its engine: whoever waits for it waits for a person's request.
+pub const LIVENESS: Duration = Duration::from_secs(10);
+
+/// Bytes of a request from agent to agent.
+pub const A2A_BODY: usize = 16 << 20;
+
+/// From nothing to a connection with an agent.
+pub const A2A_CONNECT: Duration = Duration::from_secs(10);
+
+/// An agent that says nothing for this long has ended, as far as its caller goes; models think for minutes.
+pub const A2A_IDLE: Duration = Duration::from_secs(5 * 60);
+
+/// A whole request from agent to agent, its stream too.
+pub const A2A_TOTAL: Duration = Duration::from_secs(30 * 60);
+
+/// Between two sweeps.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// One sweep, of all engines.
+pub const SWEEP: Duration = Duration::from_secs(30);

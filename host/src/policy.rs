@@ -152,6 +152,9 @@ pub struct Mount {
 /// The file under `/configs` that a runtime reads at its first instruction (`spec/provisioning.md` §8).
 pub const CONFIG: &str = "config.yaml";
 
+/// The file with which a workspace shows who it is; the host's own, mode 0600.
+pub const TOKEN_FILE: &str = ".auth_token";
+
 /// Names that the host itself sets in a workspace's environment.
 pub const RESERVED_ENV: [&str; 10] = [
     "HOST",
@@ -187,6 +190,18 @@ impl Approved {
     /// Its workspaces, parents first.
     pub fn workspaces(&self) -> &[Workspace] {
         &self.workspaces
+    }
+
+    /// Gives each workspace that this host provisions its token, as a seeded file.
+    pub fn seed_tokens(&mut self, token: impl Fn(&WorkspaceKey) -> String) {
+        for workspace in self.workspaces.iter_mut().filter(|w| w.runtime.is_some()) {
+            let source = SeedSource {
+                content: SeedContent::Inline(token(&workspace.key).into_bytes()),
+                secret: true,
+            };
+            let path = SeedPath(TOKEN_FILE.to_owned());
+            workspace.files.insert(path, source);
+        }
     }
 }
 
@@ -470,6 +485,14 @@ fn seed_path(path: &str, judged: &mut Judged<'_>) -> Option<SeedPath> {
             "env-file",
             format!("{path:?} is not seeded: it may hold secrets"),
             "a template's .env files reach a workspace through its environment only",
+        );
+        return None;
+    }
+    if path.split('/').next() == Some(TOKEN_FILE) {
+        judged.add(
+            "reserved-file",
+            format!("{path:?} is the host's own"),
+            "rename it: the host puts the workspace's token there",
         );
         return None;
     }

@@ -12,7 +12,9 @@ pub mod engine;
 pub mod health;
 pub mod local;
 mod mount;
+pub mod one;
 pub mod seed;
+pub mod signal;
 pub mod spec;
 pub mod turns;
 pub mod workspace;
@@ -388,6 +390,16 @@ async fn bring_up<E: Engine>(
             },
         };
     }
+    climb(run, spec, found.as_ref(), options).await
+}
+
+/// Makes a workspace in the place of what was found of it.
+async fn climb<E: Engine>(
+    run: &Run<'_, E>,
+    spec: &Spec,
+    found: Option<&Observed>,
+    options: &Options,
+) -> Outcome {
     if run.cancel.is_cancelled() {
         return Outcome::Skipped("cancelled".to_owned());
     }
@@ -397,7 +409,7 @@ async fn bring_up<E: Engine>(
         () = run.cancel.cancelled() => return Outcome::Skipped("cancelled".to_owned()),
     };
     let climbed = async {
-        let created = Workspace::<E, Created>::create(run, spec, found.as_ref()).await?;
+        let created = Workspace::<E, Created>::create(run, spec, found).await?;
         let seeded = created.seed().await?;
         let started = seeded.start().await?;
         match options.wait {

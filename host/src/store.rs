@@ -333,6 +333,19 @@ impl Store {
         .await
     }
 
+    /// Remembers where a workspace answers now.
+    pub async fn moved(&self, org: &str, key: &str, url: Option<String>) -> Result<(), StoreError> {
+        let (org, key) = (org.to_owned(), key.to_owned());
+        self.with(move |db| {
+            db.execute(
+                "UPDATE workspaces SET url = ?3 WHERE org = ?1 AND key = ?2",
+                params![org, key, url],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
     /// Remembers an org and what its plan says of its workspaces; the
     /// outcomes of workspaces that it knew stay.
     pub async fn put_org(

@@ -44,7 +44,7 @@ impl Page {
 }
 
 /// Seconds that a caller may wait.
-type Seconds = Bounded<0, 3600>;
+pub(super) type Seconds = Bounded<0, 3600>;
 
 /// Whether to wait.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -53,7 +53,7 @@ type Seconds = Bounded<0, 3600>;
 pub struct Wait {
     /// Wait at most so many seconds for the operation to end; it goes on whether somebody waits or not.
     #[param(value_type = u64, minimum = 0, maximum = 3600, required = false)]
-    wait: Option<Seconds>,
+    pub(super) wait: Option<Seconds>,
 }
 
 /// What is taken down.
@@ -253,7 +253,11 @@ async fn known_operation(api: &Api, id: &str) -> Result<OperationRow, Problem> {
 }
 
 /// 202 and where to look, or 200 when it ended while the caller waited.
-async fn followed(api: &Api, row: OperationRow, wait: Option<u64>) -> Result<Response, Problem> {
+pub(super) async fn followed(
+    api: &Api,
+    row: OperationRow,
+    wait: Option<u64>,
+) -> Result<Response, Problem> {
     let location = format!("/v1/operations/{}", row.id.as_str());
     let row = ended(api, row, wait).await?;
     let status = match row.state.is_final() {

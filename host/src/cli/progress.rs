@@ -123,6 +123,7 @@ fn plain(event: &Event) -> Option<String> {
         What::Stopped => "stopped".to_owned(),
         What::Broke { reason } => format!("broke: {}", in_line(reason)),
         What::Removed => "removed".to_owned(),
+        What::Swept { name } => format!("{} belonged to nobody, and was removed", in_line(name)),
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +14,13 @@ use super::text::{note, print_line};
 use super::tls::Tls;
 use super::{Host, block_on, plan, print_json};
 use crate::api::{Api, Connections};
-use crate::catalog::write_atomically;
+use crate::config::{Config, PolicyKeys};
 use crate::daemon::{Daemon, Parts};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::planner::{Loaded, Planner};
 use crate::problem::{Class, Problem};
 use crate::snapshot::Snapshots;
-use crate::vault::Vault;
 
 /// `orghost serve`.
 pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
@@ -35,15 +33,21 @@ pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
     server.templates = command.templates.clone().or(server.templates.take());
     server.tls_cert = command.tls_cert.clone().or(server.tls_cert.take());
     server.tls_key = command.tls_key.clone().or(server.tls_key.take());
+    let daemon = daemon(host, config, &plan::policy_keys(&command.policy)?)?;
+    block_on(run(host, daemon))
+}
+
+/// The one writer of the state folder, with this configuration.
+pub fn daemon(host: &Host, config: Config, policy: &PolicyKeys) -> Result<Daemon, Problem> {
     let config = Arc::new(config);
     let state = &host.folders.state;
     let store = host.store()?;
     let lock = store.lock()?;
     let planner = Planner::new(config.clone(), host.environment.clone(), state);
-    let daemon = Daemon::new(Parts {
-        policy: planner.policy(&plan::policy_keys(&command.policy)?),
+    Ok(Daemon::new(Parts {
+        policy: planner.policy(policy),
         loaded: Loaded::new(host.sandbox()?),
-        vault: vault(host)?,
+        vault: host.vault()?,
         snapshots: Snapshots::of(state),
         templates: config
             .server
@@ -55,8 +59,7 @@ pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
         planner,
         store,
         lock,
-    });
-    block_on(run(host, daemon))
+    }))
 }
 
 async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
@@ -87,6 +90,7 @@ async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
         );
     }
     daemon.resume().await?;
+    daemon.keep_sweeping()?;
     let handle = Handle::new();
     let connections = Connections::to(Api::new(daemon.clone()).router());
     let failed = |error: std::io::Error| {
@@ -161,33 +165,6 @@ async fn stopped() {
     tokio::select! {
         _ = int.recv() => {}
         _ = term.recv() => {}
-    }
-}
-
-/// The secret key: of the environment, of the operator's file, or of the state folder, made when there is none.
-fn vault(host: &Host) -> Result<Vault, Problem> {
-    if let Some(key) = host.environment.text("ORGHOST_SECRET_KEY") {
-        return Ok(Vault::of_text(key)?);
-    }
-    let named = host.config.server.secret_key_file.as_deref();
-    let usual = host.folders.state.join("secret.key");
-    let file = named.unwrap_or(&usual);
-    let failed = |error: std::io::Error| {
-        let message = format!(
-            "the secret key {} cannot be read or made: {error}",
-            file.display()
-        );
-        Problem::one(Class::Failed, Diagnostic::new("secret-key", message))
-    };
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Vault::of_text(&text)?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
-            let key = Vault::new_key()?;
-            write_atomically(Path::new(file), format!("{key}\n").as_bytes(), 0o600)
-                .map_err(failed)?;
-            Ok(Vault::of_text(&key)?)
-        }
-        Err(error) => Err(failed(error)),
     }
 }
 

@@ -13,6 +13,7 @@ use super::report::{self, Exit};
 use super::text::{count, note, print_line, printable};
 use super::{Host, print_json};
 use crate::admission::admit;
+use crate::agent_token::AgentTokens;
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Operation};
@@ -64,6 +65,7 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         &host.config,
         &engines,
         asked,
+        &AgentTokens::of(&store, &host.vault()?).await?,
     )
     .await?;
     let options = Options {

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 use super::docker::Docker;
-use super::engine::{Engine, EngineError, Observed, ObservedVolume, VolumeKind, VolumeOutcome};
+use super::engine::{
+    Engine, EngineError, Observed, ObservedVolume, Sighting, VolumeKind, VolumeOutcome,
+};
 use super::local::Local;
 use super::seed::{ReadBack, Verified};
-use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
+use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
 
 /// An engine that has answered, or needs no answer.
@@ -108,6 +110,10 @@ impl Engine for Backend {
 
     async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
         forward!(self, engine => engine.volumes(org).await)
+    }
+
+    async fn everything(&self, instance: &InstanceId) -> Result<Vec<Sighting>, EngineError> {
+        forward!(self, engine => engine.everything(instance).await)
     }
 
     async fn prepare(&self, org: &OrgId) -> Result<(), EngineError> {

@@ -32,10 +32,12 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use super::engine::{Engine, EngineError, Observed, ObservedVolume, VolumeKind, VolumeOutcome};
+use super::engine::{
+    Engine, EngineError, Observed, ObservedVolume, Sighting, Thing, VolumeKind, VolumeOutcome,
+};
 use super::mount;
 use super::seed::{ReadBack, Verified};
-use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
+use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
 use crate::limits;
 use body::{Around, CONFIGS};
@@ -175,6 +177,31 @@ impl Engine for Docker {
             })
         });
         Ok(own.collect())
+    }
+
+    async fn everything(&self, instance: &InstanceId) -> Result<Vec<Sighting>, EngineError> {
+        let filter = names::filter_all(instance);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filter);
+        let containers = self.client.list_containers(Some(options.build())).await;
+        let containers = containers.map_err(|e| self.error(e))?.into_iter();
+        let containers = containers.filter_map(|found| {
+            let labels = found.labels.clone()?;
+            // A name that is not its identity's is that of a copy, and not ours.
+            let found = answer::listed(found)?;
+            let sighting = names::sighting(&labels, instance, Thing::Container)?;
+            (sighting.id == found.id).then_some(sighting)
+        });
+        let options = ListVolumesOptionsBuilder::default().filters(&filter);
+        let volumes = self.client.list_volumes(Some(options.build())).await;
+        let volumes = volumes.map_err(|e| self.error(e))?.volumes;
+        let volumes = volumes.into_iter().flatten().filter_map(|volume| {
+            let kind = names::kind(&volume.labels)?;
+            let sighting = names::sighting(&volume.labels, instance, Thing::Volume(kind))?;
+            (sighting.name == volume.name).then_some(sighting)
+        });
+        Ok(containers.chain(volumes).collect())
     }
 
     async fn prepare(&self, org: &OrgId) -> Result<(), EngineError> {

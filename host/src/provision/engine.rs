@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::seed::{ReadBack, Verified};
-use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
+use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
 
 /// Runs workspaces. Two engines implement it, and one suite of tests holds for both.
@@ -29,6 +29,12 @@ pub trait Engine: Send + Sync {
         &self,
         org: &OrgId,
     ) -> impl Future<Output = Result<Vec<ObservedVolume>, EngineError>> + Send;
+
+    /// Every container and every volume that carries this host's labels, whatever its org; nothing is changed.
+    fn everything(
+        &self,
+        instance: &InstanceId,
+    ) -> impl Future<Output = Result<Vec<Sighting>, EngineError>> + Send;
 
     /// What the workspaces of an org share, such as a network. Idempotent.
     fn prepare(&self, org: &OrgId) -> impl Future<Output = Result<(), EngineError>> + Send;
@@ -152,8 +158,30 @@ pub struct ObservedVolume {
     pub name: String,
 }
 
+/// Something that carries a host's labels.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sighting {
+    /// The slug of its org, from the label.
+    pub org: String,
+    /// Whose it is.
+    pub id: WorkspaceId,
+    /// What it is.
+    pub thing: Thing,
+    /// What its engine calls it: for messages.
+    pub name: String,
+}
+
+/// See [`Sighting`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Thing {
+    /// A container, in whatever state.
+    Container,
+    /// A volume.
+    Volume(VolumeKind),
+}
+
 /// The volumes of a workspace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VolumeKind {
     /// `/configs`: made from the plan, made anew whenever the workspace is replaced.
     Configs,

@@ -43,11 +43,12 @@ use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::engine::{
-    Engine, EngineError, Observed, ObservedVolume, VolumeKind, VolumeOutcome, process_env,
+    Engine, EngineError, Observed, ObservedVolume, Sighting, Thing, VolumeKind, VolumeOutcome,
+    process_env,
 };
 use super::mount::{self, Bind};
 use super::seed::{ReadBack, Verified};
-use super::spec::{OperationId, OrgId, Spec, WorkspaceId};
+use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
 use crate::limits;
 use crate::policy::Tier;
@@ -261,6 +262,38 @@ impl Engine for Local {
                 }
             }
             Ok(observed)
+        })
+        .await
+    }
+
+    async fn everything(&self, instance: &InstanceId) -> Result<Vec<Sighting>, EngineError> {
+        let (engine, instance) = (self.clone(), instance.clone());
+        blocking(move || {
+            let mut seen = Vec::new();
+            for (id, place) in engine.places()? {
+                let mut see = |org, thing, path: &Path| {
+                    seen.push(Sighting {
+                        org,
+                        id: id.clone(),
+                        thing,
+                        name: path.display().to_string(),
+                    });
+                };
+                let container: Option<Container> = disk::read(&place.container())?;
+                if let Some(found) = container.filter(|c| c.instance == instance.as_str()) {
+                    see(found.org, Thing::Container, place.path());
+                }
+                for kind in KINDS {
+                    let volume: Option<Volume> = disk::read(&place.volume_facts(kind))?;
+                    let path = place.volume(kind);
+                    if let Some(found) = volume.filter(|v| v.instance == instance.as_str())
+                        && path.is_dir()
+                    {
+                        see(found.org, Thing::Volume(kind), &path);
+                    }
+                }
+            }
+            Ok(seen)
         })
         .await
     }

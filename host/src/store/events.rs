@@ -85,6 +85,14 @@ impl Store {
                 tx.prepare_cached("UPDATE workspaces SET outcome = ?3, url = ?4, reason = ?5 WHERE org = ?1 AND key = ?2")?
                     .execute(params![event.org, key, outcome, url, reason])?;
             }
+            if let What::Broke { reason } = &event.what {
+                // Whoever was on its way is so no longer.
+                tx.execute(
+                    "UPDATE workspaces SET outcome = 'failed', url = NULL, reason = ?3
+                     WHERE org = ?1 AND (?2 IS NULL OR key = ?2) AND outcome IN ('planned', 'provisioning')",
+                    params![event.org, key, reason],
+                )?;
+            }
             tx.commit()?;
             // Still under the connection's lock: followers see events in their order. Nobody may be listening.
             let _ = sender.send(Arc::new(Stored {

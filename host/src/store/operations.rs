@@ -158,6 +158,19 @@ impl Store {
         .await
     }
 
+    /// Closes one operation that was done; `failed` workspaces did not do as they should.
+    pub async fn finish(&self, id: &OperationId, failed: usize) -> Result<(), StoreError> {
+        let id = id.0.clone();
+        self.with(move |db| {
+            db.execute(
+                "UPDATE operations SET ended_ms = ?2, failed = ?3, state = iif(?3 > 0, 'failed', 'done') WHERE id = ?1",
+                params![id, now_ms(), failed as i64],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
     /// Puts an operation back in the queue: the host stops, and goes on with it when it is started again.
     pub async fn requeue(&self, id: &OperationId) -> Result<(), StoreError> {
         let id = id.0.clone();

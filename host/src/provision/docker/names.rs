@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::provision::engine::VolumeKind;
-use crate::provision::spec::{OperationId, OrgId, Spec, WorkspaceId};
+use crate::provision::engine::{Sighting, Thing, VolumeKind};
+use crate::provision::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 
 /// As the engine stores them.
 pub(super) type Labels = HashMap<String, String>;
@@ -62,6 +62,29 @@ pub(super) fn filter(org: &OrgId) -> HashMap<String, Vec<String>> {
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"));
     HashMap::from([("label".to_owned(), labels.collect())])
+}
+
+/// Asks an engine for what is this host's. The answer is checked again by [`sighting`].
+pub(super) fn filter_all(instance: &InstanceId) -> HashMap<String, Vec<String>> {
+    let labels = [(MANAGED, "true"), (INSTANCE, instance.as_str())];
+    let labels = labels.map(|(name, value)| format!("{name}={value}"));
+    HashMap::from([("label".to_owned(), labels.to_vec())])
+}
+
+/// What carries these labels, when they are this host's.
+pub(super) fn sighting(labels: &Labels, instance: &InstanceId, thing: Thing) -> Option<Sighting> {
+    let id = id(labels)?;
+    let is_own = labels.get(INSTANCE).map(String::as_str) == Some(instance.as_str());
+    let name = match thing {
+        Thing::Container => container(&id),
+        Thing::Volume(kind) => volume(&id, kind),
+    };
+    (is_own && is_of_workspace(labels, &id)).then_some(Sighting {
+        org: labels.get(ORG)?.clone(),
+        id,
+        thing,
+        name,
+    })
 }
 
 pub(super) fn is_of_org(labels: &Labels, org: &OrgId) -> bool {

@@ -1,0 +1,128 @@
+//! `orghost restart`, `stop`, `start` and `sweep`, on the state folder of this machine.
+
+use std::time::Duration;
+
+use super::args::WorkspaceArgs;
+use super::report::Exit;
+use super::text::{note, print_line, printable};
+use super::{Host, print_json, serve};
+use crate::config::PolicyKeys;
+use crate::daemon::sweep::{Orphan, Seen};
+use crate::diagnostic::Diagnostic;
+use crate::event::Operation;
+use crate::problem::{Class, Problem};
+use crate::store::{OperationState, Store, WorkspaceRow};
+
+/// `orghost restart`, `stop` and `start`: what a server would do, and waits for its end. What makes a workspace anew needs
+/// what its org was made from, which only a server keeps.
+pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Result<Exit, Problem> {
+    let daemon = serve::daemon(host, (*host.config).clone(), &PolicyKeys::default())?;
+    let (org, workspace) = find(daemon.store(), at).await?;
+    let accepted = match operation {
+        Operation::Stop => daemon.stop(&workspace.id).await?,
+        Operation::Start => daemon.start(&workspace.id).await?,
+        _ => daemon.restart(&workspace.id).await?,
+    };
+    let row = loop {
+        let row = daemon.store().operation(accepted.id.as_str()).await?;
+        match row {
+            Some(row) if row.state.is_final() => break row,
+            Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            None => {
+                let diagnostic =
+                    Diagnostic::new("store", "the operation is in the store no longer");
+                return Err(Problem::one(Class::Failed, diagnostic));
+            }
+        }
+    };
+    if !row.errors.is_empty() {
+        let class = match row.errors.iter().any(|error| error.code == "no-source") {
+            true => Class::Conflict,
+            false => Class::Failed,
+        };
+        return Err(Problem {
+            class,
+            errors: row.errors,
+            template: None,
+        });
+    }
+    let workspaces = daemon.store().workspaces(&org).await?;
+    let now = workspaces.iter().find(|now| now.key == workspace.key);
+    let outcome = now.map_or("unknown", |now| now.outcome.as_str());
+    let reason = now.and_then(|now| now.reason.clone());
+    if host.json {
+        print_json(&serde_json::json!({
+            "event": "summary", "org": org, "workspace": workspace.key, "operation": operation,
+            "state": row.state.as_str(), "outcome": outcome, "reason": reason,
+        }))?;
+    } else {
+        if let Some(reason) = reason {
+            note(&printable(&reason));
+        }
+        print_line(&format!("{org}: {} is {outcome}", workspace.key));
+    }
+    Ok(match row.state {
+        OperationState::Done => Exit::Done,
+        _ => Exit::Partly,
+    })
+}
+
+/// `orghost sweep`: shows what belongs to nobody; with `remove`, looks a second time and removes what is still there.
+pub async fn sweep(host: &Host, remove: bool) -> Result<Exit, Problem> {
+    /// Between the two looks.
+    const PAUSE: Duration = Duration::from_secs(1);
+    let daemon = serve::daemon(host, (*host.config).clone(), &PolicyKeys::default())?;
+    let mut seen = Seen::default();
+    let mut found = daemon.sweep(&mut seen, false).await?;
+    if remove && found.iter().any(|orphan| orphan.removable) {
+        tokio::time::sleep(PAUSE).await;
+        found = daemon.sweep(&mut seen, true).await?;
+    }
+    let is_left = |orphan: &&Orphan| remove && orphan.removable && !orphan.removed;
+    let is_failed = found.iter().any(|orphan| is_left(&orphan));
+    if host.json {
+        print_json(&serde_json::json!({ "orphans": found }))?;
+    } else if found.is_empty() {
+        print_line("nothing here belongs to nobody");
+    }
+    for orphan in found.iter().filter(|_| !host.json) {
+        let fate = match orphan {
+            Orphan { removed: true, .. } => "removed",
+            Orphan {
+                removable: false, ..
+            } => "an agent's own work: left to you",
+            _ if remove => "not removed",
+            _ => "--remove removes it",
+        };
+        let (name, org) = (printable(&orphan.name), printable(&orphan.org));
+        print_line(&format!("{} {name} of {org}: {fate}", orphan.thing));
+    }
+    Ok(if is_failed { Exit::Partly } else { Exit::Done })
+}
+
+/// The one workspace that a person means, and its org's slug.
+async fn find(store: &Store, at: &WorkspaceArgs) -> Result<(String, WorkspaceRow), Problem> {
+    let mut found = Vec::new();
+    for org in store.orgs().await? {
+        if at.org.as_deref().is_some_and(|name| !org.is_called(name)) {
+            continue;
+        }
+        let workspaces = store.workspaces(&org.slug).await?;
+        let meant = workspaces.into_iter().filter(|w| w.key == at.workspace);
+        found.extend(meant.map(|workspace| (org.slug.clone(), workspace)));
+    }
+    let orgs: Vec<String> = found.iter().map(|(org, _)| org.clone()).collect();
+    let error = match (found.pop(), found.is_empty()) {
+        (Some(one), true) => return Ok(one),
+        (None, _) => {
+            let message = format!("there is no workspace {:?}", at.workspace);
+            Diagnostic::new("unknown-workspace", message).help("`orghost status` lists them")
+        }
+        (Some(_), false) => {
+            let message = format!("several orgs have a workspace {:?}", at.workspace);
+            Diagnostic::new("ambiguous-workspace", message)
+                .help(format!("add --org with one of {}", orgs.join(", ")))
+        }
+    };
+    Err(Problem::one(Class::Invalid, error))
+}

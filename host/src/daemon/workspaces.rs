@@ -1,0 +1,529 @@
+//! What is done to one workspace: restart, stop, start, remove. Never two of them at a time for one workspace, and never a
+//! start of what was not seeded and verified.
+//!
+//! Requests coalesce: while one is carried out, all that come wait as one. So N requests lead to at most one trailing run,
+//! which begins after the last of them and so sees what each of them was about.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{Daemon, Made};
+use crate::diagnostic::Diagnostic;
+use crate::event::{Event, Operation, What};
+use crate::limits;
+use crate::plan::WorkspaceKey;
+use crate::problem::{Class, Problem};
+use crate::provision::engine::{Engine as _, EngineError, State};
+use crate::provision::spec::OrgId;
+use crate::provision::{Options, Outcome, one, signal};
+use crate::store::{OperationRow, OperationState, WorkspaceRow};
+
+/// A workspace: its org's slug, and its key.
+pub(super) type At = (String, String);
+
+/// What is done to each workspace, and what is to be done to it next. A workspace without either is not in it.
+#[derive(Default)]
+pub(super) struct Slots(Mutex<HashMap<At, Slot>>);
+
+/// See [`Slots`].
+#[derive(Default)]
+pub(super) struct Slot {
+    is_running: bool,
+    pending: Option<OperationRow>,
+}
+
+/// Checks under way: whoever has the same suspicion waits for the same check.
+pub(super) type Checks = Mutex<HashMap<At, Arc<OnceCell<Fate>>>>;
+
+/// What became of a workspace that somebody could not reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is dead, or being made anew: it will be back.
+    Restarting,
+    /// It runs, or its engine could not say: only "it is dead" may end a workspace.
+    Lives,
+}
+
+/// What is removed with a workspace.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Removal {
+    /// Its descendants, too.
+    pub cascade: bool,
+    /// The agents' own work, too.
+    pub volumes: bool,
+}
+
+/// One cycle of a workspace; when it is dropped, the next one begins.
+struct Cycle {
+    daemon: Daemon,
+    at: At,
+}
+
+impl Drop for Cycle {
+    fn drop(&mut self) {
+        let mut slots = self.daemon.slots();
+        if let Some(slot) = slots.get_mut(&self.at) {
+            slot.is_running = false;
+        }
+        drop(slots);
+        self.daemon.cycle(&self.at);
+    }
+}
+
+impl Daemon {
+    /// Accepts that a workspace is to be restarted: signal, stop, seed anew, start. Also for "its configuration changed",
+    /// which is never dropped.
+    ///
+    /// # Errors
+    /// [`Class::Unknown`]; [`Class::Conflict`] for external and removed ones; there is too much to do.
+    pub async fn restart(&self, id: &str) -> Result<OperationRow, Problem> {
+        self.has_room()?;
+        let (org, workspace) = self.managed(id).await?;
+        if workspace.outcome == "removed" {
+            return Err(gone(&workspace.key));
+        }
+        self.change(org, workspace.key, Operation::Restart, Value::Null)
+            .await
+    }
+
+    /// Accepts that a workspace is to be stopped, and stays so until somebody starts it or imports its org.
+    ///
+    /// # Errors
+    /// As [`Daemon::restart`].
+    pub async fn stop(&self, id: &str) -> Result<OperationRow, Problem> {
+        self.has_room()?;
+        let (org, workspace) = self.managed(id).await?;
+        if workspace.outcome == "removed" {
+            return Err(gone(&workspace.key));
+        }
+        self.change(org, workspace.key, Operation::Stop, Value::Null)
+            .await
+    }
+
+    /// Accepts that a stopped workspace is to be seeded anew and started; one that runs and is equal is left alone.
+    ///
+    /// # Errors
+    /// As [`Daemon::restart`], but that a removed one may be started.
+    pub async fn start(&self, id: &str) -> Result<OperationRow, Problem> {
+        self.has_room()?;
+        let (org, workspace) = self.managed(id).await?;
+        self.change(org, workspace.key, Operation::Start, Value::Null)
+            .await
+    }
+
+    /// Accepts that a workspace is to be removed.
+    ///
+    /// # Errors
+    /// As [`Daemon::restart`]; [`Class::Conflict`] while it has children that are there, unless they go with it.
+    pub async fn remove(&self, id: &str, how: Removal) -> Result<OperationRow, Problem> {
+        self.has_room()?;
+        let (org, workspace) = self.managed(id).await?;
+        if !how.cascade {
+            self.is_childless(&org, &workspace.key).await?;
+        }
+        let request = json!({ "cascade": how.cascade, "volumes": how.volumes });
+        self.change(org, workspace.key, Operation::Remove, request)
+            .await
+    }
+
+    /// Somebody could not reach a workspace: looks once whether it lives, for all who ask at the same time, and restarts it
+    /// when it is dead.
+    pub async fn suspect(&self, org: &str, workspace: &WorkspaceRow) -> Fate {
+        let at = (org.to_owned(), workspace.key.clone());
+        if self.slots().contains_key(&at) || is_on_its_way(workspace) {
+            return Fate::Restarting;
+        }
+        let cell = self.checks().entry(at.clone()).or_default().clone();
+        let fate = *cell.get_or_init(|| self.look(org, workspace)).await;
+        let mut checks = self.checks();
+        if checks.get(&at).is_some_and(|now| Arc::ptr_eq(now, &cell)) {
+            checks.remove(&at);
+        }
+        fate
+    }
+
+    /// Where a workspace answers, as its engine says now.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn address(&self, org: &str, key: &str) -> Result<Option<String>, Problem> {
+        let (org, key) = self.identity(org, key).await?;
+        let engine = self
+            .0
+            .engines
+            .get(self.org(org.slug()).await?.engine)
+            .await?;
+        Ok(engine.inspect(&org.workspace(&key)).await?.url)
+    }
+
+    /// One liveness check, and what follows of it.
+    async fn look(&self, org: &str, workspace: &WorkspaceRow) -> Fate {
+        let looked = async {
+            let row = self.org(org).await?;
+            let (id, key) = self.identity(org, &workspace.key).await?;
+            let engine = self.0.engines.get(row.engine).await?;
+            let id = id.workspace(&key);
+            let found = engine.inspect(&id);
+            let late = EngineError::TimedOut(limits::LIVENESS.as_secs());
+            match timeout(limits::LIVENESS, found).await.unwrap_or(Err(late)) {
+                Ok(found) => Ok(Some(found)),
+                Err(EngineError::NotFound(_)) => Ok(None),
+                Err(error) => Err(Problem::from(error)),
+            }
+        };
+        let found = match looked.await {
+            Ok(found) => found,
+            Err(problem) => {
+                tracing::warn!(org, workspace = workspace.key, errors = ?problem.errors, "nobody knows whether it lives");
+                return Fate::Lives;
+            }
+        };
+        match found {
+            Some(found) if matches!(found.state, State::Running | State::Restarting { .. }) => {
+                // A local program gets another port at every start.
+                if found.url.is_some() && found.url != workspace.url {
+                    let store = &self.0.store;
+                    let moved = store.moved(org, &workspace.key, found.url).await;
+                    if let Err(error) = moved {
+                        tracing::warn!(%error, "an address was not stored");
+                    }
+                }
+                Fate::Lives
+            }
+            _ => {
+                tracing::warn!(org, workspace = workspace.key, "is dead, and is restarted");
+                let request = json!({ "looks_dead": true });
+                let key = workspace.key.clone();
+                let accepted = self.change(org.to_owned(), key, Operation::Restart, request);
+                if let Err(problem) = accepted.await {
+                    tracing::error!(errors = ?problem.errors, "a dead workspace is not restarted");
+                }
+                Fate::Restarting
+            }
+        }
+    }
+
+    /// Takes in what is to be done to a workspace: as an operation of its own, or as the one that waits already.
+    async fn change(
+        &self,
+        org: String,
+        key: String,
+        operation: Operation,
+        request: Value,
+    ) -> Result<OperationRow, Problem> {
+        let host = &self.0;
+        let at = (org, key);
+        let _one = host.accepting.lock().await;
+        let waiting = self.slots().get(&at).and_then(|slot| slot.pending.clone());
+        if let Some(waiting) = waiting {
+            if is_served_by(&waiting, operation, &request) {
+                return Ok(waiting);
+            }
+            if waiting.operation == Operation::Remove {
+                return Err(gone(&at.1));
+            }
+        }
+        let id = host.store.enqueue(&at.0, operation, Some(&at.1), request);
+        let id = id.await?;
+        let row = host.store.operation(id.as_str()).await?;
+        let row = row.ok_or_else(|| {
+            let diagnostic = Diagnostic::new("store", "what was just stored is not there");
+            Problem::one(Class::Failed, diagnostic)
+        })?;
+        self.line_up(row.clone()).await?;
+        Ok(row)
+    }
+
+    /// Makes an operation the next one of its workspace. What waited until now is done by it.
+    pub(super) async fn line_up(&self, row: OperationRow) -> Result<(), Problem> {
+        let at = (row.org.clone(), row.workspace.clone().unwrap_or_default());
+        let cancel = self.0.tasks.stopping().child_token();
+        self.cancels().insert(row.id.clone(), cancel);
+        let waited = {
+            let mut slots = self.slots();
+            slots.entry(at.clone()).or_default().pending.replace(row)
+        };
+        if let Some(waited) = waited {
+            let state = OperationState::Superseded;
+            self.0.store.settle(&waited.id, state, &[]).await?;
+            self.cancels().remove(&waited.id);
+        }
+        self.cycle(&at);
+        Ok(())
+    }
+
+    /// Begins what waits for a workspace, unless something is being done to it.
+    fn cycle(&self, at: &At) {
+        let row = {
+            let mut slots = self.slots();
+            let Some(slot) = slots.get_mut(at) else {
+                return;
+            };
+            if slot.is_running {
+                return;
+            }
+            let Some(row) = slot.pending.take() else {
+                slots.remove(at);
+                return;
+            };
+            slot.is_running = true;
+            row
+        };
+        let cycle = Arc::new(Cycle {
+            daemon: self.clone(),
+            at: at.clone(),
+        });
+        let name = format!("{} {}/{}", row.operation.as_str(), at.0, at.1);
+        let cancel = self.cancels().get(&row.id).cloned().unwrap_or_default();
+        let (this, of, id) = (self.clone(), cycle.clone(), row.id.clone());
+        let work = async move {
+            let ended = this.carry_out(&row, &cancel).boxed().await;
+            this.settle(&row, ended).await;
+            drop(of);
+        };
+        let (this, at) = (self.clone(), at.clone());
+        let broken = move |how| async move {
+            this.broke(&id, &at.0, Some(&at.1), how).await;
+            drop(cycle);
+        };
+        // A host that stops begins nothing: it waits in the store for the next one.
+        let _ = self.0.tasks.spawn(name, limits::OPERATION, work, broken);
+    }
+
+    /// Does it; whether it was cut short.
+    async fn carry_out(
+        &self,
+        row: &OperationRow,
+        cancel: &CancellationToken,
+    ) -> Result<bool, Problem> {
+        let key = row.workspace.as_deref().unwrap_or_default();
+        let known = self.org(&row.org).await?;
+        let (org, key) = self.identity(&row.org, key).await?;
+        let engine = self.0.engines.get(known.engine).await?;
+        let looks_dead = flag(&row.request, "looks_dead");
+        if row.operation == Operation::Restart && !looks_dead {
+            // The slow part: nobody else waits for it.
+            tokio::select! {
+                () = self.farewell(&engine, &org, &key) => {}
+                () = cancel.cancelled() => return Ok(true),
+            }
+        }
+        let mut place = match row.operation {
+            Operation::Remove => self.0.lines.join(&row.org, usize::MAX),
+            _ => Some(self.0.lines.join_shared(&row.org)),
+        };
+        if let Some(place) = &mut place {
+            tokio::select! {
+                () = place.turn() => {}
+                () = cancel.cancelled() => return Ok(true),
+            }
+        }
+        if cancel.is_cancelled() {
+            return Ok(true);
+        }
+        let store = &self.0.store;
+        store.run(&row.id).await?;
+        // What it was when it was asked for does not count any more.
+        let rows = store.workspaces(&row.org).await?;
+        let Some(now) = rows.iter().find(|now| now.key == key.as_str()) else {
+            return Err(unknown(key.as_str()));
+        };
+        let run = self.run(&engine, row, cancel);
+        let tell = |what| Event {
+            org: row.org.clone(),
+            workspace: Some(key.clone()),
+            what,
+        };
+        run.emit(tell(What::Began {
+            operation: row.operation,
+            engine: engine.kind(),
+            workspaces: 1,
+        }))
+        .await?;
+        let outcome = match row.operation {
+            Operation::Stop => {
+                store.want(&row.org, &key, false).await?;
+                one::stop(&run, &org, &key).await?;
+                None
+            }
+            Operation::Remove => {
+                let volumes = flag(&row.request, "volumes");
+                let mut doomed = descendants(&rows, key.as_str());
+                if !flag(&row.request, "cascade") {
+                    self.is_childless(&row.org, key.as_str()).await?;
+                    doomed.clear();
+                }
+                doomed.push(key.clone());
+                for key in doomed {
+                    store.want(&row.org, &key, false).await?;
+                    one::remove(&run, &org, &key, volumes).await?;
+                }
+                None
+            }
+            _ if looks_dead && now.wanted == "stopped" => None,
+            _ if looks_dead && is_alive(&*engine, &org, &key).await => None,
+            Operation::Restart if now.outcome == "removed" => return Err(gone(key.as_str())),
+            _ => {
+                let made = self.remake(&row.org).await?;
+                let Made {
+                    admitted, request, ..
+                } = &made;
+                let job = admitted.jobs.iter().find(|job| job.key == key);
+                let job = job.ok_or_else(|| {
+                    let message = format!("{key} is in the org's template no longer");
+                    Problem::one(Class::Conflict, Diagnostic::new("not-planned", message))
+                })?;
+                let options = Options {
+                    concurrency: 1,
+                    wait: request.ready_seconds.map(Duration::from_secs),
+                    prune: false,
+                };
+                store.want(&row.org, &key, true).await?;
+                let anew = row.operation == Operation::Restart;
+                Some(one::renew(&run, &org, job, &options, anew).boxed().await?)
+            }
+        };
+        let (failed, was_cut) = match &outcome {
+            Some(Outcome::Failed(failure)) => (1, failure.code == "cancelled"),
+            Some(Outcome::Skipped(_)) => (1, true),
+            _ => (0, false),
+        };
+        run.emit(tell(What::Ended { failed })).await?;
+        if was_cut && cancel.is_cancelled() {
+            return Ok(true);
+        }
+        store.finish(&row.id, failed).await?;
+        Ok(false)
+    }
+
+    /// The signal before a restart. Whatever comes of it, the restart goes on.
+    async fn farewell(
+        &self,
+        engine: &crate::provision::backend::Backend,
+        org: &OrgId,
+        key: &WorkspaceKey,
+    ) {
+        let id = org.workspace(key);
+        let said = async {
+            let found = engine.inspect(&id).await.map_err(|e| e.to_string())?;
+            if found.state != State::Running {
+                return Ok(());
+            }
+            let url = found.url.ok_or("its engine knows no address of it")?;
+            signal::restart_pending(&url, &id).await
+        };
+        if let Err(why) = said.await {
+            tracing::warn!(org = org.slug(), workspace = %key, why, "was not told of its restart, which goes on");
+        }
+    }
+
+    /// A workspace that this host runs itself.
+    async fn managed(&self, id: &str) -> Result<(String, WorkspaceRow), Problem> {
+        let found = self.0.store.workspace(id).await?;
+        let (org, workspace) = found.ok_or_else(|| unknown(id))?;
+        if workspace.external {
+            let message = format!(
+                "{} runs elsewhere: this host does not run it",
+                workspace.key
+            );
+            let diagnostic = Diagnostic::new("external-workspace", message);
+            return Err(Problem::one(Class::Conflict, diagnostic));
+        }
+        Ok((org, workspace))
+    }
+
+    async fn is_childless(&self, org: &str, key: &str) -> Result<(), Problem> {
+        let rows = self.0.store.workspaces(org).await?;
+        let there = |row: &&WorkspaceRow| row.outcome != "removed" && !row.external;
+        let children = rows.iter().filter(|row| is_below(&row.key, key));
+        let children: Vec<&str> = children.filter(there).map(|r| r.key.as_str()).collect();
+        if children.is_empty() {
+            return Ok(());
+        }
+        let message = format!("{key} has {} below it", children.join(", "));
+        let diagnostic = Diagnostic::new("has-children", message)
+            .help("remove those first, or all together: ?cascade=true");
+        Err(Problem::one(Class::Conflict, diagnostic))
+    }
+
+    async fn identity(&self, org: &str, key: &str) -> Result<(OrgId, WorkspaceKey), Problem> {
+        let row = self.org(org).await?;
+        let key = WorkspaceKey::new(key).map_err(|_| unknown(key))?;
+        Ok((OrgId::new(self.0.store.instance().clone(), &row.name), key))
+    }
+
+    pub(super) fn slots(&self) -> MutexGuard<'_, HashMap<At, Slot>> {
+        let slots = &self.0.slots.0;
+        slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn checks(&self) -> MutexGuard<'_, HashMap<At, Arc<OnceCell<Fate>>>> {
+        let checks = &self.0.checks;
+        checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether somebody is making it already.
+fn is_on_its_way(workspace: &WorkspaceRow) -> bool {
+    matches!(workspace.outcome.as_str(), "planned" | "provisioning")
+}
+
+/// Whether what waits does what is asked for, too. A suspicion adds nothing to anything that waits.
+fn is_served_by(waiting: &OperationRow, operation: Operation, request: &Value) -> bool {
+    let same = waiting.operation == operation && waiting.request == *request;
+    let is_thorough =
+        waiting.operation == Operation::Restart && !flag(&waiting.request, "looks_dead");
+    same || flag(request, "looks_dead")
+        || (is_thorough && matches!(operation, Operation::Start | Operation::Restart))
+}
+
+async fn is_alive(
+    engine: &crate::provision::backend::Backend,
+    org: &OrgId,
+    key: &WorkspaceKey,
+) -> bool {
+    let found = engine.inspect(&org.workspace(key)).await;
+    found.is_ok_and(|found| found.state == State::Running)
+}
+
+/// Deepest first.
+fn descendants(rows: &[WorkspaceRow], key: &str) -> Vec<WorkspaceKey> {
+    let below = rows.iter().filter(|row| is_below(&row.key, key));
+    let managed = below.filter(|row| !row.external && row.outcome != "removed");
+    let mut keys: Vec<_> = managed
+        .filter_map(|row| WorkspaceKey::new(&row.key).ok())
+        .collect();
+    keys.sort_by_key(|key| std::cmp::Reverse(key.depth()));
+    keys
+}
+
+fn is_below(key: &str, ancestor: &str) -> bool {
+    key.strip_prefix(ancestor)
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn flag(request: &Value, name: &str) -> bool {
+    request.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn unknown(what: &str) -> Problem {
+    let message = format!("there is no workspace {what:?} on this host");
+    Problem::one(
+        Class::Unknown,
+        Diagnostic::new("unknown-workspace", message),
+    )
+}
+
+fn gone(key: &str) -> Problem {
+    let message = format!("{key} was removed, or is about to be");
+    let diagnostic = Diagnostic::new("workspace-removed", message)
+        .help("start makes it again, of its org's template");
+    Problem::one(Class::Conflict, diagnostic)
+}
