@@ -7,10 +7,12 @@ mod plugin;
 mod progress;
 mod report;
 mod serve;
+mod state;
 mod status;
 mod text;
 mod token;
 mod up;
+mod vault;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -109,8 +111,10 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         Command::Serve(command) => serve::serve(&host, &command),
         Command::Token(command) => block_on(token::token(&host, &command)),
         Command::Restart(_) | Command::Stop(_) | Command::Start(_) => Err(not_yet()),
-        Command::Backup { .. } | Command::Restore { .. } => Err(not_yet()),
-        Command::RotateKey | Command::Sweep { .. } => Err(not_yet()),
+        Command::Backup { file } => block_on(state::backup(&host, &file)),
+        Command::Restore { file } => block_on(state::restore(&host, &file)),
+        Command::RotateKey => block_on(state::rotate_key(&host)),
+        Command::Sweep { .. } => Err(not_yet()),
         _ => Ok(Exit::Done),
     }
 }

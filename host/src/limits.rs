@@ -194,5 +194,8 @@ pub const OPERATIONS: usize = 512;
 /// The same, of one org: whoever asks faster than it can be done is told so.
 pub const OPERATIONS_OF_ORG: usize = 16;
 
+/// Storing what was accepted: a template and a few rows, behind as many others as wait for the disk.
+pub const ACCEPT: Duration = Duration::from_secs(60);
+
 /// A whole operation of an org in the background.
 pub const OPERATION: Duration = Duration::from_secs(6 * 3600);

@@ -2,25 +2,23 @@
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::ServeCommand;
 use super::report::Exit;
 use super::text::{note, print_line};
 use super::{Host, block_on, plan, print_json};
 use crate::api::Api;
-use crate::catalog::write_atomically;
 use crate::daemon::{Daemon, Parts};
 use crate::diagnostic::Diagnostic;
 use crate::planner::{Loaded, Planner};
 use crate::problem::{Class, Problem};
 use crate::snapshot::Snapshots;
-use crate::vault::Vault;
+use crate::store::Store;
 
 /// `orghost serve`.
 pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
@@ -35,13 +33,14 @@ pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
     server.tls_key = command.tls_key.clone().or(server.tls_key.take());
     let config = Arc::new(config);
     let state = &host.folders.state;
-    let store = host.store()?;
+    // All of it is read before anything is accepted: a damage is found now, not in a month.
+    let store = Store::open_sound(state)?;
     let lock = store.lock()?;
     let planner = Planner::new(config.clone(), host.environment.clone(), state);
     let daemon = Daemon::new(Parts {
         policy: planner.policy(&plan::policy_keys(&command.policy)?),
         loaded: Loaded::new(host.sandbox()?),
-        vault: vault(host)?,
+        vault: block_on(host.vault(&store))?,
         snapshots: Snapshots::of(state),
         templates: config
             .server
@@ -84,10 +83,19 @@ async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
     announce(host, address)?;
     let limit = Duration::from_secs(server.drain_seconds);
     let stop = async {
-        stopped().await;
-        note("stopping: what runs is finished or taken up again by the next start");
+        let mut signals = Signals::new();
+        signals.next().await;
+        note(
+            "stopping: what runs is finished or taken up again by the next start (again to stop at once)",
+        );
         handle.graceful_shutdown(Some(limit));
-        daemon.drain(limit).await
+        tokio::select! {
+            left = daemon.drain(limit) => left,
+            () = signals.next() => {
+                note("stopped half-way: the next start goes on from the journal");
+                std::process::exit(1);
+            }
+        }
     };
     let (served, left) = tokio::join!(served, stop);
     served.map_err(failed)?;
@@ -116,42 +124,27 @@ fn announce(host: &Host, address: SocketAddr) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn stopped() {
-    let signals =
-        signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
-    let Ok((mut int, mut term)) = signals else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
-    }
-}
+/// INT and TERM.
+struct Signals(Option<(Signal, Signal)>);
 
-/// The secret key: of the environment, of the operator's file, or of the state folder, made when there is none.
-fn vault(host: &Host) -> Result<Vault, Problem> {
-    if let Some(key) = host.environment.text("ORGHOST_SECRET_KEY") {
-        return Ok(Vault::of_text(key)?);
+impl Signals {
+    fn new() -> Self {
+        let interrupt = signal(SignalKind::interrupt());
+        Self(
+            interrupt
+                .and_then(|int| Ok((int, signal(SignalKind::terminate())?)))
+                .ok(),
+        )
     }
-    let named = host.config.server.secret_key_file.as_deref();
-    let usual = host.folders.state.join("secret.key");
-    let file = named.unwrap_or(&usual);
-    let failed = |error: std::io::Error| {
-        let message = format!(
-            "the secret key {} cannot be read or made: {error}",
-            file.display()
-        );
-        Problem::one(Class::Failed, Diagnostic::new("secret-key", message))
-    };
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Vault::of_text(&text)?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
-            let key = Vault::new_key()?;
-            write_atomically(Path::new(file), format!("{key}\n").as_bytes(), 0o600)
-                .map_err(failed)?;
-            Ok(Vault::of_text(&key)?)
+
+    async fn next(&mut self) {
+        let Some((int, term)) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
         }
-        Err(error) => Err(failed(error)),
     }
 }
 

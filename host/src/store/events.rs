@@ -85,6 +85,13 @@ impl Store {
                 tx.prepare_cached("UPDATE workspaces SET outcome = ?3, url = ?4, reason = ?5 WHERE org = ?1 AND key = ?2")?
                     .execute(params![event.org, key, outcome, url, reason])?;
             }
+            if let What::Broke { reason } = &event.what {
+                // Nothing is under way any more, so nothing may look as if it were.
+                tx.execute(
+                    "UPDATE workspaces SET outcome = 'failed', reason = ?2 WHERE org = ?1 AND outcome IN ('planned', 'provisioning')",
+                    params![event.org, reason],
+                )?;
+            }
             tx.commit()?;
             // Still under the connection's lock: followers see events in their order. Nobody may be listening.
             let _ = sender.send(Arc::new(Stored {
@@ -99,7 +106,7 @@ impl Store {
         })
         .await?;
         #[cfg(feature = "fault-injection")]
-        crate::fault::after_journal_write();
+        crate::fault::after_write();
         Ok(())
     }
 
