@@ -2,6 +2,7 @@
 //! environment of their own.
 
 pub mod component;
+pub mod disk;
 pub mod fake_docker;
 pub mod native;
 pub mod registry;
