@@ -176,17 +176,6 @@ async fn down_cleans_up_after_every_write() {
     }
 }
 
-/// The processes of the local engine that work for this operator.
-fn supervisors(operator: &Operator) -> usize {
-    let state = operator.state().display().to_string();
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    let words = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
-    words
-        .filter(|line| line.contains("supervise") && line.contains(&state))
-        .count()
-}
-
 /// The names of all events of an org's workspaces, in their order.
 fn journal(operator: &Operator) -> Vec<(String, String)> {
     let db = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
@@ -293,14 +282,14 @@ async fn server_killed_after(write: u32, engine: &str, operator: &mut Operator) 
     let server = next_one(operator, engine);
     came_up_once(&server, operator, &at).await;
     if engine == "local" {
-        assert_eq!(supervisors(operator), 2, "{at}");
+        assert_eq!(operator.supervisors(), 2, "{at}");
     }
     goes_down(&server, &at).await;
     assert_eq!(server.stop(), 0, "{at}");
 }
 
 fn local_is_clean(operator: &Operator, at: &str) {
-    assert_eq!(supervisors(operator), 0, "{at}");
+    assert_eq!(operator.supervisors(), 0, "{at}");
     let left: Vec<_> = std::fs::read_dir(operator.state().join("local"))
         .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
         .unwrap_or_default();

@@ -243,17 +243,6 @@ async fn nothing_is_lost_whatever_happens() {
     assert_eq!(server.stop(), 0);
 }
 
-/// The processes of the local engine that work for this operator.
-fn supervisors(operator: &Operator) -> usize {
-    let state = operator.state().display().to_string();
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    let words = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
-    words
-        .filter(|line| line.contains("supervise") && line.contains(&state))
-        .count()
-}
-
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -350,7 +339,7 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
     assert!(running > 20, "{running}");
     eprintln!("{running} workspaces run");
     assert_eq!(
-        supervisors(&operator),
+        operator.supervisors(),
         running,
         "every workspace up exactly once"
     );
@@ -404,7 +393,7 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
     }
     assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]));
     assert_eq!(server.stop(), 0);
-    assert_eq!(supervisors(&operator), 0);
+    assert_eq!(operator.supervisors(), 0);
     let left: Vec<_> = std::fs::read_dir(operator.state().join("local"))
         .map(|entries| entries.map(|e| e.unwrap().path()).collect())
         .unwrap_or_default();

@@ -80,6 +80,11 @@ impl Server {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM, and nothing more.
     pub fn ask_to_stop(&self) {
         self.signal(Signal::TERM);
