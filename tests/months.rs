@@ -289,7 +289,7 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
         )
     };
     // Three callers want the big one, one each of the others.
-    let big = || accept(json!({"template": "big"}));
+    let big = || accept(json!({"template": "big", "skip_external": true}));
     let small = |name: &str| {
         accept(
             json!({"inline": format!("name: {name}\ndefaults: {{runtime: x}}\nworkspaces: [{{name: A, children: [{{name: B}}]}}]")}),

@@ -216,6 +216,15 @@ impl Daemon {
         let host = &self.0;
         let org = made.admitted.org.slug().to_owned();
         let _one = host.accepting.lock().await;
+        let row = made.admitted.row.clone();
+        let known = host.store.orgs().await?;
+        let known = known.iter().find(|known| known.slug == org);
+        if known.is_some_and(|known| known.engine != row.engine || known.name != row.name) {
+            // While this one was planned, a first import of this org was accepted, for another engine.
+            let message = format!("another import of {org} was accepted meanwhile");
+            let diagnostic = Diagnostic::new("org-changed", message).help("ask once more");
+            return Err(Problem::one(Class::Conflict, diagnostic));
+        }
         let place = self.join(&org)?;
         let snapshot = blocking({
             let this = self.clone();
@@ -229,7 +238,6 @@ impl Daemon {
             request: serde_json::json!(made.request),
         };
         let rows = provision::rows(&made.admitted.approved);
-        let row = made.admitted.row.clone();
         let id = host.store.accept(row, rows, source, sealed).await?;
         self.enter(id, place, Some(made)).await
     }
@@ -502,7 +510,11 @@ impl Daemon {
         made: Option<Made>,
         cancel: CancellationToken,
     ) {
-        place.turn().await;
+        // Who is cancelled, or is to stop, does not wait for those before it.
+        tokio::select! {
+            () = place.turn() => {}
+            () = cancel.cancelled() => {}
+        }
         let ended = match cancel.is_cancelled() {
             true => Ok(true),
             false => self.act(&row, made, &cancel).await,

@@ -237,10 +237,12 @@ impl Store {
         }
         begins_as_a_database(&file)?;
         let mut connection = Connection::open(&file).map_err(failed)?;
-        // Until it is understood, not even what another process left in its log is written into it.
+        // Until it is understood, not even what a killed process left in its log is written into it.
+        let log = folder.join(format!("{FILE}-wal"));
+        let has_log = log.metadata().is_ok_and(|log| log.len() > 0);
         let no_checkpoint = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
         connection
-            .set_db_config(no_checkpoint, true)
+            .set_db_config(no_checkpoint, has_log)
             .map_err(failed)?;
         connection
             .busy_timeout(Duration::from_secs(5))
