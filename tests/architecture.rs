@@ -90,6 +90,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("daemon.rs", &["crate::api", "crate::cli", "axum"]),
     ("vault.rs", &["crate::store", "std::fs"]),
     (
+        "sealed.rs",
+        &[
+            "crate::daemon",
+            "crate::api",
+            "crate::cli",
+            "crate::provision",
+        ],
+    ),
+    (
+        "backup.rs",
+        &[
+            "crate::daemon",
+            "crate::api",
+            "crate::cli",
+            "crate::provision",
+        ],
+    ),
+    (
         "event.rs",
         &["crate::store", "crate::provision", "crate::cli"],
     ),

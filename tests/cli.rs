@@ -389,7 +389,7 @@ fn a_store_that_is_not_understood_is_left_alone() {
     std::fs::write(&file, &garbage).unwrap();
     assert_eq!(
         operator.run(&["status", "--json"]).exits(1).error_codes(),
-        ["store"]
+        ["store-corrupt"]
     );
     assert_eq!(std::fs::read(&file).unwrap(), garbage);
 }

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
 
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::support::fake_docker::FakeDocker;
+use crate::support::server::Server;
 use crate::support::{Operator, Ran};
 
 const ORG: &str =
@@ -94,23 +96,25 @@ fn the_local_engine_recovers_from_every_write() {
 
 #[test]
 fn docker_recovers_from_every_write() {
-    after_every_write("docker", Operator::new, |operator| {
-        let instance = instance(operator);
-        for list in [
-            &["ps", "--all", "--quiet"][..],
-            &["volume", "ls", "--quiet"],
-            &["network", "ls", "--quiet"],
-        ] {
-            let label = format!("label=orghost.instance={instance}");
-            let output = std::process::Command::new("docker")
-                .args(list)
-                .args(["--filter", &label])
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "{output:?}");
-            assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{list:?}");
-        }
-    });
+    after_every_write("docker", Operator::new, docker_is_clean);
+}
+
+fn docker_is_clean(operator: &Operator) {
+    let instance = instance(operator);
+    for list in [
+        &["ps", "--all", "--quiet"][..],
+        &["volume", "ls", "--quiet"],
+        &["network", "ls", "--quiet"],
+    ] {
+        let label = format!("label=orghost.instance={instance}");
+        let output = std::process::Command::new("docker")
+            .args(list)
+            .args(["--filter", &label])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{list:?}");
+    }
 }
 
 fn instance(operator: &Operator) -> String {
@@ -169,5 +173,200 @@ async fn down_cleans_up_after_every_write() {
         assert!(steps.len() <= 1, "one workspace at a time: {steps:?}");
         let left = [fake.containers(), fake.volumes(), fake.networks()].concat();
         assert!(left.is_empty(), "write {write}: {left:?}");
+    }
+}
+
+/// The names of all events of an org's workspaces, in their order.
+fn journal(operator: &Operator) -> Vec<(String, String)> {
+    let db = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
+    let mut query = db
+        .prepare("SELECT workspace, json_extract(body, '$.event') FROM events WHERE workspace IS NOT NULL ORDER BY seq")
+        .unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+fn only_operation(operator: &Operator, kind: &str) -> Option<String> {
+    let db = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
+    let mut query = db
+        .prepare("SELECT id FROM operations WHERE kind = ?1")
+        .unwrap();
+    let ids: Vec<String> = query
+        .query_map([kind], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert!(ids.len() <= 1, "{ids:?}");
+    ids.into_iter().next()
+}
+
+/// A server that is to be killed at a switch of the tests.
+fn doomed(operator: &mut Operator, switch: &str, value: &str, engine: &str) -> Server {
+    operator.env.push((switch.to_owned(), value.to_owned()));
+    let server = Server::start(
+        operator,
+        &["--demo", "--engine", engine, "--concurrency", "1"],
+    );
+    operator.env.pop();
+    server
+}
+
+fn next_one(operator: &Operator, engine: &str) -> Server {
+    Server::start(
+        operator,
+        &["--demo", "--engine", engine, "--concurrency", "1"],
+    )
+}
+
+/// Asks, although there may be no answer.
+async fn ask_in_vain(server: &Server, method: Method, path: &str, body: Option<Value>) {
+    let mut request = server.request(method, path);
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    let _ = request.send().await;
+}
+
+async fn came_up_once(server: &Server, operator: &Operator, at: &str) {
+    let id = only_operation(operator, "up").unwrap();
+    let ended = server.get(&format!("/v1/operations/{id}?wait=120")).await;
+    assert_eq!(ended["state"], "done", "{at}: {ended}");
+    let org = server.get("/v1/orgs/crash").await;
+    for workspace in org["workspaces"].as_array().unwrap() {
+        assert_eq!(workspace["state"], "running", "{at}: {org}");
+    }
+    let journal = journal(operator);
+    for key in ["one", "one/two"] {
+        let count = |wanted: &str| {
+            journal
+                .iter()
+                .filter(|(k, event)| k == key && event == wanted)
+                .count()
+        };
+        assert!(count("up") <= 1, "{at}: {key} came up twice: {journal:?}");
+        assert!(
+            count("up") + count("unchanged") >= 1,
+            "{at}: {key} never came up: {journal:?}"
+        );
+    }
+}
+
+async fn goes_down(server: &Server, at: &str) {
+    let path = "/v1/orgs/crash?volumes=true&wait=120";
+    let (status, gone) = server.ask(Method::DELETE, path, None).await;
+    assert_eq!(
+        (status, gone["state"].as_str()),
+        (200, Some("done")),
+        "{at}: {gone}"
+    );
+    assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]), "{at}");
+}
+
+/// A server is killed after some write of an import, and started again.
+async fn server_killed_after(write: u32, engine: &str, operator: &mut Operator) {
+    let at = format!("{engine}, write {write}");
+    let server = doomed(
+        operator,
+        "ORGHOST_KILL_AFTER_WRITES",
+        &write.to_string(),
+        engine,
+    );
+    ask_in_vain(
+        &server,
+        Method::POST,
+        "/v1/orgs",
+        Some(json!({"inline": ORG})),
+    )
+    .await;
+    assert_eq!(server.ended(), -1, "{at}: not built with fault-injection");
+    let server = next_one(operator, engine);
+    came_up_once(&server, operator, &at).await;
+    if engine == "local" {
+        assert_eq!(operator.supervisors(), 2, "{at}");
+    }
+    goes_down(&server, &at).await;
+    assert_eq!(server.stop(), 0, "{at}");
+}
+
+fn local_is_clean(operator: &Operator, at: &str) {
+    assert_eq!(operator.supervisors(), 0, "{at}");
+    let left: Vec<_> = std::fs::read_dir(operator.state().join("local"))
+        .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
+        .unwrap_or_default();
+    assert!(left.is_empty(), "{at}: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_the_local_engine_recovers_from_every_write() {
+    // began; five steps and the end of each of two workspaces; ended
+    for write in 1..=1 + 2 * 6 + 1 {
+        let mut operator = Operator::new();
+        server_killed_after(write, "local", &mut operator).await;
+        local_is_clean(&operator, &format!("write {write}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_docker_recovers() {
+    // After its beginning, its first container, the seed, the start, and the second one's start.
+    for write in [1, 3, 4, 6, 7, 13] {
+        let mut operator = Operator::new();
+        server_killed_after(write, "docker", &mut operator).await;
+        docker_is_clean(&operator);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_between_two_steps_of_accepting_forgets_all_or_nothing() {
+    let import = json!({"inline": ORG});
+    let mut operator = Operator::new();
+    let server = doomed(&mut operator, "ORGHOST_KILL_AT", "planning", "local");
+    ask_in_vain(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
+    assert_eq!(server.ended(), -1);
+    let server = next_one(&operator, "local");
+    assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]));
+    assert_eq!(only_operation(&operator, "up"), None);
+    // What it had unpacked is gone.
+    let open = operator.state().join("snapshots/open");
+    assert!(!open.exists() || std::fs::read_dir(open).unwrap().next().is_none());
+    server.kill();
+
+    for place in ["accepted", "begun crash"] {
+        let mut operator = Operator::new();
+        let server = doomed(&mut operator, "ORGHOST_KILL_AT", place, "local");
+        ask_in_vain(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
+        assert_eq!(server.ended(), -1, "{place}");
+        let server = next_one(&operator, "local");
+        came_up_once(&server, &operator, place).await;
+        goes_down(&server, place).await;
+        assert_eq!(server.stop(), 0);
+        local_is_clean(&operator, place);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_while_it_takes_an_org_down_goes_on_with_it() {
+    // began; a step and the end of each of two workspaces; ended
+    for write in 1..=1 + 2 * 2 + 1 {
+        let at = format!("write {write}");
+        let mut operator = Operator::new();
+        let server = next_one(&operator, "local");
+        assert_eq!(server.import(json!({"inline": ORG})).await["state"], "done");
+        assert_eq!(server.stop(), 0);
+        let server = doomed(
+            &mut operator,
+            "ORGHOST_KILL_AFTER_WRITES",
+            &write.to_string(),
+            "local",
+        );
+        ask_in_vain(&server, Method::DELETE, "/v1/orgs/crash?volumes=true", None).await;
+        assert_eq!(server.ended(), -1, "{at}");
+        let server = next_one(&operator, "local");
+        let id = only_operation(&operator, "down").unwrap();
+        let ended = server.get(&format!("/v1/operations/{id}?wait=120")).await;
+        assert_eq!(ended["state"], "done", "{at}: {ended}");
+        assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]), "{at}");
+        assert_eq!(server.stop(), 0, "{at}");
+        local_is_clean(&operator, &at);
     }
 }

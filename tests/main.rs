@@ -37,3 +37,4 @@ mod support;
 mod swarm;
 mod template;
 mod wire;
+mod work;

@@ -533,7 +533,8 @@ pub fn write_atomically(file: &Path, bytes: &[u8], mode: u32) -> std::io::Result
     new.write_all(bytes)?;
     new.as_file().sync_all()?;
     new.persist(file)?;
-    Ok(())
+    // The new name too, so that a power cut brings no older file back.
+    File::open(folder)?.sync_all()
 }
 
 /// The text of a signature, where there is one.

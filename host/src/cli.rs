@@ -8,11 +8,13 @@ mod progress;
 mod remote;
 mod report;
 mod serve;
+mod state;
 mod status;
 mod text;
 mod tls;
 mod token;
 mod up;
+mod vault;
 mod workspace;
 
 use std::ffi::OsString;
@@ -21,7 +23,6 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::catalog::write_atomically;
 use crate::config::{Config, ConfigError, Environment, Folders};
 use crate::diagnostic::Diagnostic;
 use crate::event::Operation;
@@ -31,7 +32,6 @@ use crate::problem::{Class, Problem};
 use crate::provision::backend::Engines;
 use crate::provision::local;
 use crate::store::Store;
-use crate::vault::Vault;
 use args::{Cli, Command};
 use remote::Server;
 use report::Exit;
@@ -130,8 +130,9 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         Command::Restart(at) => block_on(workspace::act(&host, &at, Operation::Restart)),
         Command::Stop(at) => block_on(workspace::act(&host, &at, Operation::Stop)),
         Command::Start(at) => block_on(workspace::act(&host, &at, Operation::Start)),
-        Command::Backup { .. } | Command::Restore { .. } => Err(not_yet()),
-        Command::RotateKey => Err(not_yet()),
+        Command::Backup { file } => block_on(state::backup(&host, &file)),
+        Command::Restore { file } => block_on(state::restore(&host, &file)),
+        Command::RotateKey => block_on(state::rotate_key(&host)),
         Command::Sweep { remove } => block_on(workspace::sweep(&host, remove)),
         _ => Ok(Exit::Done),
     }
@@ -173,13 +174,6 @@ fn elsewhere(host: &Host, server: &Server, command: Command) -> Result<Exit, Pro
     }
 }
 
-fn not_yet() -> Problem {
-    Problem::one(
-        Class::Failed,
-        Diagnostic::new("not-yet", "this command is being written"),
-    )
-}
-
 impl Host {
     fn new(environment: Environment, global: &args::Global) -> Result<Self, Problem> {
         let config = match environment.config_file(global.config.as_deref()) {
@@ -208,32 +202,6 @@ impl Host {
 
     fn store(&self) -> Result<Store, Problem> {
         Ok(Store::open(&self.folders.state)?)
-    }
-
-    /// The secret key: of the environment, of the operator's file, or of the state folder, made when there is none.
-    fn vault(&self) -> Result<Vault, Problem> {
-        if let Some(key) = self.environment.text("ORGHOST_SECRET_KEY") {
-            return Ok(Vault::of_text(key)?);
-        }
-        let named = self.config.server.secret_key_file.as_deref();
-        let usual = self.folders.state.join("secret.key");
-        let file = named.unwrap_or(&usual);
-        let failed = |error: std::io::Error| {
-            let message = format!(
-                "the secret key {} cannot be read or made: {error}",
-                file.display()
-            );
-            Problem::one(Class::Failed, Diagnostic::new("secret-key", message))
-        };
-        match std::fs::read_to_string(file) {
-            Ok(text) => Ok(Vault::of_text(&text)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
-                let key = Vault::new_key()?;
-                write_atomically(file, format!("{key}\n").as_bytes(), 0o600).map_err(failed)?;
-                Ok(Vault::of_text(&key)?)
-            }
-            Err(error) => Err(failed(error)),
-        }
     }
 
     fn engines(&self) -> Result<Engines, Problem> {

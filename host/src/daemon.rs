@@ -176,7 +176,7 @@ impl Daemon {
         }))
     }
 
-    /// Goes on with what an earlier process accepted and did not end. Of whole-org operations only the newest counts.
+    /// Goes on with what an earlier process accepted and did not end. What a later one does anyway is left out.
     ///
     /// # Errors
     /// The store's.
@@ -188,10 +188,8 @@ impl Daemon {
         }
         let unended = host.store.unended().await?;
         for (index, row) in unended.iter().enumerate() {
-            let is_superseded = unended.iter().skip(index + 1).any(|later| {
-                later.org == row.org && matches!(later.operation, Operation::Up | Operation::Down)
-            });
-            if is_superseded {
+            let mut later = unended.iter().skip(index + 1);
+            if later.any(|later| supersedes(later, row)) {
                 let state = OperationState::Superseded;
                 host.store.settle(&row.id, state, &[]).await?;
                 continue;
@@ -226,11 +224,11 @@ impl Daemon {
     /// # Errors
     /// There is no plan, policy refuses it, its name is another org's, or there is too much to do ([`Class::Busy`]).
     pub async fn import(&self, import: Import) -> Result<OperationRow, Problem> {
-        let host = &self.0;
         self.has_room()?;
         self.check(&import.request)?;
         let bundle = import.bundle.clone();
-        let held = host
+        let held = self
+            .0
             .memory
             .clone()
             .try_acquire_many_owned(kilobytes(&bundle));
@@ -242,25 +240,45 @@ impl Daemon {
         let made = self.made(template, judged, import.request, held).await?;
         let org = made.admitted.org.slug().to_owned();
 
+        let this = self.clone();
+        let work = async move { this.keep(bundle, import.vars, made).await };
+        self.whole(format!("accept {org}"), work).await
+    }
+
+    /// Stores an org, what it is made from and what there is to do, and begins it.
+    async fn keep(
+        &self,
+        bundle: Arc<Bundle>,
+        vars: EnvMap,
+        made: Made,
+    ) -> Result<OperationRow, Problem> {
+        let host = &self.0;
+        let org = made.admitted.org.slug().to_owned();
         let _one = host.accepting.lock().await;
+        let row = made.admitted.row.clone();
+        let known = host.store.orgs().await?;
+        let known = known.iter().find(|known| known.slug == org);
+        if known.is_some_and(|known| known.engine != row.engine || known.name != row.name) {
+            // While this one was planned, a first import of this org was accepted, for another engine.
+            let message = format!("another import of {org} was accepted meanwhile");
+            let diagnostic = Diagnostic::new("org-changed", message).help("ask once more");
+            return Err(Problem::one(Class::Conflict, diagnostic));
+        }
         let place = self.join(&org)?;
         let snapshot = blocking({
             let this = self.clone();
             move || this.0.snapshots.put(&bundle, &this.0.vault)
         })
         .await??;
-        let rows = provision::rows(&made.admitted.approved);
-        host.store.put_org(made.admitted.row.clone(), rows).await?;
-        let vars = serde_json::to_vec(&import.vars).unwrap_or_default();
+        let vars = serde_json::to_vec(&vars).unwrap_or_default();
         let sealed = host.vault.seal(Label::vars(&org).as_str(), &vars)?;
-        let request = serde_json::json!(made.request);
         let source = SourceRow {
             snapshot,
-            request: request.clone(),
+            request: serde_json::json!(made.request),
         };
-        host.store.put_source(&org, source, sealed).await?;
-        self.accept(&org, Operation::Up, None, request, place, Some(made))
-            .await
+        let rows = provision::rows(&made.admitted.approved);
+        let id = host.store.accept(row, rows, source, sealed).await?;
+        self.enter(id, place, Some(made)).await
     }
 
     /// Accepts that an org is to be taken down; with `volumes`, the agents' own work too.
@@ -270,11 +288,15 @@ impl Daemon {
     pub async fn take_down(&self, org: &str, volumes: bool) -> Result<OperationRow, Problem> {
         self.has_room()?;
         let row = self.org(org).await?;
-        let _one = self.0.accepting.lock().await;
-        let place = self.join(&row.slug)?;
-        let request = serde_json::json!({ "volumes": volumes });
-        self.accept(&row.slug, Operation::Down, None, request, place, None)
-            .await
+        let (this, name) = (self.clone(), format!("accept {}", row.slug));
+        let work = async move {
+            let _one = this.0.accepting.lock().await;
+            let place = this.join(&row.slug)?;
+            let request = serde_json::json!({ "volumes": volumes });
+            this.accept(&row.slug, Operation::Down, None, request, place)
+                .await
+        };
+        self.whole(name, work).await
     }
 
     /// Cancels an operation: what is under way is taken back. Says whether it still could be.
@@ -477,6 +499,8 @@ impl Daemon {
         let this = self.clone();
         let work = move || {
             let host = &this.0;
+            #[cfg(feature = "fault-injection")]
+            crate::fault::at("planning");
             let template = TemplateDir::of_bundle(bundle);
             let began = Instant::now();
             let judged = host
@@ -543,28 +567,60 @@ impl Daemon {
         workspace: Option<&str>,
         request: serde_json::Value,
         place: Place,
-        made: Option<Made>,
     ) -> Result<OperationRow, Problem> {
         let store = &self.0.store;
         let id = store.enqueue(org, operation, workspace, request).await?;
-        let row = store.operation(id.as_str()).await?;
+        self.enter(id, place, None).await
+    }
+
+    /// Begins what was just stored.
+    async fn enter(
+        &self,
+        id: OperationId,
+        place: Place,
+        made: Option<Made>,
+    ) -> Result<OperationRow, Problem> {
+        #[cfg(feature = "fault-injection")]
+        crate::fault::at("accepted");
+        let row = self.0.store.operation(id.as_str()).await?;
         let row = row.ok_or_else(|| {
             let diagnostic = Diagnostic::new("store", "what was just stored is not there");
             Problem::one(Class::Failed, diagnostic)
         })?;
-        self.begin(row.clone(), place, made)?;
+        // A host that is stopping begins nothing; what is stored is begun by the next one.
+        let _ = self.begin(row.clone(), place, made);
         Ok(row)
     }
 
-    fn begin(&self, row: OperationRow, place: Place, made: Option<Made>) -> Result<(), Problem> {
+    /// Runs some work to its end, although whoever asked for it may go away meanwhile: what is stored is also begun.
+    async fn whole<T: Send + 'static>(
+        &self,
+        name: String,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (sender, done) = tokio::sync::oneshot::channel();
+        let work = async move { drop(sender.send(work.await)) };
+        let broken = |_| async {};
+        self.0.tasks.spawn(name, limits::ACCEPT, work, broken)?;
+        done.await.unwrap_or_else(|_| {
+            let diagnostic = Diagnostic::new("broke", "a defect of orghost, or the disk hangs");
+            Err(Problem::one(Class::Failed, diagnostic))
+        })
+    }
+
+    fn begin(&self, row: OperationRow, place: Place, made: Option<Made>) -> Result<(), Closed> {
         let name = format!("{} {}", row.operation.as_str(), row.org);
         let cancel = self.0.tasks.stopping().child_token();
         self.cancels().insert(row.id.clone(), cancel.clone());
         let (this, id, org) = (self.clone(), row.id.clone(), row.org.clone());
         let work = async move { this.perform(row, place, made, cancel).await };
-        let this = self.clone();
-        let broken = move |how| async move { this.broke(&id, &org, None, how).await };
-        Ok(self.0.tasks.spawn(name, limits::OPERATION, work, broken)?)
+        let (this, broken_id) = (self.clone(), id.clone());
+        let broken = move |how| async move { this.broke(&broken_id, &org, None, how).await };
+        let begun = self.0.tasks.spawn(name, limits::OPERATION, work, broken);
+        if begun.is_err() {
+            self.cancels().remove(&id);
+        }
+        begun
     }
 
     /// From the end of the line to the operation's end.
@@ -575,7 +631,11 @@ impl Daemon {
         made: Option<Made>,
         cancel: CancellationToken,
     ) {
-        place.turn().await;
+        // Who is cancelled, or is to stop, does not wait for those before it.
+        tokio::select! {
+            () = place.turn() => {}
+            () = cancel.cancelled() => {}
+        }
         let ended = match cancel.is_cancelled() {
             true => Ok(true),
             false => self.act(&row, made, &cancel).await,
@@ -613,6 +673,8 @@ impl Daemon {
         cancel: &CancellationToken,
     ) -> Result<bool, Problem> {
         self.0.store.run(&row.id).await?;
+        #[cfg(feature = "fault-injection")]
+        crate::fault::at(&format!("begun {}", row.org));
         match row.operation {
             Operation::Down => self.descend(row, cancel).await,
             _ => self.ascend(row, made, cancel).await,
@@ -662,7 +724,15 @@ impl Daemon {
         row: &OperationRow,
         cancel: &CancellationToken,
     ) -> Result<bool, Problem> {
-        let known = self.org(&row.org).await?;
+        let known = match self.org(&row.org).await {
+            Ok(known) => known,
+            // An earlier process forgot it, and was killed before it said so.
+            Err(problem) if problem.class == Class::Unknown => {
+                self.0.store.end(&row.org, 0).await?;
+                return Ok(false);
+            }
+            Err(problem) => return Err(problem),
+        };
         let org = OrgId::new(self.0.store.instance().clone(), &known.name);
         let engine = self.0.engines.get(known.engine).await?;
         let volumes = row
@@ -754,6 +824,18 @@ impl Daemon {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a later operation does what this one would have done.
+fn supersedes(later: &OperationRow, row: &OperationRow) -> bool {
+    let volumes = |row: &OperationRow| row.request.get("volumes") == Some(&true.into());
+    later.org == row.org
+        && match (row.operation, later.operation) {
+            (Operation::Down, Operation::Down) => volumes(later) || !volumes(row),
+            // Whoever took it down and brings it up again wants nothing of the older one.
+            (Operation::Down, _) => false,
+            (_, later) => matches!(later, Operation::Up | Operation::Down),
+        }
 }
 
 /// What policy refuses, as a problem.

@@ -9,6 +9,7 @@
 pub mod admission;
 pub mod agent_token;
 pub mod api;
+pub mod backup;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -28,6 +29,7 @@ pub mod plugin;
 pub mod policy;
 pub mod problem;
 pub mod provision;
+pub mod sealed;
 pub mod snapshot;
 pub mod status;
 pub mod store;

@@ -197,6 +197,9 @@ pub const OPERATIONS_OF_ORG: usize = 16;
 /// Bytes of templates of accepted operations that are in memory at a time.
 pub const TEMPLATES_HELD: usize = 512 << 20;
 
+/// Storing what was accepted: a template and a few rows, behind as many others as wait for the disk.
+pub const ACCEPT: Duration = Duration::from_secs(60);
+
 /// A whole operation of an org in the background.
 pub const OPERATION: Duration = Duration::from_secs(6 * 3600);
 

@@ -1,11 +1,13 @@
 //! Why orghost did not do what it was asked, for whoever asked: the command line makes an exit code and a report of
 //! it, the API a problem document (RFC 9457). Never renders, and never holds a secret.
 
+use crate::backup::BackupError;
 use crate::catalog::{CatalogError, Refusal};
 use crate::diagnostic::Diagnostic;
 use crate::plugin::{CallError, LoadError, SandboxError};
 use crate::provision::ProvisionError;
 use crate::provision::engine::EngineError;
+use crate::sealed::SealedError;
 use crate::store::StoreError;
 use crate::template::TemplateDir;
 use crate::vault::VaultError;
@@ -86,6 +88,18 @@ impl From<StoreError> for Problem {
             StoreError::Newer { .. } => (
                 "store-newer",
                 "use the newer orghost, or another --state folder; nothing was changed",
+            ),
+            StoreError::Corrupt { .. } => (
+                "store-corrupt",
+                "restore a backup into another folder (orghost --state FOLDER restore FILE); nothing was changed",
+            ),
+            StoreError::Full(_) => (
+                "disk-full",
+                "make room and run it again: what was stored is still there",
+            ),
+            StoreError::ReadOnly { .. } => (
+                "state-folder",
+                "make the state folder writable, or name another one with --state or ORGHOST_STATE",
             ),
             StoreError::Database { .. } => (
                 "store",
@@ -201,12 +215,62 @@ impl From<CatalogError> for Problem {
     }
 }
 
+impl From<SealedError> for Problem {
+    fn from(error: SealedError) -> Self {
+        match error {
+            SealedError::Store(error) => error.into(),
+            SealedError::NoKey(error) => error.into(),
+            error => Self::one(
+                Class::Failed,
+                Diagnostic::new("secret-key", error.to_string()).help(KEY_HELP),
+            ),
+        }
+    }
+}
+
+impl From<BackupError> for Problem {
+    fn from(error: BackupError) -> Self {
+        let message = error.to_string();
+        let (class, code, help) = match error {
+            BackupError::Store(error) => return error.into(),
+            BackupError::Sealed(error) => return error.into(),
+            BackupError::Disk { .. } => (
+                Class::Failed,
+                "backup-file",
+                "see to its permissions and the disk's space",
+            ),
+            BackupError::Exists(_) => (
+                Class::Invalid,
+                "backup-exists",
+                "name another file; nothing is overwritten",
+            ),
+            BackupError::NotEmpty { .. } => (
+                Class::Invalid,
+                "state-not-empty",
+                "name an empty folder with --state; only secret.key may be in it",
+            ),
+            BackupError::Newer(_) => (
+                Class::Invalid,
+                "backup-newer",
+                "use the newer orghost; nothing was restored",
+            ),
+            BackupError::Damaged(_) => (
+                Class::Invalid,
+                "backup-damaged",
+                "use another backup; nothing was restored",
+            ),
+        };
+        Self::one(class, Diagnostic::new(code, message).help(help))
+    }
+}
+
+const KEY_HELP: &str = "the secret key is the one of ORGHOST_SECRET_KEY, else of `secret_key_file` under [server], else of secret.key in the state folder";
+
 impl From<VaultError> for Problem {
     fn from(error: VaultError) -> Self {
-        let help = "the secret key is the one of ORGHOST_SECRET_KEY, else of `secret_key_file` under [server], else of secret.key in the state folder";
         Self::one(
             Class::Failed,
-            Diagnostic::new("secret-key", error.to_string()).help(help),
+            Diagnostic::new("secret-key", error.to_string()).help(KEY_HELP),
         )
     }
 }

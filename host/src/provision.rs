@@ -282,13 +282,17 @@ pub async fn down<E: Engine>(
 ) -> Result<Removal, ProvisionError> {
     let result = descend(run, org, volumes, concurrency).await;
     let failed = result.as_ref().map_or(1, |removal| removal.failed.len());
+    // While something of it is left, `down` must know its name. Before it counts as done: who is killed here goes on.
+    let forgotten = match &result {
+        Ok(removal) if removal.failed.is_empty() && removal.kept.is_empty() => {
+            run.store.forget_org(org.slug()).await
+        }
+        _ => Ok(()),
+    };
     let closed = close(run, org, failed).await;
     let removal = result?;
+    forgotten?;
     closed?;
-    // While something of it is left, `down` must know its name.
-    if removal.failed.is_empty() && removal.kept.is_empty() {
-        run.store.forget_org(org.slug()).await?;
-    }
     Ok(removal)
 }
 

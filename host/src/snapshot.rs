@@ -371,6 +371,49 @@ impl Snapshots {
         Bundle::of_own_tar(&vault.open(PURPOSE, &sealed)?).map_err(failed)
     }
 
+    /// The digests of all snapshots that are kept.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Disk`].
+    pub fn kept(&self) -> Result<Vec<String>, SnapshotError> {
+        let failed = |reason| SnapshotError::Disk {
+            path: self.folder.clone(),
+            reason,
+        };
+        let mut kept = Vec::new();
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            kept.extend(
+                name.to_str()
+                    .and_then(|name| name.strip_suffix(".sealed"))
+                    .map(str::to_owned),
+            );
+        }
+        kept.sort();
+        Ok(kept)
+    }
+
+    /// The beginning of a snapshot's file: enough to tell which key sealed it.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Disk`], [`SnapshotError::Gone`].
+    pub fn head(&self, digest: &str) -> Result<Sealed, SnapshotError> {
+        let path = self.file(digest);
+        let mut head = Vec::new();
+        let read = std::fs::File::open(&path).and_then(|file| file.take(16).read_to_end(&mut head));
+        match read {
+            Ok(_) => Ok(Sealed(head)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(SnapshotError::Gone(digest.to_owned()))
+            }
+            Err(reason) => Err(SnapshotError::Disk { path, reason }),
+        }
+    }
+
     /// Removes what no org is made from any more. Only for the one writer.
     ///
     /// # Errors
@@ -392,7 +435,8 @@ impl Snapshots {
         Ok(())
     }
 
-    fn file(&self, digest: &str) -> PathBuf {
+    /// Where a snapshot is kept.
+    pub(crate) fn file(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}.sealed"))
     }
 }

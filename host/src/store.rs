@@ -13,13 +13,15 @@ mod events;
 mod operations;
 mod sources;
 mod tokens;
+mod whole;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, Transaction, params};
 use tokio::sync::broadcast;
 
 use crate::config::EngineKind;
@@ -116,6 +118,25 @@ pub enum StoreError {
         /// The newest known.
         known: u32,
     },
+    /// Its bytes are not those of a store, or not all of them.
+    #[error("the store {file} is damaged: {reason}")]
+    Corrupt {
+        /// The database.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The disk has no room for it.
+    #[error("there is no room for the store {0}: its disk is full")]
+    Full(PathBuf),
+    /// It cannot be written.
+    #[error("the store {file} cannot be written: {reason}")]
+    ReadOnly {
+        /// The database.
+        file: PathBuf,
+        /// SQLite's words.
+        reason: rusqlite::Error,
+    },
     /// The database itself.
     #[error("the store {file} does not work: {reason}")]
     Database {
@@ -194,45 +215,69 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; a store that is not understood is never written to.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_checked(folder, false)
+    }
+
+    /// Opens the store of a state folder as [`Store::open`] does, after all of it was read and found sound.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] too for a damage that nobody would have met yet.
+    pub fn open_sound(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_checked(folder, true)
+    }
+
+    fn open_checked(folder: &Path, read_all: bool) -> Result<Self, StoreError> {
         use std::os::unix::fs::DirBuilderExt as _;
+        let unusable = |reason| StoreError::Folder {
+            folder: folder.to_owned(),
+            reason,
+        };
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|reason| StoreError::Folder {
-                folder: folder.to_owned(),
-                reason,
-            })?;
+            .map_err(unusable)?;
         let file = folder.join(FILE);
-        let connect = || -> rusqlite::Result<(Connection, Result<InstanceId, u32>)> {
-            let mut connection = Connection::open(&file)?;
-            connection.busy_timeout(Duration::from_secs(5))?;
-            connection.pragma_update(None, "foreign_keys", true)?;
-            let found: u32 =
-                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if found as usize > MIGRATIONS.len() {
-                return Ok((connection, Err(found)));
+        let failed = |reason| StoreError::of(&file, reason);
+        if !file.try_exists().map_err(unusable)? {
+            create(folder, &file)?;
+        }
+        begins_as_a_database(&file)?;
+        let mut connection = Connection::open(&file).map_err(failed)?;
+        // Until it is understood, not even what a killed process left in its log is written into it.
+        let log = folder.join(format!("{FILE}-wal"));
+        let has_log = log.metadata().is_ok_and(|log| log.len() > 0);
+        let no_checkpoint = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        connection
+            .set_db_config(no_checkpoint, has_log)
+            .map_err(failed)?;
+        connection
+            .busy_timeout(Duration::from_secs(5))
+            .map_err(failed)?;
+        let found: u32 = connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(failed)?;
+        let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+        if found > known {
+            return Err(StoreError::Newer { file, found, known });
+        }
+        if found == 0 {
+            let reason = "it is the database of another program".to_owned();
+            return Err(StoreError::Corrupt { file, reason });
+        }
+        if read_all || found < known {
+            let said: String = connection
+                .pragma_query_value(None, "quick_check", |row| row.get(0))
+                .map_err(failed)?;
+            if said != "ok" {
+                let reason = said.lines().next().unwrap_or_default().to_owned();
+                return Err(StoreError::Corrupt { file, reason });
             }
-            connection.pragma_update(None, "journal_mode", "wal")?;
-            // Enough for a process that is killed; a power cut may lose the newest steps, which a re-run repairs.
-            connection.pragma_update(None, "synchronous", "normal")?;
-            migrate(&mut connection)?;
-            let instance = connection.query_row(
-                "SELECT value FROM meta WHERE name = 'instance'",
-                [],
-                |row| row.get(0),
-            )?;
-            Ok((connection, Ok(InstanceId(instance))))
-        };
-        let (connection, instance) = connect().map_err(|reason| StoreError::Database {
-            file: file.clone(),
-            reason,
-        })?;
-        let instance = instance.map_err(|found| StoreError::Newer {
-            file: file.clone(),
-            found,
-            known: u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX),
-        })?;
+        }
+        let instance = settle(&mut connection).map_err(failed)?;
+        connection
+            .set_db_config(no_checkpoint, false)
+            .map_err(failed)?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             stored: broadcast::channel(EVENTS_AHEAD).0,
@@ -353,36 +398,10 @@ impl Store {
         org: OrgRow,
         workspaces: Vec<WorkspaceRow>,
     ) -> Result<(), StoreError> {
-        let id = OrgId::new(self.instance.clone(), &org.name);
-        let id = move |key: &str| Some(id.workspace(&WorkspaceKey::new(key).ok()?).to_string());
+        let instance = self.instance.clone();
         self.with(move |db| {
             let tx = db.transaction()?;
-            tx.execute(
-                "INSERT INTO orgs VALUES (?1, ?2, ?3, ?4) ON CONFLICT (slug)
-                 DO UPDATE SET name = excluded.name, engine = excluded.engine, template = excluded.template",
-                params![org.slug, org.name, org.engine.as_str(), org.template],
-            )?;
-            for (position, row) in (0_i64..).zip(&workspaces) {
-                tx.execute(
-                    "INSERT INTO workspaces VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'running') ON CONFLICT (org, key)
-                     DO UPDATE SET position = excluded.position, name = excluded.name, runtime = excluded.runtime,
-                                   tier = excluded.tier, external = excluded.external, id = excluded.id,
-                                   wanted = excluded.wanted",
-                    params![
-                        org.slug,
-                        row.key,
-                        position,
-                        row.name,
-                        row.runtime,
-                        row.tier,
-                        row.external,
-                        row.url,
-                        row.outcome,
-                        row.reason,
-                        id(&row.key)
-                    ],
-                )?;
-            }
+            write_org(&tx, instance, &org, &workspaces)?;
             tx.commit()
         })
         .await
@@ -403,12 +422,24 @@ impl Store {
         .await
     }
 
-    /// Forgets an org and its workspaces. Events stay.
+    /// Forgets an org, its workspaces, what it was made from and its sealed variables. Events stay. Not when more of it is
+    /// to be done: an import that was accepted meanwhile needs all of them.
     pub async fn forget_org(&self, org: &str) -> Result<(), StoreError> {
         let org = org.to_owned();
         self.with(move |db| {
-            db.execute("DELETE FROM orgs WHERE slug = ?1", [org])
-                .map(drop)
+            let tx = db.transaction()?;
+            let gone = tx.execute(
+                "DELETE FROM orgs WHERE slug = ?1 AND NOT EXISTS
+                 (SELECT 1 FROM operations WHERE org = ?1 AND kind = 'up' AND state = 'queued')",
+                [&org],
+            )?;
+            if gone > 0 {
+                tx.execute(
+                    "DELETE FROM sealed WHERE name = ?1",
+                    [Label::vars(&org).as_str()],
+                )?;
+            }
+            tx.commit()
         })
         .await
     }
@@ -424,10 +455,84 @@ impl Store {
             work(&mut connection)
         });
         let result = blocking.await.unwrap_or(Err(rusqlite::Error::InvalidQuery));
-        result.map_err(|reason| StoreError::Database {
-            file: self.file.as_ref().clone(),
+        result.map_err(|reason| StoreError::of(&self.file, reason))
+    }
+}
+
+/// Makes an empty store: under another name first, so that a file of the right name is always a whole one.
+fn create(folder: &Path, file: &Path) -> Result<(), StoreError> {
+    let failed = |reason| StoreError::of(file, reason);
+    let unusable = |reason| StoreError::Folder {
+        folder: folder.to_owned(),
+        reason,
+    };
+    let new = tempfile::Builder::new()
+        .prefix(".new-")
+        .suffix(".db")
+        .tempfile_in(folder)
+        .map_err(unusable)?;
+    let mut connection = Connection::open(new.path()).map_err(failed)?;
+    migrate(&mut connection).map_err(failed)?;
+    connection.close().map_err(|(_, reason)| failed(reason))?;
+    match new.persist_noclobber(file) {
+        Ok(_) => Ok(()),
+        // Another process was first.
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(unusable(error.error)),
+    }
+}
+
+/// SQLite takes an empty file for an empty database, and would fill it.
+fn begins_as_a_database(file: &Path) -> Result<(), StoreError> {
+    use std::io::Read as _;
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    let mut beginning = Vec::new();
+    File::open(file)
+        .and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut beginning))
+        .map_err(|reason| StoreError::Folder {
+            folder: file.to_owned(),
             reason,
-        })
+        })?;
+    if beginning == MAGIC {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt {
+        file: file.to_owned(),
+        reason: "it does not begin as a database does".to_owned(),
+    })
+}
+
+/// Everything that may write to a store that is understood.
+fn settle(connection: &mut Connection) -> rusqlite::Result<InstanceId> {
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // Enough for a process that is killed; a power cut may lose the newest steps, which a re-run repairs.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    migrate(connection)?;
+    connection
+        .query_row(
+            "SELECT value FROM meta WHERE name = 'instance'",
+            [],
+            |row| row.get(0),
+        )
+        .map(InstanceId)
+}
+
+impl StoreError {
+    /// What SQLite says, as what it means for the store.
+    fn of(file: &Path, reason: rusqlite::Error) -> Self {
+        let file = file.to_owned();
+        match reason.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt {
+                file,
+                reason: reason.to_string(),
+            },
+            Some(ErrorCode::DiskFull) => Self::Full(file),
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::ReadOnly { file, reason }
+            }
+            _ => Self::Database { file, reason },
+        }
     }
 }
 
@@ -439,6 +544,43 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         tx.pragma_update(None, "user_version", version)?;
     }
     tx.commit()
+}
+
+fn write_org(
+    tx: &Transaction<'_>,
+    instance: InstanceId,
+    org: &OrgRow,
+    workspaces: &[WorkspaceRow],
+) -> rusqlite::Result<()> {
+    let id = OrgId::new(instance, &org.name);
+    let id = |key: &str| Some(id.workspace(&WorkspaceKey::new(key).ok()?).to_string());
+    tx.execute(
+        "INSERT INTO orgs VALUES (?1, ?2, ?3, ?4) ON CONFLICT (slug)
+         DO UPDATE SET name = excluded.name, engine = excluded.engine, template = excluded.template",
+        params![org.slug, org.name, org.engine.as_str(), org.template],
+    )?;
+    for (position, row) in (0_i64..).zip(workspaces) {
+        tx.execute(
+            "INSERT INTO workspaces VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'running') ON CONFLICT (org, key)
+             DO UPDATE SET position = excluded.position, name = excluded.name, runtime = excluded.runtime,
+                           tier = excluded.tier, external = excluded.external, id = excluded.id,
+                           wanted = excluded.wanted",
+            params![
+                org.slug,
+                row.key,
+                position,
+                row.name,
+                row.runtime,
+                row.tier,
+                row.external,
+                row.url,
+                row.outcome,
+                row.reason,
+                id(&row.key)
+            ],
+        )?;
+    }
+    Ok(())
 }
 
 fn engine(name: &str) -> EngineKind {

@@ -113,10 +113,34 @@ impl Vault {
             .map_err(|_| VaultError::Altered)
     }
 
+    /// Whether one of the keys sealed it; its beginning is enough to tell.
+    ///
+    /// # Errors
+    /// [`VaultError::OtherKey`], [`VaultError::Altered`].
+    pub fn knows(&self, sealed: &Sealed) -> Result<(), VaultError> {
+        let id = sealed.0.get(1..=ID).ok_or(VaultError::Altered)?;
+        match self.keys.iter().any(|key| key.id == *id) {
+            true => Ok(()),
+            false => Err(VaultError::OtherKey(hex(id))),
+        }
+    }
+
+    /// How many keys there are.
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Whether the first key sealed it: otherwise it is to be sealed anew before an old key is dropped.
     pub fn is_current(&self, sealed: &Sealed) -> bool {
         let id = sealed.0.get(1..=ID);
         self.keys.first().is_some_and(|key| id == Some(&key.id[..]))
+    }
+}
+
+impl Sealed {
+    /// The key that sealed it, as errors name it.
+    pub fn key(&self) -> Option<String> {
+        self.0.get(1..=ID).map(hex)
     }
 }
 

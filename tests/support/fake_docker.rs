@@ -30,6 +30,8 @@ pub enum Fault {
     CutAfter,
     /// It is performed later.
     Delay(Duration),
+    /// It is performed when there is a permit.
+    Hold(Arc<tokio::sync::Semaphore>),
     /// It is never answered.
     Hang,
     /// What is stored of an uploaded archive is not what was uploaded.
@@ -272,6 +274,7 @@ async fn handle(
             Fault::CutBefore => return Err(Cut),
             Fault::CutAfter => cut_after = true,
             Fault::Delay(time) => tokio::time::sleep(*time).await,
+            Fault::Hold(permits) => permits.acquire().await.unwrap().forget(),
             Fault::Hang => std::future::pending().await,
             Fault::Tear(by) => tear = Some(*by),
             Fault::Meanwhile(happens) => happens(),

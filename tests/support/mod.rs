@@ -2,6 +2,7 @@
 //! environment of their own.
 
 pub mod component;
+pub mod disk;
 pub mod fake_docker;
 pub mod native;
 pub mod registry;
@@ -73,6 +74,17 @@ impl Operator {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// How many processes of the local engine keep this operator's workspaces alive: one each.
+    pub fn supervisors(&self) -> usize {
+        let state = self.state().display().to_string();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        let words = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
+        words
+            .filter(|line| line.contains("supervise") && line.contains(&state))
+            .count()
     }
 
     /// A template of files; `org.yaml` and whatever else.

@@ -94,17 +94,27 @@ pub enum Command {
     #[command(subcommand)]
     Token(TokenCommand),
     /// Copy the state to one file, also while a server runs
+    ///
+    /// The file has the store, the templates that orgs were made from, and the installed plugins. It does not have the
+    /// secret key, without which nobody opens its secrets, nor the folders in which workspaces of the local engine work.
     Backup {
         /// The file; it must not exist
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Make an empty state folder from a backup
+    ///
+    /// The folder then is the one that was copied: what runs of it on an engine is recognised. Put its secret key there
+    /// too, and never let both folders work on the same engine.
     Restore {
+        /// The backup
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Seal all secrets with a new secret key
+    ///
+    /// The new key becomes the first line of the key file, everything is sealed anew, and then the old key is dropped.
+    /// When it is killed in between, both keys are there and it can be run again. No server may be running.
     RotateKey,
     /// Find what carries this host's labels and belongs to no org
     Sweep {

@@ -31,6 +31,8 @@ pub struct Judged {
     pub verdict: Result<Approved, Box<Rejected>>,
     /// The plugin, when it is not the built-in one.
     pub planned_by: Option<String>,
+    /// What was given beside the template.
+    pub wanted: Wanted,
 }
 
 /// `orghost plan`.
@@ -113,6 +115,7 @@ pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Problem> {
         template,
         verdict: judged.verdict,
         planned_by: judged.planned_by,
+        wanted,
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::ServeCommand;
 use super::report::Exit;
@@ -21,6 +21,7 @@ use crate::limits;
 use crate::planner::{Loaded, Planner};
 use crate::problem::{Class, Problem};
 use crate::snapshot::Snapshots;
+use crate::store::Store;
 
 /// `orghost serve`.
 pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
@@ -33,21 +34,22 @@ pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
     server.templates = command.templates.clone().or(server.templates.take());
     server.tls_cert = command.tls_cert.clone().or(server.tls_cert.take());
     server.tls_key = command.tls_key.clone().or(server.tls_key.take());
-    let daemon = daemon(host, config, &plan::policy_keys(&command.policy)?)?;
-    block_on(run(host, daemon))
+    let policy = plan::policy_keys(&command.policy)?;
+    block_on(async { run(host, daemon(host, config, &policy).await?).await })
 }
 
 /// The one writer of the state folder, with this configuration.
-pub fn daemon(host: &Host, config: Config, policy: &PolicyKeys) -> Result<Daemon, Problem> {
+pub async fn daemon(host: &Host, config: Config, policy: &PolicyKeys) -> Result<Daemon, Problem> {
     let config = Arc::new(config);
     let state = &host.folders.state;
-    let store = host.store()?;
+    // All of it is read before anything is accepted: a damage is found now, not in a month.
+    let store = Store::open_sound(state)?;
     let lock = store.lock()?;
     let planner = Planner::new(config.clone(), host.environment.clone(), state);
     Ok(Daemon::new(Parts {
         policy: planner.policy(policy),
         loaded: Loaded::new(host.sandbox()?),
-        vault: host.vault()?,
+        vault: host.vault(&store).await?,
         snapshots: Snapshots::of(state),
         templates: config
             .server
@@ -118,10 +120,19 @@ async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
     announce(host, address, tls.is_some(), has_token)?;
     let limit = Duration::from_secs(server.drain_seconds);
     let stop = async {
-        stopped().await;
-        note("stopping: what runs is finished or taken up again by the next start");
+        let mut signals = Signals::new();
+        signals.next().await;
+        note(
+            "stopping: what runs is finished or taken up again by the next start (again to stop at once)",
+        );
         handle.graceful_shutdown(Some(limit));
-        daemon.drain(limit).await
+        tokio::select! {
+            left = daemon.drain(limit) => left,
+            () = signals.next() => {
+                note("stopped half-way: the next start goes on from the journal");
+                std::process::exit(1);
+            }
+        }
     };
     let (served, left) = tokio::select! {
         ended = async { tokio::join!(served, stop) } => ended,
@@ -156,15 +167,27 @@ fn announce(host: &Host, address: SocketAddr, tls: bool, has_token: bool) -> Res
     Ok(())
 }
 
-async fn stopped() {
-    let signals =
-        signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
-    let Ok((mut int, mut term)) = signals else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
+/// INT and TERM.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn new() -> Self {
+        let interrupt = signal(SignalKind::interrupt());
+        Self(
+            interrupt
+                .and_then(|int| Ok((int, signal(SignalKind::terminate())?)))
+                .ok(),
+        )
+    }
+
+    async fn next(&mut self) {
+        let Some((int, term)) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
     }
 }
 

@@ -12,18 +12,22 @@ use super::progress::{Progress, failure_details};
 use super::report::{self, Exit};
 use super::text::{count, note, print_line, printable};
 use super::{Host, print_json};
-use crate::admission::admit;
+use crate::admission::{Admitted, admit};
 use crate::agent_token::AgentTokens;
 use crate::config::EngineKind;
+use crate::daemon::Request;
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Operation};
+use crate::planner::Wanted;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::EngineError;
 use crate::provision::spec::OrgId;
 use crate::provision::turns::Turns;
 use crate::provision::workspace::Run;
 use crate::provision::{self, Options, Outcome, Removal, Summary};
-use crate::store::{OrgRow, Store};
+use crate::snapshot::{Bundle, Snapshots};
+use crate::store::{Label, OrgRow, SourceRow, Store};
+use crate::template::TemplateDir;
 
 /// `orghost up`.
 pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
@@ -32,7 +36,10 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         plan::note_plugin(&judged);
     }
     let Judged {
-        template, verdict, ..
+        template,
+        verdict,
+        wanted,
+        ..
     } = judged;
     let approved = match verdict {
         Ok(approved) => approved,
@@ -65,7 +72,7 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         &host.config,
         &engines,
         asked,
-        &AgentTokens::of(&store, &host.vault()?).await?,
+        &AgentTokens::of(&store, &host.vault(&store).await?).await?,
     )
     .await?;
     let options = Options {
@@ -76,6 +83,7 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         prune: command.prune,
     };
     let engine = engines.get(admitted.row.engine).await?;
+    keep_source(host, command, &store, &template, wanted, &admitted).await?;
     let keys: Vec<_> = admitted.jobs.iter().map(|job| job.key.clone()).collect();
     let progress = Progress::new(host.json, &keys);
     let observer = |event: &Event| progress.show(event);
@@ -142,6 +150,54 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
     } else {
         Exit::Partly
     })
+}
+
+/// Keeps what the org is made from, so that a server that is started later on this state folder can make it again.
+async fn keep_source(
+    host: &Host,
+    command: &UpCommand,
+    store: &Store,
+    template: &TemplateDir,
+    wanted: Wanted,
+    admitted: &Admitted,
+) -> Result<(), Problem> {
+    let vault = host.vault(store).await?;
+    let org = admitted.org.slug();
+    let rows = provision::rows(&admitted.approved);
+    store.put_org(admitted.row.clone(), rows).await?;
+    let snapshots = Snapshots::of(&host.folders.state);
+    let snapshot = match Bundle::of_template(template).and_then(|b| snapshots.put(&b, &vault)) {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            let message = format!("what this org is made from is not kept: {error}");
+            let help =
+                "it comes up; but a server on this state folder cannot seed its workspaces anew";
+            let warning = Diagnostic::new("source-not-kept", message).help(help);
+            if host.json {
+                print_json(&json!({"event": "warning", "warning": warning}))?;
+            } else {
+                report::print(&warning, miette::Severity::Warning, None);
+            }
+            return Ok(store.drop_source(org).await?);
+        }
+    };
+    let request = Request {
+        template: admitted.row.template.clone(),
+        plugin: wanted.plugin,
+        grant: wanted.grant,
+        skip_external: wanted.skip_external,
+        engine: Some(admitted.row.engine),
+        prune: command.prune,
+        keep_failed: command.keep_failed,
+        ready_seconds: command.wait.then_some(command.timeout),
+    };
+    let source = SourceRow {
+        snapshot,
+        request: json!(request),
+    };
+    let vars = serde_json::to_vec(&wanted.vars).unwrap_or_default();
+    let sealed = vault.seal(Label::vars(org).as_str(), &vars)?;
+    Ok(store.put_source(org, source, sealed).await?)
 }
 
 /// An org that this state folder does not know.

@@ -16,7 +16,7 @@ use crate::store::{OperationState, Store, WorkspaceRow};
 /// `orghost restart`, `stop` and `start`: what a server would do, and waits for its end. What makes a workspace anew needs
 /// what its org was made from, which only a server keeps.
 pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Result<Exit, Problem> {
-    let daemon = serve::daemon(host, (*host.config).clone(), &PolicyKeys::default())?;
+    let daemon = serve::daemon(host, (*host.config).clone(), &PolicyKeys::default()).await?;
     let (org, workspace) = find(daemon.store(), at).await?;
     let accepted = match operation {
         Operation::Stop => daemon.stop(&workspace.id).await?,
@@ -71,7 +71,7 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
 pub async fn sweep(host: &Host, remove: bool) -> Result<Exit, Problem> {
     /// Between the two looks.
     const PAUSE: Duration = Duration::from_secs(1);
-    let daemon = serve::daemon(host, (*host.config).clone(), &PolicyKeys::default())?;
+    let daemon = serve::daemon(host, (*host.config).clone(), &PolicyKeys::default()).await?;
     let mut seen = Seen::default();
     let mut found = daemon.sweep(&mut seen, false).await?;
     if remove && found.iter().any(|orphan| orphan.removable) {

@@ -56,7 +56,9 @@ impl Turns {
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        self.state().waiting.iter().map(|(_, of)| of.len()).sum()
+        let state = self.state();
+        let waiters = state.waiting.iter().flat_map(|(_, of_org)| of_org);
+        waiters.filter(|waiter| !waiter.is_closed()).count()
     }
 
     /// How many have a turn.

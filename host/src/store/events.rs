@@ -107,7 +107,7 @@ impl Store {
         })
         .await?;
         #[cfg(feature = "fault-injection")]
-        crate::fault::after_journal_write();
+        crate::fault::after_write();
         Ok(())
     }
 

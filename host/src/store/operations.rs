@@ -1,11 +1,13 @@
 //! Operations: what was asked for, and what came of it.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{Store, StoreError, now_ms};
+use super::sources::write_source;
+use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow, now_ms, write_org};
 use crate::diagnostic::Diagnostic;
 use crate::event::Operation;
 use crate::provision::spec::OperationId;
+use crate::vault::Sealed;
 
 /// An operation that was cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl OperationState {
     }
 }
 
+/// Rows are never deleted, so that `rowid` tells their order; the clock may be moved.
 const COLUMNS: &str =
     "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms";
 
@@ -114,19 +117,34 @@ impl Store {
     ) -> Result<OperationId, StoreError> {
         let (org, workspace) = (org.to_owned(), workspace.map(str::to_owned));
         self.with(move |db| {
-            let id = db.query_row(
-                "INSERT INTO operations (org, kind, began_ms, state, workspace, request)
-                 VALUES (?1, ?2, ?3, 'queued', ?4, ?5) RETURNING id",
-                params![
-                    org,
-                    operation.as_str(),
-                    now_ms(),
-                    workspace,
-                    request.to_string()
-                ],
-                |row| row.get(0),
-            )?;
-            Ok(OperationId(id))
+            insert(
+                db,
+                &org,
+                operation,
+                workspace.as_deref(),
+                &request.to_string(),
+            )
+        })
+        .await
+    }
+
+    /// Accepts an org: it, what it is made from, and the operation that brings it up, all of them or none.
+    pub async fn accept(
+        &self,
+        org: OrgRow,
+        workspaces: Vec<WorkspaceRow>,
+        source: SourceRow,
+        vars: Sealed,
+    ) -> Result<OperationId, StoreError> {
+        let instance = self.instance.clone();
+        self.with(move |db| {
+            let tx = db.transaction()?;
+            write_org(&tx, instance, &org, &workspaces)?;
+            write_source(&tx, &org.slug, &source, &vars)?;
+            let request = source.request.to_string();
+            let id = insert(&tx, &org.slug, Operation::Up, None, &request)?;
+            tx.commit()?;
+            Ok(id)
         })
         .await
     }
@@ -216,9 +234,8 @@ impl Store {
     /// Operations that did not end, of all orgs, oldest first.
     pub async fn unended(&self) -> Result<Vec<OperationRow>, StoreError> {
         self.with(move |db| {
-            let query = format!(
-                "SELECT {COLUMNS} FROM operations WHERE ended_ms IS NULL ORDER BY began_ms, rowid"
-            );
+            let query =
+                format!("SELECT {COLUMNS} FROM operations WHERE ended_ms IS NULL ORDER BY rowid");
             db.prepare(&query)?.query_map([], operation)?.collect()
         })
         .await
@@ -269,7 +286,7 @@ impl Store {
         self.with(move |db| {
             let mut operations = db.prepare(
                 "SELECT id, kind FROM operations WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'
-                 ORDER BY began_ms, rowid",
+                 ORDER BY rowid",
             )?;
             // The newest event of each workspace; only those whose newest event is a step are open.
             let mut steps = db.prepare(
@@ -294,6 +311,21 @@ impl Store {
         })
         .await
     }
+}
+
+fn insert(
+    db: &Connection,
+    org: &str,
+    operation: Operation,
+    workspace: Option<&str>,
+    request: &str,
+) -> rusqlite::Result<OperationId> {
+    db.query_row(
+        "INSERT INTO operations (org, kind, began_ms, state, workspace, request)
+         VALUES (?1, ?2, ?3, 'queued', ?4, ?5) RETURNING id",
+        params![org, operation.as_str(), now_ms(), workspace, request],
+        |row| row.get(0).map(OperationId),
+    )
 }
 
 fn operation(row: &Row<'_>) -> rusqlite::Result<OperationRow> {

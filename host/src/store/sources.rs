@@ -1,6 +1,6 @@
 //! What orgs were made from, and sealed texts.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{Store, StoreError, now_ms};
 use crate::vault::Sealed;
@@ -46,14 +46,21 @@ impl Store {
         let org = org.to_owned();
         self.with(move |db| {
             let tx = db.transaction()?;
+            write_source(&tx, &org, &source, &vars)?;
+            tx.commit()
+        })
+        .await
+    }
+
+    /// Forgets what an org was made from: it was made from something that could not be kept.
+    pub async fn drop_source(&self, org: &str) -> Result<(), StoreError> {
+        let org = org.to_owned();
+        self.with(move |db| {
+            let tx = db.transaction()?;
+            tx.execute("DELETE FROM sources WHERE org = ?1", [&org])?;
             tx.execute(
-                "INSERT INTO sources VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org)
-                 DO UPDATE SET snapshot = excluded.snapshot, request = excluded.request, at_ms = excluded.at_ms",
-                params![org, source.snapshot, source.request.to_string(), now_ms()],
-            )?;
-            tx.execute(
-                "INSERT OR REPLACE INTO sealed VALUES (?1, ?2)",
-                params![Label::vars(&org).as_str(), vars.0],
+                "DELETE FROM sealed WHERE name = ?1",
+                [Label::vars(&org).as_str()],
             )?;
             tx.commit()
         })
@@ -114,4 +121,22 @@ impl Store {
         })
         .await
     }
+}
+
+pub(super) fn write_source(
+    tx: &Transaction<'_>,
+    org: &str,
+    source: &SourceRow,
+    vars: &Sealed,
+) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT INTO sources VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org)
+         DO UPDATE SET snapshot = excluded.snapshot, request = excluded.request, at_ms = excluded.at_ms",
+        params![org, source.snapshot, source.request.to_string(), now_ms()],
+    )?;
+    tx.execute(
+        "INSERT OR REPLACE INTO sealed VALUES (?1, ?2)",
+        params![Label::vars(org).as_str(), vars.0],
+    )?;
+    Ok(())
 }

@@ -1,0 +1,476 @@
+//! Background work: turns, lines, tasks that break, hosts that stop while something is under way, and too much of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::{FutureExt as _, StreamExt as _, poll};
+use orghost::daemon::line::Lines;
+use orghost::event::{Event, Operation, What};
+use orghost::provision::turns::Turns;
+use orghost::store::{Filter, Store};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::support::Operator;
+use crate::support::fake_docker::{FakeDocker, Fault, When};
+use crate::support::server::Server;
+
+/// Numbers that are the same in every run (xorshift64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).unwrap()
+    }
+}
+
+fn org(name: &str, workspaces: usize) -> Value {
+    let all: Vec<_> = (0..workspaces).map(|n| format!("{{name: W{n}}}")).collect();
+    let all = all.join(", ");
+    json!({"inline": format!("name: {name}\ndefaults: {{runtime: x}}\nworkspaces: [{all}]\n")})
+}
+
+/// An engine that does nothing before it is let go, and an operator who uses it.
+fn held() -> (FakeDocker, Arc<Semaphore>, Operator) {
+    let fake = FakeDocker::start();
+    let gate = Arc::new(Semaphore::new(0));
+    fake.fault(When::Always, Fault::Hold(gate.clone()));
+    let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
+    (fake, gate, operator)
+}
+
+fn let_go(gate: &Semaphore) {
+    gate.add_permits(1_000_000);
+}
+
+const SERVE: [&str; 3] = ["--demo", "--engine", "docker"];
+
+async fn accepted(server: &Server, body: Value) -> String {
+    let (status, answer) = server.ask(Method::POST, "/v1/orgs", Some(body)).await;
+    assert_eq!(status, 202, "{answer}");
+    answer["id"].as_str().unwrap().to_owned()
+}
+
+async fn ended(server: &Server, id: &str) -> Value {
+    let row = server.get(&format!("/v1/operations/{id}?wait=120")).await;
+    assert!(
+        !["queued", "running"].contains(&row["state"].as_str().unwrap()),
+        "{row}"
+    );
+    row
+}
+
+/// Waits until the server has logged some words.
+async fn logged(operator: &Operator, words: &str) {
+    let log = operator.home.path().join("serve.log");
+    while !std::fs::read_to_string(&log).unwrap().contains(words) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// The events of the store, in their order: their names, orgs and workspaces.
+fn events(operator: &Operator) -> Vec<(String, String, Option<String>)> {
+    let db = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
+    let mut query = db
+        .prepare("SELECT json_extract(body, '$.event'), org, workspace FROM events ORDER BY seq")
+        .unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+async fn take_down(server: &Server, org: &str) {
+    let path = format!("/v1/orgs/{org}?volumes=true&wait=60");
+    let (status, answer) = server.ask(Method::DELETE, &path, None).await;
+    assert_eq!(
+        (status, answer["state"].as_str()),
+        (200, Some("done")),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn turns_are_never_lost_and_never_too_many() {
+    for seed in 1..=300 {
+        let mut dice = Dice(seed * 0x9e37_79b9_7f4a_7c15);
+        let most = 1 + dice.below(3);
+        let turns = Turns::new(most);
+        let (mut waiting, mut held) = (Vec::new(), Vec::new());
+        for _ in 0..200 {
+            match dice.below(4) {
+                0 | 1 => {
+                    let (turns, org) = (turns.clone(), ["a", "b", "c"][dice.below(3)]);
+                    let mut wait = async move { turns.take(org).await }.boxed();
+                    match poll!(&mut wait) {
+                        Poll::Ready(turn) => held.push(turn),
+                        Poll::Pending => waiting.push(wait),
+                    }
+                }
+                2 if !waiting.is_empty() => {
+                    // Whoever goes may have been given a turn that it never looked at.
+                    drop(waiting.swap_remove(dice.below(waiting.len())));
+                }
+                _ if !held.is_empty() => drop(held.swap_remove(dice.below(held.len()))),
+                _ => {}
+            }
+            if dice.below(3) == 0 {
+                let mut still = Vec::new();
+                for mut wait in std::mem::take(&mut waiting) {
+                    match poll!(&mut wait) {
+                        Poll::Ready(turn) => held.push(turn),
+                        Poll::Pending => still.push(wait),
+                    }
+                }
+                waiting = still;
+                assert_eq!(turns.waiting(), waiting.len(), "seed {seed}");
+                assert!(
+                    waiting.is_empty() || held.len() == most,
+                    "seed {seed}: a turn is lost"
+                );
+            }
+            assert!(held.len() <= most, "seed {seed}");
+        }
+        drop((waiting, held));
+        assert_eq!(turns.waiting(), 0, "seed {seed}");
+        for _ in 0..most {
+            let turn = turns.take("z").now_or_never();
+            held_for_ever(turn.unwrap_or_else(|| panic!("seed {seed}: a turn is lost")));
+        }
+        assert!(
+            turns.take("z").now_or_never().is_none(),
+            "seed {seed}: one too many"
+        );
+    }
+}
+
+fn held_for_ever<T>(turn: T) {
+    std::mem::forget(turn);
+}
+
+#[tokio::test]
+async fn orgs_take_turns() {
+    let turns = Turns::new(1);
+    let first = turns.take("big").await;
+    let mut waiting = Vec::new();
+    for org in ["big", "big", "big", "small", "big", "tiny"] {
+        let turns = turns.clone();
+        let mut wait = async move { (org, turns.take(org).await) }.boxed();
+        assert!(poll!(&mut wait).is_pending());
+        waiting.push(wait);
+    }
+    drop(first);
+    let mut order = Vec::new();
+    let mut all = futures_util::stream::FuturesUnordered::from_iter(waiting);
+    while let Some((org, _turn)) = all.next().await {
+        order.push(org);
+    }
+    assert_eq!(order, ["big", "small", "tiny", "big", "big", "big"]);
+}
+
+#[tokio::test]
+async fn a_line_keeps_its_order_whoever_leaves_it() {
+    for seed in 1..=300 {
+        let mut dice = Dice(seed * 0x9e37_79b9_7f4a_7c15);
+        let lines = Lines::default();
+        let longest = 2 + dice.below(6);
+        // By org, in their order; the first one's turn it is.
+        let mut model: BTreeMap<usize, VecDeque<(u32, orghost::daemon::line::Place)>> =
+            BTreeMap::new();
+        for number in 0..300 {
+            let org = dice.below(3);
+            let line = model.entry(org).or_default();
+            match dice.below(3) {
+                0 | 1 => match lines.join(&format!("org-{org}"), longest) {
+                    Some(place) => {
+                        assert!(line.len() < longest, "seed {seed}");
+                        line.push_back((number, place));
+                    }
+                    None => assert_eq!(line.len(), longest, "seed {seed}"),
+                },
+                _ if !line.is_empty() => drop(line.remove(dice.below(line.len()))),
+                _ => {}
+            }
+            assert_eq!(
+                lines.length(),
+                model.values().map(VecDeque::len).sum::<usize>()
+            );
+            for line in model.values_mut() {
+                for (position, (_, place)) in line.iter_mut().enumerate() {
+                    let is_turn = place.turn().now_or_never().is_some();
+                    assert_eq!(is_turn, position == 0, "seed {seed}, step {number}");
+                }
+            }
+        }
+        drop(model);
+        assert_eq!(lines.length(), 0, "seed {seed}: a line that nobody is in");
+    }
+}
+
+/// More than followers are kept in memory, from several writers, to followers that come at any time and are slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn followers_see_every_event_once_and_in_order() {
+    const EACH: usize = 900;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let operation = store.begin("a", Operation::Up).await.unwrap();
+    let write = async |org: &'static str| {
+        for workspaces in 0..EACH {
+            let engine = orghost::config::EngineKind::Local;
+            let began = What::Began {
+                operation: Operation::Up,
+                engine,
+                workspaces,
+            };
+            let event = Event {
+                org: org.to_owned(),
+                workspace: None,
+                what: began,
+            };
+            store.append(&operation, &event).await.unwrap();
+        }
+    };
+    let follow = async |after: i64, org: Option<&str>, pause: usize| {
+        let filter = Filter {
+            org: org.map(str::to_owned),
+            operation: None,
+        };
+        let mut events = std::pin::pin!(store.follow(after, filter));
+        let mut seen = Vec::new();
+        let wanted = org.map_or(2 * EACH - usize::try_from(after).unwrap(), |_| EACH);
+        while seen.len() < wanted {
+            let event = events.next().await.unwrap().unwrap();
+            seen.push(event.seq);
+            if pause > 0 && seen.len().is_multiple_of(pause) {
+                // Falls behind by more than is kept for it.
+                let behind = store.newest().await.unwrap() + 1100;
+                while store.newest().await.unwrap() < behind.min(2 * EACH as i64) {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        seen
+    };
+    let all = tokio::join!(
+        write("a"),
+        write("b"),
+        follow(0, None, 0),
+        follow(0, None, 700),
+        follow(0, Some("a"), 0),
+        follow(0, Some("b"), 300),
+        follow(500, None, 0)
+    );
+    let (_, _, eager, slow, a, b, later) = all;
+    let whole: Vec<i64> = (1..=2 * EACH as i64).collect();
+    assert_eq!(eager, whole);
+    assert_eq!(slow, whole);
+    assert_eq!(later, whole[500..]);
+    let mut both = [a.clone(), b.clone()].concat();
+    assert!(a.is_sorted() && b.is_sorted());
+    both.sort_unstable();
+    assert_eq!(both, whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_its_operation_and_nothing_else() {
+    let fake = FakeDocker::start();
+    let mut operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
+    operator = operator.with_env("ORGHOST_PANIC_AT", "begun bad");
+    let server = Server::start(&operator, &SERVE);
+    let bad = accepted(&server, org("Bad", 2)).await;
+    let waits = accepted(&server, org("Bad", 2)).await;
+    let bad = ended(&server, &bad).await;
+    assert_eq!(
+        (bad["state"].as_str(), bad["errors"][0]["code"].as_str()),
+        (Some("failed"), Some("operation-broke")),
+        "{bad}"
+    );
+    // Those behind it in its line are not stuck.
+    assert_eq!(ended(&server, &waits).await["state"], "failed");
+    assert!(
+        events(&operator)
+            .iter()
+            .any(|(event, org, _)| event == "broke" && org == "bad")
+    );
+    for workspace in server.get("/v1/orgs/bad").await["workspaces"]
+        .as_array()
+        .unwrap()
+    {
+        assert!(workspace.to_string().contains("failed"), "{workspace}");
+    }
+    let good = server.import(org("Good", 2)).await;
+    assert_eq!(good["state"], "done", "{good}");
+    take_down(&server, "good").await;
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_planning_is_an_answer() {
+    let operator = Operator::new().with_env("ORGHOST_PANIC_AT", "planning");
+    let server = Server::start(&operator, &["--demo", "--engine", "local"]);
+    let (status, problem) = server
+        .ask(Method::POST, "/v1/orgs", Some(org("A", 1)))
+        .await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (500, Some("broke")),
+        "{problem}"
+    );
+    assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]));
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_asked_to_stop_leaves_the_rest_to_the_next() {
+    let (fake, gate, operator) = held();
+    let server = Server::start(&operator, &SERVE);
+    let first = accepted(&server, org("Acme", 3)).await;
+    let second = accepted(&server, org("Other", 1)).await;
+    server.ask_to_stop();
+    logged(&operator, "stopping: what runs").await;
+    let_go(&gate);
+    assert_eq!(server.ended(), 0);
+    // Closed last: nothing of it is left in the write-ahead log.
+    let log = operator.state().join("orghost.db-wal");
+    assert!(!log.exists(), "the store was not closed");
+    fake.forget();
+    let server = Server::start(&operator, &SERVE);
+    for id in [first, second] {
+        assert_eq!(ended(&server, &id).await["state"], "done");
+    }
+    assert_eq!(fake.containers().len(), 4, "{:?}", fake.containers());
+    take_down(&server, "acme").await;
+    take_down(&server, "other").await;
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_has_a_limit_and_names_what_still_runs() {
+    let (fake, gate, operator) = held();
+    let config = operator.file("orghost.toml", "[server]\ndrain_seconds = 1\n");
+    let args = [&["--config", config.to_str().unwrap()][..], &SERVE].concat();
+    let server = Server::start(&operator, &args);
+    let id = accepted(&server, org("Acme", 1)).await;
+    server.ask_to_stop();
+    assert_eq!(server.ended(), 1);
+    logged(
+        &operator,
+        "still running, and left to the next start: up acme",
+    )
+    .await;
+    let_go(&gate);
+    fake.forget();
+    let server = Server::start(&operator, &SERVE);
+    assert_eq!(ended(&server, &id).await["state"], "done");
+    take_down(&server, "acme").await;
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let (fake, gate, operator) = held();
+    let config = operator.file("orghost.toml", "[server]\ndrain_seconds = 3600\n");
+    let args = [&["--config", config.to_str().unwrap()][..], &SERVE].concat();
+    let server = Server::start(&operator, &args);
+    let id = accepted(&server, org("Acme", 1)).await;
+    server.ask_to_stop();
+    logged(&operator, "stopping: what runs").await;
+    server.ask_to_stop();
+    assert_eq!(server.ended(), 1);
+    logged(&operator, "stopped half-way").await;
+    let_go(&gate);
+    fake.forget();
+    let server = Server::start(&operator, &SERVE);
+    assert_eq!(ended(&server, &id).await["state"], "done");
+    take_down(&server, "acme").await;
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_org_does_not_wait_for_a_big_one() {
+    let (_fake, gate, operator) = held();
+    let args = [&SERVE[..], &["--concurrency", "1"]].concat();
+    let server = Server::start(&operator, &args);
+    let big = accepted(&server, org("Big", 30)).await;
+    let small = accepted(&server, org("Small", 1)).await;
+    let_go(&gate);
+    assert_eq!(ended(&server, &small).await["state"], "done");
+    assert_eq!(ended(&server, &big).await["state"], "done");
+    let came: Vec<_> = events(&operator)
+        .into_iter()
+        .filter(|(event, ..)| event == "up")
+        .map(|(_, org, _)| org)
+        .collect();
+    assert_eq!(came.len(), 31);
+    let place = came.iter().position(|org| org == "small").unwrap();
+    assert!(place < 5, "{place} workspaces of the other org came first");
+    take_down(&server, "big").await;
+    take_down(&server, "small").await;
+    assert_eq!(server.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_of_one_org_is_refused_with_a_time_to_come_back() {
+    let (_fake, gate, operator) = held();
+    let server = Server::start(&operator, &SERVE);
+    let mut ids = Vec::new();
+    for _ in 0..orghost::limits::OPERATIONS_OF_ORG {
+        ids.push(accepted(&server, org("Acme", 1)).await);
+    }
+    let request = server
+        .request(Method::POST, "/v1/orgs")
+        .json(&org("Acme", 1));
+    let refused = request.send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 429);
+    let seconds: u32 = refused.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(seconds > 0);
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "busy");
+    // Nobody else has to wait for that.
+    ids.push(accepted(&server, org("Other", 1)).await);
+    let_go(&gate);
+    for id in &ids {
+        assert_eq!(ended(&server, id).await["state"], "done");
+    }
+    let again = accepted(&server, org("Acme", 1)).await;
+    assert_eq!(ended(&server, &again).await["state"], "done");
+    take_down(&server, "acme").await;
+    take_down(&server, "other").await;
+    assert_eq!(server.stop(), 0);
+}
+
+/// What was taken down and brought up again meanwhile is up at the end, also when the host is killed in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_behind_a_removal_keeps_what_it_needs() {
+    let (fake, gate, operator) = held();
+    let server = Server::start(&operator, &SERVE);
+    let mut ids = vec![accepted(&server, org("Acme", 1)).await];
+    let (_, down) = server
+        .ask(Method::DELETE, "/v1/orgs/acme?volumes=true", None)
+        .await;
+    ids.push(down["id"].as_str().unwrap().to_owned());
+    ids.push(accepted(&server, org("Acme", 2)).await);
+    server.kill();
+    let_go(&gate);
+    fake.forget();
+    let server = Server::start(&operator, &SERVE);
+    let mut states = Vec::new();
+    for id in &ids {
+        states.push(
+            ended(&server, id).await["state"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+    }
+    assert_eq!(states, ["superseded", "done", "done"]);
+    assert_eq!(fake.containers().len(), 2, "{:?}", fake.containers());
+    take_down(&server, "acme").await;
+    assert_eq!(server.stop(), 0);
+}
