@@ -54,7 +54,11 @@ fn is_whole(operator: &Operator, summary: &Value, write: u32) {
 }
 
 /// Kills after the first, second, … write, until there is no such write.
-fn after_every_write(engine: &str, new: impl Fn() -> Operator, is_clean: impl Fn(&Operator)) {
+pub(crate) fn after_every_write(
+    engine: &str,
+    new: impl Fn() -> Operator,
+    is_clean: impl Fn(&Operator),
+) {
     for write in 1.. {
         let operator = new();
         let template = operator.template(&[("org.yaml", ORG)]);
@@ -95,22 +99,29 @@ fn the_local_engine_recovers_from_every_write() {
 #[test]
 fn docker_recovers_from_every_write() {
     after_every_write("docker", Operator::new, |operator| {
-        let instance = instance(operator);
-        for list in [
-            &["ps", "--all", "--quiet"][..],
-            &["volume", "ls", "--quiet"],
-            &["network", "ls", "--quiet"],
-        ] {
-            let label = format!("label=orghost.instance={instance}");
-            let output = std::process::Command::new("docker")
-                .args(list)
-                .args(["--filter", &label])
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "{output:?}");
-            assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{list:?}");
-        }
+        nothing_is_left(
+            operator,
+            &[
+                &["ps", "--all", "--quiet"],
+                &["volume", "ls", "--quiet"],
+                &["network", "ls", "--quiet"],
+            ],
+        );
     });
+}
+
+/// Every one of these lists of the `docker` command has nothing of this host's.
+pub(crate) fn nothing_is_left(operator: &Operator, lists: &[&[&str]]) {
+    let label = format!("label=orghost.instance={}", instance(operator));
+    for list in lists {
+        let output = std::process::Command::new("docker")
+            .args(*list)
+            .args(["--filter", &label])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{list:?}");
+    }
 }
 
 fn instance(operator: &Operator) -> String {

@@ -14,6 +14,7 @@ pub mod local;
 mod mount;
 pub mod seed;
 pub mod spec;
+pub mod swarm;
 pub mod turns;
 pub mod workspace;
 
