@@ -10,7 +10,15 @@ const RULES: &[(&str, &[&str])] = &[
     ("wasmtime::", &["plugin.rs", "plugin/"]),
     ("wasmtime_wasi::", &["plugin/"]),
     ("unsafe ", &["plugin/cache.rs"]),
-    ("bollard::", &["provision/docker.rs", "provision/docker/"]),
+    (
+        "bollard::",
+        &[
+            "provision/docker.rs",
+            "provision/docker/",
+            "provision/swarm.rs",
+            "provision/swarm/",
+        ],
+    ),
     ("rusqlite::", &["store.rs", "store/"]),
     ("axum::", &["api.rs", "api/"]),
     ("utoipa::openapi", &["api/document.rs"]),

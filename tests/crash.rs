@@ -56,7 +56,11 @@ fn is_whole(operator: &Operator, summary: &Value, write: u32) {
 }
 
 /// Kills after the first, second, … write, until there is no such write.
-fn after_every_write(engine: &str, new: impl Fn() -> Operator, is_clean: impl Fn(&Operator)) {
+pub(crate) fn after_every_write(
+    engine: &str,
+    new: impl Fn() -> Operator,
+    is_clean: impl Fn(&Operator),
+) {
     for write in 1.. {
         let operator = new();
         let template = operator.template(&[("org.yaml", ORG)]);
@@ -100,15 +104,20 @@ fn docker_recovers_from_every_write() {
 }
 
 fn docker_is_clean(operator: &Operator) {
-    let instance = instance(operator);
-    for list in [
-        &["ps", "--all", "--quiet"][..],
+    let lists: [&[&str]; 3] = [
+        &["ps", "--all", "--quiet"],
         &["volume", "ls", "--quiet"],
         &["network", "ls", "--quiet"],
-    ] {
-        let label = format!("label=orghost.instance={instance}");
+    ];
+    nothing_is_left(operator, &lists);
+}
+
+/// Every one of these lists of the `docker` command has nothing of this host's.
+pub(crate) fn nothing_is_left(operator: &Operator, lists: &[&[&str]]) {
+    let label = format!("label=orghost.instance={}", instance(operator));
+    for list in lists {
         let output = std::process::Command::new("docker")
-            .args(list)
+            .args(*list)
             .args(["--filter", &label])
             .output()
             .unwrap();

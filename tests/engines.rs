@@ -1,6 +1,6 @@
 //! The contract of an engine on the local one, and the whole way through the
-//! command line on each: the fake and the real Docker engine hold the same
-//! contract in `wire` and `docker`.
+//! command line on each: the fake and the real Docker engine and a swarm hold
+//! the same contract in `wire`, `docker` and `swarm`.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -8,6 +8,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::support::fake_docker::FakeDocker;
+use crate::support::scenario::is_reachable_from_here;
 use crate::support::world::World;
 use crate::support::{Operator, root, scenario, shared_templates};
 
@@ -56,7 +57,13 @@ impl Drop for Org<'_> {
 
 /// Brings a template up, finds every workspace running and answering, finds
 /// nothing to do the second time, and takes it down.
-fn the_whole_way(operator: &Operator, engine: &str, template: &str, slug: &str, flags: &[&str]) {
+pub(crate) fn the_whole_way(
+    operator: &Operator,
+    engine: &str,
+    template: &str,
+    slug: &str,
+    flags: &[&str],
+) {
     let up = |more: &[&str]| {
         let mut args = vec!["up", template, "--engine", engine, "--json"];
         args.extend(flags);
@@ -72,7 +79,8 @@ fn the_whole_way(operator: &Operator, engine: &str, template: &str, slug: &str, 
     for workspace in summary["workspaces"].as_array().unwrap() {
         if workspace["outcome"] == "up" {
             let url = workspace["url"].as_str().unwrap();
-            assert!(url.starts_with("http://127.0.0.1:"), "{workspace}");
+            let engine = serde_json::from_value(engine.into()).unwrap();
+            assert!(is_reachable_from_here(engine, url), "{workspace}");
         }
     }
     let status = operator.run(&["status", slug, "--json"]).exits(0).json();
@@ -95,14 +103,14 @@ fn the_whole_way(operator: &Operator, engine: &str, template: &str, slug: &str, 
     drop(org);
 }
 
-fn forty() -> String {
+pub(crate) fn forty() -> String {
     root()
         .join("tests/cases/forty/template")
         .display()
         .to_string()
 }
 
-const FORTY: [&str; 3] = ["--demo", "--env", "MODEL_KEY=x"];
+pub(crate) const FORTY: [&str; 3] = ["--demo", "--env", "MODEL_KEY=x"];
 
 #[test]
 fn forty_workspaces_on_the_local_engine() {

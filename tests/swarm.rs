@@ -1,1 +1,558 @@
-//! The contract of an engine on a real swarm of one node.
+//! The contract of an engine on a real swarm of one node (`scripts/docker-swarm`)
+//! with the image `orghost-demo:latest`, and what is a swarm's alone. A test without them fails.
+
+use std::time::{Duration, Instant};
+
+use bollard::models::{
+    ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
+};
+use bollard::query_parameters::{
+    DownloadFromContainerOptionsBuilder, InspectContainerOptions, InspectServiceOptions,
+    ListContainersOptionsBuilder,
+};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use orghost::config::Environment;
+use orghost::event::Operation;
+use orghost::limits;
+use orghost::plan::{Content, SeedFile};
+use orghost::provision::engine::{Engine as _, EngineError, State, VolumeKind};
+use orghost::provision::spec::WorkspaceId;
+use orghost::provision::swarm::Swarm;
+
+use crate::crash::{after_every_write, nothing_is_left};
+use crate::engines::{FORTY, forty, the_whole_way};
+use crate::support::fake_docker::FakeDocker;
+use crate::support::world::{World, workspace};
+use crate::support::{Operator, root, scenario};
+
+const IMAGE: &str = "orghost-demo:latest";
+
+/// Everything that an org may have on a swarm, as lists of the `docker` command.
+const LISTS: [&[&str]; 6] = [
+    &["service", "ls", "--quiet"],
+    &["config", "ls", "--quiet"],
+    &["secret", "ls", "--quiet"],
+    &["network", "ls", "--quiet"],
+    &["volume", "ls", "--quiet"],
+    &["ps", "--all", "--quiet"],
+];
+
+/// A world that takes down what it brought up, also when its test fails.
+struct Real {
+    endpoint: String,
+    world: Option<World<Swarm>>,
+}
+
+impl Real {
+    async fn new() -> Self {
+        let environment = Environment::of_process();
+        let endpoint = environment
+            .text("DOCKER_HOST")
+            .unwrap_or("unix:///var/run/docker.sock");
+        Self {
+            endpoint: endpoint.to_owned(),
+            world: Some(World::swarm(endpoint, IMAGE).await),
+        }
+    }
+
+    fn world(&mut self) -> &mut World<Swarm> {
+        self.world.as_mut().unwrap()
+    }
+
+    fn client(&self) -> bollard::Docker {
+        bollard::Docker::connect_with_unix(&self.endpoint, 30, bollard::API_DEFAULT_VERSION)
+            .unwrap()
+    }
+
+    /// The container of a workspace's running task.
+    async fn container(&self, id: &WorkspaceId) -> String {
+        let label = format!("com.docker.swarm.service.name=ws-{id}");
+        let filters = [("label", vec![label.as_str()])].into();
+        let options = ListContainersOptionsBuilder::default().filters(&filters);
+        let found = self.client().list_containers(Some(options.build())).await;
+        found.unwrap().remove(0).id.unwrap()
+    }
+
+    async fn service(&self, id: &WorkspaceId) -> ServiceSpec {
+        let found = self
+            .client()
+            .inspect_service(&format!("ws-{id}"), None::<InspectServiceOptions>)
+            .await;
+        found.unwrap().spec.unwrap()
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        // Its own thread and runtime: a test that panicked has none to wait on.
+        let Some(mut world) = self.world.take() else {
+            return;
+        };
+        let endpoint = self.endpoint.clone();
+        let down = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                world.engine = Swarm::connect(Some(&endpoint)).await.unwrap();
+                world.down(true).await
+            })
+        });
+        let removal = down.join();
+        if !std::thread::panicking() {
+            let removal = removal.unwrap();
+            assert!(removal.failed.is_empty(), "{removal:?}");
+        }
+    }
+}
+
+fn file(path: &str, bytes: Vec<u8>, secret: bool) -> SeedFile {
+    SeedFile {
+        path: path.to_owned(),
+        content: Content::Inline(bytes),
+        secret,
+    }
+}
+
+#[tokio::test]
+async fn up_and_again() {
+    scenario::up_and_again(Real::new().await.world()).await;
+}
+
+#[tokio::test]
+async fn changed_is_replaced() {
+    scenario::changed_is_replaced(Real::new().await.world()).await;
+}
+
+#[tokio::test]
+async fn down_leaves_nothing() {
+    scenario::down_leaves_nothing(Real::new().await.world()).await;
+}
+
+#[tokio::test]
+async fn image_missing() {
+    scenario::image_missing(Real::new().await.world()).await;
+}
+
+#[tokio::test]
+async fn name_in_use() {
+    let mut real = Real::new().await;
+    let endpoint = real.endpoint.clone();
+    scenario::name_in_use(real.world(), &endpoint).await;
+}
+
+#[tokio::test]
+async fn mount_outside() {
+    scenario::mount_outside(Real::new().await.world()).await;
+}
+
+/// Somebody else's service of a workspace's name is left alone.
+#[tokio::test]
+async fn a_foreign_service_is_left_alone() {
+    let mut real = Real::new().await;
+    let client = real.client();
+    let name = format!("ws-{}", real.world().spec(&workspace("pm")).id);
+    let foreign = ServiceSpec {
+        name: Some(name.clone()),
+        task_template: Some(TaskSpec {
+            container_spec: Some(TaskSpecContainerSpec {
+                image: Some(IMAGE.to_owned()),
+                ..TaskSpecContainerSpec::default()
+            }),
+            ..TaskSpec::default()
+        }),
+        mode: Some(ServiceSpecMode {
+            replicated: Some(ServiceSpecModeReplicated { replicas: Some(0) }),
+            ..ServiceSpecMode::default()
+        }),
+        ..ServiceSpec::default()
+    };
+    client.create_service(foreign, None).await.unwrap();
+    let outcomes = real.world().up(&[workspace("pm")]).await;
+    client
+        .delete_service(&name)
+        .await
+        .expect("the foreign service is still there");
+    assert_eq!(outcomes.failure("pm"), "create name-in-use", "{outcomes:?}");
+}
+
+/// The demonstration runtime reads its config at its first instruction, and answers only then.
+#[tokio::test]
+async fn a_runtime_finds_its_seed_at_its_first_instruction() {
+    let mut real = Real::new().await;
+    let world = real.world();
+    world.options.wait = Some(Duration::from_secs(60));
+    world.options.concurrency = 4;
+    let keys = ["pm", "pm/a", "pm/b", "pm/c", "qa"];
+    let outcomes = world.up(&keys.map(workspace)).await;
+    assert!(keys.iter().all(|key| outcomes.is_up(key)), "{outcomes:?}");
+    for seen in world.engine.observe(&world.org()).await.unwrap() {
+        assert_eq!(seen.state, State::Running, "{seen:?}");
+    }
+    let id = world.spec(&workspace("pm")).id;
+    let lines = world.engine.last_lines(&id, 20).await.unwrap();
+    assert!(!lines.is_empty(), "it says that it has started");
+    let log = world.engine.logs(&id, None, false);
+    let log: Vec<_> = log.try_collect().await.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&log.concat()).lines().count(),
+        lines.len()
+    );
+}
+
+/// Every file has its bytes, owner and mode where the task sees it, the empty ones too. Nothing is published.
+#[tokio::test]
+async fn the_seed_is_mounted_as_it_was_put() {
+    let mut real = Real::new().await;
+    let mut pm = workspace("pm");
+    pm.files.push(file("empty", Vec::new(), false));
+    pm.files.push(file("deep/empty.key", Vec::new(), true));
+    let large = vec![b'x'; limits::SWARM_CONFIG_BYTES];
+    pm.files.push(file("deep/large", large, false));
+    let outcomes = real.world().up(std::slice::from_ref(&pm)).await;
+    assert!(outcomes.is_up("pm"), "{outcomes:?}");
+    let id = real.world().spec(&pm).id;
+    let container = real.container(&id).await;
+    let client = real.client();
+    for (path, size, mode) in [
+        ("config.yaml", 24, 0o644),
+        ("channels.yaml", 14, 0o600),
+        ("prompts/deep/role.md", 9, 0o644),
+        ("empty", 0, 0o644),
+        ("deep/empty.key", 0, 0o600),
+        ("deep/large", limits::SWARM_CONFIG_BYTES, 0o644),
+    ] {
+        let from = format!("/configs/{path}");
+        let options = DownloadFromContainerOptionsBuilder::default().path(&from);
+        let archive = client.download_from_container(&container, Some(options.build()));
+        let archive: Vec<u8> = archive.map(|chunk| chunk.unwrap().to_vec()).concat().await;
+        let mut archive = tar::Archive::new(archive.as_slice());
+        let entry = archive.entries().unwrap().next().unwrap().unwrap();
+        let header = entry.header();
+        assert_eq!(
+            (
+                header.uid().unwrap(),
+                header.gid().unwrap(),
+                header.size().unwrap() as usize,
+                header.mode().unwrap() & 0o777
+            ),
+            (1000, 1000, size, mode),
+            "{path}"
+        );
+    }
+    let seen = client
+        .inspect_container(&container, None::<InspectContainerOptions>)
+        .await
+        .unwrap();
+    let published = seen.network_settings.unwrap().ports.unwrap_or_default();
+    assert!(published.values().all(Option::is_none), "{published:?}");
+}
+
+/// A step that was not taken leaves a service that cannot run: no replica, and no label that says it was started.
+#[tokio::test]
+async fn nothing_runs_before_its_seed_was_verified() {
+    let mut real = Real::new().await;
+    let spec = real.world().spec(&workspace("pm"));
+    let world = real.world();
+    let operation = world.store.begin("acme", Operation::Up).await.unwrap();
+    world.engine.prepare(&world.org()).await.unwrap();
+    world.engine.create(&spec, &operation).await.unwrap();
+    let replicas = |service: &ServiceSpec| {
+        let mode = service.mode.as_ref().unwrap();
+        mode.replicated.as_ref().unwrap().replicas
+    };
+    let id = &spec.id;
+    assert_eq!(replicas(&real.service(id).await), Some(0));
+    let archive = spec.seed.archive().unwrap();
+    let engine = &real.world().engine;
+    engine.put_seed(id, archive).await.unwrap();
+    let seen = engine.inspect(id).await.unwrap();
+    assert_eq!(seen.state, State::Created);
+    let read = engine.read_seed(id).await.unwrap();
+    let verified = spec.seed.manifest().verify(&read, id).unwrap();
+    let before = real.service(id).await;
+    assert_eq!(replicas(&before), Some(0));
+    let engine = &real.world().engine;
+    engine.start(verified).await.unwrap();
+    // A seed under a running task would be a restart without anybody having looked.
+    let archive = spec.seed.archive().unwrap();
+    engine.put_seed(id, archive).await.unwrap_err();
+    let after = real.service(id).await;
+    assert_eq!(replicas(&after), Some(1));
+    assert_eq!(
+        after.task_template, before.task_template,
+        "what was verified is what runs"
+    );
+}
+
+/// A service that names something else than was put does not pass.
+#[tokio::test]
+async fn another_seed_is_not_started() {
+    let mut real = Real::new().await;
+    let (pm, mut other) = (workspace("pm"), workspace("pm"));
+    other.files[0] = file("channels.yaml", b"token: other\n".to_vec(), true);
+    let [spec, other] = [pm, other].map(|w| real.world().spec(&w));
+    let world = real.world();
+    let operation = world.store.begin("acme", Operation::Up).await.unwrap();
+    world.engine.prepare(&world.org()).await.unwrap();
+    world.engine.create(&spec, &operation).await.unwrap();
+    let archive = other.seed.archive().unwrap();
+    world.engine.put_seed(&spec.id, archive).await.unwrap();
+    let read = world.engine.read_seed(&spec.id).await.unwrap();
+    let mismatch = spec.seed.manifest().verify(&read, &spec.id).unwrap_err();
+    assert!(mismatch.to_string().contains("channels.yaml"), "{mismatch}");
+    // Put anew, it does; what nobody names any more is gone.
+    let archive = spec.seed.archive().unwrap();
+    world.engine.put_seed(&spec.id, archive).await.unwrap();
+    let read = world.engine.read_seed(&spec.id).await.unwrap();
+    spec.seed.manifest().verify(&read, &spec.id).unwrap();
+    let client = real.client();
+    let secrets = client
+        .list_secrets(None)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|secret| {
+            let labels = secret.spec.as_ref().unwrap().labels.as_ref();
+            labels.is_some_and(|labels| labels.get("orghost.id") == Some(&spec.id.to_string()))
+        });
+    assert_eq!(secrets.count(), 1);
+}
+
+/// Who asks for more than a swarm can hold or give is told what, and nothing of it stays.
+#[tokio::test]
+async fn what_a_swarm_cannot_do_is_said() {
+    let mut real = Real::new().await;
+    let world = real.world();
+    let with = |path: &str, size: usize, secret: bool| {
+        let mut pm = workspace("pm");
+        pm.files.push(file(path, vec![b'x'; size], secret));
+        pm
+    };
+    let many = {
+        let mut pm = workspace("pm");
+        for n in pm.files.len()..=limits::SWARM_FILES {
+            pm.files.push(file(&format!("many/{n}"), vec![b'x'], false));
+        }
+        pm
+    };
+    let tier = |tier| {
+        let mut pm = workspace("pm");
+        pm.tier = tier;
+        pm
+    };
+    let cases = [
+        (
+            with("a/large", limits::SWARM_CONFIG_BYTES + 1, false),
+            "seed file-too-large",
+            "a/large has 1024000 bytes, and a swarm's config holds at most 1023999",
+        ),
+        (
+            with("a/key", limits::SWARM_SECRET_BYTES + 1, true),
+            "seed file-too-large",
+            "a/key has 512000 bytes, and a swarm's secret holds at most 511999",
+        ),
+        (
+            many,
+            "seed too-many-files",
+            "the seed has 2001 files, and a swarm's service holds at most 2000",
+        ),
+        (
+            tier(3),
+            "create tier-unsuited",
+            "tier 3 needs privileges that the swarm engine cannot give",
+        ),
+        (
+            tier(4),
+            "create tier-unsuited",
+            "tier 4 needs privileges that the swarm engine cannot give",
+        ),
+    ];
+    for (pm, failure, reason) in cases {
+        let outcomes = world.up(&[pm]).await;
+        assert_eq!(outcomes.failure("pm"), failure, "{outcomes:?}");
+        assert!(format!("{outcomes:?}").contains(reason), "{outcomes:?}");
+        assert!(world.engine.observe(&world.org()).await.unwrap().is_empty());
+        assert!(world.engine.volumes(&world.org()).await.unwrap().is_empty());
+    }
+}
+
+/// As much as fits, in one seed: many files, and all that policy lets through.
+#[tokio::test]
+async fn the_largest_seeds_arrive() {
+    let mut real = Real::new().await;
+    let (mut large, mut many) = (workspace("large"), workspace("many"));
+    let pieces = limits::SEED_BYTES as usize / limits::SWARM_CONFIG_BYTES;
+    for n in 0..pieces {
+        let bytes = vec![b'a' + (n % 26) as u8; limits::SWARM_CONFIG_BYTES];
+        large.files.push(file(&format!("piece/{n}"), bytes, false));
+    }
+    let folder = "a-rather-long-name-of-a-folder/".repeat(3);
+    for n in many.files.len()..limits::SWARM_FILES {
+        let bytes = n.to_string().into_bytes();
+        many.files
+            .push(file(&format!("{folder}{}/{n}", n % 7), bytes, false));
+    }
+    let outcomes = real.world().up(&[large, many]).await;
+    assert!(
+        outcomes.is_up("large") && outcomes.is_up("many"),
+        "{outcomes:?}"
+    );
+}
+
+/// The engine has taken a tier's bounds for what they are.
+#[tokio::test]
+async fn the_engine_sees_every_tiers_bounds() {
+    let mut real = Real::new().await;
+    real.world().options.wait = Some(Duration::from_secs(60));
+    for tier in [1, 2] {
+        let mut pm = workspace("pm");
+        pm.tier = tier;
+        let spec = real.world().spec(&pm);
+        let outcomes = real.world().up(&[pm]).await;
+        assert!(outcomes.is_up("pm"), "tier {tier}: {outcomes:?}");
+        let container = real.container(&spec.id).await;
+        let seen = real
+            .client()
+            .inspect_container(&container, None::<InspectContainerOptions>)
+            .await
+            .unwrap();
+        let host = seen.host_config.unwrap();
+        let [memory, pids, cpus] = [
+            [256 << 20, 128, 500_000_000],
+            [512 << 20, 512, 1_000_000_000],
+        ][usize::from(tier) - 1];
+        assert_eq!(host.memory, Some(memory));
+        assert_eq!(host.pids_limit, Some(pids));
+        assert_eq!(host.nano_cpus, Some(cpus));
+        assert_eq!(host.privileged, Some(false));
+        assert_eq!(host.readonly_rootfs, Some(tier == 1));
+        assert_eq!(host.cap_drop.is_some(), tier == 1);
+        let placement = real
+            .service(&spec.id)
+            .await
+            .task_template
+            .unwrap()
+            .placement;
+        let constraints = placement
+            .unwrap_or_default()
+            .constraints
+            .unwrap_or_default();
+        assert_eq!(
+            constraints.len(),
+            usize::from(tier == 2),
+            "a volume stays where it is"
+        );
+    }
+}
+
+/// A workspace that crashes is seen as such, its exit code and its last words too; the next `up` replaces it.
+#[tokio::test]
+async fn a_crash_is_seen_and_replaced() {
+    let mut real = Real::new().await;
+    real.world().options.wait = Some(Duration::from_secs(60));
+    let mut pm = workspace("pm");
+    // The demonstration runtime ends with 78 when there is no sense in its config.
+    let config = pm.files.iter_mut().find(|file| file.path == "config.yaml");
+    config.unwrap().content = Content::Inline(b" ".to_vec());
+    let outcomes = real.world().up(std::slice::from_ref(&pm)).await;
+    assert_eq!(outcomes.failure("pm"), "ready ended", "{outcomes:?}");
+    let text = format!("{outcomes:?}");
+    assert!(text.contains("exit_code: Some(78)"), "{text}");
+    assert!(text.contains("config.yaml"), "its last words: {text}");
+    let outcomes = real.world().up(&[workspace("pm")]).await;
+    assert!(outcomes.is_up("pm"), "{outcomes:?}");
+}
+
+/// A task that was killed is started again by the swarm, with its seed; a stopped service stays stopped.
+#[tokio::test]
+async fn a_killed_task_comes_back_and_a_stopped_one_does_not() {
+    let mut real = Real::new().await;
+    real.world().options.wait = Some(Duration::from_secs(60));
+    let pm = workspace("pm");
+    real.world().up(std::slice::from_ref(&pm)).await;
+    let id = real.world().spec(&pm).id;
+    let container = real.container(&id).await;
+    real.client()
+        .kill_container(&container, None)
+        .await
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let engine = &real.world().engine;
+    let mut was_down = false;
+    loop {
+        let state = engine.inspect(&id).await.map(|seen| seen.state);
+        match state {
+            Ok(State::Running) if was_down => break,
+            Ok(State::Restarting { .. }) => was_down = true,
+            _ => {}
+        }
+        assert!(Instant::now() < deadline, "{state:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let outcomes = real.world().up(std::slice::from_ref(&pm)).await;
+    assert!(outcomes.is_unchanged("pm"), "{outcomes:?}");
+    let engine = &real.world().engine;
+    let log = engine.logs(&id, None, true);
+    let (log, stopped) = tokio::join!(log.try_collect::<Vec<_>>(), engine.stop(&id));
+    stopped.unwrap();
+    assert!(
+        !log.unwrap().is_empty(),
+        "what is followed ends with the service"
+    );
+    let seen = engine.inspect(&id).await.unwrap();
+    assert!(matches!(seen.state, State::Exited { .. }), "{seen:?}");
+    assert_eq!(seen.url, None);
+}
+
+/// Whoever is asked for twice is asked once: removals and stops of what is not there are no errors.
+#[tokio::test]
+async fn what_is_not_there_is_no_error_to_remove() {
+    let mut real = Real::new().await;
+    let swarm = &real.world().engine;
+    let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();
+    swarm.stop(&id).await.unwrap();
+    swarm.remove(&id).await.unwrap();
+    for kind in [VolumeKind::Configs, VolumeKind::Workspace] {
+        swarm.remove_volume(&id, kind).await.unwrap();
+    }
+    let not_found = swarm.inspect(&id).await.unwrap_err();
+    assert_eq!(not_found, EngineError::NotFound(format!("ws-{id}")));
+    assert_eq!(swarm.last_lines(&id, 5).await.unwrap_err(), not_found);
+}
+
+/// An engine in no swarm is said to be in none, and is left as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_in_no_swarm_is_refused() {
+    let fake = FakeDocker::start();
+    let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
+    let template = root().join("examples/studio").display().to_string();
+    let ran = operator
+        .run(&["up", &template, "--demo", "--engine", "swarm", "--json"])
+        .exits(1);
+    assert_eq!(ran.error_codes(), ["no-swarm"], "{}", ran.stdout);
+    assert!(ran.stdout.contains("docker swarm init"), "{}", ran.stdout);
+    let changed = fake.calls();
+    let changed = changed.iter().filter(|call| !call.starts_with("GET"));
+    assert_eq!(changed.count(), 0);
+}
+
+#[test]
+fn studio_the_whole_way() {
+    let operator = Operator::new();
+    let template = root().join("examples/studio").display().to_string();
+    the_whole_way(&operator, "swarm", &template, "studio", &["--demo"]);
+    nothing_is_left(&operator, &LISTS);
+}
+
+#[test]
+fn forty_workspaces_the_whole_way() {
+    let operator = Operator::new();
+    the_whole_way(&operator, "swarm", &forty(), "forty", &FORTY);
+    nothing_is_left(&operator, &LISTS);
+}
+
+#[test]
+fn a_swarm_recovers_from_every_write() {
+    after_every_write("swarm", Operator::new, |operator| {
+        nothing_is_left(operator, &LISTS);
+    });
+}

@@ -16,6 +16,7 @@ pub mod one;
 pub mod seed;
 pub mod signal;
 pub mod spec;
+pub mod swarm;
 pub mod turns;
 pub mod workspace;
 

@@ -1,10 +1,11 @@
 //! The contract of an engine: what must hold on every one of them alike, the
-//! local one, a real Docker engine, and the fake one at the wire.
+//! local one, a real Docker engine, the fake one at the wire, and a swarm.
 
 use std::collections::BTreeMap;
 
 use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
 use bollard::query_parameters::RemoveVolumeOptions;
+use orghost::config::EngineKind;
 use orghost::plan::{Access, Content, SeedFile};
 use orghost::provision::engine::{Engine, State, VolumeKind};
 
@@ -38,13 +39,33 @@ pub async fn up_and_again<E: Engine>(world: &World<E>) {
             (seen.key, seen.spec),
             (workspace.key.as_str().to_owned(), spec.digest)
         );
-        assert!(seen.url.unwrap().starts_with("http://127.0.0.1:"));
+        assert!(is_reachable_from_here(
+            world.engine.kind(),
+            &seen.url.unwrap()
+        ));
     }
     let again = world.up(&org).await;
     assert!(
         again.is_unchanged("pm") && again.is_unchanged("pm/dev"),
         "{again:?}"
     );
+}
+
+/// Whether a URL leads to this machine and to nobody else's. A swarm binds no port to an address, so there it is the
+/// task's own on the engine's bridge; everywhere else it is this machine's loopback.
+pub fn is_reachable_from_here(engine: EngineKind, url: &str) -> bool {
+    let Some((host, port)) = url
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split_once(':'))
+    else {
+        return false;
+    };
+    let host: std::net::Ipv4Addr = host.parse().unwrap();
+    let is_there = match engine {
+        EngineKind::Swarm => host.is_private(),
+        EngineKind::Docker | EngineKind::Local => host == std::net::Ipv4Addr::LOCALHOST,
+    };
+    is_there && port.parse::<u16>().is_ok()
 }
 
 /// A workspace that changed is replaced, and its sibling is not; the agent's own volume stays.
@@ -103,7 +124,7 @@ pub async fn down_leaves_nothing<E: Engine>(world: &World<E>) {
 }
 
 /// Without its image a workspace fails, its sibling does not, and nothing of it stays.
-pub async fn image_missing(world: &mut World) {
+pub async fn image_missing<E: Engine>(world: &mut World<E>) {
     world.image = "localhost:1/orghost-absent".to_owned();
     let outcomes = world.up(&[workspace("pm")]).await;
     assert_eq!(
@@ -116,7 +137,7 @@ pub async fn image_missing(world: &mut World) {
 }
 
 /// A volume, a container and a network that somebody else made are left alone.
-pub async fn name_in_use(world: &World, endpoint: &str) {
+pub async fn name_in_use<E: Engine>(world: &World<E>, endpoint: &str) {
     let client = bollard::Docker::connect_with_unix(endpoint, 30, bollard::API_DEFAULT_VERSION);
     // The fake engine is strict about what this host sends, and lenient with others.
     let client = client.unwrap().with_request_modifier(|mut request| {

@@ -12,6 +12,7 @@ use orghost::provision::docker::Docker;
 use orghost::provision::engine::Engine;
 use orghost::provision::local::Local;
 use orghost::provision::spec::{OrgId, Spec};
+use orghost::provision::swarm::Swarm;
 use orghost::provision::turns::Turns;
 use orghost::provision::workspace::Run;
 use orghost::provision::{self, Job, Options, Outcome, ProvisionError, Removal, Summary, Work};
@@ -35,6 +36,14 @@ impl World {
     pub async fn new(endpoint: &str, image: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::on(Docker::connect(Some(endpoint)).await.unwrap(), dir, image)
+    }
+}
+
+impl World<Swarm> {
+    /// A world on a swarm.
+    pub async fn swarm(endpoint: &str, image: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::on(Swarm::connect(Some(endpoint)).await.unwrap(), dir, image)
     }
 }
 

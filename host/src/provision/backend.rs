@@ -15,6 +15,7 @@ use super::engine::{
 use super::local::Local;
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
+use super::swarm::Swarm;
 use crate::config::EngineKind;
 
 /// An engine that has answered, or needs no answer.
@@ -24,6 +25,8 @@ pub enum Backend {
     Local(Local),
     /// A container each.
     Docker(Docker),
+    /// A service each.
+    Swarm(Swarm),
 }
 
 /// The engines that a host can reach. Each is looked for when it is needed first, and again until it answers.
@@ -49,7 +52,7 @@ impl Engines {
     /// The engine of a kind.
     ///
     /// # Errors
-    /// [`EngineError::Away`].
+    /// [`EngineError::Away`], [`EngineError::NoSwarm`].
     pub async fn get(&self, kind: EngineKind) -> Result<Arc<Backend>, EngineError> {
         let connected = || {
             self.connected
@@ -65,9 +68,7 @@ impl Engines {
                 Backend::Local(Local::new(self.local.clone(), self.program.clone()))
             }
             EngineKind::Docker => Backend::Docker(Docker::connect(endpoint).await?),
-            EngineKind::Swarm => {
-                return Err(EngineError::Refused("swarm is not there yet".to_owned()));
-            }
+            EngineKind::Swarm => Backend::Swarm(Swarm::connect(endpoint).await?),
         };
         Ok(connected().entry(kind).or_insert(Arc::new(backend)).clone())
     }
@@ -95,6 +96,7 @@ macro_rules! forward {
         match $self {
             Backend::Local($engine) => $call,
             Backend::Docker($engine) => $call,
+            Backend::Swarm($engine) => $call,
         }
     };
 }
@@ -165,7 +167,8 @@ impl Engine for Backend {
     ) -> impl futures_util::Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         match self {
             Self::Local(local) => local.logs(id, tail, follow).left_stream(),
-            Self::Docker(docker) => docker.logs(id, tail, follow).right_stream(),
+            Self::Docker(docker) => docker.logs(id, tail, follow).left_stream().right_stream(),
+            Self::Swarm(swarm) => swarm.logs(id, tail, follow).right_stream().right_stream(),
         }
     }
 

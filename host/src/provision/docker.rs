@@ -1,4 +1,4 @@
-//! The Docker engine. The only module that knows bollard, and nothing of it
+//! The Docker engine. It and [`swarm`](super::swarm) are the only modules that know bollard, and nothing of it
 //! comes out. It touches nothing without this host's labels, starts nothing
 //! that [`provision`](super) has not verified, and makes everything
 //! explicitly: never a volume or a folder as a by-product of a bind.
@@ -8,10 +8,10 @@
 //! container that was made and never started, whatever its policy; but that
 //! is no promise of an engine's, so nothing here relies on it.
 
-mod answer;
-mod body;
+pub(super) mod answer;
+pub(super) mod body;
 mod connect;
-mod names;
+pub(super) mod names;
 mod pull;
 
 use std::collections::HashMap;
@@ -24,11 +24,11 @@ use bollard::models::{
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
-    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    LogsOptions, LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{Stream, TryStreamExt};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
@@ -46,14 +46,14 @@ use pull::Pulls;
 /// A connection to an engine that has answered. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    client: bollard::Docker,
-    endpoint: String,
-    pulls: Pulls,
+    pub(super) client: bollard::Docker,
+    pub(super) endpoint: String,
+    pub(super) pulls: Pulls,
     cpus: OnceCell<i64>,
 }
 
 impl Docker {
-    fn error(&self, error: Error) -> EngineError {
+    pub(super) fn error(&self, error: Error) -> EngineError {
         answer::error(error, &self.endpoint)
     }
 
@@ -136,6 +136,38 @@ impl Docker {
             what: "a network",
         })
     }
+
+    /// Makes the org's network, unless it is there. One that spans machines can be attached to by single containers, too.
+    pub(super) async fn ensure_network(
+        &self,
+        org: &OrgId,
+        driver: &str,
+    ) -> Result<(), EngineError> {
+        if self.has_network(org).await? {
+            return Ok(());
+        }
+        let network = NetworkCreateRequest {
+            name: names::network(org),
+            driver: Some(driver.to_owned()),
+            attachable: (driver == "overlay").then_some(true),
+            labels: Some(names::of_org(org)),
+            ..NetworkCreateRequest::default()
+        };
+        match self.client.create_network(network).await {
+            Ok(_) => Ok(()),
+            // Another was faster, or the engine says more or less than the client expects.
+            Err(error)
+                if answer::status(&error) == Some(409)
+                    || matches!(error, Error::JsonDataError { .. }) =>
+            {
+                match self.has_network(org).await? {
+                    true => Ok(()),
+                    false => Err(self.error(error)),
+                }
+            }
+            Err(error) => Err(self.error(error)),
+        }
+    }
 }
 
 impl Engine for Docker {
@@ -180,7 +212,7 @@ impl Engine for Docker {
     }
 
     async fn everything(&self, instance: &InstanceId) -> Result<Vec<Sighting>, EngineError> {
-        let filter = names::filter_all(instance);
+        let filter = names::filter_by(&names::of_instance(instance));
         let options = ListContainersOptionsBuilder::default()
             .all(true)
             .filters(&filter);
@@ -205,29 +237,7 @@ impl Engine for Docker {
     }
 
     async fn prepare(&self, org: &OrgId) -> Result<(), EngineError> {
-        if self.has_network(org).await? {
-            return Ok(());
-        }
-        let network = NetworkCreateRequest {
-            name: names::network(org),
-            driver: Some("bridge".to_owned()),
-            labels: Some(names::of_org(org)),
-            ..NetworkCreateRequest::default()
-        };
-        match self.client.create_network(network).await {
-            Ok(_) => Ok(()),
-            // Another was faster, or the engine says more or less than the client expects.
-            Err(error)
-                if answer::status(&error) == Some(409)
-                    || matches!(error, Error::JsonDataError { .. }) =>
-            {
-                match self.has_network(org).await? {
-                    true => Ok(()),
-                    false => Err(self.error(error)),
-                }
-            }
-            Err(error) => Err(self.error(error)),
-        }
+        self.ensure_network(org, "bridge").await
     }
 
     async fn dismantle(&self, org: &OrgId) -> Result<(), EngineError> {
@@ -376,25 +386,7 @@ impl Engine for Docker {
     }
 
     async fn last_lines(&self, id: &WorkspaceId, lines: usize) -> Result<Vec<String>, EngineError> {
-        /// A bound for whoever prints without ever ending a line.
-        const BYTES: usize = 1 << 20;
-        let mut log = std::pin::pin!(self.logs(id, Some(lines), false));
-        let mut printed = Vec::new();
-        while let Some(chunk) = log.try_next().await?
-            && printed.len() < BYTES
-        {
-            printed.extend_from_slice(&chunk);
-        }
-        let text = String::from_utf8_lossy(&printed);
-        let all: Vec<&str> = text.lines().collect();
-        let last = all
-            .get(all.len().saturating_sub(lines)..)
-            .unwrap_or_default();
-        let cut = |line: &&str| {
-            let end = line.floor_char_boundary(limits::LINE_BYTES);
-            line.get(..end).unwrap_or_default().to_owned()
-        };
-        Ok(last.iter().map(cut).collect())
+        answer::last_lines(self.logs(id, Some(lines), false), lines).await
     }
 
     fn logs(
@@ -403,23 +395,9 @@ impl Engine for Docker {
         tail: Option<usize>,
         follow: bool,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
-        let tail = tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
-        let options = LogsOptionsBuilder::default()
-            .stdout(true)
-            .stderr(true)
-            .follow(follow)
-            .tail(&tail);
         let name = names::container(id);
-        let endpoint = self.endpoint.clone();
-        self.client
-            .logs(&name, Some(options.build()))
-            .map(move |chunk| match chunk {
-                Ok(chunk) => Ok(chunk.into_bytes()),
-                Err(error) if answer::status(&error) == Some(404) => {
-                    Err(EngineError::NotFound(name.clone()))
-                }
-                Err(error) => Err(answer::error(error, &endpoint)),
-            })
+        let log = self.client.logs(&name, Some(logs_options(tail, follow)));
+        answer::printed(log, name, self.endpoint.clone())
     }
 
     async fn stop(&self, id: &WorkspaceId) -> Result<(), EngineError> {
@@ -487,8 +465,15 @@ impl Engine for Docker {
     }
 }
 
+/// What to ask a log for.
+pub(super) fn logs_options(tail: Option<usize>, follow: bool) -> LogsOptions {
+    let tail = tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+    let options = LogsOptionsBuilder::default().stdout(true).stderr(true);
+    options.follow(follow).tail(&tail).build()
+}
+
 /// 404 is an answer and no error, where what is wanted may be absent.
-fn found_or_none<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
+pub(super) fn found_or_none<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(error) if answer::status(&error) == Some(404) => Ok(None),

@@ -13,18 +13,18 @@ use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
 
-/// Runs workspaces. Two engines implement it, and one suite of tests holds for both.
+/// Runs workspaces. Three engines implement it, and one suite of tests holds for all of them.
 pub trait Engine: Send + Sync {
     /// Which one it is.
     fn kind(&self) -> EngineKind;
 
-    /// Every container of an org: one request, nothing is changed.
+    /// Every container of an org: as many requests for a large org as for a small one (Docker: one), nothing is changed.
     fn observe(
         &self,
         org: &OrgId,
     ) -> impl Future<Output = Result<Vec<Observed>, EngineError>> + Send;
 
-    /// Every volume of an org: one request, nothing is changed.
+    /// Every volume of an org: as [`Engine::observe`].
     fn volumes(
         &self,
         org: &OrgId,
@@ -120,7 +120,7 @@ pub struct Observed {
     pub spec: String,
     /// How it is.
     pub state: State,
-    /// Where it can be reached from this machine, `http://127.0.0.1:PORT`.
+    /// Where it can be reached from this machine: `http://127.0.0.1:PORT`, or (swarm) its own address here.
     pub url: Option<String>,
 }
 
@@ -232,6 +232,42 @@ pub enum EngineError {
         /// The engine's kind.
         engine: &'static str,
     },
+    /// The engine manages no swarm.
+    #[error("the engine at {endpoint} manages no swarm: {reason}")]
+    NoSwarm {
+        /// Where it is.
+        endpoint: String,
+        /// What it is instead.
+        reason: String,
+    },
+    /// It cannot give a workspace what its tier says.
+    #[error("tier {tier} needs privileges that the {engine} engine cannot give")]
+    TierUnsuited {
+        /// The tier.
+        tier: u8,
+        /// The engine's kind.
+        engine: &'static str,
+    },
+    /// It cannot hold a file of the seed.
+    #[error("{path} has {size} bytes, and a swarm's {what} holds at most {limit}")]
+    FileTooLarge {
+        /// Its path under `/configs`.
+        path: String,
+        /// Its bytes.
+        size: usize,
+        /// `config`, `secret`.
+        what: &'static str,
+        /// The most that it may have.
+        limit: usize,
+    },
+    /// It cannot hold so many files.
+    #[error("the seed has {files} files, and a swarm's service holds at most {limit}")]
+    TooManyFiles {
+        /// How many there are.
+        files: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// Something of the same name belongs to somebody else.
     #[error("the name {name} is in use by {what} that is not this host's")]
     NameInUse {
@@ -283,6 +319,10 @@ impl EngineError {
             Self::TimedOut(_) => "engine-timeout",
             Self::ImageMissing { .. } => "image-missing",
             Self::RuntimeUnsuited { .. } => "runtime-unsuited",
+            Self::NoSwarm { .. } => "no-swarm",
+            Self::TierUnsuited { .. } => "tier-unsuited",
+            Self::FileTooLarge { .. } => "file-too-large",
+            Self::TooManyFiles { .. } => "too-many-files",
             Self::NameInUse { .. } => "name-in-use",
             Self::NotFound(_) => "not-found",
             Self::NoSpace(_) => "no-space",
@@ -305,6 +345,13 @@ impl EngineError {
             }
             Self::RuntimeUnsuited { .. } => {
                 "add it to the runtime in the operator's file, or use the other engine"
+            }
+            Self::NoSwarm { .. } => {
+                "run `docker swarm init` on its machine (with --advertise-addr 127.0.0.1 for that machine alone), or point DOCKER_HOST to a manager"
+            }
+            Self::TierUnsuited { .. } => "lower the workspace's tier, or use --engine docker",
+            Self::FileTooLarge { .. } | Self::TooManyFiles { .. } => {
+                "make the seed smaller, or use --engine docker, which has no such limit"
             }
             Self::NameInUse { .. } => {
                 "remove or rename it: orghost never touches what is not its own"

@@ -234,6 +234,13 @@ impl ReadBack {
         Ok(Self(manifest))
     }
 
+    /// What an engine reports of every file that it will put under `/configs`, where it does so itself.
+    pub(super) fn of_files(files: impl IntoIterator<Item = (String, FileFacts)>) -> Self {
+        Self(Manifest {
+            files: files.into_iter().collect(),
+        })
+    }
+
     /// Reads what stands in a folder. Follows no symbolic link.
     ///
     /// # Errors
@@ -332,7 +339,7 @@ impl Manifest {
 
 impl FileFacts {
     /// Of one file.
-    fn of(bytes: &[u8], mode: u32) -> Self {
+    pub(super) fn of(bytes: &[u8], mode: u32) -> Self {
         Self {
             mode,
             size: bytes.len() as u64,

@@ -1,10 +1,14 @@
 //! What an engine's answers mean: errors by their type and status, states by
 //! their names. Never guesses success.
 
+use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
 };
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::names::{self, Labels};
 use crate::limits;
@@ -15,7 +19,7 @@ const WORDS: usize = 600;
 
 /// The one place where an error of the client becomes ours. What a 404 or a
 /// 409 means depends on the call: who knows better looks at [`status`] first.
-pub(super) fn error(error: Error, endpoint: &str) -> EngineError {
+pub(in crate::provision) fn error(error: Error, endpoint: &str) -> EngineError {
     match error {
         Error::RequestTimeoutError => EngineError::TimedOut(limits::ENGINE_CALL.as_secs()),
         Error::DockerResponseServerError { message, .. } => refused(&message),
@@ -33,7 +37,7 @@ pub(super) fn error(error: Error, endpoint: &str) -> EngineError {
 }
 
 /// The status that an engine answered with, when it answered.
-pub(super) fn status(error: &Error) -> Option<u16> {
+pub(in crate::provision) fn status(error: &Error) -> Option<u16> {
     match error {
         Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
         _ => None,
@@ -41,7 +45,7 @@ pub(super) fn status(error: &Error) -> Option<u16> {
 }
 
 /// An engine has one status for everything that its disk refuses, so here its words must do.
-pub(super) fn refused(words: &str) -> EngineError {
+pub(in crate::provision) fn refused(words: &str) -> EngineError {
     let mut text = words.trim().to_owned();
     text.truncate(text.floor_char_boundary(WORDS));
     if words.contains("no space left on device") {
@@ -137,4 +141,43 @@ fn observed(labels: &Labels, state: State, published: Option<u16>) -> Option<Obs
 fn exit_code(status: &str) -> Option<i32> {
     let (_, rest) = status.split_once('(')?;
     rest.split_once(')')?.0.parse().ok()
+}
+
+/// A log as bytes. `name`: what it is of, for when that is not there.
+pub(in crate::provision) fn printed(
+    log: impl Stream<Item = Result<LogOutput, Error>> + Send,
+    name: String,
+    endpoint: String,
+) -> impl Stream<Item = Result<Bytes, EngineError>> + Send {
+    log.map(move |chunk| match chunk {
+        Ok(chunk) => Ok(chunk.into_bytes()),
+        Err(error) if status(&error) == Some(404) => Err(EngineError::NotFound(name.clone())),
+        Err(error) => Err(self::error(error, &endpoint)),
+    })
+}
+
+/// The last lines of a log, each cut to a length that a report can carry.
+pub(in crate::provision) async fn last_lines(
+    log: impl Stream<Item = Result<Bytes, EngineError>>,
+    lines: usize,
+) -> Result<Vec<String>, EngineError> {
+    /// A bound for whoever prints without ever ending a line.
+    const BYTES: usize = 1 << 20;
+    let mut log = std::pin::pin!(log);
+    let mut printed = Vec::new();
+    while let Some(chunk) = log.try_next().await?
+        && printed.len() < BYTES
+    {
+        printed.extend_from_slice(&chunk);
+    }
+    let text = String::from_utf8_lossy(&printed);
+    let all: Vec<&str> = text.lines().collect();
+    let last = all
+        .get(all.len().saturating_sub(lines)..)
+        .unwrap_or_default();
+    let cut = |line: &&str| {
+        let end = line.floor_char_boundary(limits::LINE_BYTES);
+        line.get(..end).unwrap_or_default().to_owned()
+    };
+    Ok(last.iter().map(cut).collect())
 }

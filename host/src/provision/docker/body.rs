@@ -20,8 +20,8 @@ use crate::provision::spec::{OperationId, Spec};
 use crate::provision::workspace::volumes;
 
 /// Where the seed stands in a container.
-pub(super) const CONFIGS: &str = "/configs";
-const WORKSPACE: &str = "/workspace";
+pub(in crate::provision) const CONFIGS: &str = "/configs";
+pub(in crate::provision) const WORKSPACE: &str = "/workspace";
 const SOCKET: &str = "/var/run/docker.sock";
 
 /// What [`Spec`] does not say.
@@ -117,7 +117,7 @@ fn host_config(spec: &Spec, around: &Around<'_>, port: String) -> HostConfig {
     config
 }
 
-pub(super) fn share(tier: Tier) -> limits::Share {
+pub(in crate::provision) fn share(tier: Tier) -> limits::Share {
     match tier {
         Tier::One => limits::TIER_1,
         Tier::Two => limits::TIER_2,
@@ -139,7 +139,11 @@ fn mounts(spec: &Spec, around: &Around<'_>) -> Vec<Mount> {
     mounts
 }
 
-fn volume(spec: &Spec, kind: VolumeKind, operation: &OperationId) -> Mount {
+pub(in crate::provision) fn volume(
+    spec: &Spec,
+    kind: VolumeKind,
+    operation: &OperationId,
+) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
         source: Some(names::volume(&spec.id, kind)),
@@ -171,7 +175,7 @@ pub(super) fn volume_labels(
     labels
 }
 
-fn bind(source: &str, target: &str, writable: bool) -> Mount {
+pub(in crate::provision) fn bind(source: &str, target: &str, writable: bool) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source.to_owned()),

@@ -7,33 +7,33 @@ use crate::provision::engine::{Sighting, Thing, VolumeKind};
 use crate::provision::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 
 /// As the engine stores them.
-pub(super) type Labels = HashMap<String, String>;
+pub(in crate::provision) type Labels = HashMap<String, String>;
 
-pub(super) const INSTANCE: &str = "orghost.instance";
-pub(super) const ORG: &str = "orghost.org";
-pub(super) const WORKSPACE: &str = "orghost.workspace";
-pub(super) const ID: &str = "orghost.id";
-pub(super) const SPEC: &str = "orghost.spec";
-pub(super) const VOLUME: &str = "orghost.volume";
-pub(super) const OPERATION: &str = "orghost.operation";
+pub(in crate::provision) const INSTANCE: &str = "orghost.instance";
+pub(in crate::provision) const ORG: &str = "orghost.org";
+pub(in crate::provision) const WORKSPACE: &str = "orghost.workspace";
+pub(in crate::provision) const ID: &str = "orghost.id";
+pub(in crate::provision) const SPEC: &str = "orghost.spec";
+pub(in crate::provision) const VOLUME: &str = "orghost.volume";
+pub(in crate::provision) const OPERATION: &str = "orghost.operation";
 /// The port of a workspace on the host's own network: nothing is published there.
-pub(super) const HOST_PORT: &str = "orghost.host-port";
+pub(in crate::provision) const HOST_PORT: &str = "orghost.host-port";
 const MANAGED: &str = "orghost.managed";
 
-pub(super) fn container(id: &WorkspaceId) -> String {
+pub(in crate::provision) fn container(id: &WorkspaceId) -> String {
     format!("ws-{id}")
 }
 
-pub(super) fn volume(id: &WorkspaceId, kind: VolumeKind) -> String {
+pub(in crate::provision) fn volume(id: &WorkspaceId, kind: VolumeKind) -> String {
     format!("ws-{id}-{kind}")
 }
 
-pub(super) fn network(org: &OrgId) -> String {
+pub(in crate::provision) fn network(org: &OrgId) -> String {
     format!("orghost-{}-{}", org.instance().as_str(), org.slug())
 }
 
 /// What everything of an org carries.
-pub(super) fn of_org(org: &OrgId) -> Labels {
+pub(in crate::provision) fn of_org(org: &OrgId) -> Labels {
     let labels = [
         (MANAGED, "true"),
         (INSTANCE, org.instance().as_str()),
@@ -45,7 +45,7 @@ pub(super) fn of_org(org: &OrgId) -> Labels {
 }
 
 /// What the containers and volumes of a workspace carry.
-pub(super) fn of_workspace(spec: &Spec, operation: &OperationId) -> Labels {
+pub(in crate::provision) fn of_workspace(spec: &Spec, operation: &OperationId) -> Labels {
     let mut labels = of_org(&spec.org);
     let own = [
         (WORKSPACE, spec.key.as_str()),
@@ -57,22 +57,30 @@ pub(super) fn of_workspace(spec: &Spec, operation: &OperationId) -> Labels {
 }
 
 /// Asks an engine for what is this org's. The answer is checked again with [`is_of_org`].
-pub(super) fn filter(org: &OrgId) -> HashMap<String, Vec<String>> {
-    let labels = of_org(org)
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"));
+pub(in crate::provision) fn filter(org: &OrgId) -> HashMap<String, Vec<String>> {
+    filter_by(&of_org(org))
+}
+
+/// Asks an engine for what carries these labels. The answer is checked again with [`carries`].
+pub(in crate::provision) fn filter_by(labels: &Labels) -> HashMap<String, Vec<String>> {
+    let labels = labels.iter().map(|(name, value)| format!("{name}={value}"));
     HashMap::from([("label".to_owned(), labels.collect())])
 }
 
-/// Asks an engine for what is this host's. The answer is checked again by [`sighting`].
-pub(super) fn filter_all(instance: &InstanceId) -> HashMap<String, Vec<String>> {
+/// What everything of a host carries.
+pub(in crate::provision) fn of_instance(instance: &InstanceId) -> Labels {
     let labels = [(MANAGED, "true"), (INSTANCE, instance.as_str())];
-    let labels = labels.map(|(name, value)| format!("{name}={value}"));
-    HashMap::from([("label".to_owned(), labels.to_vec())])
+    labels
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// What carries these labels, when they are this host's.
-pub(super) fn sighting(labels: &Labels, instance: &InstanceId, thing: Thing) -> Option<Sighting> {
+pub(in crate::provision) fn sighting(
+    labels: &Labels,
+    instance: &InstanceId,
+    thing: Thing,
+) -> Option<Sighting> {
     let id = id(labels)?;
     let is_own = labels.get(INSTANCE).map(String::as_str) == Some(instance.as_str());
     let name = match thing {
@@ -87,23 +95,34 @@ pub(super) fn sighting(labels: &Labels, instance: &InstanceId, thing: Thing) -> 
     })
 }
 
-pub(super) fn is_of_org(labels: &Labels, org: &OrgId) -> bool {
-    of_org(org)
+pub(in crate::provision) fn carries(found: &Labels, wanted: &Labels) -> bool {
+    wanted
         .iter()
-        .all(|(name, value)| labels.get(name) == Some(value))
+        .all(|(name, value)| found.get(name) == Some(value))
+}
+
+pub(in crate::provision) fn is_of_org(labels: &Labels, org: &OrgId) -> bool {
+    carries(labels, &of_org(org))
+}
+
+/// What everything of one workspace carries.
+pub(in crate::provision) fn of_id(id: &WorkspaceId) -> Labels {
+    let labels = [(MANAGED, "true"), (ID, id.as_str())];
+    labels
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// An identity is made from the instance, the org and the key, so it stands for all three.
-pub(super) fn is_of_workspace(labels: &Labels, id: &WorkspaceId) -> bool {
-    labels.get(MANAGED).is_some_and(|managed| managed == "true")
-        && labels.get(ID).is_some_and(|found| found == id.as_str())
+pub(in crate::provision) fn is_of_workspace(labels: &Labels, id: &WorkspaceId) -> bool {
+    carries(labels, &of_id(id))
 }
 
-pub(super) fn id(labels: &Labels) -> Option<WorkspaceId> {
+pub(in crate::provision) fn id(labels: &Labels) -> Option<WorkspaceId> {
     WorkspaceId::parse(labels.get(ID)?)
 }
 
-pub(super) fn kind(labels: &Labels) -> Option<VolumeKind> {
+pub(in crate::provision) fn kind(labels: &Labels) -> Option<VolumeKind> {
     let kinds = [VolumeKind::Configs, VolumeKind::Workspace];
     let found = labels.get(VOLUME)?;
     kinds.into_iter().find(|kind| kind.to_string() == *found)

@@ -17,10 +17,10 @@ type Pull = Arc<OnceCell<Result<(), EngineError>>>;
 
 /// The pulls under way, by image.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pulls(Arc<Mutex<HashMap<String, Pull>>>);
+pub(in crate::provision) struct Pulls(Arc<Mutex<HashMap<String, Pull>>>);
 
 impl Pulls {
-    pub(super) async fn pull(
+    pub(in crate::provision) async fn pull(
         &self,
         client: &bollard::Docker,
         endpoint: &str,
