@@ -9,6 +9,7 @@ mod health;
 mod orgs;
 mod page;
 mod problem;
+mod templates;
 mod view;
 
 use std::net::SocketAddr;
@@ -69,6 +70,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(orgs::show, orgs::take_down))
         .routes(routes!(orgs::plan))
         .routes(routes!(orgs::operation, orgs::cancel))
+        .routes(routes!(templates::list))
         .routes(routes!(events::follow))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

@@ -267,7 +267,7 @@ fn wanted(api: &Api, body: ImportBody) -> Result<Import, Problem> {
 
 impl Api {
     /// One of the server's templates, by the name of its folder.
-    fn template(&self, name: &str) -> Result<Bundle, Problem> {
+    pub(super) fn template(&self, name: &str) -> Result<Bundle, Problem> {
         let unknown = || {
             let message = format!("there is no template {name:?} on this server");
             Problem::one(Class::Unknown, Diagnostic::new("unknown-template", message))
