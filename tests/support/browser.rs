@@ -168,6 +168,7 @@ impl Browser {
         let entries = self.driver("se/log", json!({"type": "browser"})).await;
         let entries = entries.as_array().unwrap().iter();
         entries
+            .filter(|entry| entry["level"] != "DEBUG")
             .map(|entry| entry["message"].as_str().unwrap().to_owned())
             .collect()
     }

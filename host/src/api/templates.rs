@@ -22,7 +22,7 @@ pub async fn list(State(api): State<Api>) -> Result<axum::Json<Value>, Problem> 
     for name in names {
         templates.push(match described(&api, &name).await {
             Ok(template) => template,
-            Err(problem) => json!({"name": name, "problem": problem.errors.first()}),
+            Err(problem) => json!({"name": name, "problem": {"detail": problem.errors.first().map(|error| &error.message)}}),
         });
     }
     Ok(axum::Json(json!({ "templates": templates })))

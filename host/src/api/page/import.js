@@ -72,7 +72,7 @@ export class ImportView {
   async #readTemplates() {
     fill(this.#list, make('p', { class: 'hint' }, 'Reading the templates…'));
     try {
-      const { templates } = await getJson('/v1/templates');
+      const templates = await allTemplates();
       this.#templates = templates;
       fill(this.#list, templates.length > 0
         ? templates.map((template) => this.#templateChoice(template))
@@ -94,7 +94,7 @@ export class ImportView {
         make('b', {}, org || name), ' ', make('code', {}, name),
         typeof workspaces === 'number' && make('span', { class: 'hint' }, ` · ${many(workspaces, 'workspace')}`),
         description && make('span', { class: 'description' }, description),
-        problem && make('span', { class: 'why' }, typeof problem === 'string' ? problem : problem.message)));
+        problem && make('span', { class: 'why' }, problem.detail)));
   }
 
   #chosenTemplate() {
@@ -213,6 +213,18 @@ class Options {
       ...(seconds > 0 && { ready_seconds: seconds }),
     };
   }
+}
+
+/** All templates, page by page. */
+async function allTemplates() {
+  const all = [];
+  let after;
+  do {
+    const { templates, next } = await getJson(`/v1/templates${after ? `?${new URLSearchParams({ after })}` : ''}`);
+    all.push(...templates);
+    after = next;
+  } while (after);
+  return all;
 }
 
 /** The org of this name, when there is one. */

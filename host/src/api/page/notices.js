@@ -77,7 +77,8 @@ function ask({ title, body, confirm, kind = 'primary' }) {
   const dialog = make('dialog', { 'aria-labelledby': heading.id });
   const form = make('form', { method: 'dialog' }, heading, body,
     make('div', { class: 'actions' },
-      make('button', { type: 'button', on: { click: () => dialog.close() } }, 'Cancel'),
+      // The harmless answer has the focus, when there is nothing to type.
+      make('button', { type: 'button', autofocus: kind === 'danger', on: { click: () => dialog.close() } }, 'Cancel'),
       make('button', { class: kind, value: 'yes' }, confirm)));
   // The page's policy lets no form be sent anywhere, not even to a dialog.
   form.addEventListener('submit', (event) => (event.preventDefault(), dialog.close('yes')));

@@ -58,12 +58,14 @@ export class OrgView {
   /** Shows a workspace beside the tree, or none. */
   select(key) {
     if (this.#selected === key && key !== undefined) return;
+    const before = this.#selected;
     this.#selected = key;
     this.#panel?.end();
     this.#panel = null;
     fill(this.#beside);
     setAttribute(this.#main.firstElementChild, 'data-place', key === undefined ? 'org' : 'workspace');
     if (this.#status) this.#show(true);
+    if (key === undefined && before !== undefined) this.#tree.focus(before);
   }
 
   end() {
@@ -119,7 +121,8 @@ export class OrgView {
     } catch (problem) {
       if (!problem.isNotOffered) throw problem;
       const ids = [...this.#known].slice(-SHOWN_OPERATIONS);
-      operations = await Promise.all(ids.map((id) => getJson(pathOf('operations', id), signal)));
+      const answers = await Promise.allSettled(ids.map((id) => getJson(pathOf('operations', id), signal)));
+      operations = answers.filter(({ status }) => status === 'fulfilled').map(({ value }) => value);
     }
     return operations.sort((one, other) => other.began_ms - one.began_ms).slice(0, SHOWN_OPERATIONS);
   }
@@ -199,8 +202,8 @@ export class OrgView {
   }
 
   #take(event) {
-    this.#known.delete(event.operation);
-    this.#known.add(event.operation);
+    this.#known.delete(event.operation_id);
+    this.#known.add(event.operation_id);
     this.#events.add(event);
     this.#follow(event);
     if (isWorthSaying(event) && performance.now() - this.#opened > QUIET_MS) {
@@ -210,7 +213,7 @@ export class OrgView {
   }
 
   /** What the events tell beyond the org's status: the step of each workspace, and how far each operation is. */
-  #follow({ event, operation, workspace, step, workspaces: total }) {
+  #follow({ event, operation_id: operation, workspace, step, workspaces: total }) {
     if (event === 'began') this.#progress.set(operation, { total, settled: new Set() });
     if (event === 'began' || event === 'ended' || event === 'broke') this.#steps.clear();
     if (workspace === undefined) return;
@@ -222,6 +225,7 @@ export class OrgView {
   }
 
   #nameOf(key) {
+    if (key === undefined) return this.#status?.name ?? this.#org;
     return this.#status?.workspaces.find((workspace) => workspace.key === key)?.name ?? key;
   }
 

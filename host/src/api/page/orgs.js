@@ -4,13 +4,13 @@ import { getJson } from './api.js';
 import { fillWhenChanged, make, setText } from './dom.js';
 import { EventList } from './events.js';
 import { problemNotice } from './notices.js';
-import { many } from './words.js';
+import { isWorthSaying, many } from './words.js';
 
 /** Shows the orgs in `main`. */
 export function orgsView(main, { live }) {
   const summary = make('p', { class: 'summary' });
   const list = make('ul', { class: 'orgs', 'aria-label': 'Orgs' });
-  const activity = new EventList((org, key) => `${org}/${key}`, 'What happens');
+  const activity = new EventList((org, key) => (key === undefined ? org : `${org}/${key}`), 'What happens');
   const happening = make('section', { class: 'card', hidden: true, 'aria-labelledby': 'happening' },
     make('h2', { id: 'happening' }, 'Happening now'), activity.element);
   main.replaceChildren(make('div', { class: 'head' }, make('h1', { tabindex: '-1' }, 'Orgs'), summary), list, happening);
@@ -23,6 +23,7 @@ export function orgsView(main, { live }) {
     },
     onProblem: (problem) => fillWhenChanged(list, problem.errors, () => [make('li', {}, problemNotice(problem))]),
     onEvent: (event) => {
+      if (!isWorthSaying(event)) return;
       happening.hidden = false;
       activity.add(event);
     },

@@ -40,7 +40,6 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault();
   main.focus();
 });
-start();
 
 /** Shows what the hash names, anew. */
 function start() {
@@ -68,12 +67,6 @@ function go() {
   scrollTo(0, 0);
   (main.querySelector('h1') ?? main).focus();
 }
-
-const VIEWS = {
-  orgs: (host) => orgsView(main, host),
-  org: (host, parts) => new OrgView(main, parts[1], workspaceOf(parts), host),
-  import: (host, _, query) => new ImportView(main, query.get('template'), host),
-};
 
 /** What a hash names: `#/`, `#/orgs/{org}`, `#/orgs/{org}/{workspace's key}`, `#/import?template={name}`. */
 function placeOf(hash) {
@@ -104,3 +97,11 @@ function showConnection(state, pause) {
   setText(connection, state === 'live' ? 'live' : `disconnected; trying again in ${Math.max(1, Math.round(pause / 1000))} s`);
   showTokenButtons();
 }
+
+const VIEWS = {
+  orgs: (host) => orgsView(main, host),
+  org: (host, parts) => new OrgView(main, parts[1], workspaceOf(parts), host),
+  import: (host, _, query) => new ImportView(main, query.get('template'), host),
+};
+
+start();

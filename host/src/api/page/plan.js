@@ -13,7 +13,7 @@ export function planSection(plan, present) {
     plan.org.description && make('p', {}, plan.org.description),
     make('p', { class: 'summary' }, summaryOf(plan, changes, present)),
     plan.violations.length > 0 && make('div', { class: 'notice bad', role: 'alert' },
-      make('strong', {}, 'Policy refuses this plan'), diagnosticList(plan.violations)),
+      make('strong', {}, 'Policy refuses this plan'), diagnosticList(plan.violations.map(forThisPage))),
     plan.warnings.length > 0 && make('div', { class: 'notice warn' },
       make('strong', {}, many(plan.warnings.length, 'warning')), diagnosticList(plan.warnings)),
     make('ul', { class: 'planned', 'aria-label': 'Planned workspaces' },
@@ -27,6 +27,9 @@ function changesOf(planned, present) {
   const there = new Map((present ?? []).map((workspace) => [workspace.key, workspace]));
   return new Map(planned.map((workspace) => [workspace.key, changeOf(workspace, there.get(workspace.key))]));
 }
+
+/** The server's advice is for a command line. */
+const forThisPage = (violation) => (violation.code === 'missing-env' ? { ...violation, help: 'give it a value under Variables' } : violation);
 
 const COMPARED = ['name', 'runtime', 'tier', 'external'];
 

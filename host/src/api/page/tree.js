@@ -24,6 +24,11 @@ export class WorkspaceTree {
     for (const workspace of workspaces) this.#rows.get(workspace.key).show(workspace, stateOf(workspace), workspace.key === selected);
   }
 
+  /** Puts the focus on a workspace. */
+  focus(key) {
+    this.#rows.get(key)?.link.focus();
+  }
+
   #build(workspaces) {
     const focused = this.#focusedKey();
     const rows = new Map();

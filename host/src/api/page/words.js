@@ -47,10 +47,9 @@ export function countsOf(states) {
   return [...counts].map(([word, count]) => `${count} ${word}`).join(' · ');
 }
 
-/** `{subject, text, tone}` of an event; `nameOf` gives what people call a workspace. */
+/** `{subject, text, tone}` of an event; `nameOf(org, key)` gives what people call a workspace, or the org. */
 export function sentenceOf(event, nameOf) {
-  const subject = event.workspace === undefined ? event.org : nameOf(event.org, event.workspace);
-  return { subject, ...(SENTENCES[event.event]?.(event) ?? { text: event.event }) };
+  return { subject: nameOf(event.org, event.workspace), ...(SENTENCES[event.event]?.(event) ?? { text: event.event }) };
 }
 
 const SENTENCES = {
@@ -70,7 +69,7 @@ const SENTENCES = {
     : { text: 'ended well', tone: 'good' }),
 };
 
-/** The events that a screen reader is told as they come. */
+/** The events that matter to somebody who does not watch each step. */
 export const isWorthSaying = (event) => event.event !== 'step' && event.event !== 'unchanged';
 
 export const titleOf = (operation) => OPERATIONS[operation]?.[0] ?? operation;

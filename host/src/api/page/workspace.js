@@ -5,7 +5,8 @@ import { fill, fillWhenChanged, make, setAttribute, setText, webLink } from './d
 import { actionButton, problemNotice } from './notices.js';
 
 /** So much of a log is shown; its beginning goes first. */
-const MOST_CHARACTERS = 400_000;
+const MOST_LINES = 2000;
+const MOST_PARTS = 2000;
 
 /** The panel of a workspace; `show` brings it up to date, `end` stops following its log. */
 export class WorkspacePanel {
@@ -102,7 +103,7 @@ class Log {
     fill(this.#failure);
     this.#say('following', 'Stop following');
     try {
-      await followText(`${this.#path}?follow=true`, following.signal, (text) => this.#append(text));
+      await followText(`${this.#path}?follow=true&tail=${MOST_LINES}`, following.signal, (text) => this.#append(text));
       this.#ended(following, 'it prints nothing more');
     } catch (problem) {
       if (following.signal.aborted) return;
@@ -132,7 +133,7 @@ class Log {
   #append(text) {
     const isAtEnd = this.#text.scrollHeight - this.#text.scrollTop - this.#text.clientHeight < 24;
     this.#text.append(withoutColours(text));
-    while (this.#text.childNodes.length > 1 && this.#text.textContent.length > MOST_CHARACTERS) this.#text.firstChild.remove();
+    while (this.#text.childNodes.length > MOST_PARTS) this.#text.firstChild.remove();
     if (isAtEnd) this.#text.scrollTop = this.#text.scrollHeight;
   }
 }
