@@ -1,11 +1,14 @@
 //! The page at `/`: files that are part of the program. Serves no data: whatever the page shows, it asks the API for.
 
 use axum::Router;
+use axum::extract::Path;
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
 use super::Api;
+use crate::diagnostic::Diagnostic;
+use crate::problem::{Class, Problem};
 
 /// Nothing but the page's own files and the API may be used by it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -13,65 +16,58 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The page's files, as (path, type, text).
+/// The page's files, as (name, type, text).
 const FILES: &[(&str, &str, &str)] = &[
     (
-        "/",
-        "text/html; charset=utf-8",
-        include_str!("page/index.html"),
-    ),
-    (
-        "/page/page.css",
+        "page.css",
         "text/css; charset=utf-8",
         include_str!("page/page.css"),
     ),
-    (
-        "/page/icon.svg",
-        "image/svg+xml",
-        include_str!("page/icon.svg"),
-    ),
-    ("/page/api.js", SCRIPT, include_str!("page/api.js")),
-    ("/page/dom.js", SCRIPT, include_str!("page/dom.js")),
-    ("/page/events.js", SCRIPT, include_str!("page/events.js")),
-    ("/page/import.js", SCRIPT, include_str!("page/import.js")),
-    ("/page/live.js", SCRIPT, include_str!("page/live.js")),
-    ("/page/notices.js", SCRIPT, include_str!("page/notices.js")),
-    ("/page/org.js", SCRIPT, include_str!("page/org.js")),
-    ("/page/orgs.js", SCRIPT, include_str!("page/orgs.js")),
-    ("/page/page.js", SCRIPT, include_str!("page/page.js")),
-    ("/page/plan.js", SCRIPT, include_str!("page/plan.js")),
-    ("/page/tree.js", SCRIPT, include_str!("page/tree.js")),
-    (
-        "/page/variables.js",
-        SCRIPT,
-        include_str!("page/variables.js"),
-    ),
-    ("/page/words.js", SCRIPT, include_str!("page/words.js")),
-    (
-        "/page/workspace.js",
-        SCRIPT,
-        include_str!("page/workspace.js"),
-    ),
+    ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
+    ("api.js", SCRIPT, include_str!("page/api.js")),
+    ("dom.js", SCRIPT, include_str!("page/dom.js")),
+    ("events.js", SCRIPT, include_str!("page/events.js")),
+    ("import.js", SCRIPT, include_str!("page/import.js")),
+    ("live.js", SCRIPT, include_str!("page/live.js")),
+    ("notices.js", SCRIPT, include_str!("page/notices.js")),
+    ("org.js", SCRIPT, include_str!("page/org.js")),
+    ("orgs.js", SCRIPT, include_str!("page/orgs.js")),
+    ("page.js", SCRIPT, include_str!("page/page.js")),
+    ("plan.js", SCRIPT, include_str!("page/plan.js")),
+    ("tree.js", SCRIPT, include_str!("page/tree.js")),
+    ("variables.js", SCRIPT, include_str!("page/variables.js")),
+    ("words.js", SCRIPT, include_str!("page/words.js")),
+    ("workspace.js", SCRIPT, include_str!("page/workspace.js")),
 ];
 
-/// The page's files.
+/// `/`, and `/page/{file}` for whatever it stands on.
 pub fn routes() -> Router<Api> {
-    FILES
-        .iter()
-        .fold(Router::new(), |router, &(path, kind, text)| {
-            router.route(
-                path,
-                get(async move || {
-                    let headers = [
-                        (header::CONTENT_TYPE, kind),
-                        (header::CONTENT_SECURITY_POLICY, POLICY),
-                        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-                        (header::REFERRER_POLICY, "no-referrer"),
-                        // The page and its server are of one version.
-                        (header::CACHE_CONTROL, "no-cache"),
-                    ];
-                    (headers, text).into_response()
-                }),
-            )
-        })
+    Router::new()
+        .route("/", get(index))
+        .route("/page/{file}", get(file))
+}
+
+async fn index() -> Response {
+    served("text/html; charset=utf-8", include_str!("page/index.html"))
+}
+
+async fn file(Path(wanted): Path<String>) -> Result<Response, Problem> {
+    let found = FILES.iter().find(|(name, ..)| *name == wanted);
+    let &(_, kind, text) = found.ok_or_else(|| {
+        let message = format!("the page has no file {wanted:?}");
+        Problem::one(Class::Unknown, Diagnostic::new("unknown-file", message))
+    })?;
+    Ok(served(kind, text))
+}
+
+fn served(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        // The page and its server are of one version.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
 }

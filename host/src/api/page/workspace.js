@@ -15,31 +15,28 @@ export class WorkspacePanel {
   #facts = make('dl', { class: 'facts' });
   #buttons;
   #failures;
+  #logBox = make('div', { class: 'log-box' });
   #log;
   #logOf;
+  #workspace;
   element;
 
   constructor(backLink, onDone) {
     const action = (label, word) => actionButton(label, async () => {
-      await sendJson('POST', pathOf('workspaces', this.id, word));
+      await sendJson('POST', pathOf('workspaces', this.#workspace.id, word));
       onDone();
     });
     this.#buttons = { restart: action('Restart', 'restart'), stop: action('Stop', 'stop'), start: action('Start', 'start') };
     const all = Object.values(this.#buttons);
     this.#failures = make('div', {}, all.map(({ failure }) => failure));
-    this.#log = make('div', { class: 'log-box' });
     this.element = make('section', { class: 'card workspace', 'aria-labelledby': 'workspace-name' },
       make('div', { class: 'head' },
         this.#heading, this.#state, make('a', { class: 'button quiet close', href: backLink, 'aria-label': 'Close this workspace' }, 'Close')),
-      this.#facts, make('div', { class: 'actions' }, all.map(({ button }) => button)), this.#failures, this.#log);
-  }
-
-  get id() {
-    return this.workspace.id;
+      this.#facts, make('div', { class: 'actions' }, all.map(({ button }) => button)), this.#failures, this.#logBox);
   }
 
   show(workspace, { word, tone, detail }) {
-    this.workspace = workspace;
+    this.#workspace = workspace;
     setText(this.#heading, workspace.name);
     setText(this.#state, word);
     setAttribute(this.element, 'data-tone', tone);
@@ -56,16 +53,16 @@ export class WorkspacePanel {
   }
 
   end() {
-    this.log?.stop();
+    this.#log?.stop();
   }
 
   #showLog(workspace) {
     this.#logOf = workspace.id;
     this.end();
-    if (workspace.external) return fill(this.#log);
-    this.log = new Log(pathOf('workspaces', workspace.id, 'logs'));
-    fill(this.#log, this.log.element);
-    return this.log.follow();
+    if (workspace.external) return;
+    this.#log = new Log(pathOf('workspaces', workspace.id, 'logs'));
+    fill(this.#logBox, this.#log.element);
+    this.#log.follow();
   }
 }
 
