@@ -62,16 +62,20 @@ export function pathOf(...parts) {
 /**
  * Follows events until `signal` ends it: each once and in order, over cut connections too. Without `after`, those that
  * come from now on. `onConnection` hears `live`, or `lost` with the milliseconds until the next try.
+ *
+ * A page that nobody sees holds no connection, and goes on where it was when it is seen again: a browser has six to a
+ * server, for all tabs and for the pages that "back" leads to.
  */
 export async function followEvents({ org, after, signal, onEvent, onConnection }) {
   let last = after;
   let tries = 0;
   while (!signal.aborted) {
-    const silence = new Silence(signal);
+    await untilSeen(signal);
+    const line = new Line(signal);
     try {
-      const response = await request('GET', eventsPath(org, last), { signal: silence.signal, headers: lastSeen(last) });
+      const response = await request('GET', eventsPath(org, last), { signal: line.signal, headers: lastSeen(last) });
       onConnection('live');
-      for await (const message of messages(response.body, () => silence.heard())) {
+      for await (const message of messages(response.body, () => line.heard())) {
         tries = 0;
         if (message.id !== undefined) last = message.id;
         if (message.data) onEvent(JSON.parse(message.data));
@@ -79,9 +83,10 @@ export async function followEvents({ org, after, signal, onEvent, onConnection }
     } catch (error) {
       if (!(error instanceof Problem) && error.name !== 'AbortError') console.info(error);
     } finally {
-      silence.end();
+      line.end();
     }
     if (signal.aborted) return;
+    if (document.hidden) continue;
     const pause = Math.min(LONGEST_PAUSE_MS, 500 * 2 ** tries) * (0.75 + Math.random() / 2);
     tries += 1;
     onConnection('lost', pause);
@@ -138,15 +143,16 @@ function eventsPath(org, after) {
 
 const lastSeen = (last) => (last === undefined ? {} : { 'last-event-id': String(last) });
 
-/** Ends a connection on which nothing was heard for too long. */
-class Silence {
+/** One connection: ends when nothing was heard for too long, when nobody sees the page, and when `outer` says so. */
+class Line {
   #controller = new AbortController();
-  #outer;
+  #ended = new AbortController();
   #timer;
 
   constructor(outer) {
-    this.#outer = outer;
-    outer.addEventListener('abort', this.#abort);
+    outer.addEventListener('abort', this.#abort, { signal: this.#ended.signal });
+    document.addEventListener('visibilitychange', () => document.hidden && this.#abort(), { signal: this.#ended.signal });
+    if (outer.aborted) this.#abort();
     this.heard();
   }
 
@@ -161,10 +167,20 @@ class Silence {
 
   end() {
     clearTimeout(this.#timer);
-    this.#outer.removeEventListener('abort', this.#abort);
+    this.#ended.abort();
   }
 
   #abort = () => this.#controller.abort();
+}
+
+function untilSeen(signal) {
+  return new Promise((resolve) => {
+    if (!document.hidden) return resolve();
+    const look = () => (signal.aborted || !document.hidden) && (done.abort(), resolve());
+    const done = new AbortController();
+    document.addEventListener('visibilitychange', look, { signal: done.signal });
+    return signal.addEventListener('abort', look, { signal: done.signal });
+  });
 }
 
 /** Parses server-sent events, as far as this server sends them: `id`, `data` and comments. */

@@ -98,6 +98,8 @@ class Log {
     this.#following = following;
     fill(this.#text);
     fill(this.#failure);
+    // The page may be kept for "back", and must not hold a connection meanwhile.
+    addEventListener('pagehide', () => this.stop(), { signal: following.signal });
     this.#say('following', 'Stop following');
     try {
       await followText(`${this.#path}?follow=true&tail=${MOST_LINES}`, following.signal, (text) => this.#append(text));
