@@ -531,3 +531,93 @@ fn the_page_has_no_way_to_parse_markup() {
     }
     assert!(count > 10);
 }
+
+#[tokio::test]
+async fn steps_failures_and_a_cancel_are_shown() {
+    let operator = Operator::new();
+    let gate = operator.home.path().join("gate");
+    let config = format!(
+        "[runtimes.slow]\ncommand = ['/bin/sh', '-c', 'until [ -e {} ]; do /bin/sleep 0.1; done; exec {} demo-runtime']\nhealth = '/health'\n\
+         [runtimes.crash]\ncommand = ['/bin/sh', '-c', 'exit 3']\nhealth = '/health'\n",
+        gate.display(),
+        env!("CARGO_BIN_EXE_orghost"),
+    );
+    let config = operator.file("orghost.toml", config).display().to_string();
+    let server = Server::start(&operator, &["--config", &config, "--engine", "local"]);
+    let lab = "name: Lab\nworkspaces: [{name: Slow, runtime: slow}, {name: Crash, runtime: crash, children: [{name: Child, runtime: slow}]}]\n";
+    let body = json!({"inline": lab, "ready_seconds": 600});
+    let (status, accepted) = server.ask(Method::POST, "/v1/orgs", Some(body)).await;
+    assert_eq!(status, 202, "{accepted}");
+    let browser = Browser::open(1280, 900).await;
+    browser.goto(&format!("{}/#/orgs/lab", server.url)).await;
+    browser
+        .until("document.querySelector('[data-key=slow] .steps')?.getAttribute('aria-label') === 'step 6 of 6: ready'")
+        .await;
+    browser
+        .until("document.querySelector('[data-key=crash]').dataset.state === 'failed'")
+        .await;
+    browser
+        .until("document.querySelector('[data-key=\"crash/child\"]').dataset.state === 'skipped'")
+        .await;
+    let why = browser.text("[data-key=crash] .detail").await;
+    assert!(why.starts_with("ready: "), "{why}");
+    browser
+        .until("document.querySelector('.operation-now progress')?.value === 2")
+        .await;
+    browser.click(".operation-now button").await;
+    browser
+        .until("document.querySelector('.operations [data-state=cancelled]') && !document.querySelector('.operation-now')")
+        .await;
+    take_down(&server, "lab").await;
+}
+
+#[tokio::test]
+async fn a_log_is_followed_and_stopped() {
+    let operator = Operator::new();
+    let server = server(&operator);
+    server
+        .import(json!({"inline": TWO, "ready_seconds": 30}))
+        .await;
+    let browser = Browser::open(1280, 900).await;
+    // A workspace that prints without end, and what the page asks of it.
+    browser
+        .before_each_page(
+            "const send = window.fetch;
+             window.asked = [];
+             window.fetch = (path, how) => {
+               if (how.method === 'POST') window.asked.push(path.replace(/[0-9a-f]{32}/, 'ID'));
+               if (!path.includes('/logs?follow=true')) return send(path, how);
+               let timer;
+               const lines = new ReadableStream({
+                 start(controller) {
+                   how.signal.addEventListener('abort', () => { window.isCut = true; clearInterval(timer); controller.error(new DOMException('', 'AbortError')); });
+                   timer = setInterval(() => controller.enqueue(new TextEncoder().encode('\\u001b[32mworking <b>\\u001b[0m\\n')), 20);
+                 },
+               });
+               return Promise.resolve(new Response(lines));
+             };",
+        )
+        .await;
+    browser
+        .goto(&format!("{}/#/orgs/acme/lead", server.url))
+        .await;
+    browser
+        .until("document.querySelector('.log')?.textContent.startsWith('working <b>\\nworking <b>\\n')")
+        .await;
+    // It stays at its end.
+    browser
+        .until("(({scrollHeight: h, scrollTop: t, clientHeight: c}) => t > 0 && h - t - c < 24)(document.querySelector('.log'))")
+        .await;
+    browser.press("Stop following").await;
+    browser.until("window.isCut").await;
+    browser.press("Follow").await;
+    browser.press("Restart").await;
+    browser
+        .until("window.asked.join() === '/v1/workspaces/ID/restart'")
+        .await;
+    // Another workspace, another log.
+    browser.eval("window.isCut = false").await;
+    browser.press("Scout").await;
+    browser.until("window.isCut").await;
+    take_down(&server, "acme").await;
+}
