@@ -203,7 +203,10 @@ async fn nothing_is_lost_whatever_happens() {
         }
     }
     let db = database(&operator);
-    let count = |query: &str| -> usize { db.query_row(query, [], |row| row.get(0)).unwrap() };
+    let count = |query: &str| {
+        let count = db.query_row(query, [], |row| row.get::<_, i64>(0));
+        usize::try_from(count.unwrap()).unwrap()
+    };
     assert_eq!(
         count("SELECT count(*) FROM workspaces WHERE outcome = 'up'"),
         all.len(),

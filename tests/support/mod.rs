@@ -1,6 +1,7 @@
 //! How the tests run the program: always with a state, a cache and an
 //! environment of their own.
 
+pub mod browser;
 pub mod component;
 pub mod disk;
 pub mod fake_docker;

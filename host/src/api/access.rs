@@ -24,9 +24,7 @@ const ADMIN: Access = Access::Needs(Scope::Admin);
 
 const TABLE: &[(Method, &str, Access)] = &[
     (Method::GET, "/", Access::Open),
-    (Method::GET, "/page.css", Access::Open),
-    (Method::GET, "/page.js", Access::Open),
-    (Method::GET, "/favicon.ico", Access::Open),
+    (Method::GET, "/page/{file}", Access::Open),
     (Method::GET, "/openapi.json", Access::Open),
     (Method::GET, "/healthz", Access::Open),
     (Method::GET, "/readyz", Access::Open),

@@ -1,43 +1,73 @@
-//! The page at `/`: three files that are part of the program.
+//! The page at `/`: files that are part of the program. Serves no data: whatever the page shows, it asks the API for.
 
 use axum::Router;
+use axum::extract::Path;
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
 use super::Api;
+use crate::diagnostic::Diagnostic;
+use crate::problem::{Class, Problem};
 
 /// Nothing but the page's own files and the API may be used by it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The page's files.
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The page's files, as (name, type, text).
+const FILES: &[(&str, &str, &str)] = &[
+    (
+        "page.css",
+        "text/css; charset=utf-8",
+        include_str!("page/page.css"),
+    ),
+    ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
+    ("api.js", SCRIPT, include_str!("page/api.js")),
+    ("dom.js", SCRIPT, include_str!("page/dom.js")),
+    ("events.js", SCRIPT, include_str!("page/events.js")),
+    ("import.js", SCRIPT, include_str!("page/import.js")),
+    ("live.js", SCRIPT, include_str!("page/live.js")),
+    ("notices.js", SCRIPT, include_str!("page/notices.js")),
+    ("org.js", SCRIPT, include_str!("page/org.js")),
+    ("orgs.js", SCRIPT, include_str!("page/orgs.js")),
+    ("page.js", SCRIPT, include_str!("page/page.js")),
+    ("plan.js", SCRIPT, include_str!("page/plan.js")),
+    ("tree.js", SCRIPT, include_str!("page/tree.js")),
+    ("variables.js", SCRIPT, include_str!("page/variables.js")),
+    ("words.js", SCRIPT, include_str!("page/words.js")),
+    ("workspace.js", SCRIPT, include_str!("page/workspace.js")),
+];
+
+/// `/`, and `/page/{file}` for whatever it stands on.
 pub fn routes() -> Router<Api> {
-    let file = |kind: &'static str, text: &'static str| {
-        get(async move || {
-            let headers = [
-                (header::CONTENT_TYPE, kind),
-                (header::CONTENT_SECURITY_POLICY, POLICY),
-                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-                (header::REFERRER_POLICY, "no-referrer"),
-            ];
-            (headers, text).into_response()
-        })
-    };
     Router::new()
-        .route(
-            "/",
-            file("text/html; charset=utf-8", include_str!("page/index.html")),
-        )
-        .route(
-            "/page.css",
-            file("text/css; charset=utf-8", include_str!("page/page.css")),
-        )
-        .route(
-            "/page.js",
-            file(
-                "text/javascript; charset=utf-8",
-                include_str!("page/page.js"),
-            ),
-        )
+        .route("/", get(index))
+        .route("/page/{file}", get(file))
+}
+
+async fn index() -> Response {
+    served("text/html; charset=utf-8", include_str!("page/index.html"))
+}
+
+async fn file(Path(wanted): Path<String>) -> Result<Response, Problem> {
+    let found = FILES.iter().find(|(name, ..)| *name == wanted);
+    let &(_, kind, text) = found.ok_or_else(|| {
+        let message = format!("the page has no file {wanted:?}");
+        Problem::one(Class::Unknown, Diagnostic::new("unknown-file", message))
+    })?;
+    Ok(served(kind, text))
+}
+
+fn served(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        // The page and its server are of one version.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
 }

@@ -128,8 +128,8 @@ pub struct EventView<'a> {
     pub seq: i64,
     /// Milliseconds since 1970, by the server's clock.
     pub at_ms: i64,
-    /// The operation that it is of.
-    pub operation: &'a str,
+    /// The operation that it is of. (`operation` is what a `began` event tells: which kind.)
+    pub operation_id: &'a str,
     /// The event itself: `org`, `workspace`, `event`, and what it tells.
     #[serde(flatten)]
     #[schema(value_type = Object)]
@@ -157,7 +157,7 @@ impl<'a> From<&'a Stored> for EventView<'a> {
         Self {
             seq: stored.seq,
             at_ms: stored.at_ms,
-            operation: &stored.operation,
+            operation_id: &stored.operation,
             event: serde_json::from_str(&stored.body).unwrap_or_default(),
         }
     }

@@ -1,0 +1,94 @@
+// The variables of an import: what the template asks for, and whatever else is set. Values are in their inputs and nowhere else.
+
+import { fill, freshId, make } from './dom.js';
+import { namesOf } from './words.js';
+
+/** A fieldset of variables; `ask` says which, `values` gives those that have one. */
+export class Variables {
+  #fields = new Map();
+  #asked = make('div', { class: 'variables' });
+  #more = make('div', { class: 'variables' });
+  element;
+
+  constructor() {
+    const add = make('button', { type: 'button', class: 'quiet', on: { click: () => this.#addFree() } }, 'Add a variable');
+    this.element = make('fieldset', { class: 'card' },
+      make('legend', {}, 'Variables'),
+      make('p', { class: 'hint' }, 'Values go to the server, which keeps them sealed. This page keeps none.'),
+      this.#asked, this.#more, add);
+  }
+
+  /** Asks for these. What was typed for one that stays, stays. */
+  ask(required, recommended) {
+    const fields = new Map();
+    const all = [...required.map((one) => [one, true]), ...recommended.map((one) => [one, false])];
+    for (const [requirement, isRequired] of all) {
+      const names = namesOf(requirement);
+      const known = JSON.stringify([names, isRequired]);
+      fields.set(known, this.#fields.get(known) ?? new Field(names, isRequired));
+    }
+    this.#fields = fields;
+    fill(this.#asked, fields.size === 0
+      ? make('p', { class: 'hint' }, 'The template asks for none, as far as is known before it is planned.')
+      : [...fields.values()].map((field) => field.element));
+  }
+
+  /** `{NAME: value}`; empty ones are left out. */
+  values() {
+    const values = {};
+    for (const field of this.#fields.values()) if (field.value !== '') values[field.name] = field.value;
+    for (const row of this.#more.children) {
+      const [name, value] = row.querySelectorAll('input');
+      if (name.value.trim() !== '') values[name.value.trim()] = value.value;
+    }
+    return values;
+  }
+
+  /** Goes to the first required one that has no value; says whether there was one. */
+  focusMissing() {
+    const missing = [...this.#fields.values()].find((field) => field.isMissing);
+    missing?.input.focus();
+    return missing !== undefined;
+  }
+
+  clear() {
+    for (const input of this.element.querySelectorAll('input')) input.value = '';
+  }
+
+  #addFree() {
+    const name = make('input', { 'aria-label': 'Name', placeholder: 'NAME', autocomplete: 'off', spellcheck: 'false', pattern: '[A-Za-z_][A-Za-z0-9_]*' });
+    const value = make('input', { 'aria-label': 'Value', type: 'password', autocomplete: 'new-password', placeholder: 'value' });
+    const remove = make('button', { type: 'button', class: 'quiet', 'aria-label': 'Remove this variable', on: { click: () => row.remove() } }, 'Remove');
+    const row = make('div', { class: 'variable free' }, name, value, remove);
+    this.#more.append(row);
+    name.focus();
+  }
+}
+
+/** One requirement: a value for one of its names. */
+class Field {
+  #choice = null;
+
+  constructor(names, isRequired) {
+    const id = freshId('variable');
+    this.names = names;
+    this.isRequired = isRequired;
+    this.input = make('input', { id, type: 'password', autocomplete: 'new-password', spellcheck: 'false', required: isRequired });
+    const label = make('label', { for: id }, names.length === 1 ? make('code', {}, names[0]) : 'One of these',
+      make('span', { class: `badge ${isRequired ? 'warn' : 'wait'}` }, isRequired ? 'required' : 'recommended'));
+    if (names.length > 1) this.#choice = make('select', { 'aria-label': 'Which variable' }, names.map((name) => make('option', {}, name)));
+    this.element = make('div', { class: 'variable' }, label, this.#choice, this.input);
+  }
+
+  get name() {
+    return this.#choice?.value ?? this.names[0];
+  }
+
+  get value() {
+    return this.input.value;
+  }
+
+  get isMissing() {
+    return this.isRequired && this.value === '';
+  }
+}
