@@ -29,6 +29,18 @@ pub struct Admitted {
     pub jobs: Vec<Job>,
 }
 
+/// The host that an org is admitted to.
+pub struct Site<'a> {
+    /// Which orgs there are.
+    pub store: &'a Store,
+    /// The operator's file.
+    pub config: &'a Config,
+    /// What can run workspaces.
+    pub engines: &'a Engines,
+    /// What workspaces prove with who they are.
+    pub tokens: &'a AgentTokens,
+}
+
 /// Admits a plan. An org stays on the engine that it was brought up on, and its identity is its own. `engine` is what was
 /// asked for; a new org without gets the operator's, else Docker where one answers, else the local one. Each workspace's
 /// seed gets its token: the same whoever admits it, so that its spec is.
@@ -39,22 +51,24 @@ pub async fn admit(
     mut approved: Approved,
     template: &TemplateDir,
     label: String,
-    store: &Store,
-    config: &Config,
-    engines: &Engines,
     engine: Option<EngineKind>,
-    tokens: &AgentTokens,
+    site: &Site<'_>,
 ) -> Result<Admitted, Problem> {
     let name = approved.plan().org.name.clone();
-    let org = OrgId::new(store.instance().clone(), &name);
-    let known = store.orgs().await?;
+    let org = OrgId::new(site.store.instance().clone(), &name);
+    let known = site.store.orgs().await?;
     let known = known.iter().find(|row| row.slug == org.slug());
     let engine = match known {
-        None => engines.choose(engine.or(config.engine)).await,
+        None => site.engines.choose(engine.or(site.config.engine)).await,
         Some(known) => same_place(known, &name, engine)?,
     };
-    approved.seed_tokens(|key| tokens.token(&org.workspace(key)));
-    let jobs = provision::jobs(&approved, &org, runtimes(config, engines), template)?;
+    approved.seed_tokens(|key| site.tokens.token(&org.workspace(key)));
+    let jobs = provision::jobs(
+        &approved,
+        &org,
+        runtimes(site.config, site.engines),
+        template,
+    )?;
     Ok(Admitted {
         row: OrgRow {
             slug: org.slug().to_owned(),

@@ -32,7 +32,7 @@ use crate::problem::{Class, Problem};
 use crate::provision::backend::Engines;
 use crate::provision::local;
 use crate::store::Store;
-use args::{Cli, Command};
+use args::{Cli, Command, PluginCommand};
 use remote::Server;
 use report::Exit;
 
@@ -163,6 +163,15 @@ fn elsewhere(host: &Host, server: &Server, command: Command) -> Result<Exit, Pro
         Command::Restart(args) => block_on(remote::act(server, "restart", &args)),
         Command::Stop(args) => block_on(remote::act(server, "stop", &args)),
         Command::Start(args) => block_on(remote::act(server, "start", &args)),
+        Command::Plugin(PluginCommand::Add(args)) => {
+            let fetched = plugin::fetch(host, &args)?;
+            block_on(remote::add_plugin(server, fetched, args.name.as_deref()))
+        }
+        Command::Plugin(PluginCommand::List) => block_on(remote::list_plugins(server)),
+        Command::Plugin(PluginCommand::Remove { name }) => {
+            block_on(remote::remove_plugin(server, &name))
+        }
+        // An author's tools.
         Command::Plugin(command) => plugin::run(host, &command),
         _ => {
             let message =

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admitted, admit};
+use crate::admission::{Admitted, Site, admit};
 use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind};
 use crate::diagnostic::Diagnostic;
@@ -532,11 +532,13 @@ impl Daemon {
             approved,
             &template,
             request.template.clone(),
-            &host.store,
-            &host.config,
-            &host.engines,
             request.engine,
-            self.agent_tokens().await?,
+            &Site {
+                store: &host.store,
+                config: &host.config,
+                engines: &host.engines,
+                tokens: self.agent_tokens().await?,
+            },
         )
         .await?;
         Ok(Made {

@@ -174,7 +174,8 @@ impl Gate {
     }
 
     fn count(&self, asker: Asker) -> Result<(), Refusal> {
-        if self.checks.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == 0 {
+        let checks = self.checks.fetch_add(1, Ordering::Relaxed);
+        if checks.is_multiple_of(FORGET_EVERY) {
             self.rates.retain_recent();
         }
         self.rates.check_key(&asker).map_err(|not_until| {

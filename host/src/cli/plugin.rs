@@ -14,6 +14,7 @@ use super::Host;
 use super::args::PluginCommand;
 use super::report::Exit;
 use crate::problem::Problem;
+pub use add::fetch;
 
 /// What needs neither folders nor a configuration runs without a [`Host`].
 pub fn run(host: &Host, command: &PluginCommand) -> Result<Exit, Problem> {

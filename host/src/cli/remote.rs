@@ -19,6 +19,7 @@ use super::progress::Progress;
 use super::report::Exit;
 use super::text::{count, note, print_line};
 use super::{Host, plan, print_json, up};
+use crate::catalog::Fetched;
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, What};
 use crate::limits;
@@ -286,7 +287,7 @@ pub async fn plan(server: &Server, command: &PlanCommand) -> Result<Exit, Proble
         print_json(&answer)?;
     } else {
         plan::print_plan(&shown);
-        if let Some(plugin) = answer["planned_by"].as_str() {
+        if let Some(plugin) = answer.get("planned_by").and_then(Value::as_str) {
             note(&format!("planned by {}", super::text::in_line(plugin)));
         }
         plan::print_warnings(&shown.warnings, &command.plan.template);
@@ -459,15 +460,107 @@ pub async fn act(server: &Server, action: &str, args: &WorkspaceArgs) -> Result<
 
 /// `orghost expand --server`.
 pub async fn expand(server: &Server, command: &ExpandCommand) -> Result<Exit, Problem> {
-    refuse_plugin_file(command.plugin.plugin.as_deref())?;
+    if command.plugin.plugin.is_some() {
+        return Err(not_from_here(
+            "--plugin",
+            "a server expands with the built-in one",
+        ));
+    }
     let wanted = plan::wanted(&command.env)?;
     let body = json!({
-        "text": command.text, "env": wanted.vars, "grant": wanted.grant, "plugin": command.plugin.plugin,
+        "text": command.text, "env": wanted.vars, "grant": wanted.grant,
     });
     let request = server.request(Method::POST, &["v1", "expand"]).json(&body);
     let expansion: Expansion = server.ask(request).await?;
     plan::print_expansion(server.json, &expansion)?;
     Ok(Exit::Done)
+}
+
+/// `orghost plugin add --server`: fetched here, examined there.
+pub async fn add_plugin(
+    server: &Server,
+    fetched: Fetched,
+    name: Option<&str>,
+) -> Result<Exit, Problem> {
+    let mut query: Vec<_> = name.map(|name| ("name", name)).into_iter().collect();
+    query.extend(fetched.signature.as_deref().map(|text| ("signature", text)));
+    let request = server
+        .request(Method::POST, &["v1", "plugins"])
+        .header("idempotency-key", unique()?)
+        .header("content-type", "application/wasm")
+        .query(&query)
+        .body(fetched.bytes);
+    let added: Value = server.ask(request).await?;
+    if server.json {
+        print_json(&added)?;
+        return Ok(Exit::Done);
+    }
+    let text = |field| word(added.get("plugin"), field);
+    let what = match added.get("changed") {
+        Some(Value::Bool(false)) => "installed already",
+        _ => "installed",
+    };
+    print_line(&format!(
+        "{} {}: {what}, {}",
+        text("name"),
+        text("version"),
+        text("digest")
+    ));
+    Ok(Exit::Done)
+}
+
+/// `orghost plugin list --server`.
+pub async fn list_plugins(server: &Server) -> Result<Exit, Problem> {
+    let plugins: Value = server
+        .ask(server.request(Method::GET, &["v1", "plugins"]))
+        .await?;
+    if server.json {
+        print_json(&plugins)?;
+        return Ok(Exit::Done);
+    }
+    let list = |name: &str| plugins.get(name).and_then(Value::as_array).cloned();
+    let installed = list("plugins").unwrap_or_default();
+    if installed.is_empty() {
+        note("no plugin is installed there but the built-in org-import");
+    }
+    for plugin in installed {
+        let text = |field| word(Some(&plugin), field);
+        print_line(&format!(
+            "{} {} {} {}",
+            text("name"),
+            text("version"),
+            text("digest"),
+            text("source")
+        ));
+    }
+    for refused in list("quarantine").unwrap_or_default() {
+        let text = |field| word(Some(&refused), field);
+        print_line(&format!(
+            "quarantined: {} {}: {}",
+            text("name"),
+            text("digest"),
+            text("reason")
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// `orghost plugin remove --server`.
+pub async fn remove_plugin(server: &Server, name: &str) -> Result<Exit, Problem> {
+    let path = ["v1", "plugins", name];
+    server.send(server.request(Method::DELETE, &path)).await?;
+    if server.json {
+        print_json(&json!({ "removed": name }))?;
+    } else {
+        print_line(&format!("{name}: removed"));
+    }
+    Ok(Exit::Done)
+}
+
+/// A text of an answer, for a line of a person's.
+fn word(object: Option<&Value>, field: &str) -> String {
+    let text = object.and_then(|object| object.get(field)?.as_str());
+    super::text::in_line(text.unwrap_or("-"))
 }
 
 impl Host {

@@ -17,6 +17,14 @@ use crate::{token, vault};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
+/// A token, the one time that it is shown.
+#[derive(serde::Serialize)]
+struct Minted<'a, Row> {
+    #[serde(flatten)]
+    row: Row,
+    token: &'a str,
+}
+
 /// `orghost token …`.
 pub async fn token(host: &Host, command: &TokenCommand) -> Result<Exit, Problem> {
     let store = host.store()?;
@@ -37,9 +45,7 @@ pub async fn token(host: &Host, command: &TokenCommand) -> Result<Exit, Problem>
             let lifetime = expires.map(|days| i64::from(days) * DAY_MS);
             let row = store.put_token(&id, name, *scope, lifetime, digest).await?;
             if host.json {
-                let mut json = serde_json::json!(row);
-                json["token"] = text.into();
-                print_json(&json)?;
+                print_json(&Minted { row, token: &text })?;
             } else {
                 print_line(&text);
                 note(&format!(

@@ -12,7 +12,7 @@ use super::progress::{Progress, failure_details};
 use super::report::{self, Exit};
 use super::text::{count, note, print_line, printable};
 use super::{Host, print_json};
-use crate::admission::{Admitted, admit};
+use crate::admission::{Admitted, Site, admit};
 use crate::agent_token::AgentTokens;
 use crate::config::EngineKind;
 use crate::daemon::Request;
@@ -28,6 +28,7 @@ use crate::provision::{self, Options, Outcome, Removal, Summary};
 use crate::snapshot::{Bundle, Snapshots};
 use crate::store::{Label, OrgRow, SourceRow, Store};
 use crate::template::TemplateDir;
+use crate::vault::Vault;
 
 /// `orghost up`.
 pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
@@ -63,16 +64,18 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     let org = OrgId::new(store.instance().clone(), &approved.plan().org.name);
     warn_of_former_name(&store.orgs().await?, org.slug(), &label);
     let engines = host.engines()?;
-    let asked = command.engine.engine;
+    let vault = host.vault(&store).await?;
     let admitted = admit(
         approved,
         &template,
         label,
-        &store,
-        &host.config,
-        &engines,
-        asked,
-        &AgentTokens::of(&store, &host.vault(&store).await?).await?,
+        command.engine.engine,
+        &Site {
+            store: &store,
+            config: &host.config,
+            engines: &engines,
+            tokens: &AgentTokens::of(&store, &vault).await?,
+        },
     )
     .await?;
     let options = Options {
@@ -83,7 +86,15 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         prune: command.prune,
     };
     let engine = engines.get(admitted.row.engine).await?;
-    keep_source(host, command, &store, &template, wanted, &admitted).await?;
+    keep_source(
+        host,
+        command,
+        (&store, &vault),
+        &template,
+        wanted,
+        &admitted,
+    )
+    .await?;
     let keys: Vec<_> = admitted.jobs.iter().map(|job| job.key.clone()).collect();
     let progress = Progress::new(host.json, &keys);
     let observer = |event: &Event| progress.show(event);
@@ -156,17 +167,16 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
 async fn keep_source(
     host: &Host,
     command: &UpCommand,
-    store: &Store,
+    (store, vault): (&Store, &Vault),
     template: &TemplateDir,
     wanted: Wanted,
     admitted: &Admitted,
 ) -> Result<(), Problem> {
-    let vault = host.vault(store).await?;
     let org = admitted.org.slug();
     let rows = provision::rows(&admitted.approved);
     store.put_org(admitted.row.clone(), rows).await?;
     let snapshots = Snapshots::of(&host.folders.state);
-    let snapshot = match Bundle::of_template(template).and_then(|b| snapshots.put(&b, &vault)) {
+    let snapshot = match Bundle::of_template(template).and_then(|b| snapshots.put(&b, vault)) {
         Ok(snapshot) => snapshot,
         Err(error) => {
             let message = format!("what this org is made from is not kept: {error}");

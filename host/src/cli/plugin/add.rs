@@ -210,7 +210,7 @@ fn public_key(text: &str) -> Result<PublicKey, Problem> {
     }
 }
 
-fn fetch(host: &Host, args: &AddArgs) -> Result<Fetched, Problem> {
+pub fn fetch(host: &Host, args: &AddArgs) -> Result<Fetched, Problem> {
     let file = Path::new(&args.source);
     if args.source.starts_with(['/', '.']) || args.source.ends_with(".wasm") || file.exists() {
         return read_file(file);
