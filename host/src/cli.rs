@@ -11,6 +11,8 @@ mod status;
 mod text;
 mod tls;
 mod token;
+#[cfg(feature = "otel")]
+mod traces;
 mod up;
 
 use std::ffi::OsString;

@@ -38,7 +38,9 @@ pub async fn token(host: &Host, command: &TokenCommand) -> Result<Exit, Problem>
             let row = store.put_token(&id, name, *scope, lifetime, digest).await?;
             if host.json {
                 let mut json = serde_json::json!(row);
-                json["token"] = text.into();
+                if let Some(json) = json.as_object_mut() {
+                    json.insert("token".to_owned(), text.into());
+                }
                 print_json(&json)?;
             } else {
                 print_line(&text);
