@@ -7,7 +7,6 @@ use std::time::Duration;
 use orghost::api::{Access, needed};
 use orghost::snapshot::{Bundle, Snapshots};
 use orghost::token::Scope;
-use proptest::prelude::*;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -344,6 +343,15 @@ async fn a_change_goes_on_when_its_caller_hangs_up() {
     socket
         .write_all(format!("{head}{body}").as_bytes())
         .unwrap();
+    // It is begun once it is in the audit, and cannot have been answered: nobody read.
+    let begun = async {
+        while server.get("/v1/audit").await["requests"] == json!([]) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), begun)
+        .await
+        .unwrap();
     drop(socket);
     let came = async {
         while server.get("/v1/orgs").await["orgs"][0]["up"] != json!(1) {
@@ -612,39 +620,63 @@ fn decompression_bombs_are_refused() {
     assert!(said.contains("more than 20000 files"), "{said}");
 }
 
-fn entries() -> impl Strategy<Value = Vec<(Vec<u8>, u8, Vec<u8>)>> {
-    let part = prop::sample::select(vec![
-        "a", "b", "..", ".", "", ".git", "org.yaml", "c\\d", "\u{e9}", "con",
-    ]);
-    let path = prop::collection::vec(part, 0..5).prop_map(|parts| parts.join("/").into_bytes());
-    let path = prop_oneof![8 => path, 1 => prop::collection::vec(any::<u8>(), 0..100)];
-    let kind = prop_oneof![6 => Just(b'0'), 3 => prop::sample::select(b"0123456xgLKSV5".to_vec()), 1 => any::<u8>()];
-    prop::collection::vec(
-        (path, kind, prop::collection::vec(any::<u8>(), 0..40)),
-        0..8,
-    )
+/// Numbers that look random, and are the same in each run (splitmix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % limit as u64) as usize
+    }
+
+    fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
 }
 
-proptest! {
-    #[test]
-    fn no_archive_writes_outside_of_its_folder(entries in entries(), cut in any::<prop::sample::Index>(), flip in any::<Option<(prop::sample::Index, u8)>>()) {
-        let borrowed: Vec<_> = entries.iter().map(|(path, kind, content)| (path.as_slice(), *kind, content.as_slice())).collect();
+#[test]
+fn no_archive_writes_outside_of_its_folder() {
+    const PARTS: [&str; 10] = [
+        "a", "b", "..", ".", "", ".git", "org.yaml", "c\\d", "\u{e9}", "con",
+    ];
+    let (mut numbers, mut unpacked_some) = (Numbers(7), 0);
+    for case in 0..3000 {
+        let entries: Vec<(Vec<u8>, u8)> = (0..numbers.below(7))
+            .map(|_| {
+                let parts: Vec<_> = (0..numbers.below(5))
+                    .map(|_| numbers.one_of(&PARTS))
+                    .collect();
+                let kind = match numbers.below(4) {
+                    0 => numbers.one_of(b"0123456xgLKSV5"),
+                    _ => b'0',
+                };
+                (parts.join("/").into_bytes(), kind)
+            })
+            .collect();
+        let borrowed: Vec<_> = entries
+            .iter()
+            .map(|(path, kind)| (path.as_slice(), *kind, &b"some text"[..]))
+            .collect();
         let mut bytes = archive(&borrowed);
-        if let Some((at, byte)) = flip {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            bytes.truncate(cut.index(bytes.len()) + 1);
+        if numbers.below(4) == 0 {
+            let at = numbers.below(bytes.len());
+            bytes[at] = u8::try_from(numbers.below(256)).unwrap();
+            bytes.truncate(numbers.below(bytes.len()) + 1);
         }
         if let Ok(bundle) = Bundle::of_archive(&bytes) {
             let home = tempfile::tempdir().unwrap();
             let snapshots = Snapshots::of(&home.path().join("state"));
             let unpacked = snapshots.unpack(&bundle).unwrap();
             let inside = files(unpacked.template().path());
-            let all = files(home.path());
-            prop_assert!(!inside.is_empty());
-            prop_assert_eq!(inside, all);
+            assert!(!inside.is_empty(), "case {case}");
+            assert_eq!(inside, files(home.path()), "case {case}");
+            unpacked_some += 1;
         }
     }
+    assert!(unpacked_some > 100, "{unpacked_some}");
 }
 
 #[tokio::test]
