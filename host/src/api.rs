@@ -33,6 +33,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -53,9 +54,24 @@ pub struct Api {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "orghost",
-    description = "Turns org templates into running workspaces. Errors are problem documents (RFC 9457)."
-))]
+    description = "Turns org templates into running workspaces. Errors are problem documents (RFC 9457). A POST that \
+                   creates or acts takes an `Idempotency-Key`: with the same key it is done once in a day."
+), modifiers(&Bearer))]
 struct Document;
+
+/// Says in the document how callers say who they are.
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token of `orghost token new`; none is needed from the server's own machine while none was made."));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme.build()));
+        document.security = Some(vec![SecurityRequirement::new("token", [""; 0])]);
+    }
+}
 
 impl Api {
     /// An API over a running host.

@@ -13,6 +13,8 @@ mod status;
 mod text;
 mod tls;
 mod token;
+#[cfg(feature = "otel")]
+mod traces;
 mod up;
 mod vault;
 mod workspace;

@@ -198,7 +198,7 @@ const MIGRATIONS: [&str; 2] = ["
     ) STRICT;
     CREATE TABLE audit (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, caller TEXT NOT NULL, name TEXT NOT NULL,
-        address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, status INTEGER NOT NULL, request TEXT NOT NULL
+        address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, status INTEGER, request TEXT NOT NULL
     ) STRICT;
     CREATE INDEX audit_refused ON audit(seq) WHERE status IN (401, 403);
 "];

@@ -45,9 +45,9 @@ const FORGET_EVERY: u32 = 1024;
 /// What is refused, and with which status beside what its class says.
 enum Refusal {
     /// 401.
-    Who(Diagnostic),
+    Who(Box<Diagnostic>),
     /// 403.
-    May(Diagnostic),
+    May(Box<Diagnostic>),
     /// 405.
     Method(String),
     /// 429, and the seconds after which to come back.
@@ -85,7 +85,7 @@ impl Gate {
             let methods = access::methods(route);
             if methods.is_empty() {
                 tracing::error!(route, "no access rule names this route");
-                return Err(Refusal::May(Diagnostic::new(
+                return Err(Refusal::may(Diagnostic::new(
                     "no-access-rule",
                     "nobody may use this route",
                 )));
@@ -119,7 +119,7 @@ impl Gate {
                     caller.id,
                     caller.scope.as_str()
                 );
-                Err(Refusal::May(
+                Err(Refusal::may(
                     Diagnostic::new("scope", message).help("ask the operator for another token"),
                 ))
             }
@@ -168,7 +168,7 @@ impl Gate {
                 "this needs a token, as `Authorization: Bearer orgh_…`",
             ),
         };
-        Err(Refusal::Who(diagnostic.help(
+        Err(Refusal::who(diagnostic.help(
             "the operator makes one: orghost token new NAME --scope read|plan|write|admin",
         )))
     }
@@ -251,7 +251,7 @@ fn own_site(request: &Parts) -> Result<(), Refusal> {
         "foreign-origin",
         "a page of another site asks: browsers may ask from this server's own page only",
     );
-    Err(Refusal::May(diagnostic))
+    Err(Refusal::may(diagnostic))
 }
 
 /// Without tokens: only whoever is on this machine, and who says so. A page of another site can make its own name mean this
@@ -259,7 +259,7 @@ fn own_site(request: &Parts) -> Result<(), Refusal> {
 fn alone(request: &Parts, peer: IpAddr) -> Result<(), Refusal> {
     let help = "make a token (orghost token new NAME --scope admin), and present it as `Authorization: Bearer`";
     let refused = |message: &str| {
-        Err(Refusal::Who(
+        Err(Refusal::who(
             Diagnostic::new("loopback-only", message).help(help),
         ))
     };
@@ -292,18 +292,28 @@ fn is_loopback_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
+impl Refusal {
+    fn who(diagnostic: Diagnostic) -> Self {
+        Self::Who(Box::new(diagnostic))
+    }
+
+    fn may(diagnostic: Diagnostic) -> Self {
+        Self::May(Box::new(diagnostic))
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
             Self::Who(diagnostic) => {
-                let mut response = Problem::one(Class::Refused, diagnostic).into_response();
+                let mut response = Problem::one(Class::Refused, *diagnostic).into_response();
                 let bearer = HeaderValue::from_static("Bearer realm=\"orghost\"");
                 response
                     .headers_mut()
                     .insert(header::WWW_AUTHENTICATE, bearer);
                 response
             }
-            Self::May(diagnostic) => Problem::one(Class::Refused, diagnostic).into_response(),
+            Self::May(diagnostic) => Problem::one(Class::Refused, *diagnostic).into_response(),
             Self::Method(allowed) => {
                 let diagnostic = Diagnostic::new("method", format!("this takes {allowed}"));
                 let mut response = Problem::one(Class::Unknown, diagnostic).into_response();

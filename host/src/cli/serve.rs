@@ -12,6 +12,8 @@ use super::args::ServeCommand;
 use super::report::Exit;
 use super::text::{note, print_line};
 use super::tls::Tls;
+#[cfg(feature = "otel")]
+use super::traces::Traces;
 use super::{Host, block_on, plan, print_json};
 use crate::api::{Api, Connections};
 use crate::config::{Config, PolicyKeys};
@@ -25,7 +27,11 @@ use crate::store::Store;
 
 /// `orghost serve`.
 pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
-    log();
+    block_on(serving(host, command))
+}
+
+async fn serving(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
+    let log = log(host.config.server.otlp.as_deref())?;
     let mut config = (*host.config).clone();
     config.engine = command.engine.engine.or(config.engine);
     config.concurrency = command.concurrency.map(usize::from).or(config.concurrency);
@@ -35,7 +41,10 @@ pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
     server.tls_cert = command.tls_cert.clone().or(server.tls_cert.take());
     server.tls_key = command.tls_key.clone().or(server.tls_key.take());
     let policy = plan::policy_keys(&command.policy)?;
-    block_on(async { run(host, daemon(host, config, &policy).await?).await })
+    let served = async { run(host, daemon(host, config, &policy).await?).await };
+    let exit = served.await;
+    log.finish().await;
+    exit
 }
 
 /// The one writer of the state folder, with this configuration.
@@ -191,8 +200,28 @@ impl Signals {
     }
 }
 
-/// Logs go to standard error: for people on a terminal, JSON elsewhere.
-fn log() {
+/// The log, until the host ends.
+#[must_use]
+struct Log {
+    #[cfg(feature = "otel")]
+    traces: Option<Traces>,
+}
+
+impl Log {
+    #[allow(
+        clippy::unused_async,
+        reason = "without traces there is nothing to send"
+    )]
+    async fn finish(self) {
+        #[cfg(feature = "otel")]
+        if let Some(traces) = self.traces {
+            traces.finish().await;
+        }
+    }
+}
+
+/// Logs go to standard error: for people on a terminal, JSON elsewhere. Traces go to a collector, if there is one.
+fn log(collector: Option<&str>) -> Result<Log, Problem> {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     let filter =
@@ -208,9 +237,27 @@ fn log() {
             .json()
             .with_writer(std::io::stderr)
     });
-    let _ = tracing_subscriber::registry()
+    let registry = tracing_subscriber::registry()
         .with(filter)
         .with(people)
-        .with(programs)
-        .try_init();
+        .with(programs);
+    #[cfg(feature = "otel")]
+    {
+        let traces = collector.map(Traces::to).transpose()?;
+        let _ = registry.with(traces.as_ref().map(Traces::layer)).try_init();
+        Ok(Log { traces })
+    }
+    #[cfg(not(feature = "otel"))]
+    {
+        let _ = registry.try_init();
+        match collector {
+            None => Ok(Log {}),
+            Some(_) => {
+                let diagnostic =
+                    Diagnostic::new("otlp", "this orghost was built without the feature `otel`")
+                        .help("leave `otlp` out of [server], or build with --features otel");
+                Err(Problem::one(Class::Invalid, diagnostic))
+            }
+        }
+    }
 }
