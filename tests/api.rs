@@ -468,9 +468,12 @@ async fn a_plugin_is_held_against_the_operators_demands() {
     let config = config.display().to_string();
     let server = Server::start(&operator, &["--config", &config]);
     let add = async |signature: Option<&str>| {
-        let mut query = vec![("name", "acme")];
-        query.extend(signature.map(|signature| ("signature", signature)));
-        let request = server.request(Method::POST, "/v1/plugins").query(&query);
+        let mut path = "/v1/plugins?name=acme".to_owned();
+        if let Some(signature) = signature {
+            let escaped = signature.bytes().map(|byte| format!("%{byte:02x}"));
+            path += &format!("&signature={}", escaped.collect::<String>());
+        }
+        let request = server.request(Method::POST, &path);
         let request = request
             .header("content-type", "application/wasm")
             .body(component.clone());
