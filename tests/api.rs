@@ -516,7 +516,7 @@ async fn a_text_is_expanded() {
     assert_eq!(status, 200, "{said}");
     assert_eq!(
         said,
-        json!({"text": "1/ ${}", "unresolved": ["B"], "malformed": ["${}"]})
+        json!({"text": "1/$B ${}", "unresolved": ["B"], "malformed": ["${}"]})
     );
     let (_, said) = expand(json!({"text": "$SECRET", "grant": ["SECRET"]})).await;
     assert_eq!(said["text"], "s");
