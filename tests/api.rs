@@ -451,7 +451,7 @@ async fn a_plugin_is_held_against_the_operators_demands() {
         .run(&["plugin", "keygen", &secret, "--json"])
         .exits(0)
         .stdout;
-    let public = serde_json::from_str::<Value>(&said).unwrap()["public_key"]
+    let public = serde_json::from_str::<Value>(&said).unwrap()["key"]
         .as_str()
         .unwrap()
         .to_owned();
