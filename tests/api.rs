@@ -405,6 +405,14 @@ async fn plugins_are_examined_kept_quarantined_and_removed() {
     assert_eq!((status, &added["changed"]), (201, &json!(true)), "{added}");
     let (status, added) = add("?name=acme", &component).await;
     assert_eq!((status, &added["changed"]), (200, &json!(false)), "{added}");
+    // Another upload without a name has nothing to do with it.
+    let (status, problem) = add("", b"no component").await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (422, &json!("plugin-not-a-component")),
+        "{problem}"
+    );
+    assert_eq!(server.get("/v1/plugins").await["quarantine"], json!([]));
     let (status, problem) = add("?name=acme", b"no component").await;
     assert_eq!(
         (status, &problem["code"]),
