@@ -10,9 +10,8 @@ use utoipa::ToSchema;
 use crate::catalog::{Catalog, CatalogError, Demands, Fetched, Lock, Pin, PluginName, Quarantined};
 use crate::config::{Config, PluginKeys};
 use crate::diagnostic::Diagnostic;
-use crate::planner::{about, name_diagnostic, named};
 use crate::plugin::{PluginDigest, Sandbox, Terms, Wasi};
-use crate::problem::{Class, Problem};
+use crate::problem::{Class, Problem, about, name_diagnostic, named};
 
 /// The installed plugins, and what the operator demands of them.
 #[derive(Debug, Clone)]

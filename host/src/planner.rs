@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::catalog::{BUILT_IN, Catalog, Demands, NotAName, PluginName, read_signature};
+use crate::catalog::{BUILT_IN, Catalog, Demands, PluginName, read_signature};
 use crate::config::{Config, Environment, PolicyKeys};
 use crate::diagnostic::Diagnostic;
 use crate::installer::Installer;
@@ -15,7 +15,7 @@ use crate::plugin::{
     EnvMap, Expansion, ORG_IMPORT, Plugin, PluginDigest, Request, Sandbox, Terms, Wasi,
 };
 use crate::policy::{Approved, Policy, Rejected, Tier};
-use crate::problem::{Class, Problem};
+use crate::problem::{Class, Problem, about, name_diagnostic, named};
 use crate::template::TemplateDir;
 
 /// What the operator says about plugins and plans, and where the plugins are.
@@ -407,20 +407,6 @@ pub fn is_file(plugin: &str) -> bool {
     plugin.contains('/') || plugin.ends_with(".wasm")
 }
 
-/// A text that is no name of a plugin.
-pub fn name_diagnostic(error: &NotAName) -> Diagnostic {
-    Diagnostic::new("plugin-name", error.to_string())
-        .help("a plugin file is written with a `/`, such as ./acme.wasm; `orghost plugin list` shows the installed ones")
-}
-
-/// The same problem, of an installed plugin.
-pub fn named(mut problem: Problem, name: &PluginName) -> Problem {
-    for error in &mut problem.errors {
-        error.message = format!("{name}: {}", error.message);
-    }
-    problem
-}
-
 /// Reads a plugin's file, within its limit.
 pub fn read_plugin(file: &Path) -> Result<Vec<u8>, Problem> {
     let unreadable = |message: String| {
@@ -441,14 +427,6 @@ pub fn read_plugin(file: &Path) -> Result<Vec<u8>, Problem> {
         )));
     }
     std::fs::read(file).map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))
-}
-
-/// The same problem, of a plugin's file.
-pub fn about(mut problem: Problem, file: &Path) -> Problem {
-    for error in &mut problem.errors {
-        error.file = Some(file.display().to_string());
-    }
-    problem
 }
 
 /// Where a plugin file's signature is: beside it, with `.minisig` after its whole name.

@@ -1,8 +1,10 @@
 //! Why orghost did not do what it was asked, for whoever asked: the command line makes an exit code and a report of
 //! it, the API a problem document (RFC 9457). Never renders, and never holds a secret.
 
+use std::path::Path;
+
 use crate::backup::BackupError;
-use crate::catalog::{CatalogError, Refusal};
+use crate::catalog::{CatalogError, NotAName, PluginName, Refusal};
 use crate::diagnostic::Diagnostic;
 use crate::plugin::{CallError, LoadError, SandboxError};
 use crate::provision::ProvisionError;
@@ -273,4 +275,26 @@ impl From<VaultError> for Problem {
             Diagnostic::new("secret-key", error.to_string()).help(KEY_HELP),
         )
     }
+}
+
+/// A text that is no name of a plugin.
+pub fn name_diagnostic(error: &NotAName) -> Diagnostic {
+    Diagnostic::new("plugin-name", error.to_string())
+        .help("a plugin file is written with a `/`, such as ./acme.wasm; `orghost plugin list` shows the installed ones")
+}
+
+/// The same problem, of an installed plugin.
+pub fn named(mut problem: Problem, name: &PluginName) -> Problem {
+    for error in &mut problem.errors {
+        error.message = format!("{name}: {}", error.message);
+    }
+    problem
+}
+
+/// The same problem, of a plugin's file.
+pub fn about(mut problem: Problem, file: &Path) -> Problem {
+    for error in &mut problem.errors {
+        error.file = Some(file.display().to_string());
+    }
+    problem
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::body::Json;
 use super::problem::told;
-use super::templates::{RequirementView, names, planned};
+use super::templates::{RequirementView, TemplateView, names, planned};
 use super::{Api, ProblemDocument, orgs};
 use crate::daemon::{Import, Request};
 use crate::diagnostic::Diagnostic;
@@ -50,7 +50,7 @@ pub struct CompatTemplate {
 
 /// What the reference's clients send: exactly one of `dir` and `template`. Other members are ignored, as there.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(example = json!({"dir": "molecule-dev"}))]
+#[schema(example = json!({"dir": "studio"}))]
 pub struct CompatImport {
     /// The name of a template's folder on the server.
     #[serde(default)]
@@ -137,9 +137,15 @@ pub struct CompatProblem {
     problem: ProblemDocument,
     /// The same as `detail`.
     error: String,
-    /// Which variables have no value.
+}
+
+/// A problem that says which variables have no value.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CompatMissing {
     #[serde(flatten)]
-    missing: Option<Missing>,
+    problem: CompatProblem,
+    #[serde(flatten)]
+    missing: Missing,
 }
 
 /// Which variables have no value.
@@ -176,12 +182,14 @@ impl IntoResponse for Refused {
         let mut problem = ProblemDocument::from(problem);
         problem.status = status.as_u16();
         problem.title = status.canonical_reason().unwrap_or_default();
-        let document = CompatProblem {
+        let problem = CompatProblem {
             error: problem.detail.clone(),
             problem,
-            missing,
         };
-        told(status, class, &document)
+        match missing {
+            None => told(status, class, &problem),
+            Some(missing) => told(status, class, &CompatMissing { problem, missing }),
+        }
     }
 }
 
@@ -194,9 +202,11 @@ pub async fn templates(State(api): State<Api>) -> Result<axum::Json<Vec<CompatTe
     names.truncate(TEMPLATES);
     let planned = planned(&api, names).await.into_iter();
     let templates = planned.filter_map(|view| {
-        let plan = view.plan?;
+        let TemplateView::Planned(plan) = view else {
+            return None;
+        };
         Some(CompatTemplate {
-            dir: view.name,
+            dir: plan.name,
             name: plan.org,
             description: plan.description,
             workspaces: plan.workspaces,
@@ -217,7 +227,7 @@ pub async fn templates(State(api): State<Api>) -> Result<axum::Json<Vec<CompatTe
     (status = 403, description = "Policy refuses the plan", body = CompatProblem),
     (status = 404, description = "There is no such template", body = CompatProblem),
     (status = 409, description = "The org's name is another one's", body = CompatProblem),
-    (status = 412, description = "Required variables have no value", body = CompatProblem),
+    (status = 412, description = "Required variables have no value", body = CompatMissing),
     (status = 413, description = "The template is too large", body = CompatProblem),
     (status = 415, description = "The body is not sent as JSON", body = CompatProblem),
     (status = 429, description = "Too much is waiting", body = CompatProblem),

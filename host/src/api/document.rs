@@ -65,7 +65,7 @@ fn is_problem(content: &RefOr<Content>) -> bool {
     match &content.schema {
         Some(RefOr::Ref(to)) => matches!(
             to.ref_location.strip_prefix(own),
-            Some("ProblemDocument" | "CompatProblem")
+            Some("ProblemDocument" | "CompatProblem" | "CompatMissing")
         ),
         _ => false,
     }

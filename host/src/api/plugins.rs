@@ -11,7 +11,7 @@ use super::parameters::{Path, Query};
 use super::{Api, ProblemDocument};
 use crate::catalog::Fetched;
 use crate::installer::{InstalledPlugin, Plugins, name};
-use crate::plugin::Expansion;
+use crate::plugin::{Expansion, PluginDigest};
 use crate::problem::Problem;
 
 /// A plugin that somebody uploads.
@@ -83,10 +83,13 @@ pub async fn add(
     Component(bytes): Component,
 ) -> Result<Response, Problem> {
     let given = upload.name.as_deref().map(name).transpose()?;
+    // Two uploads come from the same place only when they are the same file: else one without a name would take the place of
+    // another plugin.
+    let source = format!("upload {}", PluginDigest::of(&bytes).short());
     let fetched = Fetched {
         bytes: bytes.into(),
         signature: upload.signature,
-        source: "uploaded".to_owned(),
+        source,
         manifest: None,
     };
     let work = api.daemon.plugins(move |installer, sandbox| {
@@ -106,7 +109,7 @@ pub async fn add(
 
 /// Forget an installed plugin. Orgs that were made with it stay as they are.
 #[utoipa::path(delete, path = "/v1/plugins/{name}", tag = "plugins", operation_id = "remove_plugin",
-    params(("name" = String, Path, description = "What it is called here")), responses(
+    params(("name" = String, Path, description = "What it is called here", pattern = "^[a-z]([a-z0-9-]{0,62}[a-z0-9])?$")), responses(
     (status = 204, description = "It is gone"),
     (status = 404, description = "No such plugin is installed", body = ProblemDocument),
     (status = 422, description = "It is the built-in one, or no name of a plugin", body = ProblemDocument),

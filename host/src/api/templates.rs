@@ -35,20 +35,19 @@ pub struct Templates {
 
 /// A template, and what its plan says, or why there is none.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct TemplateView {
-    /// What an import calls it: the name of its folder.
-    pub name: String,
-    /// What its plan says.
-    #[serde(flatten)]
-    pub plan: Option<PlannedTemplate>,
-    /// Why there is no plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<ProblemDocument>,
+#[serde(untagged)]
+pub enum TemplateView {
+    /// It can be planned.
+    Planned(PlannedTemplate),
+    /// It cannot.
+    Unplanned(UnplannedTemplate),
 }
 
 /// What the plan of a template says.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PlannedTemplate {
+    /// What an import calls it: the name of its folder.
+    pub name: String,
     /// What the org is called.
     pub org: String,
     /// What it is for; may be empty.
@@ -59,6 +58,15 @@ pub struct PlannedTemplate {
     pub required_env: Vec<RequirementView>,
     /// Of each, one variable should be set.
     pub recommended_env: Vec<RequirementView>,
+}
+
+/// Why a template has no plan.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UnplannedTemplate {
+    /// The name of its folder.
+    pub name: String,
+    /// What is wrong with it.
+    pub problem: ProblemDocument,
 }
 
 /// A variable, or several of which one is enough.
@@ -85,10 +93,11 @@ impl From<&Requirement> for RequirementView {
     }
 }
 
-impl From<&Plan> for PlannedTemplate {
-    fn from(plan: &Plan) -> Self {
+impl PlannedTemplate {
+    fn of(name: &str, plan: &Plan) -> Self {
         let all = |of: &[Requirement]| of.iter().map(RequirementView::from).collect();
         Self {
+            name: name.to_owned(),
             org: plan.org.name.clone(),
             description: plan.org.description.clone(),
             workspaces: plan.workspaces.len(),
@@ -153,14 +162,12 @@ pub async fn planned(api: &Api, names: Vec<String>) -> Vec<TemplateView> {
             let diagnostic = Diagnostic::new("not-planned", message);
             Err(Problem::one(Class::Failed, diagnostic))
         });
-        let (plan, problem) = match plan {
-            Ok(plan) => (Some(plan), None),
-            Err(problem) => (None, Some(problem.into())),
-        };
-        TemplateView {
-            name,
-            plan,
-            problem,
+        match plan {
+            Ok(plan) => TemplateView::Planned(plan),
+            Err(problem) => TemplateView::Unplanned(UnplannedTemplate {
+                name,
+                problem: problem.into(),
+            }),
         }
     });
     futures_util::stream::iter(views)
@@ -181,7 +188,7 @@ async fn plan(api: &Api, name: &str) -> Result<PlannedTemplate, Problem> {
     };
     let judged = api.daemon.plan(import).await?;
     Ok(match &judged.verdict {
-        Ok(approved) => approved.plan().into(),
-        Err(rejected) => (&rejected.plan).into(),
+        Ok(approved) => PlannedTemplate::of(name, approved.plan()),
+        Err(rejected) => PlannedTemplate::of(name, &rejected.plan),
     })
 }

@@ -16,11 +16,9 @@ use crate::cli::{Host, block_on, print_json};
 use crate::config::PluginKeys;
 use crate::diagnostic::Diagnostic;
 use crate::installer::{Added, Installer, name};
-use crate::planner::signature_file;
-use crate::planner::{about, read_plugin};
-use crate::planner::{is_file, named};
+use crate::planner::{is_file, read_plugin, signature_file};
 use crate::plugin::{Sandbox, Terms, Wasi};
-use crate::problem::{Class, Problem};
+use crate::problem::{Class, Problem, about, named};
 
 /// `orghost plugin add`.
 pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Problem> {

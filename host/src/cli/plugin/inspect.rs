@@ -9,9 +9,9 @@ use crate::cli::report::{Exit, print_problem};
 use crate::cli::text::{in_line, print_line};
 use crate::cli::{Host, print_json};
 use crate::limits;
-use crate::planner::{about, read_plugin};
+use crate::planner::read_plugin;
 use crate::plugin::{LoadError, PluginDigest, Terms, Wasi};
-use crate::problem::Problem;
+use crate::problem::{Problem, about};
 
 /// `orghost plugin inspect`: what the file is, and whether this host would run it.
 pub fn inspect(host: &Host, file: &Path) -> Result<Exit, Problem> {

@@ -11,10 +11,10 @@ use crate::cli::report::Exit;
 use crate::cli::text::{note, print_line};
 use crate::cli::{Host, block_on, print_json};
 use crate::diagnostic::Diagnostic;
+use crate::planner::read_plugin;
 use crate::planner::signature_file;
-use crate::planner::{about, read_plugin};
 use crate::plugin::{LoadError, PluginDigest};
-use crate::problem::{Class, Problem};
+use crate::problem::{Class, Problem, about};
 
 /// `orghost plugin push`.
 pub fn push(host: &Host, args: &PushArgs) -> Result<Exit, Problem> {

@@ -15,9 +15,9 @@ use crate::conformance::{
     self, Case, Difference, Failed, Outcome, Part, Report, Selection, Subject, SuiteError,
 };
 use crate::diagnostic::Diagnostic;
-use crate::planner::{about, read_plugin};
+use crate::planner::read_plugin;
 use crate::plugin::{EnvMap, Terms};
-use crate::problem::{Class, Problem};
+use crate::problem::{Class, Problem, about};
 
 /// Of the certificate.
 const SCHEMA: u32 = 1;
