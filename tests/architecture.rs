@@ -15,6 +15,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("axum::", &["api.rs", "api/"]),
     ("utoipa::openapi", &["api.rs"]),
     ("chacha20poly1305::", &["vault.rs"]),
+    ("hmac::", &["agent_token.rs"]),
     ("oci_client::", &["catalog/oci.rs"]),
     ("minisign::", &["catalog/signature.rs"]),
     ("std::env::var", &["config.rs", "fault.rs"]),

@@ -29,6 +29,18 @@ pub struct Admitted {
     pub jobs: Vec<Job>,
 }
 
+/// The host that a plan is admitted to.
+pub struct Site<'a> {
+    /// What it remembers.
+    pub store: &'a Store,
+    /// The operator's file.
+    pub config: &'a Config,
+    /// What runs workspaces.
+    pub engines: &'a Engines,
+    /// What the tokens of workspaces are made with.
+    pub tokens: &'a AgentTokens,
+}
+
 /// Admits a plan. An org stays on the engine that it was brought up on, and its identity is its own. `engine` is what was
 /// asked for; a new org without gets the operator's, else Docker where one answers, else the local one. Each workspace's
 /// seed gets its token: the same whoever admits it, so that its spec is.
@@ -39,12 +51,15 @@ pub async fn admit(
     mut approved: Approved,
     template: &TemplateDir,
     label: String,
-    store: &Store,
-    config: &Config,
-    engines: &Engines,
     engine: Option<EngineKind>,
-    tokens: &AgentTokens,
+    site: &Site<'_>,
 ) -> Result<Admitted, Problem> {
+    let Site {
+        store,
+        config,
+        engines,
+        tokens,
+    } = site;
     let name = approved.plan().org.name.clone();
     let org = OrgId::new(store.instance().clone(), &name);
     let known = store.orgs().await?;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admitted, admit};
+use crate::admission::{Admitted, Site, admit};
 use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind};
 use crate::diagnostic::Diagnostic;
@@ -418,17 +418,14 @@ impl Daemon {
         let approved = judged
             .verdict
             .map_err(|rejected| refused(&rejected.violations))?;
-        let admitted = admit(
-            approved,
-            template.template(),
-            request.template.clone(),
-            &host.store,
-            &host.config,
-            &host.engines,
-            request.engine,
-            self.agent_tokens().await?,
-        )
-        .await?;
+        let site = Site {
+            store: &host.store,
+            config: &host.config,
+            engines: &host.engines,
+            tokens: self.agent_tokens().await?,
+        };
+        let (label, engine) = (request.template.clone(), request.engine);
+        let admitted = admit(approved, template.template(), label, engine, &site).await?;
         Ok(Made {
             admitted,
             request,

@@ -23,7 +23,7 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
-    /// An `up` or a `down` began.
+    /// An operation began: of an org, or of the one workspace that the event names.
     Began {
         /// Which.
         operation: Operation,

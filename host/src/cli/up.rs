@@ -12,7 +12,7 @@ use super::progress::{Progress, failure_details};
 use super::report::{self, Exit};
 use super::text::{count, note, print_line, printable};
 use super::{Host, print_json};
-use crate::admission::admit;
+use crate::admission::{Site, admit};
 use crate::agent_token::AgentTokens;
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
@@ -56,18 +56,14 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     let org = OrgId::new(store.instance().clone(), &approved.plan().org.name);
     warn_of_former_name(&store.orgs().await?, org.slug(), &label);
     let engines = host.engines()?;
+    let site = Site {
+        store: &store,
+        config: &host.config,
+        engines: &engines,
+        tokens: &AgentTokens::of(&store, &host.vault()?).await?,
+    };
     let asked = command.engine.engine;
-    let admitted = admit(
-        approved,
-        &template,
-        label,
-        &store,
-        &host.config,
-        &engines,
-        asked,
-        &AgentTokens::of(&store, &host.vault()?).await?,
-    )
-    .await?;
+    let admitted = admit(approved, &template, label, asked, &site).await?;
     let options = Options {
         concurrency: command
             .concurrency

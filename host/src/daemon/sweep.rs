@@ -68,7 +68,9 @@ impl Daemon {
             }
         };
         let this = self.clone();
-        let broken = move |_| async move { drop(this.keep_sweeping()) };
+        let broken = move |_| async move {
+            let _ = this.keep_sweeping();
+        };
         let endless = std::time::Duration::MAX;
         self.0.tasks.spawn("sweep", endless, work, broken)
     }
