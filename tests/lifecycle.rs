@@ -46,7 +46,7 @@ type Answer = Arc<dyn Fn(&str, usize) -> Response + Send + Sync>;
 /// An agent that a test wrote: remembers what it was asked.
 struct Agent {
     port: u16,
-    asked: Arc<Mutex<Vec<(String, axum::http::HeaderMap, Bytes)>>>,
+    asked: Arc<Mutex<Vec<(String, http::HeaderMap, Bytes)>>>,
 }
 
 impl Agent {
@@ -86,11 +86,7 @@ async fn serve(router: Router) -> u16 {
 }
 
 fn status(status: u16, body: &str) -> Response {
-    (
-        axum::http::StatusCode::from_u16(status).unwrap(),
-        body.to_owned(),
-    )
-        .into_response()
+    (http::StatusCode::from_u16(status).unwrap(), body.to_owned()).into_response()
 }
 
 fn drain(seconds: u64) -> Response {
@@ -714,7 +710,8 @@ async fn only_what_was_seen_twice_is_swept() {
     assert_eq!(docker.volumes(), ["ws-one-workspace"]);
 }
 
-#[tokio::test]
+// The engine has to answer while the program is waited for.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_from_the_command_line_only_shows_unless_asked() {
     let docker = FakeDocker::start();
     let (operator, server, _) = one_on(&docker, 0).await;
