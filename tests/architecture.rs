@@ -24,6 +24,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("utoipa::openapi", &["api/document.rs"]),
     ("prometheus_client::", &["metrics.rs"]),
     ("chacha20poly1305::", &["vault.rs"]),
+    ("hmac::", &["agent_token.rs"]),
     ("oci_client::", &["catalog/oci.rs"]),
     ("minisign::", &["catalog/signature.rs"]),
     ("std::env::var", &["config.rs", "fault.rs"]),

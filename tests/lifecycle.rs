@@ -1,1 +1,762 @@
 //! Workspaces stay alive: restart, stop, start, the proxy between agents, the sweeper.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
+use orghost::config::{Config, EngineKind};
+use orghost::daemon::sweep::Seen;
+use orghost::daemon::{Daemon, Parts};
+use orghost::planner::{Loaded, Planner};
+use orghost::plugin::Sandbox;
+use orghost::policy::Policy;
+use orghost::provision::backend::Engines;
+use orghost::snapshot::Snapshots;
+use orghost::store::Store;
+use orghost::vault::Vault;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::Operator;
+use crate::support::fake_docker::{FakeDocker, Fault, When};
+use crate::support::server::Server;
+
+const ONE: &str = "name: Acme\ndefaults: {runtime: x}\nworkspaces: [{name: One}]\n";
+
+const FAMILY: &str = "
+name: Acme
+defaults: {runtime: x}
+workspaces:
+  - name: PM
+    children:
+      - {name: Dev, children: [{name: A}]}
+      - {name: QA, children: [{name: B}]}
+  - {name: Ops}
+";
+
+/// What an agent answers.
+type Answer = Arc<dyn Fn(&str, usize) -> Response + Send + Sync>;
+
+/// An agent that a test wrote: remembers what it was asked.
+struct Agent {
+    port: u16,
+    asked: Arc<Mutex<Vec<(String, http::HeaderMap, Bytes)>>>,
+}
+
+impl Agent {
+    /// `answer` gets the path, and how often it was asked before.
+    async fn start(answer: impl Fn(&str, usize) -> Response + Send + Sync + 'static) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let answer: Answer = Arc::new(answer);
+        let handle = {
+            let asked = asked.clone();
+            async move |request: Request| {
+                let (head, body) = request.into_parts();
+                let path = head.uri.to_string();
+                let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+                let before = {
+                    let mut asked = asked.lock().unwrap();
+                    asked.push((path.clone(), head.headers, body));
+                    asked.len() - 1
+                };
+                answer(&path, before)
+            }
+        };
+        let port = serve(Router::new().fallback(handle)).await;
+        Self { port, asked }
+    }
+
+    fn paths(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|(path, ..)| path.clone()).collect()
+    }
+}
+
+async fn serve(router: Router) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    port
+}
+
+fn status(status: u16, body: &str) -> Response {
+    (http::StatusCode::from_u16(status).unwrap(), body.to_owned()).into_response()
+}
+
+fn drain(seconds: u64) -> Response {
+    let result = json!({"status": "acknowledged", "drain_seconds": seconds});
+    axum::Json(json!({"jsonrpc": "2.0", "id": null, "result": result})).into_response()
+}
+
+/// A server on an engine that is not one, with the org of one workspace up; its agent answers at `port`.
+async fn one_on(docker: &FakeDocker, port: u16) -> (Operator, Server, String) {
+    let operator = Operator::new().with_env("DOCKER_HOST", &docker.endpoint());
+    docker.answer_at(port);
+    let server = Server::start(&operator, &["--demo", "--engine", "docker"]);
+    let done = server.import(json!({"inline": ONE})).await;
+    assert_eq!(done["state"], "done", "{done}");
+    let id = ids(&server).await["one"].clone();
+    docker.forget();
+    (operator, server, id)
+}
+
+/// The identities of Acme's workspaces, by their keys.
+async fn ids(server: &Server) -> BTreeMap<String, String> {
+    let org = server.get("/v1/orgs/acme").await;
+    let workspaces = org["workspaces"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    workspaces
+        .map(|w| (text(&w["key"]), text(&w["id"])))
+        .collect()
+}
+
+async fn workspace(server: &Server, key: &str) -> Value {
+    let org = server.get("/v1/orgs/acme").await;
+    let mut workspaces = org["workspaces"].as_array().unwrap().iter();
+    workspaces.find(|w| w["key"] == key).unwrap().clone()
+}
+
+/// Does something to a workspace, and waits for its end.
+async fn act(server: &Server, method: Method, path: &str) -> Value {
+    let mark = if path.contains('?') { '&' } else { '?' };
+    let path = format!("/v1/workspaces/{path}{mark}wait=60");
+    let (status, json) = server.ask(method, &path, None).await;
+    assert_eq!(status, 200, "{path}: {json}");
+    json
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "{what} never came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn count(docker: &FakeDocker, call: &str) -> usize {
+    docker.calls().iter().filter(|line| *line == call).count()
+}
+
+const INSPECT: &str = "GET containers/ws-one/json";
+const START: &str = "POST containers/ws-one/start";
+const STOP: &str = "POST containers/ws-one/stop";
+
+#[tokio::test]
+async fn what_is_stopped_stays_stopped_until_somebody_wants_it() {
+    let operator = Operator::new();
+    let args = ["--demo", "--engine", "local"];
+    let server = Server::start(&operator, &args);
+    server.import(json!({"inline": ONE})).await;
+    let id = ids(&server).await["one"].clone();
+    let stopped = act(&server, Method::POST, &format!("{id}/stop")).await;
+    assert_eq!(stopped["state"], "done", "{stopped}");
+    assert_eq!(server.stop(), 0);
+
+    let server = Server::start(&operator, &args);
+    let one = workspace(&server, "one").await;
+    let seen = [&one["outcome"], &one["wanted"], &one["state"]];
+    assert_eq!(seen, ["stopped", "stopped", "exited"]);
+    // Nobody may wake it by calling it, either.
+    let path = format!("/v1/workspaces/{id}/a2a");
+    let (status, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
+    assert_eq!((status, &told["code"]), (409, &json!("workspace-stopped")));
+
+    let started = act(&server, Method::POST, &format!("{id}/start")).await;
+    assert_eq!(started["state"], "done", "{started}");
+    let one = workspace(&server, "one").await;
+    assert_eq!([&one["wanted"], &one["state"]], ["running", "running"]);
+
+    act(&server, Method::POST, &format!("{id}/stop")).await;
+    server.import(json!({"inline": ONE})).await;
+    assert_eq!(workspace(&server, "one").await["state"], "running");
+    server
+        .ask(Method::DELETE, "/v1/orgs/acme?volumes=true&wait=60", None)
+        .await;
+}
+
+#[tokio::test]
+async fn a_restart_waits_for_what_the_agent_asks_for_and_seeds_anew() {
+    let agent = Agent::start(|_, before| drain(if before < 2 { 15 } else { 0 })).await;
+    let docker = FakeDocker::start();
+    let (_operator, server, id) = one_on(&docker, agent.port).await;
+    let asked = agent.asked.clone();
+    let seen = Arc::new(Mutex::new(0));
+    let at_stop = seen.clone();
+    let look = move || *at_stop.lock().unwrap() = asked.lock().unwrap().len();
+    docker.fault(When::Call(STOP), Fault::Meanwhile(Box::new(look)));
+    let done = act(&server, Method::POST, &format!("{id}/restart")).await;
+    assert_eq!(done["state"], "done", "{done}");
+    assert_eq!(done["operation"], "restart");
+    // It was still busy twice, and it was not stopped before it was idle.
+    assert_eq!(agent.paths(), ["/signals/restart_pending"; 3]);
+    assert_eq!(*seen.lock().unwrap(), 3);
+    let (_, headers, body) = agent.asked.lock().unwrap()[0].clone();
+    assert_eq!(headers["x-restart-signal"], "true");
+    let call: Value = serde_json::from_slice(&body).unwrap();
+    let wanted = json!({"jsonrpc": "2.0", "id": null, "method": "signals/restart_pending",
+        "params": {"workspace_id": id, "drain_seconds": 20}});
+    assert_eq!(call, wanted);
+    let calls = docker.calls();
+    let place = |call| calls.iter().position(|line| line == call).unwrap();
+    let order = [
+        STOP,
+        "DELETE containers/ws-one",
+        "PUT containers/ws-one/archive",
+        "GET containers/ws-one/archive",
+        START,
+    ];
+    assert!(order.map(place).is_sorted(), "{calls:#?}");
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_whatever_becomes_of_its_signal() {
+    // Nobody knows where it answers; nobody is there; it does not know the signal; it is broken.
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody_at = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    let unknown = Agent::start(|_, _| status(404, "")).await;
+    let broken = Agent::start(|_, _| status(500, "no JSON")).await;
+    for port in [0, nobody_at, unknown.port, broken.port] {
+        let docker = FakeDocker::start();
+        let (_operator, server, id) = one_on(&docker, port).await;
+        let done = act(&server, Method::POST, &format!("{id}/restart")).await;
+        assert_eq!(done["state"], "done", "{port}: {done}");
+        assert_eq!(count(&docker, START), 1);
+    }
+    assert_eq!(unknown.paths().len(), 1);
+    assert_eq!(broken.paths().len(), 1);
+}
+
+#[tokio::test]
+async fn requests_during_a_restart_become_one_and_suspicions_none() {
+    let agent = Agent::start(|_, _| status(502, "")).await;
+    let docker = FakeDocker::start();
+    let (_operator, server, id) = one_on(&docker, agent.port).await;
+    docker.fault(When::Call(STOP), Fault::Delay(Duration::from_secs(2)));
+    let restart = format!("/v1/workspaces/{id}/restart");
+    let (code, first) = server.ask(Method::POST, &restart, None).await;
+    assert_eq!(code, 202, "{first}");
+    eventually("the stop", async || count(&docker, STOP) == 1).await;
+    // It looks dead, because it is being restarted.
+    let call = server.request(Method::POST, &format!("/v1/workspaces/{id}/a2a"));
+    assert_eq!(call.send().await.unwrap().status(), 503);
+    let asked = (0..10).map(|_| server.ask(Method::POST, &restart, None));
+    let answers = futures_util::future::join_all(asked).await;
+    let ids: BTreeSet<_> = answers
+        .iter()
+        .map(|(_, row)| row["id"].to_string())
+        .collect();
+    assert_eq!(ids.len(), 1, "{answers:?}");
+    assert!(!ids.contains(&first["id"].to_string()));
+    let trailing = answers[0].1["id"].as_str().unwrap();
+    let path = format!("/v1/operations/{trailing}?wait=60");
+    assert_eq!(server.get(&path).await["state"], "done");
+    assert_eq!(count(&docker, START), 2);
+    // Nothing is left of it: the next one begins at once.
+    docker.forget();
+    let done = act(&server, Method::POST, &format!("{id}/restart")).await;
+    assert_eq!(done["state"], "done");
+    assert_eq!(count(&docker, START), 1);
+}
+
+#[tokio::test]
+async fn a_workspace_in_its_restart_does_not_hold_up_others() {
+    let agent = Agent::start(|_, _| drain(20)).await;
+    let docker = FakeDocker::start();
+    let operator = Operator::new().with_env("DOCKER_HOST", &docker.endpoint());
+    docker.answer_at(agent.port);
+    let server = Server::start(&operator, &["--demo", "--engine", "docker"]);
+    server.import(json!({"inline": FAMILY})).await;
+    let ids = ids(&server).await;
+    let path = format!("/v1/workspaces/{}/restart", ids["pm"]);
+    let (_, slow) = server.ask(Method::POST, &path, None).await;
+    eventually("the signal", async || !agent.paths().is_empty()).await;
+    let done = act(&server, Method::POST, &format!("{}/stop", ids["ops"])).await;
+    assert_eq!(done["state"], "done");
+    let slow = format!("/v1/operations/{}", slow["id"].as_str().unwrap());
+    assert_eq!(server.get(&slow).await["state"], "queued");
+    // Cancelled while it waits, it changes nothing.
+    let (code, _) = server.ask(Method::DELETE, &slow, None).await;
+    assert_eq!(code, 202);
+    let ended = server.get(&format!("{slow}?wait=30")).await;
+    assert_eq!(ended["state"], "cancelled", "{ended}");
+    assert_eq!(workspace(&server, "pm").await["state"], "running");
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_after_a_kill() {
+    let docker = FakeDocker::start();
+    let (operator, server, id) = one_on(&docker, 0).await;
+    docker.fault(When::Call(STOP), Fault::Delay(Duration::from_secs(1)));
+    let restart = format!("/v1/workspaces/{id}/restart");
+    let (_, accepted) = server.ask(Method::POST, &restart, None).await;
+    eventually("the stop", async || count(&docker, STOP) == 1).await;
+    server.kill();
+    docker.forget();
+    let server = Server::start(&operator, &["--demo", "--engine", "docker"]);
+    let path = format!(
+        "/v1/operations/{}?wait=60",
+        accepted["id"].as_str().unwrap()
+    );
+    let ended = server.get(&path).await;
+    assert_eq!(ended["state"], "done", "{ended}");
+    assert_eq!(docker.containers(), ["ws-one running"]);
+}
+
+#[tokio::test]
+async fn who_has_children_is_not_removed_alone_and_work_is_kept() {
+    let docker = FakeDocker::start();
+    let operator = Operator::new().with_env("DOCKER_HOST", &docker.endpoint());
+    let server = Server::start(&operator, &["--demo", "--engine", "docker"]);
+    let with_external =
+        format!("{FAMILY}  - {{name: Out, external: true, url: 'https://agents.example/out'}}\n");
+    server.import(json!({"inline": with_external})).await;
+    let ids = ids(&server).await;
+    let path = format!("/v1/workspaces/{}", ids["pm"]);
+    let (code, told) = server.ask(Method::DELETE, &path, None).await;
+    assert_eq!(
+        (code, &told["code"]),
+        (409, &json!("has-children")),
+        "{told}"
+    );
+    for (method, action) in [
+        (Method::POST, "/restart"),
+        (Method::POST, "/stop"),
+        (Method::POST, "/start"),
+        (Method::POST, "/a2a"),
+        (Method::DELETE, ""),
+    ] {
+        let path = format!("/v1/workspaces/{}{action}", ids["out"]);
+        let (code, told) = server.ask(method, &path, None).await;
+        let told = (code, told["code"].as_str());
+        assert_eq!(told, (409, Some("external-workspace")), "{action}");
+    }
+    let done = act(
+        &server,
+        Method::DELETE,
+        &format!("{}?cascade=true", ids["pm"]),
+    )
+    .await;
+    assert_eq!(done["state"], "done", "{done}");
+    assert_eq!(docker.containers(), ["ws-ops running"]);
+    let volumes = docker.volumes();
+    assert!(
+        !volumes.contains(&"ws-pm/dev/a-configs".to_owned()),
+        "{volumes:?}"
+    );
+    assert!(
+        volumes.contains(&"ws-pm/dev/a-workspace".to_owned()),
+        "{volumes:?}"
+    );
+    assert_eq!(workspace(&server, "pm").await["outcome"], "removed");
+    // A restart has nothing to restart; a start makes it again.
+    let path = format!("/v1/workspaces/{}/restart", ids["pm"]);
+    assert_eq!(server.ask(Method::POST, &path, None).await.0, 409);
+    let done = act(&server, Method::POST, &format!("{}/start", ids["pm"])).await;
+    assert_eq!(done["state"], "done", "{done}");
+    assert_eq!(docker.containers(), ["ws-ops running", "ws-pm running"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_looks_dead_is_looked_at_once() {
+    let agent = Agent::start(|_, _| status(502, "the model is away")).await;
+    let docker = FakeDocker::start();
+    let (_operator, server, id) = one_on(&docker, agent.port).await;
+    let call = async || {
+        let call = server.request(Method::POST, &format!("/v1/workspaces/{id}/a2a"));
+        call.body("{}").send().await.unwrap()
+    };
+    // It lives: its answer is passed as it is.
+    let answer = call().await;
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.text().await.unwrap(), "the model is away");
+    assert_eq!(docker.calls(), [INSPECT]);
+
+    // Many at a time wait for the same look.
+    docker.forget();
+    docker.fault(When::Call(INSPECT), Fault::Delay(Duration::from_secs(2)));
+    let answers = futures_util::future::join_all((0..20).map(|_| call())).await;
+    assert!(answers.iter().all(|answer| answer.status() == 502));
+    assert_eq!(docker.calls(), [INSPECT]);
+
+    // Nobody knows: that is not dead.
+    docker.forget();
+    docker.fault(When::Call(INSPECT), Fault::Answer(500, "busy"));
+    assert_eq!(call().await.status(), 502);
+    assert_eq!(docker.calls(), [INSPECT]);
+    assert_eq!(docker.containers(), ["ws-one running"]);
+
+    // It is dead: whoever asks is told when to come back, and it is made anew, once.
+    docker.forget();
+    docker.end("ws-one");
+    docker.fault(When::Call(START), Fault::Delay(Duration::from_secs(2)));
+    for answer in futures_util::future::join_all((0..5).map(|_| call())).await {
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "15");
+        let told: Value = answer.json().await.unwrap();
+        assert_eq!(told["restarting"], true, "{told}");
+        assert_eq!(told["retry_after"], 15, "{told}");
+        assert_eq!(told["code"], "agent-restarting", "{told}");
+    }
+    eventually("the restart", async || {
+        workspace(&server, "one").await["state"] == "running"
+    })
+    .await;
+    assert_eq!(count(&docker, START), 1);
+    assert!(!agent.paths().iter().any(|path| path.contains("signals")));
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_is_looked_at_too() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let docker = FakeDocker::start();
+    let (_operator, server, id) = one_on(&docker, port).await;
+    let path = format!("/v1/workspaces/{id}/a2a");
+    let (code, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
+    assert_eq!((code, &told["code"]), (502, &json!("agent-unreachable")));
+    assert_eq!(docker.calls(), [INSPECT]);
+    docker.end("ws-one");
+    let (code, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
+    assert_eq!((code, &told["restarting"]), (503, &json!(true)), "{told}");
+}
+
+#[tokio::test]
+async fn a_workspace_calls_its_family_with_its_own_token() {
+    let operator = Operator::new();
+    let server = Server::start(&operator, &["--demo", "--engine", "local"]);
+    let import = json!({"inline": FAMILY, "ready_seconds": 30});
+    assert_eq!(server.import(import).await["state"], "done");
+    let ids = ids(&server).await;
+    let file = |key: &str| {
+        let configs = operator
+            .state()
+            .join("local")
+            .join(&ids[key])
+            .join("configs");
+        configs.join(".auth_token")
+    };
+    let token = |key: &str| std::fs::read_to_string(file(key)).unwrap();
+    let mode = std::fs::metadata(file("pm")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let call = async |caller: &str, token: Option<&str>, target: &str| {
+        let path = format!("/v1/workspaces/{target}/a2a");
+        let mut request = server.request(Method::POST, &path);
+        request = request.header("x-workspace-id", caller);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send",
+            "params": {"message": {"messageId": "m", "parts": []}}});
+        let answer = request.json(&message).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (caller, target, wanted) in [
+        ("pm", "pm", 200),
+        ("pm/dev", "pm/qa", 200),
+        ("pm/dev", "pm", 200),
+        ("pm", "pm/dev/a", 200),
+        ("pm/dev/a", "pm", 200),
+        ("pm", "ops", 403),
+        ("ops", "pm", 403),
+        ("pm/dev/a", "pm/qa/b", 403),
+        ("pm/dev/a", "pm/qa", 403),
+    ] {
+        let (code, body) = call(&ids[caller], Some(&token(caller)), &ids[target]).await;
+        assert_eq!(code, wanted, "{caller} -> {target}: {body}");
+        if wanted == 200 {
+            assert!(body.contains("m-echo"), "{body}");
+        }
+    }
+    // Proof is of the caller itself, and nothing passes without.
+    let (pm, dev, nobody) = (&ids["pm"], &ids["pm/dev"], "f".repeat(32));
+    for (caller, with) in [
+        (pm.as_str(), None),
+        (pm, Some(token("pm/dev"))),
+        (pm, Some(String::new())),
+        (nobody.as_str(), Some(token("pm"))),
+        ("system:host", Some(token("pm"))),
+    ] {
+        let (code, body) = call(caller, with.as_deref(), dev).await;
+        assert_eq!(code, 401, "{caller}: {body}");
+    }
+    // What is not there is denied like what is not allowed.
+    assert_eq!(call(pm, Some(&token("pm")), &nobody).await.0, 403);
+
+    // The same workspace is the same with and without a server.
+    let pm = token("pm");
+    assert_eq!(server.stop(), 0);
+    for name in ["orghost.db", "orghost.db-wal"] {
+        let bytes = std::fs::read(operator.state().join(name)).unwrap_or_default();
+        let is_there = bytes.windows(pm.len()).any(|part| part == pm.as_bytes());
+        assert!(!is_there, "{name} holds a token");
+    }
+    let template = operator.template(&[("org.yaml", FAMILY)]);
+    let up = ["up", &template, "--demo", "--engine", "local", "--json"];
+    let ran = operator.run(&up).exits(0);
+    let summary = ran.events().pop().unwrap();
+    assert_eq!(summary["unchanged"], 6, "{summary}");
+    assert!(!ran.stdout.contains(&pm));
+    operator.run(&["down", "acme", "--volumes"]).exits(0);
+}
+
+#[tokio::test]
+async fn what_is_passed_and_what_is_not() {
+    let agent = Agent::start(|path, _| match path {
+        "/moved" => Response::builder()
+            .status(307)
+            .header("location", "http://127.0.0.1:1/")
+            .body(Body::empty())
+            .unwrap(),
+        _ => Response::builder()
+            .status(418)
+            .header("set-cookie", "a=b")
+            .header("x-own", "kept")
+            .body(Body::from("short and stout"))
+            .unwrap(),
+    })
+    .await;
+    let docker = FakeDocker::start();
+    let (_operator, server, id) = one_on(&docker, agent.port).await;
+    let at = |path: &str| format!("/v1/workspaces/{id}/a2a{path}");
+    let answer = server
+        .request(Method::POST, &at("/deep/path?a=b"))
+        .header("authorization", "Bearer secret")
+        .header("cookie", "session=secret")
+        .header("connection", "x-hop")
+        .header("x-hop", "1")
+        .header("x-far", "2")
+        .body("hello")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 418);
+    assert_eq!(answer.headers()["x-own"], "kept");
+    assert!(!answer.headers().contains_key("set-cookie"));
+    assert_eq!(answer.text().await.unwrap(), "short and stout");
+    let (path, headers, body) = agent.asked.lock().unwrap()[0].clone();
+    assert_eq!(
+        (path.as_str(), &body[..]),
+        ("/deep/path?a=b", &b"hello"[..])
+    );
+    assert_eq!(headers["x-far"], "2");
+    for gone in ["authorization", "cookie", "x-hop"] {
+        assert!(!headers.contains_key(gone), "{gone}");
+    }
+    let (code, told) = server.ask(Method::GET, &at("/moved"), None).await;
+    assert_eq!((code, &told["code"]), (502, &json!("agent-redirects")));
+    for path in ["/signals/restart_pending", "/%73ignals/x", "/a//b"] {
+        let (code, _) = server.ask(Method::POST, &at(path), None).await;
+        assert_eq!(code, 403, "{path}");
+    }
+    let before = agent.paths().len();
+    let large = vec![0; (16 << 20) + 1];
+    let request = server.request(Method::POST, &at("")).body(large);
+    // It is refused before all of it was sent, which some clients take badly.
+    if let Ok(answer) = request.send().await {
+        assert_eq!(answer.status(), 413);
+    }
+    assert_eq!(agent.paths().len(), before);
+}
+
+#[tokio::test]
+async fn both_ways_stream() {
+    type Pieces = tokio::sync::mpsc::UnboundedSender<Bytes>;
+    let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
+    // Sends every piece of the request on, and back as an event at once.
+    let echo = async |State(arrived): State<Pieces>, request: Request| {
+        let pieces = request.into_body().into_data_stream().map(move |piece| {
+            let piece = piece.unwrap();
+            arrived.send(piece.clone()).unwrap();
+            let event = [b"data: ", &piece[..], b"\n\n"].concat();
+            Ok::<_, std::io::Error>(Bytes::from(event))
+        });
+        (
+            [("content-type", "text/event-stream")],
+            Body::from_stream(pieces),
+        )
+    };
+    let port = serve(Router::new().fallback(echo).with_state(arrived)).await;
+    let docker = FakeDocker::start();
+    let (_operator, server, id) = one_on(&docker, port).await;
+    let (send, pieces) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
+    let pieces = futures_util::stream::unfold(pieces, async |mut pieces| {
+        let piece = pieces.recv().await?;
+        Some((Ok::<_, std::io::Error>(piece), pieces))
+    });
+    let request = server.request(Method::POST, &format!("/v1/workspaces/{id}/a2a"));
+    send.send("one".into()).unwrap();
+    let answer = request.body(reqwest::Body::wrap_stream(pieces));
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let mut events = answer.bytes_stream();
+    assert_eq!(arrivals.recv().await.unwrap(), "one");
+    assert_eq!(events.next().await.unwrap().unwrap(), "data: one\n\n");
+    // The second is only sent after the first one has come back.
+    send.send("two".into()).unwrap();
+    assert_eq!(arrivals.recv().await.unwrap(), "two");
+    assert_eq!(events.next().await.unwrap().unwrap(), "data: two\n\n");
+    drop(send);
+    assert!(events.next().await.is_none());
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_fails_workspaces_and_may_come_back() {
+    let operator = Operator::new();
+    let socket = operator.home.path().join("engine.sock");
+    let endpoint = format!("unix://{}", socket.display());
+    let operator = operator.with_env("DOCKER_HOST", &endpoint);
+    let server = Server::start(&operator, &["--demo", "--engine", "docker"]);
+    let failed = server.import(json!({"inline": ONE})).await;
+    assert_eq!(failed["state"], "failed", "{failed}");
+    assert_eq!(failed["errors"][0]["code"], "engine-away", "{failed}");
+    let one = workspace(&server, "one").await;
+    assert_eq!(one["outcome"], "failed", "{one}");
+    assert!(
+        one["reason"].as_str().unwrap().contains("does not answer"),
+        "{one}"
+    );
+
+    let docker = FakeDocker::start();
+    let real = docker.endpoint();
+    std::os::unix::fs::symlink(real.strip_prefix("unix://").unwrap(), &socket).unwrap();
+    let id = one["id"].as_str().unwrap();
+    let done = act(&server, Method::POST, &format!("{id}/start")).await;
+    assert_eq!(done["state"], "done", "{done}");
+    assert_eq!(docker.containers(), ["ws-one running"]);
+}
+
+/// Makes the store forget Acme, and leaves everything on the engine.
+fn forget_acme(operator: &Operator) {
+    let store = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
+    store.pragma_update(None, "foreign_keys", true).unwrap();
+    let gone = store.execute("DELETE FROM orgs WHERE slug = 'acme'", []);
+    assert_eq!(gone.unwrap(), 1);
+}
+
+/// A container like ours, of another host.
+fn insert_foreign(docker: &FakeDocker) {
+    let id = "e".repeat(32);
+    let other = json!({"orghost.managed": "true", "orghost.instance": "0123456789abcdef",
+        "orghost.org": "acme", "orghost.workspace": "two", "orghost.id": id});
+    docker.insert_foreign_container(&format!("ws-{id}"), &other);
+    docker.insert_foreign_container("ws-plain", &json!({}));
+}
+
+#[tokio::test]
+async fn only_what_was_seen_twice_is_swept() {
+    let docker = FakeDocker::start();
+    let (operator, server, _) = one_on(&docker, 0).await;
+    assert_eq!(server.stop(), 0);
+    forget_acme(&operator);
+    insert_foreign(&docker);
+    let foreign = [
+        format!("ws-{} running", "e".repeat(32)),
+        "ws-plain running".to_owned(),
+    ];
+    let all = docker.containers();
+    let state = operator.state();
+    let (config, store) = (Arc::new(Config::default()), Store::open(&state).unwrap());
+    let planner = Planner::new(config.clone(), Arc::default(), &state);
+    let key = Vault::new_key().unwrap();
+    let daemon = Daemon::new(Parts {
+        config,
+        planner,
+        loaded: Loaded::new(Sandbox::new(None).unwrap()),
+        policy: Policy::default(),
+        lock: store.lock().unwrap(),
+        store,
+        vault: Vault::of_text(&key).unwrap(),
+        snapshots: Snapshots::of(&state),
+        templates: state.join("templates"),
+        engines: Engines::new(Some(docker.endpoint()), state.join("local"), "/none".into()),
+    });
+    let mut seen = Seen::default();
+    let sweep = async |seen: &mut Seen| daemon.sweep(seen, true).await.unwrap();
+    let found = sweep(&mut seen).await;
+    let told: Vec<_> = found
+        .iter()
+        .map(|o| (o.thing.as_str(), o.engine, o.removable, o.removed))
+        .collect();
+    let docker_kind = EngineKind::Docker;
+    let wanted = [
+        ("container", docker_kind, true, false),
+        ("configs", docker_kind, true, false),
+        ("workspace", docker_kind, false, false),
+    ];
+    assert_eq!(told, wanted);
+    assert_eq!(docker.containers(), all);
+
+    // A look that fails proves nothing, and what was seen before it does not count.
+    docker.fault(
+        When::Call("GET containers/json"),
+        Fault::Answer(500, "busy"),
+    );
+    assert!(sweep(&mut seen).await.is_empty());
+    docker.forget();
+    sweep(&mut seen).await;
+    assert_eq!(docker.containers(), all);
+
+    let found = sweep(&mut seen).await;
+    assert_eq!(found.iter().filter(|orphan| orphan.removed).count(), 2);
+    assert_eq!(docker.containers(), foreign);
+    assert_eq!(docker.volumes(), ["ws-one-workspace"]);
+}
+
+// The engine has to answer while the program is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_from_the_command_line_only_shows_unless_asked() {
+    let docker = FakeDocker::start();
+    let (operator, server, _) = one_on(&docker, 0).await;
+    assert_eq!(server.stop(), 0);
+    insert_foreign(&docker);
+    // Everything of the store's own belongs to somebody.
+    let ran = operator.run(&["sweep", "--remove", "--json"]).exits(0);
+    assert_eq!(ran.json()["orphans"], json!([]));
+    forget_acme(&operator);
+    let before = docker.containers();
+    let ran = operator.run(&["sweep", "--json"]).exits(0);
+    let orphans = ran.json()["orphans"].as_array().unwrap().len();
+    assert_eq!(orphans, 3, "{}", ran.stdout);
+    assert_eq!(docker.containers(), before);
+    operator.run(&["sweep", "--remove"]).exits(0);
+    assert_eq!(docker.containers().len(), 2);
+    assert_eq!(docker.volumes(), ["ws-one-workspace"]);
+}
+
+#[tokio::test]
+async fn the_command_line_does_it_alone_where_it_can() {
+    let operator = Operator::new();
+    let file = operator.file("orghost.toml", "[policy]\ndemo = true\n");
+    let operator = operator.with_env("ORGHOST_CONFIG", &file.display().to_string());
+    let server = Server::start(&operator, &["--engine", "local"]);
+    assert_eq!(server.import(json!({"inline": ONE})).await["state"], "done");
+    // One writer on a state folder.
+    let ran = operator.run(&["stop", "one", "--json"]).exits(1);
+    assert_eq!(ran.error_codes(), ["state-locked"]);
+    assert_eq!(server.stop(), 0);
+    for (command, outcome) in [("stop", "stopped"), ("start", "up"), ("restart", "up")] {
+        let ran = operator.run(&[command, "one", "--json"]).exits(0);
+        assert_eq!(ran.json()["outcome"], outcome, "{command}");
+    }
+    let ran = operator.run(&["stop", "two", "--json"]).exits(2);
+    assert_eq!(ran.error_codes(), ["unknown-workspace"]);
+    operator.run(&["down", "acme", "--volumes"]).exits(0);
+
+    // What was brought up without a server is stopped by anybody, and started by `up`.
+    let template = operator.template(&[("org.yaml", ONE)]);
+    operator
+        .run(&["up", &template, "--engine", "local"])
+        .exits(0);
+    operator.run(&["stop", "one"]).exits(0);
+    let ran = operator.run(&["start", "one", "--json"]).exits(2);
+    assert_eq!(ran.error_codes(), ["no-source"]);
+    operator.run(&["down", "acme", "--volumes"]).exits(0);
+}

@@ -29,15 +29,15 @@ pub struct Admitted {
     pub jobs: Vec<Job>,
 }
 
-/// The host that an org is admitted to.
+/// The host that a plan is admitted to.
 pub struct Site<'a> {
-    /// Which orgs there are.
+    /// What it remembers.
     pub store: &'a Store,
     /// The operator's file.
     pub config: &'a Config,
-    /// What can run workspaces.
+    /// What runs workspaces.
     pub engines: &'a Engines,
-    /// What workspaces prove with who they are.
+    /// What the tokens of workspaces are made with.
     pub tokens: &'a AgentTokens,
 }
 
@@ -54,21 +54,22 @@ pub async fn admit(
     engine: Option<EngineKind>,
     site: &Site<'_>,
 ) -> Result<Admitted, Problem> {
+    let Site {
+        store,
+        config,
+        engines,
+        tokens,
+    } = site;
     let name = approved.plan().org.name.clone();
-    let org = OrgId::new(site.store.instance().clone(), &name);
-    let known = site.store.orgs().await?;
+    let org = OrgId::new(store.instance().clone(), &name);
+    let known = store.orgs().await?;
     let known = known.iter().find(|row| row.slug == org.slug());
     let engine = match known {
-        None => site.engines.choose(engine.or(site.config.engine)).await,
+        None => engines.choose(engine.or(config.engine)).await,
         Some(known) => same_place(known, &name, engine)?,
     };
-    approved.seed_tokens(|key| site.tokens.token(&org.workspace(key)));
-    let jobs = provision::jobs(
-        &approved,
-        &org,
-        runtimes(site.config, site.engines),
-        template,
-    )?;
+    approved.seed_tokens(|key| tokens.token(&org.workspace(key)));
+    let jobs = provision::jobs(&approved, &org, runtimes(config, engines), template)?;
     Ok(Admitted {
         row: OrgRow {
             slug: org.slug().to_owned(),

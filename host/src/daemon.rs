@@ -528,19 +528,14 @@ impl Daemon {
         let approved = judged
             .verdict
             .map_err(|rejected| refused(&rejected.violations))?;
-        let admitted = admit(
-            approved,
-            &template,
-            request.template.clone(),
-            request.engine,
-            &Site {
-                store: &host.store,
-                config: &host.config,
-                engines: &host.engines,
-                tokens: self.agent_tokens().await?,
-            },
-        )
-        .await?;
+        let site = Site {
+            store: &host.store,
+            config: &host.config,
+            engines: &host.engines,
+            tokens: self.agent_tokens().await?,
+        };
+        let (label, engine) = (request.template.clone(), request.engine);
+        let admitted = admit(approved, &template, label, engine, &site).await?;
         Ok(Made {
             admitted,
             request,

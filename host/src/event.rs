@@ -25,7 +25,7 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
-    /// An `up` or a `down` began.
+    /// An operation began: of an org, or of the one workspace that the event names.
     Began {
         /// Which.
         operation: Operation,

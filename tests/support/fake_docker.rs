@@ -79,6 +79,8 @@ struct State {
     /// Identities and what stands for them in recorded lines.
     names: HashMap<String, String>,
     made: u16,
+    /// Where the next containers answer; 0: nowhere.
+    port: Option<u16>,
     busy: usize,
     most_busy: usize,
 }
@@ -181,6 +183,24 @@ impl FakeDocker {
         let mut found = state.containers.iter();
         let found = found.find(|(own, _)| state.render(own) == name);
         found.expect("a container of that name").1.body.clone()
+    }
+
+    /// Containers that are made from now on answer at this port of the loopback; with 0, nowhere.
+    pub fn answer_at(&self, port: u16) {
+        self.state().port = Some(port);
+    }
+
+    /// A container ends, and nobody starts it again.
+    pub fn end(&self, name: &str) {
+        let mut state = self.state();
+        let names = state.names.clone();
+        let shown = |own: &str| {
+            let replace = |text: String, (id, key): (&String, &String)| text.replace(id, key);
+            names.iter().fold(own.to_owned(), replace)
+        };
+        let mut found = state.containers.iter_mut();
+        let found = found.find(|(own, _)| shown(own) == name);
+        found.expect("a container of that name").1.status = "exited";
     }
 
     /// Whether no call is under way.
@@ -459,7 +479,7 @@ impl State {
         let found = found.filter(|(_, c)| matches(&c.body["Labels"], &wanted));
         let shown = |(name, c): (&String, &Container)| {
             let ports = match c.status {
-                "running" => {
+                "running" if c.port != 0 => {
                     json!([{"IP": "127.0.0.1", "PrivatePort": 8000, "PublicPort": c.port, "Type": "tcp"}])
                 }
                 _ => json!([]),
@@ -505,7 +525,7 @@ impl State {
         self.names.insert(id.clone(), self.render(&name));
         let container = Container {
             id: id.clone(),
-            port: 40_000 + self.made,
+            port: self.port.unwrap_or(40_000 + self.made),
             body,
             status: "created",
             uploaded: None,
@@ -529,7 +549,7 @@ impl State {
         match (method, rest) {
             ("GET", ["json"]) => {
                 let ports = match container.status {
-                    "running" => {
+                    "running" if container.port != 0 => {
                         json!({"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": container.port.to_string()}]})
                     }
                     _ => json!({}),

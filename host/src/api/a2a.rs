@@ -116,8 +116,7 @@ pub async fn get_below(
 /// The whole way of one request.
 async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Response> {
     let (head, body) = request.into_parts();
-    let target = authorised(api, id, &head).await?;
-    let (org, workspace) = target.map_err(IntoResponse::into_response)?;
+    let (org, workspace) = authorised(api, id, &head).await?;
     let path = path_at_agent(id, &head.uri)?;
     let length = head.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -185,11 +184,7 @@ async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Respons
 }
 
 /// The workspace that is called, when the caller may call it. Whoever has not proved who it is learns nothing.
-async fn authorised(
-    api: &Api,
-    id: &str,
-    head: &Parts,
-) -> Result<Result<(String, WorkspaceRow), Problem>, Response> {
+async fn authorised(api: &Api, id: &str, head: &Parts) -> Result<(String, WorkspaceRow), Response> {
     let headers = &head.headers;
     let store = api.daemon.store();
     let target = store.workspace(id).await.map_err(failed)?;
@@ -217,19 +212,21 @@ async fn authorised(
     let Some((org, workspace)) = target else {
         let message = format!("there is no workspace {id:?} on this host");
         let diagnostic = Diagnostic::new("unknown-workspace", message);
-        return Ok(Err(Problem::one(Class::Unknown, diagnostic)));
+        return Err(Problem::one(Class::Unknown, diagnostic).into_response());
     };
-    let refused = match () {
-        () if workspace.external => Some(("external-workspace", "runs elsewhere")),
-        () if workspace.outcome == "removed" => Some(("workspace-removed", "was removed")),
-        () if workspace.wanted == "stopped" => Some(("workspace-stopped", "is stopped")),
-        () => None,
+    let refused = match workspace.outcome.as_str() {
+        _ if workspace.external => Some(("external-workspace", "runs elsewhere")),
+        "removed" => Some(("workspace-removed", "was removed")),
+        _ if workspace.wanted == "stopped" => Some(("workspace-stopped", "is stopped")),
+        // Restarted at every call it would never come to rest.
+        "failed" | "skipped" => Some(("workspace-failed", "did not come up")),
+        _ => None,
     };
     if let Some((code, why)) = refused {
         let diagnostic = Diagnostic::new(code, format!("{} {why}", workspace.key));
-        return Ok(Err(Problem::one(Class::Conflict, diagnostic)));
+        return Err(Problem::one(Class::Conflict, diagnostic).into_response());
     }
-    Ok(Ok((org, workspace)))
+    Ok((org, workspace))
 }
 
 /// The org and the key of the workspace that asks, after it has shown its own token.

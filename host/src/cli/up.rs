@@ -65,19 +65,14 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     warn_of_former_name(&store.orgs().await?, org.slug(), &label);
     let engines = host.engines()?;
     let vault = host.vault(&store).await?;
-    let admitted = admit(
-        approved,
-        &template,
-        label,
-        command.engine.engine,
-        &Site {
-            store: &store,
-            config: &host.config,
-            engines: &engines,
-            tokens: &AgentTokens::of(&store, &vault).await?,
-        },
-    )
-    .await?;
+    let site = Site {
+        store: &store,
+        config: &host.config,
+        engines: &engines,
+        tokens: &AgentTokens::of(&store, &vault).await?,
+    };
+    let asked = command.engine.engine;
+    let admitted = admit(approved, &template, label, asked, &site).await?;
     let options = Options {
         concurrency: command
             .concurrency

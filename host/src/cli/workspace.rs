@@ -35,6 +35,7 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
             }
         }
     };
+    daemon.drain(crate::limits::CLEANUP).await;
     if !row.errors.is_empty() {
         let class = match row.errors.iter().any(|error| error.code == "no-source") {
             true => Class::Conflict,

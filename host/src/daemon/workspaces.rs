@@ -149,20 +149,6 @@ impl Daemon {
         fate
     }
 
-    /// Where a workspace answers, as its engine says now.
-    ///
-    /// # Errors
-    /// The engine's.
-    pub async fn address(&self, org: &str, key: &str) -> Result<Option<String>, Problem> {
-        let (org, key) = self.identity(org, key).await?;
-        let engine = self
-            .0
-            .engines
-            .get(self.org(org.slug()).await?.engine)
-            .await?;
-        Ok(engine.inspect(&org.workspace(&key)).await?.url)
-    }
-
     /// One liveness check, and what follows of it.
     async fn look(&self, org: &str, workspace: &WorkspaceRow) -> Fate {
         let looked = async {
