@@ -519,7 +519,10 @@ async fn what_is_not_there_is_no_error_to_remove() {
 async fn an_engine_in_no_swarm_is_refused() {
     let fake = FakeDocker::start();
     let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
-    let template = root().join("examples/studio").display().to_string();
+    let template = operator.template(&[(
+        "org.yaml",
+        "name: None\nworkspaces: [{name: One, runtime: x}]\n",
+    )]);
     let ran = operator
         .run(&["up", &template, "--demo", "--engine", "swarm", "--json"])
         .exits(1);
