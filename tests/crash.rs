@@ -56,31 +56,9 @@ fn is_whole(operator: &Operator, summary: &Value, write: u32) {
 }
 
 /// Kills after the first, second, … write, until there is no such write.
-pub(crate) fn after_every_write(
-    engine: &str,
-    new: impl Fn() -> Operator,
-    is_clean: impl Fn(&Operator),
-) {
+fn after_every_write(engine: &str, is_clean: impl Fn(&Operator)) {
     for write in 1.. {
-        let operator = new();
-        let template = operator.template(&[("org.yaml", ORG)]);
-        let args = [
-            "up",
-            &template,
-            "--demo",
-            "--engine",
-            engine,
-            "--concurrency",
-            "1",
-            "--json",
-        ];
-        let summary = killed_after(&operator, &args, write);
-        if let Some(summary) = &summary {
-            is_whole(&operator, summary, write);
-        }
-        operator.run(&["down", "crash", "--volumes"]).exits(0);
-        is_clean(&operator);
-        if summary.is_none() {
+        if !recovers_after(engine, write, &is_clean) {
             // began; five steps and the end of each of two workspaces; ended
             assert_eq!(write, (1 + 2 * 6 + 1) + 1);
             return;
@@ -88,9 +66,32 @@ pub(crate) fn after_every_write(
     }
 }
 
+/// Kills after some write, and runs again; `false` when there was no such write.
+pub(crate) fn recovers_after(engine: &str, write: u32, is_clean: impl Fn(&Operator)) -> bool {
+    let operator = Operator::new();
+    let template = operator.template(&[("org.yaml", ORG)]);
+    let args = [
+        "up",
+        &template,
+        "--demo",
+        "--engine",
+        engine,
+        "--concurrency",
+        "1",
+        "--json",
+    ];
+    let summary = killed_after(&operator, &args, write);
+    if let Some(summary) = &summary {
+        is_whole(&operator, summary, write);
+    }
+    operator.run(&["down", "crash", "--volumes"]).exits(0);
+    is_clean(&operator);
+    summary.is_some()
+}
+
 #[test]
 fn the_local_engine_recovers_from_every_write() {
-    after_every_write("local", Operator::new, |operator| {
+    after_every_write("local", |operator| {
         let left: Vec<_> = std::fs::read_dir(operator.state().join("local"))
             .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
             .unwrap_or_default();

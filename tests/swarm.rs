@@ -1,16 +1,17 @@
 //! The contract of an engine on a real swarm of one node (`scripts/docker-swarm`)
 //! with the image `orghost-demo:latest`, and what is a swarm's alone. A test without them fails.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bollard::models::{
     ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
 };
 use bollard::query_parameters::{
-    DownloadFromContainerOptionsBuilder, InspectContainerOptions, InspectServiceOptions,
-    ListContainersOptionsBuilder,
+    InspectContainerOptions, InspectServiceOptions, ListContainersOptionsBuilder,
 };
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use orghost::config::Environment;
 use orghost::event::Operation;
 use orghost::limits;
@@ -19,7 +20,7 @@ use orghost::provision::engine::{Engine as _, EngineError, State, VolumeKind};
 use orghost::provision::spec::WorkspaceId;
 use orghost::provision::swarm::Swarm;
 
-use crate::crash::{after_every_write, nothing_is_left};
+use crate::crash::{nothing_is_left, recovers_after};
 use crate::engines::{FORTY, forty, the_whole_way};
 use crate::support::fake_docker::FakeDocker;
 use crate::support::world::{World, workspace};
@@ -211,37 +212,31 @@ async fn the_seed_is_mounted_as_it_was_put() {
     assert!(outcomes.is_up("pm"), "{outcomes:?}");
     let id = real.world().spec(&pm).id;
     let container = real.container(&id).await;
-    let client = real.client();
+    let seen = real
+        .client()
+        .inspect_container(&container, None::<InspectContainerOptions>)
+        .await
+        .unwrap();
+    // The engine's archives leave these mounts out, and the image has no shell: only root can look.
+    let pid = seen.state.as_ref().unwrap().pid.unwrap();
+    let configs = PathBuf::from(format!("/proc/{pid}/root/configs"));
     for (path, size, mode) in [
         ("config.yaml", 24, 0o644),
         ("channels.yaml", 14, 0o600),
         ("prompts/deep/role.md", 9, 0o644),
         ("empty", 0, 0o644),
         ("deep/empty.key", 0, 0o600),
-        ("deep/large", limits::SWARM_CONFIG_BYTES, 0o644),
+        ("deep/large", limits::SWARM_CONFIG_BYTES as u64, 0o644),
     ] {
-        let from = format!("/configs/{path}");
-        let options = DownloadFromContainerOptionsBuilder::default().path(&from);
-        let archive = client.download_from_container(&container, Some(options.build()));
-        let archive: Vec<u8> = archive.map(|chunk| chunk.unwrap().to_vec()).concat().await;
-        let mut archive = tar::Archive::new(archive.as_slice());
-        let entry = archive.entries().unwrap().next().unwrap().unwrap();
-        let header = entry.header();
+        let found = std::fs::metadata(configs.join(path)).unwrap();
         assert_eq!(
-            (
-                header.uid().unwrap(),
-                header.gid().unwrap(),
-                header.size().unwrap() as usize,
-                header.mode().unwrap() & 0o777
-            ),
+            (found.uid(), found.gid(), found.size(), found.mode() & 0o777),
             (1000, 1000, size, mode),
             "{path}"
         );
     }
-    let seen = client
-        .inspect_container(&container, None::<InspectContainerOptions>)
-        .await
-        .unwrap();
+    let config = std::fs::read_to_string(configs.join("config.yaml")).unwrap();
+    assert_eq!(config, "name: pm\nruntime: agent\n");
     let published = seen.network_settings.unwrap().ports.unwrap_or_default();
     assert!(published.values().all(Option::is_none), "{published:?}");
 }
@@ -524,7 +519,10 @@ async fn what_is_not_there_is_no_error_to_remove() {
 async fn an_engine_in_no_swarm_is_refused() {
     let fake = FakeDocker::start();
     let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
-    let template = root().join("examples/studio").display().to_string();
+    let template = operator.template(&[(
+        "org.yaml",
+        "name: None\nworkspaces: [{name: One, runtime: x}]\n",
+    )]);
     let ran = operator
         .run(&["up", &template, "--demo", "--engine", "swarm", "--json"])
         .exits(1);
@@ -550,9 +548,15 @@ fn forty_workspaces_the_whole_way() {
     nothing_is_left(&operator, &LISTS);
 }
 
+/// After every step of the first workspace, and in the middle of the second. A swarm takes some seconds to end a task,
+/// so not after every write, as on the other engines; what comes between the writes is the same for all.
 #[test]
-fn a_swarm_recovers_from_every_write() {
-    after_every_write("swarm", Operator::new, |operator| {
-        nothing_is_left(operator, &LISTS);
-    });
+fn a_swarm_recovers_from_a_kill() {
+    // began, volumes, create, seed, verify, start, up; and the same again
+    for write in [2, 3, 4, 5, 6, 7, 11] {
+        let reached = recovers_after("swarm", write, |operator| {
+            nothing_is_left(operator, &LISTS);
+        });
+        assert!(reached, "write {write}");
+    }
 }

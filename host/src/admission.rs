@@ -105,7 +105,8 @@ fn same_place(
     match engine {
         Some(engine) if engine != known.engine => {
             let message = format!(
-                "the org {slug} is on the other engine, or has left its agents' work there"
+                "the org {slug} is on the engine {}, or has left its agents' work there",
+                known.engine.as_str()
             );
             let help = format!("orghost down {slug} --volumes removes both");
             refused("engine-changed", message, help)

@@ -344,7 +344,7 @@ impl EngineError {
                 "pull or build it, or correct the runtime's image in the operator's file; for --demo run scripts/demo-image"
             }
             Self::RuntimeUnsuited { .. } => {
-                "add it to the runtime in the operator's file, or use the other engine"
+                "add it to the runtime in the operator's file, or use another engine"
             }
             Self::NoSwarm { .. } => {
                 "run `docker swarm init` on its machine (with --advertise-addr 127.0.0.1 for that machine alone), or point DOCKER_HOST to a manager"

@@ -297,26 +297,42 @@ impl Swarm {
         Ok(volumes.into_values().collect())
     }
 
-    /// Changes a service that is as it was found: the engine refuses when it has changed meanwhile.
+    /// Changes the service of a workspace. The engine refuses when it has changed since it was looked at, and it changes
+    /// services itself while it gives them what they need: then it is looked at again.
     async fn update(
         &self,
-        found: Service,
-        change: impl FnOnce(&mut ServiceSpec),
+        id: &WorkspaceId,
+        change: impl Fn(&mut ServiceSpec),
     ) -> Result<(), EngineError> {
-        let version = found.version.and_then(|version| version.index);
-        let (Some(id), Some(version), Some(mut spec)) = (found.id, version, found.spec) else {
-            return Err(answer::refused("a service has no version"));
+        const ATTEMPTS: u32 = 20;
+        let is_stale = |error: &Error| {
+            matches!(error, Error::DockerResponseServerError { message, .. }
+                if message.contains("update out of sequence"))
         };
-        change(&mut spec);
-        let version = i32::try_from(version)
-            .map_err(|_| answer::refused("the version of a service is too large"))?;
-        let options = UpdateServiceOptionsBuilder::default().version(version);
-        let updated = self
-            .docker
-            .client
-            .update_service(&id, spec, options.build(), None)
-            .await;
-        updated.map(drop).map_err(|e| self.error(e))
+        let mut attempt = 1;
+        loop {
+            let found = self.get(id).await?;
+            let version = found.version.and_then(|version| version.index);
+            let (Some(service), Some(version), Some(mut spec)) = (found.id, version, found.spec)
+            else {
+                return Err(answer::refused("a service has no version"));
+            };
+            change(&mut spec);
+            let version = i32::try_from(version)
+                .map_err(|_| answer::refused("the version of a service is too large"))?;
+            let options = UpdateServiceOptionsBuilder::default().version(version);
+            let updated = self
+                .docker
+                .client
+                .update_service(&service, spec, options.build(), None)
+                .await;
+            match updated {
+                Ok(_) => return Ok(()),
+                Err(error) if is_stale(&error) && attempt < ATTEMPTS => sleep(PAUSE).await,
+                Err(error) => return Err(self.error(error)),
+            }
+            attempt += 1;
+        }
     }
 
     /// The image on this engine. A task elsewhere makes its own engine pull it.
@@ -562,11 +578,11 @@ impl Engine for Swarm {
                 configs.push(file.mount_config(id, config));
             }
         }
-        self.update(service, |spec| {
+        self.update(id, |spec| {
             let task = spec.task_template.get_or_insert_default();
             let container = task.container_spec.get_or_insert_default();
-            container.configs = Some(configs);
-            container.secrets = Some(secrets);
+            container.configs = Some(configs.clone());
+            container.secrets = Some(secrets.clone());
         })
         .await?;
         for config in old_configs.into_values() {
@@ -615,8 +631,7 @@ impl Engine for Swarm {
     }
 
     async fn start(&self, verified: Verified) -> Result<(), EngineError> {
-        let service = self.get(verified.id()).await?;
-        self.update(service, |spec| {
+        self.update(verified.id(), |spec| {
             let labels = spec.labels.get_or_insert_default();
             labels.insert(service::STARTED.to_owned(), "true".to_owned());
             spec.mode = Some(service::replicas(1));
@@ -679,7 +694,7 @@ impl Engine for Swarm {
             return Ok(());
         };
         if service::wanted(&service) > 0 {
-            self.update(service, |spec| spec.mode = Some(service::replicas(0)))
+            self.update(id, |spec| spec.mode = Some(service::replicas(0)))
                 .await?;
         }
         let ended = async {
