@@ -36,6 +36,9 @@ async fn the_page_asks_nobody_else_and_keeps_its_policy() {
         .import(json!({"inline": TWO, "ready_seconds": 30}))
         .await;
     let browser = Browser::open(1280, 900).await;
+    // What the browser itself does when it starts is not the page's.
+    browser.goto("about:blank").await;
+    browser.requests().await;
     browser.goto(&server.url).await;
     browser
         .until("document.querySelector('#connection').dataset.state === 'live'")
@@ -49,10 +52,7 @@ async fn the_page_asks_nobody_else_and_keeps_its_policy() {
     let requests = browser.requests().await;
     assert!(requests.len() > 10, "{requests:?}");
     for address in requests {
-        assert!(
-            address.starts_with(&server.url) || address == "data:,",
-            "{address}"
-        );
+        assert!(address.starts_with(&server.url), "{address}");
     }
     let mut console = browser.console().await;
     // Without the endpoint the log of a workspace is not offered, and the browser notes the 404.
@@ -188,7 +188,7 @@ async fn hostile_names_are_text() {
     let operator = Operator::new();
     let template = format!(
         "name: '{HOSTILE} org'\ndescription: '{HOSTILE}'\ndefaults: {{runtime: x}}\n\
-         workspaces: [{{name: '{HOSTILE} one', role: '{HOSTILE}', external: true, url: 'javascript:window.hacked=1'}}, {{name: '{HOSTILE} two'}}]\n"
+         workspaces: [{{name: '{HOSTILE} one', role: '{HOSTILE}', tier: 1}}, {{name: '{HOSTILE} two'}}]\n"
     );
     operator.file("state/templates/hostile/org.yaml", &template);
     let server = Server::start(&operator, &DEMO);
@@ -198,16 +198,11 @@ async fn hostile_names_are_text() {
     assert!(browser.text(".template").await.contains(HOSTILE));
     browser.press("Show the plan").await;
     browser
-        .until("document.querySelector('.planned, .outcome .notice')")
+        .until("document.querySelectorAll('.planned > li').length === 2")
         .await;
-    assert!(
-        browser.text(".outcome").await.contains("<img src=x"),
-        "{}",
-        browser.text(".outcome").await
-    );
-    let imported = server
-        .import(json!({"inline": template.replace("external: true, url: 'javascript:window.hacked=1'", "tier: 1")}))
-        .await;
+    let plan = browser.text(".plan").await;
+    assert!(plan.matches(HOSTILE).count() >= 5, "{plan}");
+    let imported = server.import(json!({"inline": template})).await;
     browser.goto(&format!("{}/#/", server.url)).await;
     browser
         .until("document.querySelector('.org .name')?.textContent.startsWith('<img')")

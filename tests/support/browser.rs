@@ -26,16 +26,7 @@ pub struct Browser {
 impl Browser {
     /// A browser whose window is so many CSS pixels wide and high.
     pub async fn open(width: u32, height: u32) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver is not installed: run scripts/browser");
-        let mut said = BufReader::new(driver.stdout.take().unwrap());
-        let port = port_of(&mut said);
-        // Whatever else it says is read, so that it never waits for a reader.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        let (driver, port) = start_driver();
         let profile = tempfile::tempdir().unwrap();
         let arguments = [
             "--headless=new".to_owned(),
@@ -232,13 +223,32 @@ impl Drop for Browser {
     }
 }
 
-/// The port that the driver has chosen, of what it says.
-fn port_of(said: &mut impl std::io::BufRead) -> u16 {
-    for line in said.lines() {
-        let line = line.unwrap();
-        if let Some((_, port)) = line.split_once("started successfully on port ") {
-            return port.trim_end_matches('.').parse().unwrap();
+/// A driver that listens, and its port. It chooses a free port of IPv4 and wants the same one of IPv6 then: where another
+/// program was faster it ends, and the next one chooses anew.
+fn start_driver() -> (Child, u16) {
+    for _ in 0..10 {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is not installed: run scripts/browser");
+        let mut said = BufReader::new(driver.stdout.take().unwrap());
+        if let Some(port) = port_of(&mut said) {
+            // Whatever else it says is read, so that it never waits for a reader.
+            std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+            return (driver, port);
         }
+        driver.wait().unwrap();
     }
-    panic!("chromedriver ended before it listened");
+    panic!("chromedriver ends before it listens");
+}
+
+/// The port that a driver has chosen, of what it says; `None` when it ended.
+fn port_of(said: &mut impl std::io::BufRead) -> Option<u16> {
+    said.lines().find_map(|line| {
+        let line = line.unwrap();
+        let (_, port) = line.split_once("started successfully on port ")?;
+        Some(port.trim_end_matches('.').parse().unwrap())
+    })
 }

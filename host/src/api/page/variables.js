@@ -1,6 +1,6 @@
 // The variables of an import: what the template asks for, and whatever else is set. Values are in their inputs and nowhere else.
 
-import { fill, freshId, make } from './dom.js';
+import { fill, freshId, make, setAttribute, setText } from './dom.js';
 import { namesOf } from './words.js';
 
 /** A fieldset of variables; `ask` says which, `values` gives those that have one. */
@@ -44,11 +44,12 @@ export class Variables {
     return values;
   }
 
-  /** Goes to the first required one that has no value; says whether there was one. */
+  /** Marks the required ones that have no value, and goes to the first; says whether there was one. */
   focusMissing() {
-    const missing = [...this.#fields.values()].find((field) => field.isMissing);
-    missing?.input.focus();
-    return missing !== undefined;
+    const missing = [...this.#fields.values()].filter((field) => field.showsMissing());
+    missing[0]?.input.scrollIntoView({ block: 'center' });
+    missing[0]?.input.focus();
+    return missing.length > 0;
   }
 
   clear() {
@@ -68,16 +69,18 @@ export class Variables {
 /** One requirement: a value for one of its names. */
 class Field {
   #choice = null;
+  #complaint = make('span', { class: 'why', id: freshId('complaint') });
 
   constructor(names, isRequired) {
     const id = freshId('variable');
     this.names = names;
     this.isRequired = isRequired;
-    this.input = make('input', { id, type: 'password', autocomplete: 'new-password', spellcheck: 'false', required: isRequired });
+    this.input = make('input', { id, type: 'password', autocomplete: 'new-password', spellcheck: 'false', required: isRequired, 'aria-describedby': this.#complaint.id,
+      on: { input: () => this.showsMissing() } });
     const label = make('label', { for: id }, names.length === 1 ? make('code', {}, names[0]) : 'One of these',
       make('span', { class: `badge ${isRequired ? 'warn' : 'wait'}` }, isRequired ? 'required' : 'recommended'));
     if (names.length > 1) this.#choice = make('select', { 'aria-label': 'Which variable' }, names.map((name) => make('option', {}, name)));
-    this.element = make('div', { class: 'variable' }, label, this.#choice, this.input);
+    this.element = make('div', { class: 'variable' }, label, this.#choice, this.input, this.#complaint);
   }
 
   get name() {
@@ -88,7 +91,11 @@ class Field {
     return this.input.value;
   }
 
-  get isMissing() {
-    return this.isRequired && this.value === '';
+  /** Says at the input whether its value is missing. */
+  showsMissing() {
+    const isMissing = this.isRequired && this.value === '';
+    setAttribute(this.input, 'aria-invalid', isMissing && 'true');
+    setText(this.#complaint, isMissing ? 'It needs a value.' : '');
+    return isMissing;
   }
 }
