@@ -203,7 +203,9 @@ async fn nothing_is_lost_whatever_happens() {
         }
     }
     let db = database(&operator);
-    let count = |query: &str| -> usize { db.query_row(query, [], |row| row.get(0)).unwrap() };
+    let count = |query: &str| -> usize {
+        db.query_row(query, [], |row| row.get::<_, u32>(0)).unwrap() as usize
+    };
     assert_eq!(
         count("SELECT count(*) FROM workspaces WHERE outcome = 'up'"),
         all.len(),
