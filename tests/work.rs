@@ -98,8 +98,13 @@ async fn take_down(server: &Server, org: &str) {
     );
 }
 
+/// What is polled more often than tokio lets a task poll in one go must be told from what is not ready.
 #[tokio::test]
 async fn turns_are_never_lost_and_never_too_many() {
+    tokio::task::unconstrained(random_turns()).await;
+}
+
+async fn random_turns() {
     for seed in 1..=300 {
         let mut dice = Dice::number(seed);
         let most = 1 + dice.below(3);
@@ -178,6 +183,10 @@ async fn orgs_take_turns() {
 
 #[tokio::test]
 async fn a_line_keeps_its_order_whoever_leaves_it() {
+    tokio::task::unconstrained(random_lines()).await;
+}
+
+async fn random_lines() {
     for seed in 1..=300 {
         let mut dice = Dice::number(seed);
         let lines = Lines::default();
