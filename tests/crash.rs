@@ -101,7 +101,7 @@ fn the_local_engine_recovers_from_every_write() {
 
 #[test]
 fn docker_recovers_from_every_write() {
-    after_every_write("docker", Operator::new, docker_is_clean);
+    after_every_write("docker", docker_is_clean);
 }
 
 fn docker_is_clean(operator: &Operator) {

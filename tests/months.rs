@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::support::disk::SmallDisk;
-use crate::support::fake_docker::FakeDocker;
+use crate::support::fake_docker::{FakeDocker, Fault, When};
 use crate::support::server::Server;
 use crate::support::{Operator, root, shared_templates};
 use crate::work::Dice;
@@ -74,6 +74,8 @@ impl Wire {
 }
 
 const ARGS: [&str; 4] = ["--demo", "--engine", "docker", "--max-tier=2"];
+/// What happens in one run: about half a minute.
+const ROUNDS: usize = 200;
 const ORGS: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
 
 fn template(org: &str, workspaces: usize) -> Value {
@@ -109,8 +111,11 @@ fn database(operator: &Operator) -> rusqlite::Connection {
 async fn nothing_is_lost_whatever_happens() {
     let seed = seed();
     eprintln!("ORGHOST_TEST_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::number(seed);
     let fake = FakeDocker::start();
+    // So that there is a middle in which something can go wrong.
+    let slowly = Duration::from_millis(3);
+    fake.fault(When::Always, Fault::Delay(slowly));
     let wire = Wire::to(&fake).await;
     let disk = SmallDisk::new(16 << 10);
     let operator = Operator::new()
@@ -118,7 +123,7 @@ async fn nothing_is_lost_whatever_happens() {
         .with_env("ORGHOST_STATE", disk.path().join("state").to_str().unwrap());
     let mut server = Server::start(&operator, &ARGS);
     let mut accepted = Vec::new();
-    for round in 0..40 {
+    for round in 0..ROUNDS {
         let org = ORGS[dice.below(ORGS.len())];
         // What is answered may be anything but a lie: what was accepted is looked for at the end.
         let ask = async |method: Method, path: String, body: Option<Value>| {
@@ -157,7 +162,7 @@ async fn nothing_is_lost_whatever_happens() {
             }
             8 => {
                 // At any moment of what is under way.
-                tokio::time::sleep(Duration::from_millis(dice.below(300) as u64)).await;
+                tokio::time::sleep(Duration::from_millis(dice.below(200) as u64)).await;
                 server.kill();
                 server = Server::start(&operator, &ARGS);
             }
@@ -203,9 +208,8 @@ async fn nothing_is_lost_whatever_happens() {
         }
     }
     let db = database(&operator);
-    let count = |query: &str| {
-        let count = db.query_row(query, [], |row| row.get::<_, i64>(0));
-        usize::try_from(count.unwrap()).unwrap()
+    let count = |query: &str| -> usize {
+        db.query_row(query, [], |row| row.get::<_, u32>(0)).unwrap() as usize
     };
     assert_eq!(
         count("SELECT count(*) FROM workspaces WHERE outcome = 'up'"),

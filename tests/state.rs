@@ -326,6 +326,17 @@ async fn a_full_disk_loses_nothing() {
         "{codes:?}"
     );
     assert!(!other.join("orghost.db").exists());
+    // A backup that has no room leaves nothing of itself.
+    let backup = disk.path().join("backup");
+    refuses(
+        &operator,
+        &["backup", backup.to_str().unwrap(), "--json"],
+        "backup-file",
+    );
+    let names = std::fs::read_dir(disk.path()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    let is_left = |name: &std::ffi::OsString| name.to_string_lossy().contains("backup");
+    assert!(!names.iter().any(is_left), "{names:?}");
     std::fs::remove_file(filler).unwrap();
     let server = Server::start(&operator, &args);
     let done = server.import(late).await;

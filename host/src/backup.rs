@@ -103,7 +103,12 @@ pub async fn write(store: &Store, state: &Path, file: &Path) -> Result<Backup, B
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir_in(folder)
         .map_err(disk(folder))?;
-    store.copy_to(&work.path().join(Store::FILE)).await?;
+    let copied = store.copy_to(&work.path().join(Store::FILE)).await;
+    copied.map_err(|error| match error {
+        // The disk of the backup, not the store's.
+        StoreError::Full(_) => disk(file)(io::ErrorKind::StorageFull.into()),
+        other => other.into(),
+    })?;
     // What the copy says, not what the store says meanwhile.
     let copy = Store::open(work.path())?;
     let used = copy.snapshots().await?;

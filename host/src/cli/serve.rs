@@ -126,10 +126,11 @@ async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
             None => std::future::pending().await,
         }
     };
+    // Before anybody knows of it, and can ask it to stop.
+    let mut signals = Signals::new();
     announce(host, address, tls.is_some(), has_token)?;
     let limit = Duration::from_secs(server.drain_seconds);
     let stop = async {
-        let mut signals = Signals::new();
         signals.next().await;
         note(
             "stopping: what runs is finished or taken up again by the next start (again to stop at once)",
