@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use orghost::api::{Access, needed};
-use orghost::snapshot::{Bundle, Snapshots};
+use orghost::snapshot::Bundle;
+use orghost::template::is_normal;
 use orghost::token::Scope;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, Response};
@@ -80,7 +81,7 @@ async fn without_a_token_pages_of_other_sites_and_proxies_are_refused() {
 
 #[test]
 fn every_route_has_an_access_rule() {
-    let document = serde_json::to_value(orghost::api::document()).unwrap();
+    let document: Value = serde_json::from_str(&orghost::api::document_text()).unwrap();
     let mut routes = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
@@ -642,7 +643,7 @@ impl Numbers {
 }
 
 #[test]
-fn no_archive_writes_outside_of_its_folder() {
+fn no_archive_names_what_is_outside_of_its_folder() {
     const PARTS: [&str; 10] = [
         "a", "b", "..", ".", "", ".git", "org.yaml", "c\\d", "\u{e9}", "con",
     ];
@@ -671,12 +672,15 @@ fn no_archive_writes_outside_of_its_folder() {
             bytes.truncate(numbers.below(bytes.len()) + 1);
         }
         if let Ok(bundle) = Bundle::of_archive(&bytes) {
-            let home = tempfile::tempdir().unwrap();
-            let snapshots = Snapshots::of(&home.path().join("state"));
-            let unpacked = snapshots.unpack(&bundle).unwrap();
-            let inside = files(unpacked.template().path());
-            assert!(!inside.is_empty(), "case {case}");
-            assert_eq!(inside, files(home.path()), "case {case}");
+            let tar = bundle.to_tar().unwrap();
+            for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
+                let entry = entry.unwrap();
+                let kind = entry.header().entry_type();
+                assert!(kind.is_file() || kind.is_dir(), "case {case}: {kind:?}");
+                let path = entry.path().unwrap();
+                let path = path.to_str().unwrap().trim_end_matches('/');
+                assert!(is_normal(path), "case {case}: {path:?}");
+            }
             unpacked_some += 1;
         }
     }
