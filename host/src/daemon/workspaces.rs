@@ -354,7 +354,7 @@ impl Daemon {
                 None
             }
             _ if looks_dead && now.wanted == "stopped" => None,
-            _ if looks_dead && is_alive(&*engine, &org, &key).await => None,
+            _ if looks_dead && is_alive(&engine, &org, &key).await => None,
             Operation::Restart if now.outcome == "removed" => return Err(gone(key.as_str())),
             _ => {
                 let made = self.remake(&row.org).await?;
