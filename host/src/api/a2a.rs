@@ -117,7 +117,10 @@ pub async fn get_below(
 async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Response> {
     let (head, body) = request.into_parts();
     let (org, workspace) = authorised(api, id, &head).await?;
-    let path = path_at_agent(id, &head.uri)?;
+    let Some(path) = path_at_agent(id, &head.uri) else {
+        let why = "this path of an agent cannot be called";
+        return Err(Told::of(StatusCode::FORBIDDEN, "agent-path", why).answer());
+    };
     let length = head.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: usize| length > limits::A2A_BODY) {
@@ -277,8 +280,8 @@ async fn address(
     Ok(now.map_err(failed)?.and_then(|(_, row)| row.url))
 }
 
-/// The path and the query at the agent. What the host itself signals is not for others to say.
-fn path_at_agent(id: &str, uri: &Uri) -> Result<String, Response> {
+/// The path and the query at the agent, when others may call it: what the host itself signals is not for them to say.
+fn path_at_agent(id: &str, uri: &Uri) -> Option<String> {
     let at = format!("/v1/workspaces/{id}/a2a");
     let path = uri.path().strip_prefix(&at).unwrap_or_default();
     let path = if path.is_empty() { "/" } else { path };
@@ -289,11 +292,10 @@ fn path_at_agent(id: &str, uri: &Uri) -> Result<String, Response> {
     let is_own = path.starts_with("/signals/") || path == "/signals";
     let is_safe = path == "/" || parts.all(|part| !matches!(part, "" | "." | ".."));
     if !is_plain || !is_safe || is_own {
-        let why = "this path of an agent cannot be called";
-        return Err(Told::of(StatusCode::FORBIDDEN, "agent-path", why).answer());
+        return None;
     }
     let query = uri.query().map(|query| format!("?{query}"));
-    Ok(format!("{path}{}", query.unwrap_or_default()))
+    Some(format!("{path}{}", query.unwrap_or_default()))
 }
 
 fn total(headers: &HeaderMap) -> Duration {
