@@ -31,9 +31,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -56,22 +54,8 @@ pub struct Api {
     title = "orghost",
     description = "Turns org templates into running workspaces. Errors are problem documents (RFC 9457). A POST that \
                    creates or acts takes an `Idempotency-Key`: with the same key it is done once in a day."
-), modifiers(&Bearer))]
+))]
 struct Document;
-
-/// Says in the document how callers say who they are.
-struct Bearer;
-
-impl utoipa::Modify for Bearer {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("A token of `orghost token new`; none is needed from the server's own machine while none was made."));
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("token", SecurityScheme::Http(scheme.build()));
-        document.security = Some(vec![SecurityRequirement::new("token", [""; 0])]);
-    }
-}
 
 impl Api {
     /// An API over a running host.
@@ -85,7 +69,6 @@ impl Api {
     /// Everything that is served.
     pub fn router(self) -> Router {
         let document = Arc::new(document_text());
-        let metrics = self.daemon.metrics().clone();
         let daemon = self.daemon.clone();
         let routes = described()
             .split_for_parts()
@@ -100,8 +83,7 @@ impl Api {
             .fallback(problem::no_route)
             .method_not_allowed_fallback(problem::no_method)
             .with_state(self);
-        // Outermost, so that it sees every answer.
-        layers::around(routes, &daemon).layer(from_fn_with_state(metrics, observe::request))
+        layers::around(routes, &daemon)
     }
 }
 

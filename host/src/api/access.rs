@@ -53,7 +53,6 @@ const TABLE: &[(Method, &str, Access)] = &[
     (Method::GET, "/v1/templates", READ),
     (Method::GET, "/v1/plugins", READ),
     (Method::POST, "/v1/plugins", ADMIN),
-    (Method::GET, "/v1/plugins/{name}", READ),
     (Method::DELETE, "/v1/plugins/{name}", ADMIN),
     (Method::GET, "/v1/audit", ADMIN),
     (Method::GET, "/org/templates", READ),
@@ -76,7 +75,11 @@ pub fn needed(method: &Method, route: &str) -> Option<Access> {
 /// The methods of a route.
 pub fn methods(route: &str) -> Vec<&'static str> {
     let rows = TABLE.iter().filter(|(_, path, _)| *path == route);
-    rows.map(|(method, _, _)| method.as_str()).collect()
+    rows.flat_map(|(method, ..)| match *method == Method::GET {
+        true => vec!["GET", "HEAD"],
+        false => vec![method.as_str()],
+    })
+    .collect()
 }
 
 /// Whether a request changes something.

@@ -1,14 +1,29 @@
 //! What every operation of the document has, said once: problems as `application/problem+json`, and the statuses that come
 //! of a request that cannot be understood or of a host that cannot answer.
 
+use axum::http::Method;
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
+
+use super::access::{Access, needed};
 
 const PROBLEM: &str = "application/problem+json";
 
 /// Completes the document that utoipa makes of the handlers.
 pub fn complete(document: &mut OpenApi) {
-    for item in document.paths.paths.values_mut() {
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A token of `orghost token new`; none is needed from the server's own machine while none was made."));
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("token", SecurityScheme::Http(scheme.build()));
+    document.security = Some(vec![SecurityRequirement::new("token", [""; 0])]);
+    for (path, item) in &mut document.paths.paths {
+        if needed(&Method::GET, path) == Some(Access::Open)
+            && let Some(open) = &mut item.get
+        {
+            open.security = Some(Vec::new());
+        }
         let operations = [
             &mut item.get,
             &mut item.put,

@@ -24,6 +24,7 @@ use tower_http::timeout::TimeoutBody;
 use super::access::{self, Access};
 use super::auth::{self, Gate};
 use super::idempotency::{self, Keys};
+use super::observe;
 use crate::daemon::Daemon;
 use crate::diagnostic::Diagnostic;
 use crate::digest::hex;
@@ -51,6 +52,10 @@ pub fn around(routes: Router, daemon: &Daemon) -> Router {
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::CACHE_CONTROL, "no-store"))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(
+            daemon.metrics().clone(),
+            observe::request,
+        ))
         .layer(from_fn(identify))
         .layer(SetSensitiveRequestHeadersLayer::new([
             header::AUTHORIZATION,
