@@ -441,7 +441,7 @@ async fn a_new_key_takes_over_and_the_old_one_opens_nothing() {
     let both = format!("{OTHER_KEY}\n{new}");
     assert_eq!(
         with_key(&both, &["rotate-key", "--json"]).exits(0).json()["sealed"],
-        2
+        3
     );
     assert_eq!(
         with_key(new.trim(), &SERVE).exits(1).error_codes(),

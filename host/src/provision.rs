@@ -408,8 +408,8 @@ async fn climb<E: Engine>(
     if run.cancel.is_cancelled() {
         return Outcome::Skipped("cancelled".to_owned());
     }
-    // Held until it is up, or has failed: the limit is one of work under way.
-    let _turn = tokio::select! {
+    // Held until it is started, or has failed: the limit is one of work, not of waiting.
+    let turn = tokio::select! {
         turn = run.turns.take(spec.org.slug()) => turn,
         () = run.cancel.cancelled() => return Outcome::Skipped("cancelled".to_owned()),
     };
@@ -417,6 +417,7 @@ async fn climb<E: Engine>(
         let created = Workspace::<E, Created>::create(run, spec, found).await?;
         let seeded = created.seed().await?;
         let started = seeded.start().await?;
+        drop(turn);
         match options.wait {
             Some(limit) => started.ready(limit).await,
             None => Ok(started.url().await),

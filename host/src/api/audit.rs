@@ -1,7 +1,7 @@
 //! What changes something is audited before it is begun, and carried to its end whoever hangs up; who is refused is audited
 //! too. Never a body, a header or an unknown part of a query: any of them may be a secret.
 
-use axum::extract::{MatchedPath, Query, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 use utoipa::{IntoParams, ToSchema};
 
+use super::parameters::{Bounded, Query};
 use super::{Api, ProblemDocument, access, auth, layers};
 use crate::daemon::Daemon;
-use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::problem::{Class, Problem};
+use crate::problem::Problem;
 use crate::store::AuditRow;
 use crate::token::Caller;
 
@@ -131,12 +131,15 @@ fn row(request: &Parts) -> AuditRow {
 
 /// A page of the audit.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Which {
     /// Those before this place: the `next` of the page before. Without it, the newest.
+    #[param(required = false)]
     before: Option<i64>,
-    /// At most so many, 1 to 500; default 100.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    /// At most so many; default 100.
+    #[param(value_type = u64, minimum = 1, maximum = 500, required = false)]
+    limit: Option<Bounded<1, 500>>,
 }
 
 /// A page of the audit.
@@ -151,18 +154,15 @@ pub struct Audit {
 
 /// Who changed what, or was refused. The newest 1 000 000 requests are kept, among them 10 000 refused ones.
 #[utoipa::path(get, path = "/v1/audit", tag = "host", params(Which), responses(
-    (status = 200, body = Audit),
+    (status = 200, description = "A page of it", body = Audit),
     (status = 403, description = "It needs the scope `admin`", body = ProblemDocument),
 ))]
 pub async fn list(
     State(api): State<Api>,
     Query(which): Query<Which>,
 ) -> Result<axum::Json<Audit>, Problem> {
-    let limit = which.limit.unwrap_or(100);
-    if !(1..=500).contains(&limit) {
-        let diagnostic = Diagnostic::new("limit", "`limit` is 1 to 500");
-        return Err(Problem::one(Class::Invalid, diagnostic));
-    }
+    let limit = which.limit.map_or(100, Bounded::get);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX - 1);
     let mut requests = api.daemon.store().audited(which.before, limit + 1).await?;
     let more = requests.len() > limit;
     requests.truncate(limit);

@@ -14,7 +14,7 @@ use super::{Api, ProblemDocument};
 use crate::diagnostic::Diagnostic;
 use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
-use crate::provision::engine::Engine as _;
+use crate::provision::engine::{Engine as _, EngineError};
 use crate::provision::spec::OrgId;
 use crate::status::{self, WorkspaceStatus};
 
@@ -134,7 +134,14 @@ pub async fn logs(
     let workspace = OrgId::new(api.daemon.store().instance().clone(), &org.name).workspace(&key);
     let engine = api.daemon.engines().get(org.engine).await?;
     // Asked before the answer begins: afterwards nothing but cutting it off is left.
-    engine.inspect(&workspace).await?;
+    match engine.inspect(&workspace).await {
+        Err(EngineError::NotFound(_)) => {
+            let message = format!("there is nothing of {} on its engine", row.key);
+            let diagnostic = Diagnostic::new("workspace-absent", message);
+            return Err(Problem::one(Class::Unknown, diagnostic));
+        }
+        seen => seen?,
+    };
     let tail = lines
         .tail
         .map(|tail| usize::try_from(tail.get()).unwrap_or(usize::MAX));
