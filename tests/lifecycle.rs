@@ -633,6 +633,38 @@ async fn an_engine_that_is_away_fails_workspaces_and_may_come_back() {
     assert_eq!(docker.containers(), ["ws-one running"]);
 }
 
+/// After a machine has started, its engine may come later than the host.
+#[tokio::test]
+async fn what_is_gone_on_with_waits_for_its_engine() {
+    let operator = Operator::new();
+    let socket = operator.home.path().join("engine.sock");
+    let endpoint = format!("unix://{}", socket.display());
+    let operator = operator.with_env("DOCKER_HOST", &endpoint);
+    let docker = FakeDocker::start();
+    let real = docker.endpoint();
+    let appear = || std::os::unix::fs::symlink(real.strip_prefix("unix://").unwrap(), &socket);
+    appear().unwrap();
+    let args = ["--demo", "--engine", "docker"];
+    // It ends the host once the import is stored.
+    let mut operator = operator.with_env("ORGHOST_KILL_AT", "accepted");
+    let server = Server::start(&operator, &args);
+    let request = server.request(Method::POST, "/v1/orgs");
+    assert!(request.json(&json!({"inline": ONE})).send().await.is_err());
+    drop(server);
+    operator.env.pop();
+
+    std::fs::remove_file(&socket).unwrap();
+    let server = Server::start(&operator, &args);
+    let one = workspace(&server, "one").await;
+    assert_eq!(one["outcome"], "planned", "{one}");
+    appear().unwrap();
+    let operations = server.get("/v1/orgs/acme/operations").await;
+    let id = operations["operations"][0]["id"].as_str().unwrap();
+    let ended = server.get(&format!("/v1/operations/{id}?wait=60")).await;
+    assert_eq!(ended["state"], "done", "{ended}");
+    assert_eq!(docker.containers(), ["ws-one running"]);
+}
+
 /// Makes the store forget Acme, and leaves everything on the engine.
 fn forget_acme(operator: &Operator) {
     let store = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();

@@ -34,6 +34,7 @@ use crate::plugin::{EnvMap, Expansion, Sandbox};
 use crate::policy::{Policy, Violation};
 use crate::problem::{Class, Problem};
 use crate::provision::backend::{Backend, Engines};
+use crate::provision::engine::EngineError;
 use crate::provision::spec::{OperationId, OrgId};
 use crate::provision::turns::Turns;
 use crate::provision::workspace::Run;
@@ -200,7 +201,7 @@ impl Daemon {
                 continue;
             }
             match host.lines.join(&row.org, usize::MAX) {
-                Some(place) => self.begin(row.clone(), place, None)?,
+                Some(place) => self.begin(row.clone(), place, None, limits::ENGINE_BACK)?,
                 None => return Err(busy("too much is under way")),
             }
         }
@@ -585,7 +586,7 @@ impl Daemon {
             Problem::one(Class::Failed, diagnostic)
         })?;
         // A host that is stopping begins nothing; what is stored is begun by the next one.
-        let _ = self.begin(row.clone(), place, made);
+        let _ = self.begin(row.clone(), place, made, Duration::ZERO);
         Ok(row)
     }
 
@@ -605,12 +606,19 @@ impl Daemon {
         })
     }
 
-    fn begin(&self, row: OperationRow, place: Place, made: Option<Made>) -> Result<(), Closed> {
+    /// An engine that is away is waited for as long as `patience` says.
+    fn begin(
+        &self,
+        row: OperationRow,
+        place: Place,
+        made: Option<Made>,
+        patience: Duration,
+    ) -> Result<(), Closed> {
         let name = format!("{} {}", row.operation.as_str(), row.org);
         let cancel = self.0.tasks.stopping().child_token();
         self.cancels().insert(row.id.clone(), cancel.clone());
         let (this, id, org) = (self.clone(), row.id.clone(), row.org.clone());
-        let work = async move { this.perform(row, place, made, cancel).await };
+        let work = async move { this.perform(row, place, made, cancel, patience).await };
         let (this, broken_id) = (self.clone(), id.clone());
         let broken = move |how| async move { this.broke(&broken_id, &org, None, how).await };
         let begun = self.0.tasks.spawn(name, limits::OPERATION, work, broken);
@@ -627,6 +635,7 @@ impl Daemon {
         mut place: Place,
         made: Option<Made>,
         cancel: CancellationToken,
+        patience: Duration,
     ) {
         // Who is cancelled, or is to stop, does not wait for those before it.
         tokio::select! {
@@ -635,7 +644,7 @@ impl Daemon {
         }
         let ended = match cancel.is_cancelled() {
             true => Ok(true),
-            false => self.act(&row, made, &cancel).await,
+            false => self.act(&row, made, &cancel, patience).await,
         };
         self.settle(&row, ended).await;
     }
@@ -668,13 +677,14 @@ impl Daemon {
         row: &OperationRow,
         made: Option<Made>,
         cancel: &CancellationToken,
+        patience: Duration,
     ) -> Result<bool, Problem> {
         self.0.store.run(&row.id).await?;
         #[cfg(feature = "fault-injection")]
         crate::fault::at(&format!("begun {}", row.org));
         match row.operation {
-            Operation::Down => self.descend(row, cancel).await,
-            _ => self.ascend(row, made, cancel).await,
+            Operation::Down => self.descend(row, cancel, patience).await,
+            _ => self.ascend(row, made, cancel, patience).await,
         }
     }
 
@@ -683,6 +693,7 @@ impl Daemon {
         row: &OperationRow,
         made: Option<Made>,
         cancel: &CancellationToken,
+        patience: Duration,
     ) -> Result<bool, Problem> {
         let made = match made {
             Some(made) => made,
@@ -691,7 +702,11 @@ impl Daemon {
         let Made {
             admitted, request, ..
         } = &made;
-        let engine = self.0.engines.get(admitted.row.engine).await?;
+        let engine = match self.engine(admitted.row.engine, cancel, patience).await {
+            // The next process may have more luck.
+            Err(_) if cancel.is_cancelled() => return Ok(true),
+            engine => engine?,
+        };
         let options = Options {
             concurrency: self.0.config.concurrency(),
             wait: request.ready_seconds.map(Duration::from_secs),
@@ -720,6 +735,7 @@ impl Daemon {
         &self,
         row: &OperationRow,
         cancel: &CancellationToken,
+        patience: Duration,
     ) -> Result<bool, Problem> {
         let known = match self.org(&row.org).await {
             Ok(known) => known,
@@ -731,7 +747,11 @@ impl Daemon {
             Err(problem) => return Err(problem),
         };
         let org = OrgId::new(self.0.store.instance().clone(), &known.name);
-        let engine = self.0.engines.get(known.engine).await?;
+        let engine = match self.engine(known.engine, cancel, patience).await {
+            // The next process may have more luck.
+            Err(_) if cancel.is_cancelled() => return Ok(true),
+            engine => engine?,
+        };
         let volumes = row
             .request
             .get("volumes")
@@ -743,6 +763,31 @@ impl Daemon {
             .await?;
         // What was all done although somebody wanted it to end needs no going on.
         Ok(cancel.is_cancelled() && self.org(&row.org).await.is_ok())
+    }
+
+    /// The engine of a kind. After a machine has started, its engine may come later than this host.
+    async fn engine(
+        &self,
+        kind: EngineKind,
+        cancel: &CancellationToken,
+        patience: Duration,
+    ) -> Result<Arc<Backend>, Problem> {
+        /// Between two attempts.
+        const PAUSE: Duration = Duration::from_secs(2);
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.0.engines.get(kind).await {
+                Err(EngineError::Away { .. })
+                    if Instant::now() < deadline && !cancel.is_cancelled() =>
+                {
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE) => {}
+                        () = cancel.cancelled() => {}
+                    }
+                }
+                found => return Ok(found?),
+            }
+        }
     }
 
     fn run<'a>(

@@ -213,6 +213,9 @@ pub const TEMPLATES_HELD: usize = 512 << 20;
 /// Storing what was accepted: a template and a few rows, behind as many others as wait for the disk.
 pub const ACCEPT: Duration = Duration::from_secs(60);
 
+/// What a host goes on with after its start waits so long for an engine that does not answer yet.
+pub const ENGINE_BACK: Duration = Duration::from_secs(600);
+
 /// A whole operation of an org in the background.
 pub const OPERATION: Duration = Duration::from_secs(6 * 3600);
 
