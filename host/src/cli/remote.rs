@@ -43,6 +43,7 @@ pub struct Server {
 struct Operation {
     id: String,
     org: String,
+    operation: String,
     state: String,
     failed: u32,
     #[serde(default)]
@@ -162,7 +163,7 @@ impl Server {
     /// Shows what happens until an operation has ended. When the connection is lost, it is taken up where it was.
     async fn follow(
         &self,
-        operation: Operation,
+        mut operation: Operation,
         mut show: impl FnMut(&Event),
     ) -> Result<Operation, Problem> {
         /// In a row, before the server counts as gone.
@@ -206,9 +207,28 @@ impl Server {
                 }
             }
             if is_over {
-                return now;
+                let now = now?;
+                match self.successor(&now).await? {
+                    Some(next) => (operation, last, wait) = (next, 0, 0),
+                    None => return Ok(now),
+                }
             }
         }
+    }
+
+    /// What does now what a superseded operation would have done: the newest of its kind.
+    async fn successor(&self, ended: &Operation) -> Result<Option<Operation>, Problem> {
+        #[derive(Deserialize)]
+        struct Page {
+            operations: Vec<Operation>,
+        }
+        if ended.state != "superseded" {
+            return Ok(None);
+        }
+        let request = self.request(Method::GET, &["v1", "orgs", &ended.org, "operations"]);
+        let page: Page = self.ask(request).await?;
+        let mut newest = page.operations.into_iter();
+        Ok(newest.find(|next| next.operation == ended.operation && next.id != ended.id))
     }
 
     async fn orgs(&self) -> Result<Vec<String>, Problem> {

@@ -35,6 +35,7 @@ async fn serving(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
     let mut config = (*host.config).clone();
     config.engine = command.engine.engine.or(config.engine);
     config.concurrency = command.concurrency.map(usize::from).or(config.concurrency);
+    config.policy.skip_external |= command.policy.skip_external;
     let server = &mut config.server;
     server.listen = command.listen.unwrap_or(server.listen);
     server.templates = command.templates.clone().or(server.templates.take());
