@@ -173,8 +173,10 @@ fn elsewhere(host: &Host, server: &Server, command: Command) -> Result<Exit, Pro
         Command::Plugin(PluginCommand::Remove { name }) => {
             block_on(remote::remove_plugin(server, &name))
         }
-        // An author's tools.
-        Command::Plugin(command) => plugin::run(host, &command),
+        Command::Plugin(command) if !matches!(command, PluginCommand::Verify(_)) => {
+            // An author's tools.
+            plugin::run(host, &command)
+        }
         _ => {
             let message =
                 "this command works on the state folder of this machine, not with a server";
