@@ -79,12 +79,11 @@ impl Drop for Cycle {
 
 impl Daemon {
     /// Accepts that a workspace is to be restarted: signal, stop, seed anew, start. Also for "its configuration changed",
-    /// which is never dropped.
+    /// which is never dropped, however much there is to do: there are never more than two of a workspace.
     ///
     /// # Errors
-    /// [`Class::Unknown`]; [`Class::Conflict`] for external and removed ones; there is too much to do.
+    /// [`Class::Unknown`]; [`Class::Conflict`] for external and removed ones.
     pub async fn restart(&self, id: &str) -> Result<OperationRow, Problem> {
-        self.has_room()?;
         let (org, workspace) = self.managed(id).await?;
         if workspace.outcome == "removed" {
             return Err(gone(&workspace.key));
@@ -96,7 +95,7 @@ impl Daemon {
     /// Accepts that a workspace is to be stopped, and stays so until somebody starts it or imports its org.
     ///
     /// # Errors
-    /// As [`Daemon::restart`].
+    /// As [`Daemon::restart`], or there is too much to do.
     pub async fn stop(&self, id: &str) -> Result<OperationRow, Problem> {
         self.has_room()?;
         let (org, workspace) = self.managed(id).await?;
@@ -110,7 +109,7 @@ impl Daemon {
     /// Accepts that a stopped workspace is to be seeded anew and started; one that runs and is equal is left alone.
     ///
     /// # Errors
-    /// As [`Daemon::restart`], but that a removed one may be started.
+    /// As [`Daemon::stop`], but that a removed one may be started.
     pub async fn start(&self, id: &str) -> Result<OperationRow, Problem> {
         self.has_room()?;
         let (org, workspace) = self.managed(id).await?;
@@ -121,7 +120,7 @@ impl Daemon {
     /// Accepts that a workspace is to be removed.
     ///
     /// # Errors
-    /// As [`Daemon::restart`]; [`Class::Conflict`] while it has children that are there, unless they go with it.
+    /// As [`Daemon::stop`]; [`Class::Conflict`] while it has children that are there, unless they go with it.
     pub async fn remove(&self, id: &str, how: Removal) -> Result<OperationRow, Problem> {
         self.has_room()?;
         let (org, workspace) = self.managed(id).await?;
