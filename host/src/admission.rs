@@ -69,7 +69,10 @@ pub async fn admit(
         Some(known) => same_place(known, &name, engine)?,
     };
     approved.seed_tokens(|key| tokens.token(&org.workspace(key)));
-    let jobs = provision::jobs(&approved, &org, runtimes(config, engines), template)?;
+    // Every seed is read and hashed: megabytes, which must not hold up who else is served by this thread.
+    let jobs = tokio::task::block_in_place(|| {
+        provision::jobs(&approved, &org, runtimes(config, engines), template)
+    })?;
     Ok(Admitted {
         row: OrgRow {
             slug: org.slug().to_owned(),

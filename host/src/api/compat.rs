@@ -239,7 +239,7 @@ pub async fn import(
     body: Result<Json<CompatImport>, Problem>,
 ) -> Result<Response, Refused> {
     let Json(body) = body?;
-    let import = wanted(&api, body)?;
+    let import = wanted(&api, body).await?;
     let judged = api.daemon.plan(import.clone()).await?;
     let plan = match &judged.verdict {
         Ok(approved) => approved.plan(),
@@ -290,11 +290,11 @@ pub async fn import(
     Ok((status, axum::Json(imported)).into_response())
 }
 
-fn wanted(api: &Api, body: CompatImport) -> Result<Import, Problem> {
+async fn wanted(api: &Api, body: CompatImport) -> Result<Import, Problem> {
     // The reference takes an empty text for none.
     let dir = body.dir.filter(|dir| !dir.is_empty());
     let (bundle, template) = match (dir, body.template) {
-        (Some(dir), None) => (api.template(&dir)?, dir),
+        (Some(dir), None) => (api.template(&dir).await?, dir),
         (None, Some(Inline::Text(text))) => (Bundle::of_text(&text), "inline".to_owned()),
         (None, Some(Inline::Object(object))) => {
             // JSON is YAML; with line breaks, so that what is wrong has a line.

@@ -15,12 +15,13 @@ use super::upload::{Upload, UploadForm};
 use super::{
     Api, ImportBody, OperationView, Operations, OrgSummary, Orgs, PlanAnswer, ProblemDocument,
 };
-use crate::daemon::{Import, Request};
+use crate::daemon::{Import, Request, blocking};
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 use crate::snapshot::Bundle;
 use crate::status::{self, OrgStatus};
 use crate::store::{Filter, OperationRow};
+use crate::template::TemplateDir;
 
 /// A page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -310,11 +311,10 @@ pub async fn ended(
 /// The template that a body means, and the rest of it.
 async fn wanted(api: &Api, Upload { body, archive }: Upload) -> Result<Import, Problem> {
     let (bundle, label) = match (&body.template, &body.inline, archive) {
-        (Some(name), None, None) => (api.template(name)?, name.clone()),
+        (Some(name), None, None) => (api.template(name).await?, name.clone()),
         (None, Some(text), None) => (Bundle::of_text(text), "inline".to_owned()),
         (None, None, Some(archive)) => {
-            let bundle = tokio::task::spawn_blocking(move || Bundle::of_archive(&archive)).await;
-            let bundle = bundle.map_err(|_| super::layers::broke())?;
+            let bundle = blocking(move || Bundle::of_archive(&archive)).await?;
             (bundle?, "archive".to_owned())
         }
         _ => {
@@ -343,18 +343,20 @@ async fn wanted(api: &Api, Upload { body, archive }: Upload) -> Result<Import, P
 
 impl Api {
     /// One of the server's templates, by the name of its folder.
-    pub(super) fn template(&self, name: &str) -> Result<Bundle, Problem> {
-        let unknown = || {
-            let message = format!("there is no template {name:?} on this server");
-            Problem::one(Class::Unknown, Diagnostic::new("unknown-template", message))
-        };
+    pub(super) async fn template(&self, name: &str) -> Result<Bundle, Problem> {
+        let message = format!("there is no template {name:?} on this server");
+        let unknown =
+            move || Problem::one(Class::Unknown, Diagnostic::new("unknown-template", message));
         let is_plain =
             !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
         if !is_plain {
             return Err(unknown());
         }
         let folder = self.daemon.templates().join(name);
-        let template = crate::template::TemplateDir::open(&folder).map_err(|_| unknown())?;
-        Ok(Bundle::of_template(&template)?)
+        let read = move || {
+            let template = TemplateDir::open(&folder).map_err(|_| unknown())?;
+            Ok(Bundle::of_template(&template)?)
+        };
+        blocking(read).await?
     }
 }

@@ -177,9 +177,8 @@ pub async fn planned(api: &Api, names: Vec<String>) -> Vec<TemplateView> {
 }
 
 async fn plan(api: &Api, name: &str) -> Result<PlannedTemplate, Problem> {
-    let (reader, wanted) = (api.clone(), name.to_owned());
     let import = Import {
-        bundle: blocking(move || reader.template(&wanted)).await??.into(),
+        bundle: api.template(name).await?.into(),
         vars: Default::default(),
         request: Request {
             template: name.to_owned(),
