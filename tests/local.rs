@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use orghost::config::{EngineKind, Runtime};
 use orghost::event::{Failure, Operation, Step};
 use orghost::plan::{
-    Access, Canvas, Content, EnvVar, Org, Plan, SeedFile, Workspace, WorkspaceKey,
+    Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
 use orghost::policy::{Policy, RESERVED_ENV, Tier};
 use orghost::provision::engine::{Engine, EngineError, State, VolumeKind};
@@ -237,6 +237,7 @@ fn workspace(key: &str) -> Workspace {
         runtime: "shell".to_owned(),
         model: None,
         tier: 2,
+        renamed_from: Vec::new(),
         external: false,
         url: None,
         workspace_dir: None,
@@ -301,6 +302,7 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
         name: "TOKEN".to_owned(),
         value: "two\nlines $HOME".to_owned(),
         secret: true,
+        origin: Origin::Plugin,
     });
     let Outcome::Up(Some(url)) = world.up_one(&pm).await else {
         panic!()

@@ -1,7 +1,8 @@
 //! Policy: everything wrong at once, and safe when nothing is said.
 
 use orghost::plan::{
-    Access, Canvas, Content, EnvVar, Org, Plan, Requirement, SeedFile, Workspace, WorkspaceKey,
+    Access, Canvas, Content, EnvVar, Org, Origin, Plan, Requirement, SeedFile, Workspace,
+    WorkspaceKey,
 };
 use orghost::policy::{Policy, Tier};
 
@@ -32,6 +33,7 @@ fn workspace(key: &str) -> Workspace {
         model: None,
         tier: 2,
         external: false,
+        renamed_from: Vec::new(),
         url: None,
         workspace_dir: None,
         workspace_access: Access::None,
@@ -71,6 +73,7 @@ fn var(name: &str, value: &str) -> EnvVar {
         name: name.into(),
         value: value.into(),
         secret: true,
+        origin: Origin::Plugin,
     }
 }
 

@@ -50,6 +50,9 @@ pub struct Workspace {
     pub key: WorkspaceKey,
     /// What people call it.
     pub name: String,
+    /// What it was called in earlier versions of the template, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub renamed_from: Vec<Former>,
     /// What it is for.
     pub role: String,
     /// Stands earlier in the plan.
@@ -144,6 +147,34 @@ pub struct EnvVar {
     pub value: String,
     /// The value is shown to nobody unasked.
     pub secret: bool,
+    /// Who set it.
+    pub origin: Origin,
+}
+
+/// Who set a variable. Not part of a plan's JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A file of the template. The line counts from 1; absent when it is not known.
+    Template {
+        /// Path in the template.
+        file: String,
+        /// Line in the file.
+        line: Option<u32>,
+    },
+    /// The plugin.
+    Plugin,
+    /// The operator: name and value are the operator's own.
+    Operator,
+}
+
+/// What a workspace was called before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Former {
+    /// It had this name, below the parent that it has now.
+    Name(String),
+    /// It had these names: its ancestors' from the org down, then its own.
+    Path(Vec<String>),
 }
 
 /// A prompt that the runtime sends itself.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use orghost::config::Runtime;
 use orghost::event::Operation;
 use orghost::plan::{
-    Access, Canvas, Content, EnvVar, Org, Plan, SeedFile, Workspace, WorkspaceKey,
+    Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
 use orghost::policy::{Policy, Tier};
 use orghost::provision::docker::Docker;
@@ -228,6 +228,7 @@ pub fn workspace(key: &str) -> Workspace {
         model: None,
         tier: 2,
         external: false,
+        renamed_from: Vec::new(),
         url: None,
         workspace_dir: None,
         workspace_access: Access::None,
@@ -241,6 +242,7 @@ pub fn workspace(key: &str) -> Workspace {
             name: "GREETING".to_owned(),
             value: "hello=world".to_owned(),
             secret: true,
+            origin: Origin::Plugin,
         }],
         schedules: Vec::new(),
         channels: Vec::new(),

@@ -10,8 +10,9 @@ use super::{CallError, Description, EnvMap, Request};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::{
-    Access, AgentPlugin, Canvas, Channel, ConfigEntry, Content, EnvVar, Memory, MemoryScope, Org,
-    Plan, Requirement, Schedule, SeedFile, SkippedChannel, Workspace, WorkspaceKey,
+    Access, AgentPlugin, Canvas, Channel, ConfigEntry, Content, EnvVar, Former, Memory,
+    MemoryScope, Org, Origin, Plan, Requirement, Schedule, SeedFile, SkippedChannel, Workspace,
+    WorkspaceKey,
 };
 
 pub fn request(request: &Request) -> wit::Request {
@@ -120,6 +121,7 @@ fn to_workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
         parent: key.parent().map(parse_key).transpose()?,
         key,
         name: said.name,
+        renamed_from: said.renamed_from.into_iter().map(former).collect(),
         role: said.role,
         runtime: said.runtime,
         model: said.model,
@@ -188,11 +190,26 @@ fn seed_file(said: wit::SeedFile) -> SeedFile {
     }
 }
 
+fn former(said: wit::Former) -> Former {
+    match said {
+        wit::Former::Name(name) => Former::Name(name),
+        wit::Former::Path(names) => Former::Path(names),
+    }
+}
+
 fn env_var(said: wit::EnvVar) -> EnvVar {
     EnvVar {
         name: said.name,
         value: said.value,
         secret: said.secret,
+        origin: match said.origin {
+            wit::Origin::Template(place) => Origin::Template {
+                file: place.file,
+                line: known(place.line),
+            },
+            wit::Origin::Plugin => Origin::Plugin,
+            wit::Origin::Operator => Origin::Operator,
+        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! Version 0.1.0 of the contract, converted to the latest. The only place that
 //! knows how they differ: 0.1.0 says a workspace's parent, which its key says
-//! already, and has no `log`.
+//! already, has no `log`, and says neither who set a variable nor what a
+//! workspace was called before.
 
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
@@ -159,7 +160,6 @@ unchanged! {
     org: Org { name, description }
     requirement: Requirement { any_of, missing_for }
     agent_plugin: AgentPlugin { source, config }
-    env_var: EnvVar { name, value, secret }
     schedule: Schedule { name, cron, timezone, prompt, enabled }
     config_entry: ConfigEntry { name, value, secret }
     skipped_channel: SkippedChannel { kind, reason }
@@ -191,6 +191,7 @@ fn workspace(said: importer::Workspace) -> Result<latest::importer::Workspace, L
     Ok(latest::importer::Workspace {
         key: said.key,
         name: said.name,
+        renamed_from: Vec::new(),
         role: said.role,
         runtime: said.runtime,
         model: said.model,
@@ -213,6 +214,16 @@ fn workspace(said: importer::Workspace) -> Result<latest::importer::Workspace, L
         max_concurrent_tasks: said.max_concurrent_tasks,
         canvas: canvas(said.canvas),
     })
+}
+
+/// Nothing says who set it; the host recognises what is the operator's.
+fn env_var(said: importer::EnvVar) -> latest::importer::EnvVar {
+    latest::importer::EnvVar {
+        name: said.name,
+        value: said.value,
+        secret: said.secret,
+        origin: latest::importer::Origin::Plugin,
+    }
 }
 
 fn seed_file(said: importer::SeedFile) -> latest::importer::SeedFile {
