@@ -25,6 +25,7 @@ mod identity;
 mod lifecycle;
 mod local;
 mod months;
+mod names;
 mod page;
 mod plugin;
 mod policy;
