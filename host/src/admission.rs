@@ -1,14 +1,14 @@
-//! Gives an approved plan its place on this host: identity, engine, runtimes, jobs. Reads, and changes nothing.
-
-use std::collections::BTreeMap;
+//! Gives a plan its place on this host: its engine before it is judged; identity, runtimes and jobs once it is approved.
+//! Reads, and changes nothing.
 
 use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind, Runtime};
 use crate::diagnostic::Diagnostic;
+use crate::isolation::Target;
 use crate::policy::{Approved, RuntimeName};
 use crate::problem::{Class, Problem};
-use crate::provision::backend::Engines;
-use crate::provision::spec::OrgId;
+use crate::provision::backend::{self, Engines};
+use crate::provision::spec::{self, OrgId};
 use crate::provision::{self, Job};
 use crate::store::{OrgRow, Store};
 use crate::template::TemplateDir;
@@ -41,9 +41,28 @@ pub struct Site<'a> {
     pub tokens: &'a AgentTokens,
 }
 
-/// Admits a plan. An org stays on the engine that it was brought up on, and its identity is its own. `engine` is what was
-/// asked for; a new org without gets the operator's, else Docker where one answers, else the local one. Each workspace's
-/// seed gets its token: the same whoever admits it, so that its spec is.
+/// Where an org is to run: it stays on the engine that it was brought up on. A new one goes to the engine that was asked
+/// for, else to the operator's, else to Docker where one answers, else to the local one.
+///
+/// # Errors
+/// Its name is another org's, or its engine another one than was asked for.
+pub async fn place(
+    name: &str,
+    asked: Option<EngineKind>,
+    known: &[OrgRow],
+    config: &Config,
+    engines: &Engines,
+) -> Result<Target, Problem> {
+    let slug = spec::slug(name);
+    let engine = match known.iter().find(|row| row.slug == slug) {
+        None => engines.choose(asked.or(config.engine)).await,
+        Some(known) => same_place(known, name, asked)?,
+    };
+    Ok(backend::target(engine))
+}
+
+/// Admits a plan to the engine that it was judged for. Its identity is its own. Each workspace's seed gets its token: the
+/// same whoever admits it, so that its spec is.
 ///
 /// # Errors
 /// Its name is another org's, its engine another one's, or a seed cannot be read.
@@ -51,7 +70,6 @@ pub async fn admit(
     mut approved: Approved,
     template: &TemplateDir,
     label: String,
-    engine: Option<EngineKind>,
     site: &Site<'_>,
 ) -> Result<Admitted, Problem> {
     let Site {
@@ -63,11 +81,11 @@ pub async fn admit(
     let name = approved.plan().org.name.clone();
     let org = OrgId::new(store.instance().clone(), &name);
     let known = store.orgs().await?;
-    let known = known.iter().find(|row| row.slug == org.slug());
-    let engine = match known {
-        None => engines.choose(engine.or(config.engine)).await,
-        Some(known) => same_place(known, &name, engine)?,
-    };
+    let engine = approved.engine();
+    // It may have become known since it was judged.
+    if let Some(known) = known.iter().find(|row| row.slug == org.slug()) {
+        same_place(known, &name, Some(engine))?;
+    }
     approved.seed_tokens(|key| tokens.token(&org.workspace(key)));
     // Every seed is read and hashed: megabytes, which must not hold up who else is served by this thread.
     let jobs = tokio::task::block_in_place(|| {
@@ -125,9 +143,8 @@ fn runtimes<'a>(config: &'a Config, engines: &Engines) -> impl Fn(&RuntimeName) 
             engines.program().display().to_string(),
             "demo-runtime".to_owned(),
         ]),
-        port: 8000,
         health: Some("/health".to_owned()),
-        env: BTreeMap::new(),
+        ..Runtime::default()
     };
     move |name| match name {
         RuntimeName::Configured(name) => config.runtimes.get(name).unwrap_or(&demo).clone(),

@@ -21,6 +21,7 @@ pub mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;
 pub mod installer;
+pub mod isolation;
 pub mod limits;
 pub mod metrics;
 pub mod plan;

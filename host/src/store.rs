@@ -226,6 +226,21 @@ impl Store {
         Self::open_checked(folder, true)
     }
 
+    /// Opens the store of a state folder as [`Store::open`] does; `None`, and nothing is made, where there is none.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_existing(folder: &Path) -> Result<Option<Self>, StoreError> {
+        match folder.join(FILE).try_exists() {
+            Ok(true) => Self::open(folder).map(Some),
+            Ok(false) => Ok(None),
+            Err(reason) => Err(StoreError::Folder {
+                folder: folder.to_owned(),
+                reason,
+            }),
+        }
+    }
+
     fn open_checked(folder: &Path, read_all: bool) -> Result<Self, StoreError> {
         use std::os::unix::fs::DirBuilderExt as _;
         let unusable = |reason| StoreError::Folder {
