@@ -41,7 +41,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("governor::", &["api/auth.rs"]),
     ("opentelemetry", &["cli/traces.rs"]),
     ("landlock::", &["provision/local/confine.rs"]),
-    ("seccompiler::", &["provision/local/confine"]),
+    (
+        "seccompiler::",
+        &["provision/local/confine.rs", "provision/local/confine/"],
+    ),
     ("libc::", &["provision/local/confine/sockets.rs"]),
 ];
 

@@ -219,7 +219,6 @@ impl Local {
             };
             // Of an earlier life.
             disk::remove_file(&here.diary())?;
-            disk::make_folder(&here.scratch())?;
             let log = log::append_to(&here).map_err(|e| unusable(&here.log(), &e))?;
             Ok(Some((lock, log)))
         });

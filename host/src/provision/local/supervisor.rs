@@ -257,6 +257,7 @@ impl Supervisor {
         let failed = |e: io::Error| Report::from(disk::unusable(&place.log(), &e));
         // A program's orphans become the supervisor's children, and so cannot escape it.
         set_child_subreaper(Some(getpid())).map_err(|e| refused(e.into()))?;
+        disk::make_folder(&place.scratch())?;
         let (output, input) = io::pipe().map_err(refused)?;
         let supervisor = Self {
             log: Log::open(&place).map_err(failed)?,
