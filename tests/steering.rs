@@ -85,13 +85,15 @@ proptest! {
 }
 
 fn plan(name: &str, origin: Origin) -> Plan {
+    let key = WorkspaceKey::new("pm").unwrap();
     Plan {
         org: Org {
             name: "Acme".into(),
             description: String::new(),
         },
         workspaces: vec![Workspace {
-            key: WorkspaceKey::new("pm").unwrap(),
+            path: crate::support::world::path(&key),
+            key,
             parent: None,
             name: "PM".into(),
             role: String::new(),

@@ -219,6 +219,14 @@ impl Host {
         Ok(Store::open(&self.folders.state)?)
     }
 
+    /// The store when there is one: what only looks makes none.
+    fn known_store(&self) -> Result<Option<Store>, Problem> {
+        match Store::is_in(&self.folders.state) {
+            true => self.store().map(Some),
+            false => Ok(None),
+        }
+    }
+
     fn engines(&self) -> Result<Engines, Problem> {
         let docker_host = self.environment.text("DOCKER_HOST").map(str::to_owned);
         // The local engine runs this program again, as a supervisor.

@@ -15,7 +15,7 @@ use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, Pol
 use super::report::{self, Exit};
 use super::text::{count, in_line, note, print_line, printable};
 use super::{Host, print_json};
-use crate::admission::place;
+use crate::admission::{Becomes, Change, changes, place};
 use crate::config::{EngineKind, PolicyKeys, parse_env_file};
 use crate::diagnostic::Diagnostic;
 use crate::isolation::Target;
@@ -25,7 +25,6 @@ use crate::plugin::{Expansion, Request};
 use crate::policy::{Approved, Rejected, SeedContent, Violation};
 use crate::problem::{Class, Problem};
 use crate::provision::seed::{Programs, Seed};
-use crate::store::Store;
 use crate::template::TemplateDir;
 
 /// A template, and what policy made of its plan.
@@ -57,11 +56,16 @@ pub async fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Problem> {
     if let (Ok(approved), Some(out)) = (&judged.verdict, &command.render) {
         render(host, approved, &judged.template, out, &command.plan)?;
     }
+    let changes = match (&judged.verdict, host.known_store()?) {
+        (Ok(approved), Some(store)) => changes(approved, &store).await?,
+        _ => Vec::new(),
+    };
     if host.json {
-        print_plan_json(shown, &judged.target, violations)?;
+        print_plan_json(shown, &judged.target, violations, &changes)?;
     } else {
         print_plan(&self::shown(serde_json::json!(shown))?);
         print_target(&judged.target);
+        print_changes(&changes);
         note_plugin(&judged);
         print_warnings(&plan.warnings, &command.plan.template);
         print_violations(&told(violations));
@@ -120,12 +124,9 @@ pub async fn judge(
     let planned = host.planner.plan(&loaded, &template, &wanted)?;
     print_log(&planned.log);
     warn_of_unset(&planned.unset);
-    let known = match Store::open_existing(&host.folders.state)? {
-        Some(store) => store.orgs().await?,
-        None => Vec::new(),
-    };
+    let (store, engines) = (host.known_store()?, host.engines()?);
     let name = &planned.plan.org.name;
-    let target = place(name, asked, &known, &host.config, &host.engines()?).await?;
+    let target = place(name, asked, store.as_ref(), &host.config, &engines).await?;
     let judged = planned.judge(&host.planner.policy(&flags), target);
     Ok(Judged {
         template,
@@ -231,7 +232,12 @@ pub fn print_log(lines: &[String]) {
     }
 }
 
-fn print_plan_json(plan: &Plan, target: &Target, violations: &[Violation]) -> Result<(), Problem> {
+fn print_plan_json(
+    plan: &Plan,
+    target: &Target,
+    violations: &[Violation],
+    changes: &[Change],
+) -> Result<(), Problem> {
     #[derive(serde::Serialize)]
     struct Document<'a> {
         #[serde(flatten)]
@@ -239,12 +245,26 @@ fn print_plan_json(plan: &Plan, target: &Target, violations: &[Violation]) -> Re
         #[serde(flatten)]
         target: &'a Target,
         violations: &'a [Violation],
+        changes: &'a [Change],
     }
     print_json(&Document {
         plan,
         target,
         violations,
+        changes,
     })
+}
+
+/// What would become of an org that is known, one line for each workspace that is not simply the same.
+pub fn print_changes(changes: &[Change]) {
+    for Change { workspace, what } in changes {
+        let told = match what {
+            Becomes::Added => "is new".to_owned(),
+            Becomes::Moved { from } => format!("was {}", in_line(&from.to_string())),
+            Becomes::Left => "is in the template no longer; up --prune removes it".to_owned(),
+        };
+        print_line(&format!("{workspace} {told}"));
+    }
 }
 
 fn told(violations: &[Violation]) -> Vec<Diagnostic> {
@@ -264,7 +284,7 @@ pub fn print_refusal(
         } else {
             rejected.plan.clone()
         };
-        return print_plan_json(&plan, target, &rejected.violations);
+        return print_plan_json(&plan, target, &rejected.violations, &[]);
     }
     print_violations(&told(&rejected.violations));
     Ok(())
@@ -292,6 +312,8 @@ pub struct Shown {
     pub warnings: Vec<Diagnostic>,
     #[serde(default)]
     pub violations: Vec<Diagnostic>,
+    #[serde(default)]
+    pub changes: Vec<Change>,
 }
 
 #[derive(Debug, Deserialize)]
