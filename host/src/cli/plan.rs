@@ -245,6 +245,7 @@ fn print_plan_json(
         #[serde(flatten)]
         target: &'a Target,
         violations: &'a [Violation],
+        #[serde(skip_serializing_if = "<[Change]>::is_empty")]
         changes: &'a [Change],
     }
     print_json(&Document {
