@@ -23,6 +23,7 @@ mod fault;
 pub mod identity;
 pub mod ids;
 pub mod installer;
+pub mod isolation;
 pub mod limits;
 pub mod metrics;
 pub mod plan;

@@ -34,7 +34,7 @@ use crate::policy::{self, Approved, RuntimeName};
 use crate::store::{Desired, LastOutcome, Store, StoreError, WorkspaceRow};
 use crate::template::TemplateDir;
 use engine::{Engine, EngineError, Observed, State, VolumeKind};
-use seed::SeedError;
+use seed::{Programs, SeedError};
 use spec::{OrgId, Spec, WorkspaceId};
 use workspace::{Created, Run, Workspace};
 
@@ -158,14 +158,10 @@ pub fn jobs(
         let work = match &workspace.runtime {
             None => Work::External(workspace.url.clone()),
             Some(runtime) => {
-                let spec = Spec::new(
-                    org,
-                    (id.clone(), parent),
-                    workspace,
-                    runtime.as_str(),
-                    &runtimes(runtime),
-                    template,
-                );
+                let (name, runtime) = (runtime.as_str(), runtimes(runtime));
+                let who = (id.clone(), parent);
+                let programs = Programs::of(approved.engine(), &runtime);
+                let spec = Spec::new(org, who, workspace, name, &runtime, template, programs);
                 Work::Provision(Box::new(spec.map_err(|error| ProvisionError::Seed {
                     key: workspace.key.clone(),
                     error,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::seed::{Seed, SeedError};
+use super::seed::{Programs, Seed, SeedError};
 use crate::config::Runtime;
 use crate::digest::hex;
 pub use crate::ids::{InstanceId, OperationId, OrgId, WorkspaceId};
@@ -55,6 +55,7 @@ impl Spec {
         runtime_name: &str,
         runtime: &Runtime,
         template: &TemplateDir,
+        programs: Programs,
     ) -> Result<Self, SeedError> {
         let mut spec = Self {
             id,
@@ -67,7 +68,7 @@ impl Spec {
             tier: workspace.tier,
             env: workspace.env.clone(),
             mount: workspace.mount.clone(),
-            seed: Seed::read(&workspace.files, template)?,
+            seed: Seed::read(&workspace.files, template, programs)?,
             digest: String::new(),
         };
         spec.digest = spec.compute_digest();
@@ -101,6 +102,18 @@ impl Spec {
             part(if mount.writable { "rw" } else { "ro" });
         }
         part(self.seed.manifest().digest().as_str());
+        // After what is always there, so that specs without them keep their digests.
+        let granted = [("read", &self.runtime.read), ("write", &self.runtime.write)];
+        for (what, paths) in granted.iter().filter(|(_, paths)| !paths.is_empty()) {
+            part(what);
+            part(&paths.len().to_string());
+            for path in *paths {
+                part(&path.to_string_lossy());
+            }
+        }
+        if self.runtime.unix_sockets {
+            part("unix_sockets");
+        }
         hex(&hash.finalize())
     }
 }
