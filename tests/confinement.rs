@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use orghost::isolation::{Barrier, Isolation};
 use orghost::provision::local;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use serde_json::{Value, json};
 
 use crate::support::{Operator, Ran};
@@ -330,4 +331,62 @@ fn a_program_that_cannot_be_confined_does_not_start() {
         "{reason}"
     );
     operator.run(&["down", "cage", "--volumes"]).exits(0);
+}
+
+/// Runs some work whose processes have no Landlock, as on an older kernel.
+fn without_landlock<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let refuse = || {
+        let calls = [(libc::SYS_landlock_create_ruleset, Vec::new())].into();
+        let filter = SeccompFilter::new(
+            calls,
+            SeccompAction::Allow,
+            SeccompAction::Errno(u32::try_from(libc::ENOSYS).unwrap()),
+            TargetArch::try_from(std::env::consts::ARCH).unwrap(),
+        );
+        let filter = BpfProgram::try_from(filter.unwrap()).unwrap();
+        seccompiler::apply_filter(&filter).unwrap();
+        work()
+    };
+    // Of this thread and of the processes that it starts.
+    std::thread::scope(|scope| scope.spawn(refuse).join().unwrap())
+}
+
+#[test]
+fn a_kernel_without_landlock_is_told_and_may_be_refused() {
+    let operator = Operator::new();
+    let [template, config] = cage(&operator);
+    let text = fs::read_to_string(&config).unwrap();
+    let strict = format!("[policy]\nrequire_isolation = true\n{text}");
+    let strict = operator.file("strict.toml", strict).display().to_string();
+    without_landlock(|| {
+        let up = ["up", &template, "--engine", "local", "--json", "--config"];
+        for demand in [&[&config, "--require-isolation"][..], &[&strict]] {
+            let ran = operator.run(&[&up, demand].concat()).exits(3);
+            assert_eq!(ran.json()["violations"][0]["code"], "not-isolated");
+        }
+        let told = operator.run(&["plan", &template, "--engine", "local", "--config", &config]);
+        let told = told.exits(0).stdout;
+        assert!(
+            told.contains("not isolated: this kernel has no Landlock"),
+            "{told}"
+        );
+
+        operator.run(&[&up[..], &[&config]].concat()).exits(0);
+        let status = operator.run(&["status", "--json"]).exits(0).json();
+        let none = json!({"kind": "none", "reason": "no-landlock"});
+        assert_eq!(status["orgs"][0]["isolation"], none);
+        // What needs no Landlock holds all the same.
+        for folder in folders(&operator) {
+            let could = could(&folder);
+            for word in [
+                "gain-privileges",
+                "keep-capabilities",
+                "dump-cores",
+                "run-the-seed",
+            ] {
+                assert!(!could.contains(&word.to_owned()), "{word}");
+            }
+        }
+        operator.run(&["down", "cage", "--volumes"]).exits(0);
+    });
 }

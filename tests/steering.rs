@@ -206,7 +206,7 @@ fn people_read_the_place_too() {
     let told = ran.exits(3).stderr;
     for words in [
         "LD_PRELOAD",
-        "line 3 of \".env\"",
+        ".env:3",
         "--env LD_PRELOAD=VALUE",
         "nothing was created",
     ] {

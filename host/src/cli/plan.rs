@@ -436,7 +436,12 @@ pub fn print_violations(violations: &[Diagnostic]) {
     for violation in violations {
         let key = violation.workspace.as_deref().unwrap_or_default();
         let index = *known
-            .entry((&violation.code, &violation.message))
+            .entry((
+                &violation.code,
+                &violation.message,
+                &violation.file,
+                violation.line,
+            ))
             .or_insert_with(|| {
                 groups.push((violation, Vec::new()));
                 groups.len() - 1

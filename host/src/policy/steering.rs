@@ -53,11 +53,10 @@ pub(super) fn judge(vars: &[EnvVar], engine: EngineKind, judged: &mut Judged<'_>
             Origin::Template { file, line } => (Some(file), *line),
             _ => (None, None),
         };
-        let who = match (origin, file, line) {
-            (_, Some(file), Some(line)) => format!("the template, in line {line} of {file:?}"),
-            (_, Some(file), None) => format!("the template, in {file:?}"),
-            (Origin::Caller, ..) => "whoever asks this server".to_owned(),
-            _ => "the plugin".to_owned(),
+        let who = match origin {
+            Origin::Template { .. } => "the template",
+            Origin::Caller => "whoever asks this server",
+            Origin::Plugin | Origin::Operator => "the plugin",
         };
         let engine = engine.as_str();
         judged.violations.add(Violation {
