@@ -359,10 +359,12 @@ fn a_kernel_without_landlock_is_told_and_may_be_refused() {
     let strict = format!("[policy]\nrequire_isolation = true\n{text}");
     let strict = operator.file("strict.toml", strict).display().to_string();
     without_landlock(|| {
-        let up = ["up", &template, "--engine", "local", "--json", "--config"];
-        for demand in [&[&config, "--require-isolation"][..], &[&strict]] {
-            let ran = operator.run(&[&up, demand].concat()).exits(3);
-            assert_eq!(ran.json()["violations"][0]["code"], "not-isolated");
+        let up = |more: &[&str]| {
+            let up = ["up", &template, "--engine", "local", "--json", "--config"];
+            operator.run(&[&up, more].concat())
+        };
+        for ran in [up(&[&config, "--require-isolation"]), up(&[&strict])] {
+            assert_eq!(ran.exits(3).json()["violations"][0]["code"], "not-isolated");
         }
         let told = operator.run(&["plan", &template, "--engine", "local", "--config", &config]);
         let told = told.exits(0).stdout;
@@ -371,7 +373,7 @@ fn a_kernel_without_landlock_is_told_and_may_be_refused() {
             "{told}"
         );
 
-        operator.run(&[&up[..], &[&config]].concat()).exits(0);
+        up(&[&config]).exits(0);
         let status = operator.run(&["status", "--json"]).exits(0).json();
         let none = json!({"kind": "none", "reason": "no-landlock"});
         assert_eq!(status["orgs"][0]["isolation"], none);
