@@ -361,7 +361,7 @@ fn a_kernel_without_landlock_is_told_and_may_be_refused() {
     without_landlock(|| {
         let up = |more: &[&str]| {
             let up = ["up", &template, "--engine", "local", "--json", "--config"];
-            operator.run(&[&up, more].concat())
+            operator.run(&[&up[..], more].concat())
         };
         for ran in [up(&[&config, "--require-isolation"]), up(&[&strict])] {
             assert_eq!(ran.exits(3).json()["violations"][0]["code"], "not-isolated");
