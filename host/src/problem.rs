@@ -7,7 +7,7 @@ use crate::backup::BackupError;
 use crate::catalog::{CatalogError, NotAName, PluginName, Refusal};
 use crate::diagnostic::Diagnostic;
 use crate::plugin::{CallError, LoadError, SandboxError};
-use crate::provision::ProvisionError;
+use crate::provision::{ProvisionError, TooMuchPruned};
 use crate::provision::engine::EngineError;
 use crate::sealed::SealedError;
 use crate::store::StoreError;
@@ -127,6 +127,7 @@ impl From<ProvisionError> for Problem {
         match error {
             ProvisionError::Engine(error) => error.into(),
             ProvisionError::Store(error) => error.into(),
+            ProvisionError::Prune(error) => error.into(),
             ProvisionError::Seed { key, error } => Self::one(
                 Class::Invalid,
                 Diagnostic::new("seed", error.to_string())
@@ -136,6 +137,14 @@ impl From<ProvisionError> for Problem {
                     ),
             ),
         }
+    }
+}
+
+impl From<TooMuchPruned> for Problem {
+    fn from(error: TooMuchPruned) -> Self {
+        let help = "nothing was changed; look at the template, and say --yes (in a request: \"yes\": true) if that is meant";
+        let diagnostic = Diagnostic::new("prune-needs-consent", error.to_string()).help(help);
+        Self::one(Class::Conflict, diagnostic)
     }
 }
 

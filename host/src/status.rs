@@ -11,6 +11,7 @@ use crate::config::EngineKind;
 use crate::plan::WorkspaceKey;
 use crate::provision::backend::Engines;
 use crate::provision::engine::{Engine as _, EngineError, Observed, State};
+use crate::provision::generations::Generations;
 use crate::provision::spec::OrgId;
 use crate::store::{OrgRow, Store, StoreError, WorkspaceRow};
 
@@ -112,10 +113,9 @@ async fn observe(
     id: &OrgId,
 ) -> Result<BTreeMap<String, Observed>, EngineError> {
     let seen = engines.get(engine).await?.observe(id).await?;
-    Ok(seen
-        .into_iter()
-        .map(|found| (found.id.to_string(), found))
-        .collect())
+    let seen = Generations::by_workspace(seen).into_iter();
+    let shown = seen.filter_map(|(id, found)| Some((id.to_string(), found.shown()?.clone())));
+    Ok(shown.collect())
 }
 
 fn word(state: State) -> (&'static str, Option<i32>) {

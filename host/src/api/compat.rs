@@ -322,7 +322,7 @@ async fn wanted(api: &Api, body: CompatImport) -> Result<Import, Problem> {
 /// The keys of the workspaces that an operation found there and equal.
 async fn unchanged(api: &Api, operation: &str) -> Result<BTreeSet<String>, Problem> {
     /// What happens to one workspace in one operation: its steps, and its end.
-    const EVENTS_OF_WORKSPACE: usize = 10;
+    const EVENTS_OF_WORKSPACE: usize = 20;
     let filter = Filter {
         operation: Some(operation.to_owned()),
         ..Filter::default()

@@ -14,7 +14,8 @@ use super::{Api, ProblemDocument};
 use crate::diagnostic::Diagnostic;
 use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
-use crate::provision::engine::{Engine as _, EngineError};
+use crate::provision::engine::Engine as _;
+use crate::provision::generations::Generations;
 use crate::provision::spec::OrgId;
 use crate::status::{self, WorkspaceStatus};
 
@@ -134,18 +135,16 @@ pub async fn logs(
     let workspace = OrgId::new(api.daemon.store().instance().clone(), &org.name).workspace(&key);
     let engine = api.daemon.engines().get(org.engine).await?;
     // Asked before the answer begins: afterwards nothing but cutting it off is left.
-    match engine.inspect(&workspace).await {
-        Err(EngineError::NotFound(_)) => {
-            let message = format!("there is nothing of {} on its engine", row.key);
-            let diagnostic = Diagnostic::new("workspace-absent", message);
-            return Err(Problem::one(Class::Unknown, diagnostic));
-        }
-        seen => seen?,
+    let found = Generations::of(engine.find(&workspace).await?);
+    let Some(found) = found.shown() else {
+        let message = format!("there is nothing of {} on its engine", row.key);
+        let diagnostic = Diagnostic::new("workspace-absent", message);
+        return Err(Problem::one(Class::Unknown, diagnostic));
     };
     let tail = lines
         .tail
         .map(|tail| usize::try_from(tail.get()).unwrap_or(usize::MAX));
-    let output = engine.logs(&workspace, tail, lines.follow);
+    let output = engine.logs(&found.generation, tail, lines.follow);
     let stopping = api.daemon.tasks().stopping().clone();
     let output = output
         .take_until(stopping.cancelled_owned())

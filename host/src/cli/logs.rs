@@ -9,6 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::Engine as _;
+use crate::provision::generations::{Generation, Generations};
 use crate::provision::spec::OrgId;
 
 /// `orghost logs`.
@@ -56,7 +57,11 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
     };
     let id = OrgId::new(store.instance().clone(), &org.name).workspace(&key);
     let engine = host.engines()?.get(org.engine).await?;
-    let mut bytes = std::pin::pin!(engine.logs(&id, command.tail, command.follow));
+    let found = Generations::of(engine.find(&id).await?);
+    let generation = found.shown().map(|found| found.generation.clone());
+    // Of what is not there its engine says so.
+    let generation = generation.unwrap_or_else(|| Generation::first(&id));
+    let mut bytes = std::pin::pin!(engine.logs(&generation, command.tail, command.follow));
     let mut output = Output::new(host.json, &command.workspace);
     while let Some(chunk) = bytes.next().await {
         if !output.write(&chunk?)? {

@@ -20,9 +20,10 @@ use crate::event::{Event, Operation, What};
 use crate::limits;
 use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
-use crate::provision::engine::{Engine as _, EngineError, State};
+use crate::provision::engine::{Engine as _, EngineError, Observed, State};
+use crate::provision::generations::Generations;
 use crate::provision::spec::OrgId;
-use crate::provision::{Options, Outcome, one, signal};
+use crate::provision::{Options, Outcome, Prune, one, signal};
 use crate::store::{OperationRow, OperationState, WorkspaceRow};
 
 /// A workspace: its org's slug, and its key.
@@ -155,13 +156,10 @@ impl Daemon {
             let (id, key) = self.identity(org, &workspace.key).await?;
             let engine = self.0.engines.get(row.engine).await?;
             let id = id.workspace(&key);
-            let found = engine.inspect(&id);
+            let found = engine.find(&id);
             let late = EngineError::TimedOut(limits::LIVENESS.as_secs());
-            match timeout(limits::LIVENESS, found).await.unwrap_or(Err(late)) {
-                Ok(found) => Ok(Some(found)),
-                Err(EngineError::NotFound(_)) => Ok(None),
-                Err(error) => Err(Problem::from(error)),
-            }
+            let found = timeout(limits::LIVENESS, found).await.unwrap_or(Err(late));
+            Ok::<_, Problem>(Generations::of(found?).current)
         };
         let found = match looked.await {
             Ok(found) => found,
@@ -171,7 +169,7 @@ impl Daemon {
             }
         };
         match found {
-            Some(found) if matches!(found.state, State::Running | State::Restarting { .. }) => {
+            Some(found) if found.runs() => {
                 // A local program gets another port at every start.
                 if found.url.is_some() && found.url != workspace.url {
                     let store = &self.0.store;
@@ -368,7 +366,8 @@ impl Daemon {
                 let options = Options {
                     concurrency: 1,
                     wait: request.ready_seconds.map(Duration::from_secs),
-                    prune: false,
+                    prune: Prune::No,
+                    max_failures: None,
                 };
                 store.want(&row.org, &key, true).await?;
                 let anew = row.operation == Operation::Restart;
@@ -397,11 +396,12 @@ impl Daemon {
     ) {
         let id = org.workspace(key);
         let said = async {
-            let found = engine.inspect(&id).await.map_err(|e| e.to_string())?;
-            if found.state != State::Running {
+            let found = engine.find(&id).await.map_err(|e| e.to_string())?;
+            let current = Generations::of(found).current;
+            let Some(running) = current.filter(|found| found.state == State::Running) else {
                 return Ok(());
-            }
-            let url = found.url.ok_or("its engine knows no address of it")?;
+            };
+            let url = running.url.ok_or("its engine knows no address of it")?;
             signal::restart_pending(&url, &id).await
         };
         if let Err(why) = said.await {
@@ -474,8 +474,9 @@ async fn is_alive(
     org: &OrgId,
     key: &WorkspaceKey,
 ) -> bool {
-    let found = engine.inspect(&org.workspace(key)).await;
-    found.is_ok_and(|found| found.state == State::Running)
+    let found = engine.find(&org.workspace(key)).await;
+    let runs = |found: &Observed| found.state == State::Running;
+    found.is_ok_and(|found| Generations::of(found).current.as_ref().is_some_and(runs))
 }
 
 /// Deepest first.

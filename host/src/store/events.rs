@@ -7,7 +7,7 @@ use rusqlite::params;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Store, StoreError, now_ms};
-use crate::event::{Event, What};
+use crate::event::{Before, Event, What};
 use crate::provision::spec::OperationId;
 
 /// An event, and where it stands among all.
@@ -67,12 +67,19 @@ impl Store {
                 What::External { url } => Some(("external", url.clone(), None)),
                 What::Failed(failure) => {
                     let reason = format!("{}: {}", failure.step.as_str(), failure.reason);
-                    Some(("failed", None, Some(reason)))
+                    let url = failure.before.as_ref().and_then(Before::url);
+                    Some(("failed", url.cloned(), Some(reason)))
                 }
                 What::Skipped { reason } => Some(("skipped", None, Some(reason.clone()))),
                 What::Stopped => Some(("stopped", None, None)),
                 What::Removed => Some(("removed", None, None)),
                 _ => None,
+            };
+            // A replacement is made while the one before answers; who is skipped is left as it was.
+            let keeps_url = match &event.what {
+                What::Step { step } => !step.interrupts(),
+                What::Skipped { .. } => true,
+                _ => false,
             };
             let at_ms = now_ms();
             let tx = db.transaction()?;
@@ -82,8 +89,8 @@ impl Store {
             .execute(params![operation, at_ms, key, step, body, event.org])?;
             let seq = tx.last_insert_rowid();
             if let (Some(key), Some((outcome, url, reason))) = (&key, outcome) {
-                tx.prepare_cached("UPDATE workspaces SET outcome = ?3, url = ?4, reason = ?5 WHERE org = ?1 AND key = ?2")?
-                    .execute(params![event.org, key, outcome, url, reason])?;
+                tx.prepare_cached("UPDATE workspaces SET outcome = ?3, url = iif(?6, url, ?4), reason = ?5 WHERE org = ?1 AND key = ?2")?
+                    .execute(params![event.org, key, outcome, url, reason, keeps_url])?;
             }
             if let What::Broke { reason } = &event.what {
                 // Whoever was on its way is so no longer.
