@@ -276,7 +276,8 @@ impl World {
         let options = Options {
             concurrency: CONCURRENCY,
             wait: None,
-            prune: false,
+            prune: provision::Prune::No,
+            max_failures: None,
         };
         let up = provision::up(&run, &self.org, row, &self.approved, &self.jobs, &options).await?;
         match up.failed() {

@@ -212,9 +212,7 @@ pub async fn up<E: Engine>(
     run.store.put_org(row, rows(approved)).await?;
     let result = ascend(run, org, jobs, options).await;
     // Whatever came of it, nothing of it is under way any more.
-    let failed = result
-        .as_ref()
-        .map_or(jobs.len().max(1), Summary::failed);
+    let failed = result.as_ref().map_or(jobs.len().max(1), Summary::failed);
     let closed = close(run, org, failed).await;
     let summary = result?;
     closed?;
@@ -315,7 +313,8 @@ async fn ascend<E: Engine>(
 /// workspace's row tells. So a run with nothing to do asks its engine for nothing more.
 async fn may_have_strays<E: Engine>(run: &Run<'_, E>, org: &OrgId) -> Result<bool, StoreError> {
     let rows = run.store.workspaces(org.slug()).await?;
-    let is_unsettled = |row: &WorkspaceRow| matches!(row.outcome.as_str(), "provisioning" | "failed");
+    let is_unsettled =
+        |row: &WorkspaceRow| matches!(row.outcome.as_str(), "provisioning" | "failed");
     Ok(rows.iter().any(is_unsettled))
 }
 

@@ -159,7 +159,13 @@ impl Daemon {
         let Some(_place) = self.0.lines.join(&found.org, 1) else {
             return Ok(false);
         };
-        if self.0.store.workspace(found.thing.id().as_str()).await?.is_some() {
+        if self
+            .0
+            .store
+            .workspace(found.thing.id().as_str())
+            .await?
+            .is_some()
+        {
             return Ok(false);
         }
         let removed = match &found.thing {

@@ -40,7 +40,12 @@ impl<'a> Ascent<'a> {
 
     /// Frees the children of who came up; settles the descendants of who did
     /// not. Gives back everyone who is settled by it.
-    pub(super) fn settle(&mut self, index: usize, job: &'a Job, outcome: Outcome) -> Vec<(&'a Job, Outcome)> {
+    pub(super) fn settle(
+        &mut self,
+        index: usize,
+        job: &'a Job,
+        outcome: Outcome,
+    ) -> Vec<(&'a Job, Outcome)> {
         let mut settled = vec![(job, outcome.clone())];
         let is_down = matches!(outcome, Outcome::Failed(_) | Outcome::Skipped(_));
         self.outcomes.insert(index, (job.key.clone(), outcome));

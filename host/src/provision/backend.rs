@@ -165,7 +165,11 @@ impl Engine for Backend {
         forward!(self, engine => engine.inspect(generation).await)
     }
 
-    async fn last_lines(&self, generation: &Generation, lines: usize) -> Result<Vec<String>, EngineError> {
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
         forward!(self, engine => engine.last_lines(generation, lines).await)
     }
 
@@ -177,8 +181,14 @@ impl Engine for Backend {
     ) -> impl futures_util::Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         match self {
             Self::Local(local) => local.logs(generation, tail, follow).left_stream(),
-            Self::Docker(docker) => docker.logs(generation, tail, follow).left_stream().right_stream(),
-            Self::Swarm(swarm) => swarm.logs(generation, tail, follow).right_stream().right_stream(),
+            Self::Docker(docker) => docker
+                .logs(generation, tail, follow)
+                .left_stream()
+                .right_stream(),
+            Self::Swarm(swarm) => swarm
+                .logs(generation, tail, follow)
+                .right_stream()
+                .right_stream(),
         }
     }
 

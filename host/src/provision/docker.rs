@@ -397,7 +397,11 @@ impl Engine for Docker {
         found.ok_or_else(|| EngineError::NotFound(names::container(generation)))
     }
 
-    async fn last_lines(&self, generation: &Generation, lines: usize) -> Result<Vec<String>, EngineError> {
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
         answer::last_lines(self.logs(generation, Some(lines), false), lines).await
     }
 

@@ -105,10 +105,8 @@ pub trait Engine: Send + Sync {
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<Self>;
 
     /// Asks a container to end, waits for the grace, kills it. Not there is success.
-    fn stop(
-        &self,
-        generation: &Generation,
-    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+    fn stop(&self, generation: &Generation)
+    -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Removes a container at once, running or not. Not there is success. Volumes stay.
     fn remove(

@@ -460,7 +460,11 @@ impl Engine for Local {
         .await
     }
 
-    async fn last_lines(&self, generation: &Generation, lines: usize) -> Result<Vec<String>, EngineError> {
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
         let place = self.place(generation);
         blocking(move || {
             existing(&place)?;

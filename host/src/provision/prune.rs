@@ -21,7 +21,9 @@ pub enum Prune {
 
 /// More than half of what runs would be removed, and nobody said yes to that.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{doomed} of the {running} workspaces that run are no longer in the template, and would be removed")]
+#[error(
+    "{doomed} of the {running} workspaces that run are no longer in the template, and would be removed"
+)]
 pub struct TooMuchPruned {
     /// How many would be removed.
     pub doomed: usize,

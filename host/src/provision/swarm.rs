@@ -25,17 +25,17 @@
 //! and more than about 250 workspaces in one org, with the addresses that a swarm gives a network unless told otherwise.
 
 mod files;
+mod lists;
 mod service;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::{Config, LocalNodeState, Secret, Service, ServiceSpec, Task, TaskState};
+use bollard::models::{LocalNodeState, Service, ServiceSpec, Task, TaskState};
 use bollard::query_parameters::{
-    InspectNetworkOptions, InspectServiceOptions, ListConfigsOptionsBuilder,
-    ListContainersOptionsBuilder, ListSecretsOptionsBuilder, ListServicesOptionsBuilder,
-    ListTasksOptionsBuilder, RemoveContainerOptionsBuilder, UpdateServiceOptionsBuilder,
+    InspectNetworkOptions, InspectServiceOptions, RemoveContainerOptionsBuilder,
+    UpdateServiceOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -58,8 +58,6 @@ use service::Around;
 
 /// The bridge through which the tasks of every swarm reach their machine.
 const GATEWAY: &str = "docker_gwbridge";
-/// The engine's own label on a task's container.
-const SERVICE_NAME: &str = "com.docker.swarm.service.name";
 /// Between two looks at something that takes a while.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -136,114 +134,6 @@ impl Swarm {
     async fn get(&self, generation: &Generation) -> Result<Service, EngineError> {
         let found = self.look_up(generation).await?;
         found.ok_or_else(|| EngineError::NotFound(names::container(generation)))
-    }
-
-    /// What carries these labels and has the name of its generation.
-    async fn services(&self, wanted: &Labels) -> Result<Vec<Service>, EngineError> {
-        let options = ListServicesOptionsBuilder::default().filters(&names::filter_by(wanted));
-        let found = self
-            .docker
-            .client
-            .list_services(Some(options.build()))
-            .await;
-        let mut found = found.map_err(|e| self.error(e))?;
-        found.retain(|service| {
-            let name = service.spec.as_ref().and_then(|spec| spec.name.as_ref());
-            let own = names::generation(labels(service)).map(|g| names::container(&g));
-            names::carries(labels(service), wanted) && own.as_ref() == name
-        });
-        Ok(found)
-    }
-
-    /// The tasks of services that carry these labels; also of those that were just removed.
-    async fn tasks(&self, wanted: &Labels) -> Result<Vec<Task>, EngineError> {
-        let options = ListTasksOptionsBuilder::default().filters(&names::filter_by(wanted));
-        let found = self.docker.client.list_tasks(Some(options.build())).await;
-        found.map_err(|e| self.error(e))
-    }
-
-    /// The tasks of one generation, also when its service was just removed. Tasks know their workspace and their service,
-    /// and not their generation.
-    async fn tasks_of(&self, generation: &Generation) -> Result<Vec<Task>, EngineError> {
-        let own = names::of_id(&generation.id);
-        let (mut tasks, services) = (self.tasks(&own).await?, self.services(&own).await?);
-        let others = services
-            .into_iter()
-            .filter(|found| !names::is_of_generation(labels(found), generation));
-        let others: HashSet<_> = others.filter_map(|service| service.id).collect();
-        tasks.retain(|task| {
-            let service = task.service_id.as_ref();
-            service.is_none_or(|service| !others.contains(service))
-        });
-        Ok(tasks)
-    }
-
-    async fn configs(&self, wanted: &Labels) -> Result<Vec<Config>, EngineError> {
-        let options = ListConfigsOptionsBuilder::default().filters(&names::filter_by(wanted));
-        let found = self.docker.client.list_configs(Some(options.build())).await;
-        let mut found = found.map_err(|e| self.error(e))?;
-        found.retain(|found| {
-            let labels = found.spec.as_ref().and_then(|spec| spec.labels.as_ref());
-            labels.is_some_and(|labels| names::carries(labels, wanted))
-        });
-        Ok(found)
-    }
-
-    async fn secrets(&self, wanted: &Labels) -> Result<Vec<Secret>, EngineError> {
-        let options = ListSecretsOptionsBuilder::default().filters(&names::filter_by(wanted));
-        let found = self.docker.client.list_secrets(Some(options.build())).await;
-        let mut found = found.map_err(|e| self.error(e))?;
-        found.retain(|found| {
-            let labels = found.spec.as_ref().and_then(|spec| spec.labels.as_ref());
-            labels.is_some_and(|labels| names::carries(labels, wanted))
-        });
-        Ok(found)
-    }
-
-    async fn configs_of(&self, generation: &Generation) -> Result<Vec<Config>, EngineError> {
-        let mut found = self.configs(&names::of_id(&generation.id)).await?;
-        found.retain(|found| {
-            let labels = found.spec.as_ref().and_then(|spec| spec.labels.as_ref());
-            labels.is_some_and(|labels| names::is_of_generation(labels, generation))
-        });
-        Ok(found)
-    }
-
-    async fn secrets_of(&self, generation: &Generation) -> Result<Vec<Secret>, EngineError> {
-        let mut found = self.secrets(&names::of_id(&generation.id)).await?;
-        found.retain(|found| {
-            let labels = found.spec.as_ref().and_then(|spec| spec.labels.as_ref());
-            labels.is_some_and(|labels| names::is_of_generation(labels, generation))
-        });
-        Ok(found)
-    }
-
-    /// The labels of every config and secret that carries these.
-    async fn files(&self, wanted: &Labels) -> Result<Vec<Labels>, EngineError> {
-        let configs = self.configs(wanted).await?.into_iter();
-        let configs = configs.filter_map(|found| found.spec?.labels);
-        let secrets = self.secrets(wanted).await?.into_iter();
-        let secrets = secrets.filter_map(|found| found.spec?.labels);
-        Ok(configs.chain(secrets).collect())
-    }
-
-    /// The containers of a generation's tasks on this machine.
-    async fn containers(&self, generation: &Generation) -> Result<Vec<String>, EngineError> {
-        let name = names::container(generation);
-        let filter = Labels::from([(SERVICE_NAME.to_owned(), name.clone())]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&names::filter_by(&filter));
-        let found = self
-            .docker
-            .client
-            .list_containers(Some(options.build()))
-            .await;
-        let found = found.map_err(|e| self.error(e))?.into_iter();
-        let own = format!("/{name}.");
-        let is_own = |names: &Vec<String>| names.iter().any(|name| name.starts_with(&own));
-        let found = found.filter(|container| container.names.as_ref().is_some_and(is_own));
-        Ok(found.filter_map(|container| container.id).collect())
     }
 
     async fn addresses(&self) -> Result<Addresses, EngineError> {
@@ -495,8 +385,8 @@ impl Engine for Swarm {
         let seeds: HashSet<_> = seeds.collect();
         // The agents' own work is in volumes of the engine's.
         let volumes = self.docker.everything(instance).await?.into_iter();
-        let volumes = volumes
-            .filter(|found| matches!(found.thing, Thing::Volume(Volume::Workspace(_))));
+        let volumes =
+            volumes.filter(|found| matches!(found.thing, Thing::Volume(Volume::Workspace(_))));
         Ok(services.chain(seeds).chain(volumes).collect())
     }
 
@@ -565,15 +455,17 @@ impl Engine for Swarm {
         let body = service::body(spec, &around);
         match self.docker.client.create_service(body, None).await {
             Ok(_) => Ok(()),
-            Err(error) if answer::status(&error) == Some(409) => match self.look_up(generation).await {
-                // Whoever made it is at work on this very workspace.
-                Ok(Some(_)) => Err(EngineError::Refused(format!(
-                    "the service {} appeared while it was about to be made: run the same command again",
-                    names::container(generation)
-                ))),
-                Ok(None) => Err(self.error(error)),
-                Err(error) => Err(error),
-            },
+            Err(error) if answer::status(&error) == Some(409) => {
+                match self.look_up(generation).await {
+                    // Whoever made it is at work on this very workspace.
+                    Ok(Some(_)) => Err(EngineError::Refused(format!(
+                        "the service {} appeared while it was about to be made: run the same command again",
+                        names::container(generation)
+                    ))),
+                    Ok(None) => Err(self.error(error)),
+                    Err(error) => Err(error),
+                }
+            }
             Err(error) => Err(self.error(error)),
         }
     }
@@ -695,7 +587,8 @@ impl Engine for Swarm {
         let tasks: Vec<&Task> = tasks.iter().collect();
         let addresses = self.addresses().await?;
         let observed = self.observed(&service, &tasks, &addresses);
-        let observed = observed.ok_or_else(|| EngineError::NotFound(names::container(generation)))?;
+        let observed =
+            observed.ok_or_else(|| EngineError::NotFound(names::container(generation)))?;
         // It would pass for one that cannot be asked, and so for ready.
         if observed.state == State::Running && observed.url.is_none() && self.is_here(&tasks) {
             return Err(answer::refused(
@@ -705,7 +598,11 @@ impl Engine for Swarm {
         Ok(observed)
     }
 
-    async fn last_lines(&self, generation: &Generation, lines: usize) -> Result<Vec<String>, EngineError> {
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
         answer::last_lines(self.logs(generation, Some(lines), false), lines).await
     }
 

@@ -70,7 +70,9 @@ impl<E: Engine, S: Way> Workspace<'_, E, S> {
             failure.before = self.old_is("the failed one is kept");
             return failure;
         }
-        if container && let Err(error) = within(limits::CLEANUP, engine.remove(&self.generation)).await {
+        if container
+            && let Err(error) = within(limits::CLEANUP, engine.remove(&self.generation)).await
+        {
             failure
                 .left_behind
                 .push(format!("the container of {key} ({error})"));

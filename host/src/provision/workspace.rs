@@ -320,8 +320,11 @@ impl<'a, E: Engine> Workspace<'a, E, Started> {
 
     /// Where it answers from this machine; `None` when its engine does not know.
     pub async fn url(&self) -> Option<String> {
-        let inspected =
-            timeout(limits::ENGINE_CALL, self.run.engine.inspect(&self.generation)).await;
+        let inspected = timeout(
+            limits::ENGINE_CALL,
+            self.run.engine.inspect(&self.generation),
+        )
+        .await;
         inspected.ok()?.ok()?.url
     }
 

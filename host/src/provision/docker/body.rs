@@ -142,11 +142,7 @@ fn mounts(spec: &Spec, around: &Around<'_>) -> Vec<Mount> {
     mounts
 }
 
-pub(in crate::provision) fn volume(
-    spec: &Spec,
-    volume: &Volume,
-    operation: &OperationId,
-) -> Mount {
+pub(in crate::provision) fn volume(spec: &Spec, volume: &Volume, operation: &OperationId) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
         source: Some(names::volume(volume)),

@@ -162,10 +162,12 @@ pub(in crate::provision) fn generation(labels: &Labels) -> Option<Generation> {
 pub(in crate::provision) fn volume_of(labels: &Labels) -> Option<Volume> {
     let kinds = [VolumeKind::Configs, VolumeKind::Workspace];
     let found = labels.get(VOLUME)?;
-    Some(match kinds.into_iter().find(|kind| kind.to_string() == *found)? {
-        VolumeKind::Configs => Volume::Configs(generation(labels)?),
-        VolumeKind::Workspace => Volume::Workspace(id(labels)?),
-    })
+    Some(
+        match kinds.into_iter().find(|kind| kind.to_string() == *found)? {
+            VolumeKind::Configs => Volume::Configs(generation(labels)?),
+            VolumeKind::Workspace => Volume::Workspace(id(labels)?),
+        },
+    )
 }
 
 /// Whether it is of this very generation.

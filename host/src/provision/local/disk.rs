@@ -419,8 +419,10 @@ mod tests {
         let engine = Path::new("/e");
         let first = Generation::first(&id);
         let home = engine.join(id.as_str());
-        for (generation, folder) in [(first.clone(), home.clone()), (first.next(), home.join("1"))]
-        {
+        for (generation, folder) in [
+            (first.clone(), home.clone()),
+            (first.next(), home.join("1")),
+        ] {
             let place = Place::new(engine, &generation);
             assert_eq!(place.path(), folder);
             assert_eq!(place.volume(VolumeKind::Configs), folder.join("configs"));
