@@ -58,7 +58,8 @@ pub struct CompatImport {
     /// A template that needs no other file: the content of its `org.yaml` as an object, or its text.
     #[serde(default)]
     template: Option<Inline>,
-    /// `merge`, the default, or `reconcile`: remove workspaces of this org that are no longer in the template.
+    /// `merge`, the default, or `reconcile`: remove workspaces of this org that are no longer in the template, unless
+    /// those are more than half of what runs; for that there is `POST /v1/orgs`.
     #[serde(default)]
     mode: Option<Mode>,
 }

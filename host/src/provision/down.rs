@@ -88,12 +88,23 @@ pub(super) async fn remove_all<E: Engine>(
     concurrency: usize,
 ) -> Result<Gone, StoreError> {
     let depth = |key: &str| key.matches('/').count();
-    let keyed = |found: Generations| Some((found.shown()?.key.clone(), found));
-    let mut workspaces: Vec<_> = workspaces.into_iter().filter_map(keyed).collect();
-    workspaces.sort_by_key(|(key, _)| (std::cmp::Reverse(depth(key)), key.clone()));
     let mut gone = Gone::default();
     let mut broken = None;
-    for level in workspaces.chunk_by(|(a, _), (b, _)| depth(a) == depth(b)) {
+    let mut keyed = Vec::new();
+    for found in workspaces {
+        if let Some(shown) = found.shown() {
+            keyed.push((shown.key.clone(), found));
+            continue;
+        }
+        // Only seeds are left of it, and they do not know its key.
+        for stray in found.strays {
+            if let Err(error) = take_away(run.engine, &stray).await {
+                gone.failed.push((stray.id.to_string(), error));
+            }
+        }
+    }
+    keyed.sort_by_key(|(key, _)| (std::cmp::Reverse(depth(key)), key.clone()));
+    for level in keyed.chunk_by(|(a, _), (b, _)| depth(a) == depth(b)) {
         let mut waiting = level.iter();
         let mut going = FuturesUnordered::new();
         loop {
