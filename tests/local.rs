@@ -888,8 +888,8 @@ async fn a_hostile_archive_is_refused_and_reaches_nothing() {
         &[("planted/made", Kind::Directory)],
         &[("planted-file", Kind::Regular)],
     ] {
-        let refused = world.local.put_seed(&world.first("pm"), archive(entries));
-        let refused = refused.await;
+        let first = world.first("pm");
+        let refused = world.local.put_seed(&first, archive(entries)).await;
         assert!(
             matches!(refused, Err(EngineError::Folder { .. })),
             "{entries:?}: {refused:?}"
@@ -935,8 +935,8 @@ async fn half_made_workspaces_are_seen_and_taken_away() {
         .begin(world.org.slug(), Operation::Up)
         .await
         .unwrap();
-    let again = world.local.create(&spec, &world.first("pm"), &operation);
-    let again = again.await;
+    let first = world.first("pm");
+    let again = world.local.create(&spec, &first, &operation).await;
     assert!(matches!(again, Err(EngineError::Refused(_))), "{again:?}");
     let Outcome::Up(_) = world.up_one(&workspace("pm")).await else {
         panic!()

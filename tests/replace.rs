@@ -318,10 +318,11 @@ async fn a_wait_that_was_cut_off_is_gone_on_with() {
             Fault::Meanwhile(Box::new(move || reached.notify_one())),
         );
         fake.fault(When::Call(call), Fault::Hang);
+        let org = change();
         tokio::select! {
             biased;
             () = gone.notified() => {}
-            ended = world.try_up(&change()) => panic!("{ended:?}"),
+            ended = world.try_up(&org) => panic!("{ended:?}"),
         }
         assert_eq!(
             fake.containers(),

@@ -14,7 +14,7 @@ use crate::event::{Before, Failure, Step};
 use crate::limits;
 
 /// What a failure at this point of the way undoes.
-pub(super) trait Way {
+pub trait Way {
     /// Nothing has run in the container, so its new volumes hold nobody's work.
     const NEVER_RAN: bool;
     /// A failed container of this state may be kept for diagnosis.
