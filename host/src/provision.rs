@@ -36,13 +36,14 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::config::Runtime;
 use crate::event::{Event, Failure, Operation, What};
+use crate::identity::{Identities, NamePath};
 use crate::plan::WorkspaceKey;
 use crate::policy::{self, Approved, RuntimeName};
-use crate::store::{OrgRow, StoreError, WorkspaceRow};
+use crate::store::{Desired, LastOutcome, StoreError, WorkspaceRow};
 use crate::template::TemplateDir;
 use ascent::Ascent;
 pub use down::down;
-use down::remove_all;
+use down::{Names, remove_all};
 use engine::{Engine, EngineError, Observed, State};
 use generations::Generations;
 pub use prune::{Prune, TooMuchPruned, check as check_prune};
@@ -118,6 +119,9 @@ pub enum ProvisionError {
         /// Its seed's problem.
         error: SeedError,
     },
+    /// A workspace was given no identity: a defect of orghost.
+    #[error("{0} has no identity")]
+    Unidentified(NamePath),
     /// Nobody said that so much may be removed.
     #[error(transparent)]
     Prune(#[from] TooMuchPruned),
@@ -137,6 +141,8 @@ impl Summary {
 pub struct Job {
     /// Its key.
     pub key: WorkspaceKey,
+    /// Who it is.
+    pub id: WorkspaceId,
     /// What there is to do for it.
     pub work: Work,
 }
@@ -150,13 +156,10 @@ pub enum Work {
     External(Option<String>),
 }
 
-impl Job {
-    fn id(&self) -> Option<&WorkspaceId> {
-        match &self.work {
-            Work::Provision(spec) => Some(&spec.id),
-            Work::External(_) => None,
-        }
-    }
+/// Who is to run here.
+fn wanted(jobs: &[Job]) -> BTreeSet<&WorkspaceId> {
+    let is_ours = |job: &&Job| matches!(job.work, Work::Provision(_));
+    jobs.iter().filter(is_ours).map(|job| &job.id).collect()
 }
 
 /// What is to be done, in the plan's order. Reads the template, changes nothing.
@@ -166,15 +169,23 @@ impl Job {
 pub fn jobs(
     approved: &Approved,
     org: &OrgId,
+    identities: &Identities,
     runtimes: impl Fn(&RuntimeName) -> Runtime,
     template: &TemplateDir,
 ) -> Result<Vec<Job>, ProvisionError> {
+    let who = |path: &NamePath| {
+        let id = identities.id(path).cloned();
+        id.ok_or_else(|| ProvisionError::Unidentified(path.clone()))
+    };
     let job = |workspace: &policy::Workspace| {
+        let id = who(&workspace.path)?;
+        let parent = workspace.path.parent().map(|path| who(&path)).transpose()?;
         let work = match &workspace.runtime {
             None => Work::External(workspace.url.clone()),
             Some(runtime) => {
                 let spec = Spec::new(
                     org,
+                    (id.clone(), parent),
                     workspace,
                     runtime.as_str(),
                     &runtimes(runtime),
@@ -188,15 +199,16 @@ pub fn jobs(
         };
         Ok(Job {
             key: workspace.key.clone(),
+            id,
             work,
         })
     };
     approved.workspaces().iter().map(job).collect()
 }
 
-/// Brings an org up: what is there and equal is left alone, what changed is
-/// replaced, what is missing is made. One workspace's failure stops its
-/// descendants and nobody else.
+/// Brings an org up that the store knows: what is there and equal is left
+/// alone, what changed is replaced, what is missing is made. One workspace's
+/// failure stops its descendants and nobody else.
 ///
 /// # Errors
 /// When the engine or the store does not answer at all. A failed workspace is
@@ -204,33 +216,31 @@ pub fn jobs(
 pub async fn up<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
-    row: OrgRow,
-    approved: &Approved,
     jobs: &[Job],
     options: &Options,
 ) -> Result<Summary, ProvisionError> {
-    run.store.put_org(row, rows(approved)).await?;
     let result = ascend(run, org, jobs, options).await;
     // Whatever came of it, nothing of it is under way any more.
-    let failed = result.as_ref().map_or(jobs.len().max(1), Summary::failed);
+    let failed = result
+        .as_ref()
+        .map_or(jobs.len().max(1), |(summary, _)| summary.failed());
     let closed = close(run, org, failed).await;
-    let summary = result?;
+    let (summary, left) = result?;
     closed?;
-    let mut known: Vec<&str> = jobs.iter().map(|job| job.key.as_str()).collect();
-    known.extend(summary.orphans.iter().map(String::as_str));
-    run.store.keep_workspaces(org.slug(), &known).await?;
+    run.store.forget_unplanned(org.slug(), &left).await?;
     Ok(summary)
 }
 
+/// Also says who is still there and not in the plan.
 async fn ascend<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
     jobs: &[Job],
     options: &Options,
-) -> Result<Summary, ProvisionError> {
+) -> Result<(Summary, Vec<WorkspaceId>), ProvisionError> {
     announce(run, org, Operation::Up, jobs.len()).await?;
 
-    let wanted: BTreeSet<&WorkspaceId> = jobs.iter().filter_map(Job::id).collect();
+    let wanted = wanted(jobs);
     let mut found = Generations::by_workspace(run.engine.observe(org).await?);
     options.prune.check(&found, &wanted)?;
     if may_have_strays(run, org).await? {
@@ -240,7 +250,7 @@ async fn ascend<E: Engine>(
         }
     }
     let orphans = found.extract_if(.., |id, _| !wanted.contains(id));
-    let orphans: Vec<_> = orphans.map(|(_, orphan)| orphan).collect();
+    let orphans: Vec<_> = orphans.collect();
     let is_done = |job: &Job| match &job.work {
         Work::Provision(spec) => found
             .get(&spec.id)
@@ -283,7 +293,7 @@ async fn ascend<E: Engine>(
             settled.extend(ascent.stop(&format!("left as it was: {failed} failed before it")));
         }
         for (job, outcome) in settled {
-            if let Err(error) = run.emit(event(org, &job.key, &outcome, options)).await {
+            if let Err(error) = run.emit(event(org, job, &outcome, options)).await {
                 // Those under way must not be dropped: each takes back what it made.
                 run.cancel.cancel();
                 broken.get_or_insert(error);
@@ -297,16 +307,20 @@ async fn ascend<E: Engine>(
     // What an operation that was cut off half-made never ran, and nobody wants it. An update that was stopped removes
     // nothing that runs.
     let prunes = options.prune != Prune::No && !is_enough(failed);
-    let is_doomed = |orphan: &Generations| prunes || orphan.current.is_none();
+    let is_doomed = |(_, orphan): &(_, Generations)| prunes || orphan.current.is_none();
     let (doomed, left): (Vec<_>, Vec<_>) = orphans.into_iter().partition(is_doomed);
-    let pruned = remove_all(run, org, doomed, options.concurrency).await?;
-    let left = left.iter().filter_map(Generations::shown);
-    let left = left.map(|orphan| orphan.key.clone());
-    Ok(Summary {
+    let names = Names::of(run.store, org).await?;
+    let pruned = remove_all(run, org, &names, doomed, options.concurrency).await?;
+    let left: Vec<_> = left.into_iter().chain(pruned.left).collect();
+    let summary = Summary {
         outcomes: ascent.outcomes(),
-        orphans: left.chain(pruned.left).collect(),
-        not_removed: pruned.failed,
-    })
+        orphans: left.iter().map(|orphan| names.key(orphan)).collect(),
+        not_removed: names.of_failed(&pruned.failed),
+    };
+    let there = left
+        .into_iter()
+        .chain(pruned.failed.into_iter().map(|(found, _)| found));
+    Ok((summary, there.map(|(id, _)| id).collect()))
 }
 
 /// Whether a seed may be left of which the container is gone: only after a removal that failed or was cut off, which the
@@ -314,7 +328,7 @@ async fn ascend<E: Engine>(
 async fn may_have_strays<E: Engine>(run: &Run<'_, E>, org: &OrgId) -> Result<bool, StoreError> {
     let rows = run.store.workspaces(org.slug()).await?;
     let is_unsettled =
-        |row: &WorkspaceRow| matches!(row.outcome.as_str(), "provisioning" | "failed");
+        |row: &WorkspaceRow| matches!(row.outcome, LastOutcome::Provisioning | LastOutcome::Failed);
     Ok(rows.iter().any(is_unsettled))
 }
 
@@ -415,11 +429,7 @@ async fn announce<E: Engine>(
     operation: Operation,
     workspaces: usize,
 ) -> Result<(), ProvisionError> {
-    let tell = |what| Event {
-        org: org.slug().to_owned(),
-        workspace: None,
-        what,
-    };
+    let tell = |what| Event::of_org(org, what);
     for cut_off in run.store.cut_off(org.slug()).await? {
         if cut_off.id != run.operation {
             let resumed = What::Resumed {
@@ -440,45 +450,41 @@ async fn announce<E: Engine>(
 }
 
 async fn close<E: Engine>(run: &Run<'_, E>, org: &OrgId, failed: usize) -> Result<(), StoreError> {
-    run.emit(Event {
-        org: org.slug().to_owned(),
-        workspace: None,
-        what: What::Ended { failed },
-    })
-    .await?;
+    run.emit(Event::of_org(org, What::Ended { failed })).await?;
     run.store.end(org.slug(), failed).await
 }
 
-fn event(org: &OrgId, key: &WorkspaceKey, outcome: &Outcome, options: &Options) -> Event {
-    Event {
-        org: org.slug().to_owned(),
-        workspace: Some(key.clone()),
-        what: match outcome.clone() {
-            Outcome::Unchanged(url) => What::Unchanged { url },
-            Outcome::External(url) => What::External { url },
-            Outcome::Up(url) => What::Up {
-                url,
-                ready: options.wait.is_some(),
-            },
-            Outcome::Failed(failure) => What::Failed(failure),
-            Outcome::Skipped(reason) => What::Skipped { reason },
+fn event(org: &OrgId, job: &Job, outcome: &Outcome, options: &Options) -> Event {
+    let what = match outcome.clone() {
+        Outcome::Unchanged(url) => What::Unchanged { url },
+        Outcome::External(url) => What::External { url },
+        Outcome::Up(url) => What::Up {
+            url,
+            ready: options.wait.is_some(),
         },
-    }
+        Outcome::Failed(failure) => What::Failed(failure),
+        Outcome::Skipped(reason) => What::Skipped { reason },
+    };
+    Event::of_workspace(org, &job.key, &job.id, what)
 }
 
 /// What the store is to know of an org's workspaces before anything was done for them.
-pub fn rows(approved: &Approved) -> Vec<WorkspaceRow> {
-    let row = |workspace: &crate::plan::Workspace| WorkspaceRow {
-        id: String::new(),
-        wanted: "running".to_owned(),
-        key: workspace.key.as_str().to_owned(),
-        name: workspace.name.clone(),
-        runtime: workspace.runtime.clone(),
-        tier: workspace.tier,
-        external: workspace.external,
-        url: workspace.url.clone(),
-        outcome: "planned".to_owned(),
-        reason: None,
+pub fn rows(approved: &Approved, identities: &Identities) -> Vec<WorkspaceRow> {
+    let row = |workspace: &crate::plan::Workspace| {
+        Some(WorkspaceRow {
+            id: identities.id(&workspace.path)?.clone(),
+            wanted: Desired::Running,
+            planned: true,
+            key: workspace.key.clone(),
+            path: workspace.path.clone(),
+            name: workspace.name.clone(),
+            runtime: workspace.runtime.clone(),
+            tier: workspace.tier,
+            external: workspace.external,
+            url: workspace.url.clone(),
+            outcome: LastOutcome::Planned,
+            reason: None,
+        })
     };
-    approved.plan().workspaces.iter().map(row).collect()
+    approved.plan().workspaces.iter().filter_map(row).collect()
 }

@@ -256,6 +256,9 @@ pub struct UpCommand {
     /// With --prune: also when that removes more than half of what runs
     #[arg(long, requires = "prune")]
     pub yes: bool,
+    /// Bring the org up although it came from another folder, which this one replaces
+    #[arg(long)]
+    pub take_over: bool,
     /// Stop once N workspaces failed, and leave the others as they are; until one has come up, they are tried one at a
     /// time. With --wait, one that is not ready counts as failed
     #[arg(long, value_name = "N")]

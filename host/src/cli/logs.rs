@@ -6,11 +6,9 @@ use super::args::LogsCommand;
 use super::report::Exit;
 use super::{Host, print_json, text};
 use crate::diagnostic::Diagnostic;
-use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::Engine as _;
 use crate::provision::generations::{Generation, Generations};
-use crate::provision::spec::OrgId;
 
 /// `orghost logs`.
 pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
@@ -22,12 +20,10 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
             continue;
         }
         let workspaces = store.workspaces(&org.slug).await?;
-        if workspaces
-            .iter()
-            .any(|w| w.key == command.workspace && !w.external)
-        {
-            found.push(org);
-        }
+        let meant = workspaces
+            .into_iter()
+            .find(|w| w.key.as_str() == command.workspace && !w.external);
+        found.extend(meant.map(|workspace| (org, workspace.id)));
     }
     let error = |code, message: String, help: String| {
         Err(Problem::one(
@@ -35,10 +31,10 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
             Diagnostic::new(code, message).help(help),
         ))
     };
-    let (org, key) = match (found.as_slice(), WorkspaceKey::new(&command.workspace)) {
-        ([org], Ok(key)) => (org, key),
-        ([_, _, ..], _) => {
-            let orgs: Vec<&str> = found.iter().map(|org| org.slug.as_str()).collect();
+    let (org, id) = match found.as_slice() {
+        [(org, id)] => (org, id),
+        [_, _, ..] => {
+            let orgs: Vec<&str> = found.iter().map(|(org, _)| org.slug.as_str()).collect();
             let message = format!("several orgs have a workspace {:?}", command.workspace);
             return error(
                 "ambiguous-workspace",
@@ -55,12 +51,11 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
             );
         }
     };
-    let id = OrgId::new(store.instance().clone(), &org.name).workspace(&key);
     let engine = host.engines()?.get(org.engine).await?;
-    let found = Generations::of(engine.find(&id).await?);
+    let found = Generations::of(engine.find(id).await?);
     let generation = found.shown().map(|found| found.generation.clone());
     // Of what is not there its engine says so.
-    let generation = generation.unwrap_or_else(|| Generation::first(&id));
+    let generation = generation.unwrap_or_else(|| Generation::first(id));
     let mut bytes = std::pin::pin!(engine.logs(&generation, command.tail, command.follow));
     let mut output = Output::new(host.json, &command.workspace);
     while let Some(chunk) = bytes.next().await {

@@ -1,16 +1,18 @@
 //! Takes workspaces away: children before parents. Never removes the agents' own work unless it is told to.
 
+use std::collections::BTreeMap;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::engine::{Engine, EngineError, Volume};
 use super::generations::Generations;
-use super::spec::OrgId;
+use super::spec::{OrgId, WorkspaceId};
 use super::workspace::{Run, take_away};
 use super::{ProvisionError, Removal, announce, close};
 use crate::event::{Event, Operation, Step, What};
 use crate::plan::WorkspaceKey;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// Takes an org down: children before parents. Without `volumes` the agents'
 /// own work is kept.
@@ -48,12 +50,14 @@ async fn descend<E: Engine>(
 ) -> Result<Removal, ProvisionError> {
     let observed = Generations::by_workspace(run.engine.observe(org).await?);
     announce(run, org, Operation::Down, observed.len()).await?;
-    let observed = observed.into_values().collect();
-    let gone = remove_all(run, org, observed, concurrency).await?;
+    let names = Names::of(run.store, org).await?;
+    let observed = observed.into_iter().collect();
+    let gone = remove_all(run, org, &names, observed, concurrency).await?;
+    let key = |found: &Found| names.key(found);
     let mut removal = Removal {
-        removed: gone.removed,
-        failed: gone.failed,
-        kept: gone.left,
+        removed: gone.removed.iter().map(key).collect(),
+        failed: names.of_failed(&gone.failed),
+        kept: gone.left.iter().map(key).collect(),
     };
     if run.cancel.is_cancelled() {
         return Ok(removal);
@@ -71,39 +75,56 @@ async fn descend<E: Engine>(
     Ok(removal)
 }
 
+/// A workspace, and what was found of it.
+pub(super) type Found = (WorkspaceId, Generations);
+
 /// What became of the workspaces that were to be removed.
 #[derive(Default)]
 pub(super) struct Gone {
-    pub(super) removed: Vec<String>,
-    pub(super) failed: Vec<(String, EngineError)>,
+    pub(super) removed: Vec<Found>,
+    pub(super) failed: Vec<(Found, EngineError)>,
     /// Not tried: somebody cancelled.
-    pub(super) left: Vec<String>,
+    pub(super) left: Vec<Found>,
+}
+
+/// What the store calls an org's workspaces. A container's label only says what its workspace was called when it was made.
+pub(super) struct Names(BTreeMap<WorkspaceId, WorkspaceKey>);
+
+impl Names {
+    pub(super) async fn of(store: &Store, org: &OrgId) -> Result<Self, StoreError> {
+        let rows = store.workspaces(org.slug()).await?;
+        Ok(Self(
+            rows.into_iter().map(|row| (row.id, row.key)).collect(),
+        ))
+    }
+
+    /// The key of a workspace; its container's label when the store does not know it, and else its identity.
+    pub(super) fn key(&self, (id, found): &Found) -> String {
+        let known = self.0.get(id).map(ToString::to_string);
+        let label = || Some(found.shown()?.key.clone());
+        known.or_else(label).unwrap_or_else(|| id.to_string())
+    }
+
+    pub(super) fn of_failed(&self, failed: &[(Found, EngineError)]) -> Vec<(String, EngineError)> {
+        let told = |(found, error): &(Found, EngineError)| (self.key(found), error.clone());
+        failed.iter().map(told).collect()
+    }
 }
 
 /// Children before parents; those of one depth do not know each other. Of each workspace all generations go.
 pub(super) async fn remove_all<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
-    workspaces: Vec<Generations>,
+    names: &Names,
+    workspaces: Vec<Found>,
     concurrency: usize,
 ) -> Result<Gone, StoreError> {
     let depth = |key: &str| key.matches('/').count();
+    let keyed = workspaces.into_iter();
+    let mut keyed: Vec<_> = keyed.map(|found| (names.key(&found), found)).collect();
+    keyed.sort_by_key(|(key, _)| (std::cmp::Reverse(depth(key)), key.clone()));
     let mut gone = Gone::default();
     let mut broken = None;
-    let mut keyed = Vec::new();
-    for found in workspaces {
-        if let Some(shown) = found.shown() {
-            keyed.push((shown.key.clone(), found));
-            continue;
-        }
-        // Only seeds are left of it, and they do not know its key.
-        for stray in found.strays {
-            if let Err(error) = take_away(run.engine, &stray).await {
-                gone.failed.push((stray.id.to_string(), error));
-            }
-        }
-    }
-    keyed.sort_by_key(|(key, _)| (std::cmp::Reverse(depth(key)), key.clone()));
     for level in keyed.chunk_by(|(a, _), (b, _)| depth(a) == depth(b)) {
         let mut waiting = level.iter();
         let mut going = FuturesUnordered::new();
@@ -111,15 +132,15 @@ pub(super) async fn remove_all<E: Engine>(
             while going.len() < concurrency.max(1)
                 && let Some((key, found)) = waiting.next()
             {
-                going.push(async move { (key.clone(), remove(run, org, key, found).await) });
+                going.push(async move { (found, remove(run, org, key, found).await) });
             }
-            let Some((key, removed)) = going.next().await else {
+            let Some((found, removed)) = going.next().await else {
                 break;
             };
             match removed {
-                Ok(true) => gone.removed.push(key),
-                Ok(false) => gone.left.push(key),
-                Err(Unremoved::Engine(error)) => gone.failed.push((key, error)),
+                Ok(true) => gone.removed.push(found.clone()),
+                Ok(false) => gone.left.push(found.clone()),
+                Err(Unremoved::Engine(error)) => gone.failed.push((found.clone(), error)),
                 Err(Unremoved::Store(error)) => broken = Some(error),
             }
         }
@@ -144,7 +165,7 @@ async fn remove<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
     key: &str,
-    found: &Generations,
+    (id, found): &Found,
 ) -> Result<bool, Unremoved> {
     if run.cancel.is_cancelled() {
         return Ok(false);
@@ -153,6 +174,7 @@ async fn remove<E: Engine>(
     let tell = |what| Event {
         org: org.slug().to_owned(),
         workspace: key.clone(),
+        workspace_id: Some(id.clone()),
         what,
     };
     run.emit(tell(What::Step { step: Step::Remove })).await?;

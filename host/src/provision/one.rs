@@ -31,7 +31,7 @@ pub async fn renew<E: Engine>(
             }
         }
     };
-    run.emit(event(org, &job.key, &outcome, options)).await?;
+    run.emit(event(org, job, &outcome, options)).await?;
     Ok(outcome)
 }
 
@@ -42,12 +42,13 @@ pub async fn renew<E: Engine>(
 pub async fn stop<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
-    key: &WorkspaceKey,
+    (key, id): (&WorkspaceKey, &WorkspaceId),
 ) -> Result<(), ProvisionError> {
-    for found in run.engine.find(&org.workspace(key)).await? {
+    for found in run.engine.find(id).await? {
         run.engine.stop(&found.generation).await?;
     }
-    run.emit(tell(org, key, What::Stopped)).await?;
+    run.emit(Event::of_workspace(org, key, id, What::Stopped))
+        .await?;
     Ok(())
 }
 
@@ -58,19 +59,20 @@ pub async fn stop<E: Engine>(
 pub async fn remove<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
-    key: &WorkspaceKey,
+    (key, id): (&WorkspaceKey, &WorkspaceId),
     volumes: bool,
 ) -> Result<(), ProvisionError> {
-    let id = org.workspace(key);
     let step = What::Step { step: Step::Remove };
-    run.emit(tell(org, key, step)).await?;
-    for generation in find(run.engine, org, &id).await?.all() {
+    run.emit(Event::of_workspace(org, key, id, step)).await?;
+    for generation in find(run.engine, org, id).await?.all() {
         workspace::take_away(run.engine, generation).await?;
     }
     if volumes {
-        run.engine.remove_volume(&Volume::Workspace(id)).await?;
+        let work = Volume::Workspace(id.clone());
+        run.engine.remove_volume(&work).await?;
     }
-    run.emit(tell(org, key, What::Removed)).await?;
+    run.emit(Event::of_workspace(org, key, id, What::Removed))
+        .await?;
     Ok(())
 }
 
@@ -86,12 +88,4 @@ async fn find<E: Engine>(
         }
     }
     Ok(found)
-}
-
-fn tell(org: &OrgId, key: &WorkspaceKey, what: What) -> Event {
-    Event {
-        org: org.slug().to_owned(),
-        workspace: Some(key.clone()),
-        what,
-    }
 }

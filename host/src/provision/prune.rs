@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::engine::{Engine, Observed};
 use super::generations::Generations;
 use super::spec::{OrgId, WorkspaceId};
-use super::{Job, ProvisionError};
+use super::{Job, ProvisionError, wanted};
 
 /// What becomes of workspaces that are in the org and not in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,5 @@ pub async fn check<E: Engine>(
         return Ok(());
     }
     let found = Generations::by_workspace(engine.observe(org).await?);
-    let wanted = jobs.iter().filter_map(Job::id).collect();
-    Ok(prune.check(&found, &wanted)?)
+    Ok(prune.check(&found, &wanted(jobs))?)
 }

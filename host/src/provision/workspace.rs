@@ -122,12 +122,9 @@ impl<'a, E: Engine> Run<'a, E> {
 
     /// Journals that a step is about to be taken.
     pub(super) async fn journal(&self, spec: &Spec, step: Step) -> Result<(), StoreError> {
-        self.emit(Event {
-            org: spec.org.slug().to_owned(),
-            workspace: Some(spec.key.clone()),
-            what: What::Step { step },
-        })
-        .await
+        let what = What::Step { step };
+        self.emit(Event::of_workspace(&spec.org, &spec.key, &spec.id, what))
+            .await
     }
 
     /// Journals a step, then takes it. A cancelled run takes no more steps; a
