@@ -438,7 +438,8 @@ async fn tiers_are_what_they_say() {
         let mut a = workspace("a");
         a.tier = tier;
         assert!(world.up(&[a]).await.is_up("a"));
-        let body = fake.body("ws-a");
+        // Each replaces the one before.
+        let body = fake.body(["ws-a", "ws-a-1", "ws-a-2", "ws-a-3"][usize::from(tier) - 1]);
         let host = &body["HostConfig"];
         let targets: Vec<_> = host["Mounts"]
             .as_array()

@@ -305,8 +305,9 @@ impl<'a, E: Engine> Workspace<'a, E, Started> {
             run,
             spec,
             old: found.take_replaced(&running.generation),
+            // Its seed goes with it when it does not hold.
+            made: vec![Volume::Configs(running.generation.clone())],
             generation: running.generation,
-            made: Vec::new(),
             state: Started(()),
         };
         match run.clear(spec, &found).await {
