@@ -18,7 +18,7 @@ use orghost::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
 use orghost::policy::{Policy, RESERVED_ENV, Tier};
-use orghost::provision::engine::{Engine, EngineError, State};
+use orghost::provision::engine::{Engine, EngineError, State, Volume};
 use orghost::provision::generations::{Generation, Generations};
 use orghost::provision::local::Local;
 use orghost::provision::spec::{OperationId, OrgId, Spec, WorkspaceId};
@@ -957,9 +957,7 @@ async fn half_made_workspaces_are_seen_and_taken_away() {
     let volumes = world.local.volumes(&world.org).await.unwrap();
     assert_eq!(
         volumes.iter().map(|v| &v.volume).collect::<Vec<_>>(),
-        [&orghost::provision::engine::Volume::Configs(
-            world.first("pm")
-        )]
+        [&Volume::Configs(world.first("pm"))]
     );
     world.down(true).await;
     assert!(!world.engine_folder().exists());
