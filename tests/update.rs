@@ -42,9 +42,10 @@ fn pruning_an_emptied_template_needs_a_yes() {
         // Without --prune it is told, and nothing is removed.
         let summary = up(&empty, &[], 0).events().pop().unwrap();
         assert_eq!(summary["orphans"], json!(["w"]), "{summary}");
-        let refused = up(&empty, &["--prune"], 2);
-        assert_eq!(refused.error_codes(), ["prune-needs-consent"]);
-        assert!(refused.stdout.contains("--yes"), "{}", refused.stdout);
+        let refused = up(&empty, &["--prune"], 2).events().pop().unwrap();
+        let error = &refused["errors"][0];
+        assert_eq!(error["code"], "prune-needs-consent", "{refused}");
+        assert!(error["help"].as_str().unwrap().contains("--yes"), "{error}");
         assert_eq!(states(&operator), ["running"], "{workspaces}");
     }
     let empty = template(&operator, EMPTY);
@@ -79,11 +80,16 @@ async fn a_server_asks_for_the_same_yes() {
     // The same from the command line of another machine.
     let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
     let empty = template(&operator, EMPTY);
-    let refused = operator.run(&["up", &empty, "--prune", "--json"]).exits(2);
-    assert_eq!(refused.error_codes(), ["prune-needs-consent"]);
-    operator
-        .run(&["up", &empty, "--prune", "--yes", "--json"])
-        .exits(0);
+    let up = |more: &[&str], code| {
+        let args = [&["up", &empty, "--take-over", "--prune", "--json"], more].concat();
+        operator.run(&args).exits(code).events().pop().unwrap()
+    };
+    let refused = up(&[], 2);
+    assert_eq!(
+        refused["errors"][0]["code"], "prune-needs-consent",
+        "{refused}"
+    );
+    up(&["--yes"], 0);
     assert_eq!(running().await, json!([]));
     server
         .ask(
