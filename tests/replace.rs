@@ -102,6 +102,24 @@ async fn the_new_one_is_made_and_verified_before_the_old_one_is_stopped() {
     assert_eq!(endpoint["Aliases"][0], format!("ws-{id}"));
 }
 
+/// What a version made that knew no generations is the first one.
+#[tokio::test]
+async fn what_an_older_version_made_is_replaced_and_taken_back_to() {
+    let (fake, mut world) = running().await;
+    fake.drop_label("orghost.generation");
+    let unchanged = world.up(&[workspace("a"), workspace("b")]).await;
+    assert!(unchanged.is_unchanged("a"), "{unchanged:?}");
+    world.options.wait = Some(Duration::from_millis(50));
+    let outcomes = world.up(&[changed("a")]).await;
+    assert_eq!(outcomes.failure("a"), "ready not-ready", "{outcomes:?}");
+    assert_eq!(running_of_a(&fake), ["ws-a running"]);
+    is_whole(&fake, "taken back");
+    world.options.wait = None;
+    assert!(world.up(&change()).await.is_up("a"));
+    assert_eq!(running_of_a(&fake), ["ws-a-1 running"]);
+    is_whole(&fake, "replaced");
+}
+
 #[tokio::test]
 async fn generations_count_on() {
     let (fake, world) = running().await;

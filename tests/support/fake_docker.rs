@@ -191,6 +191,21 @@ impl FakeDocker {
         self.state().port = Some(port);
     }
 
+    /// Nothing carries this label any more, as if a version had made it that knew none.
+    pub fn drop_label(&self, label: &str) {
+        let mut state = self.state();
+        let State {
+            containers,
+            volumes,
+            ..
+        } = &mut *state;
+        let of_containers = containers.values_mut().map(|c| &mut c.body["Labels"]);
+        let of_volumes = volumes.values_mut().map(|volume| &mut volume.labels);
+        for labels in of_containers.chain(of_volumes) {
+            labels.as_object_mut().unwrap().remove(label);
+        }
+    }
+
     /// The engine starts a container by itself.
     pub fn start_again(&self, name: &str) {
         self.set_status(name, "running");
