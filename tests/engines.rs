@@ -206,7 +206,7 @@ fn one_failure_stops_its_descendants_and_nobody_else() {
         );
         let failure = &outcome("root/broken")["failure"];
         let (step, code) = match engine {
-            "local" => ("start", "not-executable"),
+            "local" => ("create", "not-executable"),
             _ => ("create", "image-missing"),
         };
         assert_eq!(

@@ -18,6 +18,7 @@ use orghost::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
 use orghost::policy::{Policy, RESERVED_ENV, Tier};
+use orghost::provision::backend;
 use orghost::provision::engine::{Engine, EngineError, State, Volume};
 use orghost::provision::generations::{Generation, Generations};
 use orghost::provision::local::Local;
@@ -42,6 +43,7 @@ struct World {
     local: Local,
     org: OrgId,
     command: Vec<String>,
+    executable_seed: bool,
     wait: Option<Duration>,
     turns: std::sync::Arc<provision::turns::Turns>,
 }
@@ -62,6 +64,7 @@ impl World {
             store,
             local,
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            executable_seed: false,
             wait: None,
             turns: provision::turns::Turns::new(16),
         }
@@ -101,14 +104,14 @@ impl World {
             recommended_env: Vec::new(),
             warnings: Vec::new(),
         };
-        let approved = policy.judge(plan).map_err(|r| r.violations).unwrap();
+        let judged = policy.judge(plan, &backend::target(EngineKind::Local));
+        let approved = judged.map_err(|r| r.violations).unwrap();
         let template = TemplateDir::open(&self.root.path().join("template")).unwrap();
         let runtime = Runtime {
-            image: None,
             command: Some(self.command.clone()),
-            port: 8000,
-            health: None,
             env: BTreeMap::from([("FROM_RUNTIME".to_owned(), "1".to_owned())]),
+            executable_seed: self.executable_seed,
+            ..Runtime::default()
         };
         let org = &self.org;
         let ids = identify(&approved, org, &[]).unwrap();
@@ -304,7 +307,7 @@ fn listening(world: &mut World) {
 
 #[tokio::test]
 async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_environment() {
-    let world = World::new(
+    let mut world = World::new(
         "cp -r \"$WORKSPACE_CONFIG_PATH\" seen || exit 78; pwd > where; env > env.new; mv env.new env; exec sleep 1000",
     );
     let script = world.root.path().join("template/run.sh");
@@ -330,6 +333,7 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
         secret: true,
         origin: Origin::Plugin,
     });
+    world.executable_seed = true;
     let Outcome::Up(Some(url)) = world.up_one(&pm).await else {
         panic!()
     };
@@ -369,6 +373,7 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
         "PATH",
         "PORT",
         "TIER",
+        "TMPDIR",
         "TOKEN",
         "WORKSPACE_ACCESS",
         "WORKSPACE_CONFIG_PATH",
@@ -413,7 +418,7 @@ async fn the_names_that_the_host_sets_are_the_reserved_ones() {
     // Chosen at the start.
     names.insert("PORT");
     // The runtime's, and the engine's defaults below it.
-    for name in ["FROM_RUNTIME", "HOME", "PATH"] {
+    for name in ["FROM_RUNTIME", "HOME", "PATH", "TMPDIR"] {
         assert!(names.remove(name), "{name}");
     }
     assert_eq!(names, BTreeSet::from(RESERVED_ENV));
@@ -481,15 +486,27 @@ async fn a_program_that_is_not_there_is_named() {
     let failure = world.fail_one(&workspace("pm")).await;
     assert_eq!(
         (failure.step, &*failure.code),
-        (Step::Start, "not-executable")
+        (Step::Create, "not-executable")
     );
+    for words in ["no-such-agent", "in none of", "/usr/local/bin"] {
+        assert!(failure.reason.contains(words), "{}", failure.reason);
+    }
+
+    world.command = vec!["/no/such/agent".to_owned()];
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert_eq!(failure.step, Step::Create);
     assert!(
-        failure.reason.contains("no-such-agent"),
+        failure.reason.contains("No such file"),
         "{}",
         failure.reason
     );
+
+    // Nothing that a workspace writes to is searched.
+    world.command = vec!["../configs/agent".to_owned()];
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert_eq!(failure.step, Step::Create);
     assert!(
-        failure.reason.contains("No such file"),
+        failure.reason.contains("not absolute"),
         "{}",
         failure.reason
     );
@@ -677,7 +694,7 @@ async fn down_keeps_the_work_unless_told_otherwise() {
 #[tokio::test]
 async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_root() {
     let world = World::new(
-        "pwd > \"$WORKSPACE_DIR/where\"; echo \"$WORKSPACE_ACCESS $HOME\" >> where; exec sleep 1000",
+        "(pwd; echo \"$WORKSPACE_ACCESS $HOME\") > \"$TMPDIR/where\"; echo x > \"$WORKSPACE_DIR/made\" || cp made.before \"$TMPDIR/refused\"; exec sleep 1000",
     );
     let allowed = world.root.path().join("allowed");
     let outside = world.root.path().join("outside");
@@ -685,27 +702,40 @@ async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_roo
         fs::create_dir_all(folder).unwrap();
     }
     symlink(&outside, allowed.join("link")).unwrap();
+    let code = allowed.join("code").canonicalize().unwrap();
+    fs::write(code.join("made.before"), "").unwrap();
     let mut pm = workspace("pm");
     pm.workspace_dir = Some(allowed.join("code").display().to_string());
-    pm.workspace_access = Access::ReadOnly;
-    world.up_one(&pm).await;
-    let where_it_is = allowed.join("code/where");
-    let said = || fs::read_to_string(&where_it_is).unwrap_or_default();
-    eventually("two lines", || said().lines().count() == 2).await;
-    let home = world.folder("pm").join("scratch");
-    let code = allowed.join("code").canonicalize().unwrap();
-    assert_eq!(
-        said(),
-        format!("{}\nread_only {}\n", code.display(), home.display())
-    );
-    assert!(!world.folder("pm").join("workspace").exists());
+    for (access, word, may_write) in [
+        (Access::ReadOnly, "read_only", false),
+        (Access::ReadWrite, "read_write", true),
+    ] {
+        pm.workspace_access = access;
+        world.up_one(&pm).await;
+        let scratch = world.folder("pm").join("scratch");
+        let where_it_is = scratch.join("where");
+        let said = || fs::read_to_string(&where_it_is).unwrap_or_default();
+        eventually("two lines", || said().lines().count() == 2).await;
+        assert_eq!(
+            said(),
+            format!("{}\n{word} {}\n", code.display(), scratch.display())
+        );
+        // The kernel holds what the access says.
+        let (made, refused) = (code.join("made"), scratch.join("refused"));
+        eventually("an end of the attempt", || {
+            made.exists() || refused.exists()
+        })
+        .await;
+        assert_eq!((made.exists(), refused.exists()), (may_write, !may_write));
+        assert!(!world.folder("pm").join("workspace").exists());
+    }
     world.down(true).await;
-    assert!(where_it_is.exists());
+    assert!(code.join("made").exists());
 
     for (source, words) in [
         ("link", "outside the allowed root"),
         ("nothing", "No such file"),
-        ("code/where", "not a directory"),
+        ("code/made", "not a directory"),
     ] {
         pm.workspace_dir = Some(allowed.join(source).display().to_string());
         let failure = world.fail_one(&pm).await;

@@ -47,7 +47,7 @@ use down::{Names, remove_all};
 use engine::{Engine, EngineError, Observed, State};
 use generations::Generations;
 pub use prune::{Prune, TooMuchPruned, check as check_prune};
-use seed::SeedError;
+use seed::{Programs, SeedError};
 use spec::{OrgId, Spec, WorkspaceId};
 use workspace::{Created, Run, Started, Workspace};
 
@@ -183,14 +183,10 @@ pub fn jobs(
         let work = match &workspace.runtime {
             None => Work::External(workspace.url.clone()),
             Some(runtime) => {
-                let spec = Spec::new(
-                    org,
-                    (id.clone(), parent),
-                    workspace,
-                    runtime.as_str(),
-                    &runtimes(runtime),
-                    template,
-                );
+                let (name, runtime) = (runtime.as_str(), runtimes(runtime));
+                let who = (id.clone(), parent);
+                let programs = Programs::of(approved.engine(), &runtime);
+                let spec = Spec::new(org, who, workspace, name, &runtime, template, programs);
                 Work::Provision(Box::new(spec.map_err(|error| ProvisionError::Seed {
                     key: workspace.key.clone(),
                     error,

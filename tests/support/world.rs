@@ -10,6 +10,7 @@ use orghost::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
 use orghost::policy::{Policy, Tier};
+use orghost::provision::backend;
 use orghost::provision::docker::Docker;
 use orghost::provision::engine::{Engine, Observed};
 use orghost::provision::generations::Generations;
@@ -136,7 +137,8 @@ impl<E: Engine> World<E> {
             recommended_env: Vec::new(),
             warnings: Vec::new(),
         };
-        let approved = match self.policy.judge(plan) {
+        let target = backend::target(self.engine.kind());
+        let approved = match self.policy.judge(plan, &target) {
             Ok(approved) => approved,
             Err(rejected) => panic!("{:?}", rejected.violations),
         };
@@ -147,9 +149,8 @@ impl<E: Engine> World<E> {
                 env!("CARGO_BIN_EXE_orghost").to_owned(),
                 "demo-runtime".to_owned(),
             ]),
-            port: 8000,
             health: Some("/health".to_owned()),
-            env: BTreeMap::new(),
+            ..Runtime::default()
         };
         let org = self.org();
         let ids = identify(&approved, &org, &[]).unwrap();

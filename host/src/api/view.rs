@@ -10,6 +10,7 @@ use super::parameters::Bounded;
 use crate::admission::Change;
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
+use crate::isolation::Isolation;
 use crate::store::{OperationRow, Stored};
 
 /// An org that somebody wants to be up. Exactly one of `template` and `inline`, or an archive beside it (multipart).
@@ -123,6 +124,10 @@ pub struct PlanAnswer {
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub plan: serde_json::Value,
+    /// The engine that it was judged for.
+    pub engine: EngineKind,
+    /// What that engine keeps the workspaces from.
+    pub isolation: Isolation,
     /// What policy refuses; empty when the plan may be provisioned.
     #[schema(value_type = Vec<Object>)]
     pub violations: Vec<serde_json::Value>,

@@ -154,8 +154,8 @@ pub enum Command {
     /// Becomes a workspace's program
     #[command(hide = true)]
     ExecChild {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-        command: Vec<std::ffi::OsString>,
+        #[arg(required = true)]
+        arguments: Vec<std::ffi::OsString>,
     },
 }
 
@@ -218,12 +218,17 @@ pub struct PolicyArgs {
     /// Run the built-in demonstration runtime in the place of every runtime that is not configured
     #[arg(long)]
     pub demo: bool,
+    /// Only where workspaces are kept from the rest of the machine: in containers, or confined by the kernel
+    #[arg(long)]
+    pub require_isolation: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct PlanCommand {
     #[command(flatten)]
     pub plan: PlanArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Write what each workspace would find in /configs to OUT/<key>/
     #[arg(long, value_name = "OUT", value_hint = ValueHint::DirPath)]
     pub render: Option<PathBuf>,
@@ -270,7 +275,7 @@ pub struct UpCommand {
 
 #[derive(Debug, Args)]
 pub struct EngineArgs {
-    /// What runs the workspaces; else the operator's file, else Docker where it answers, else local
+    /// What runs the workspaces; else what runs the org now, else the operator's file, else Docker where it answers, else local
     #[arg(long, value_enum)]
     pub engine: Option<EngineKind>,
 }

@@ -32,20 +32,21 @@ use crate::vault::Vault;
 
 /// `orghost up`.
 pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
-    let judged = plan::judge(host, &command.plan)?;
+    let judged = plan::judge(host, &command.plan, command.engine.engine).await?;
     if !host.json {
         plan::note_plugin(&judged);
     }
     let Judged {
         template,
         verdict,
+        target,
         wanted,
         ..
     } = judged;
     let approved = match verdict {
         Ok(approved) => approved,
         Err(rejected) => {
-            plan::print_refusal(host, &rejected, &command.plan)?;
+            plan::print_refusal(host, &rejected, &target, &command.plan)?;
             return Ok(Exit::Refused);
         }
     };
@@ -72,7 +73,6 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     };
     let placement = Placement {
         template: label,
-        engine: command.engine.engine,
         take_over: command.take_over,
     };
     let admitted = admit(approved, &template, placement, &site).await?;
@@ -188,6 +188,7 @@ async fn keep_source(
         template: admitted.row.template.clone(),
         plugin: wanted.plugin,
         grant: wanted.grant,
+        giver: wanted.giver,
         skip_external: wanted.skip_external,
         engine: Some(admitted.row.engine),
         prune: command.prune,

@@ -13,11 +13,12 @@ use super::engine::{
     Engine, EngineError, Observed, ObservedVolume, Sighting, Volume, VolumeOutcome,
 };
 use super::generations::Generation;
-use super::local::Local;
+use super::local::{self, Local};
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use super::swarm::Swarm;
 use crate::config::EngineKind;
+use crate::isolation::{Isolation, Target};
 
 /// An engine that has answered, or needs no answer.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub struct Engines {
     docker_host: Option<String>,
     local: PathBuf,
     program: PathBuf,
+    home: Option<PathBuf>,
     connected: Mutex<BTreeMap<EngineKind, Arc<Backend>>>,
 }
 
@@ -46,8 +48,16 @@ impl Engines {
             docker_host,
             local,
             program,
+            home: None,
             connected: Mutex::default(),
         }
+    }
+
+    /// The operator's home: see [`Local::with_home`].
+    #[must_use]
+    pub fn with_home(mut self, home: Option<PathBuf>) -> Self {
+        self.home = home;
+        self
     }
 
     /// The engine of a kind.
@@ -66,7 +76,8 @@ impl Engines {
         let endpoint = self.docker_host.as_deref();
         let backend = match kind {
             EngineKind::Local => {
-                Backend::Local(Local::new(self.local.clone(), self.program.clone()))
+                let local = Local::new(self.local.clone(), self.program.clone());
+                Backend::Local(local.with_home(self.home.clone()))
             }
             EngineKind::Docker => Backend::Docker(Docker::connect(endpoint).await?),
             EngineKind::Swarm => Backend::Swarm(Swarm::connect(endpoint).await?),
@@ -88,6 +99,28 @@ impl Engines {
     /// orghost's own program: the local engine runs it, and it is the demonstration runtime.
     pub fn program(&self) -> &std::path::Path {
         &self.program
+    }
+}
+
+/// An engine as a target: with what it keeps workspaces from that are made now.
+pub fn target(engine: EngineKind) -> Target {
+    let isolation = match engine {
+        EngineKind::Local => local::isolation(),
+        EngineKind::Docker | EngineKind::Swarm => Isolation::Container,
+    };
+    Target { engine, isolation }
+}
+
+impl Backend {
+    /// What the workspaces of an org are kept from: the weakest of what each of them has; none when there is none.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn isolation(&self, org: &OrgId) -> Result<Option<Isolation>, EngineError> {
+        match self {
+            Self::Local(local) => local.isolation_of(org).await,
+            Self::Docker(_) | Self::Swarm(_) => Ok(Some(Isolation::Container)),
+        }
     }
 }
 

@@ -1,15 +1,18 @@
 //! The local engine: a folder and a child process for each workspace, where
-//! there is no Docker. It isolates nothing. A workspace's process runs as the
-//! operator, on the operator's machine; a tier only reaches it as `TIER` (and
-//! decides, as in every engine, which volumes there are), and that a directory
-//! may only be read is told to it as `WORKSPACE_ACCESS`. Only for templates
-//! that are trusted with this user's account.
+//! there is no Docker. A workspace's process runs as the operator, on the
+//! operator's machine, and is confined as far as the kernel can
+//! (`local/confine.rs` says to what, and what that leaves open). A tier only
+//! reaches it as `TIER`, and decides, as in every engine, which volumes there
+//! are.
 //!
-//! Linux 5.3 or newer, with `/proc`.
+//! Linux 5.3 or newer, with `/proc`; 6.2 or newer for all of its files to be safe from a workspace.
 //!
 //! # What a process gets
-//! - an environment that holds [`process_env`] and, below it, a fixed `PATH`
-//!   and a `HOME`, above it `WORKSPACE_DIR` and `WORKSPACE_ACCESS`; nothing of the host's own
+//! - a program that the host found (`local/program.rs`), and that is no file of its seed: those are not executable, unless
+//!   the operator's runtime says so
+//! - an environment that holds [`process_env`] and, below it, a fixed `PATH`, a `HOME` and a `TMPDIR`, above it
+//!   `WORKSPACE_DIR` and `WORKSPACE_ACCESS`; nothing of the host's own, and nothing from a template that steers a program
+//!   of this machine (`policy/steering.rs`)
 //! - its working directory: the workspace volume, the operator's directory, or
 //!   in tier 1 a scratch folder that goes with the container
 //! - `HOME`: the workspace volume, else the scratch folder, never the operator's directory
@@ -25,9 +28,12 @@
 //!   1/  2/  …        a later generation: the same but the workspace volume, of which there is one
 //! ```
 
+mod confine;
 mod disk;
+mod grants;
 mod log;
 mod process;
+mod program;
 mod supervisor;
 mod volume;
 
@@ -52,20 +58,21 @@ use super::mount::{self, Bind};
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
+use crate::isolation::Isolation;
 use crate::limits;
 use crate::policy::Tier;
+use confine::Confinement;
+pub use confine::isolation;
 use disk::{Container, Lock, Place, VERSION, unusable};
 use supervisor::Report;
 pub use supervisor::{EXEC_CHILD, SUPERVISE, exec_child, supervise};
-
-/// What a program finds other programs in, when its runtime does not say otherwise.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The local engine of one state folder.
 #[derive(Debug, Clone)]
 pub struct Local {
     folder: PathBuf,
     supervisor: PathBuf,
+    home: Option<PathBuf>,
     grace: Duration,
 }
 
@@ -76,8 +83,16 @@ impl Local {
             // What a workspace's process is told must hold wherever it goes.
             folder: std::path::absolute(&folder).unwrap_or(folder),
             supervisor,
+            home: None,
             grace: limits::STOP_GRACE,
         }
+    }
+
+    /// The operator's home, which no program gets with its own folder.
+    #[must_use]
+    pub fn with_home(mut self, home: Option<PathBuf>) -> Self {
+        self.home = home;
+        self
     }
 
     /// Another time between TERM and KILL, for containers that are made from now on.
@@ -122,6 +137,11 @@ impl Local {
             wanted: "command",
             engine: "local",
         })?;
+        let command = self.found(command, spec)?;
+        let others = [Some(&self.folder), self.home.as_ref()];
+        let others: Vec<_> = others.into_iter().flatten().map(PathBuf::as_path).collect();
+        let grants = grants::of(&place, spec, bind.as_ref(), &command, &others);
+        let confinement = Confinement::new(grants, &spec.runtime);
         // The same workspaces have one as in the Docker engine.
         let (directory, home) = match bind {
             _ if spec.tier == Tier::One => (None, place.scratch()),
@@ -139,8 +159,13 @@ impl Local {
         );
         // Chosen anew at every start.
         env.remove("PORT");
-        env.entry("PATH".to_owned()).or_insert(PATH.to_owned());
-        env.entry("HOME".to_owned()).or_insert(text(&home)?);
+        for (name, value) in [
+            ("PATH", program::PATH.to_owned()),
+            ("HOME", text(&home)?),
+            ("TMPDIR", text(&place.scratch())?),
+        ] {
+            env.entry(name.to_owned()).or_insert(value);
+        }
         if let Some((directory, writable)) = &directory {
             let access = if *writable { "read_write" } else { "read_only" };
             env.insert("WORKSPACE_DIR".to_owned(), text(directory)?);
@@ -154,10 +179,44 @@ impl Local {
             spec: spec.digest.clone(),
             operation: operation.as_str().to_owned(),
             command,
+            confinement: Some(confinement),
             env,
             directory: directory.map_or(home, |(directory, _)| directory),
             grace_ms: u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX),
         })
+    }
+
+    /// The command with its program as an absolute path.
+    fn found(&self, mut command: Vec<String>, spec: &Spec) -> Result<Vec<String>, EngineError> {
+        if let Some(program) = command.first_mut() {
+            let path = spec.runtime.env.get("PATH").map(String::as_str);
+            let found = program::find(program, path)?;
+            *program = found.display().to_string();
+        }
+        Ok(command)
+    }
+
+    /// The weakest of what the workspaces of an org are kept from; none when there is none.
+    ///
+    /// # Errors
+    /// A container that cannot be read.
+    pub async fn isolation_of(&self, org: &OrgId) -> Result<Option<Isolation>, EngineError> {
+        let (engine, org) = (self.clone(), org.clone());
+        blocking(move || {
+            let mut weakest: Option<Isolation> = None;
+            for (_, place) in engine.places()? {
+                let container: Option<Container> = disk::read(&place.container())?;
+                if let Some(container) = container.filter(|c| c.belongs_to(&org)) {
+                    let own = container.isolation();
+                    weakest = Some(match weakest {
+                        Some(weakest) => weakest.weaker(own),
+                        None => own,
+                    });
+                }
+            }
+            Ok(weakest)
+        })
+        .await
     }
 
     /// Starts a supervisor, and returns what it says first.
@@ -169,7 +228,6 @@ impl Local {
             };
             // Of an earlier life.
             disk::remove_file(&here.diary())?;
-            disk::make_folder(&here.scratch())?;
             let log = log::append_to(&here).map_err(|e| unusable(&here.log(), &e))?;
             Ok(Some((lock, log)))
         });

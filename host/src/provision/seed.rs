@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::engine::{Observed, State};
 use super::generations::Generation;
+use crate::config::{EngineKind, Runtime};
 use crate::digest::hex;
 use crate::limits;
 use crate::policy::{CONFIG, SeedContent, SeedPath, SeedSource};
@@ -37,7 +38,17 @@ pub const OWNER: u64 = 1000;
 pub struct Seed {
     sources: BTreeMap<SeedPath, SeedSource>,
     template: TemplateDir,
+    programs: Programs,
     manifest: Manifest,
+}
+
+/// Whether a seed's files may be programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Programs {
+    /// What may be run in the template may be run in the seed.
+    Kept,
+    /// Nothing of the seed may be run.
+    Dropped,
 }
 
 /// What stands, or should stand, under `/configs`: each regular file's path, mode, size and sha-256.
@@ -108,10 +119,12 @@ impl Seed {
     pub fn read(
         sources: &BTreeMap<SeedPath, SeedSource>,
         template: &TemplateDir,
+        programs: Programs,
     ) -> Result<Self, SeedError> {
         let mut seed = Self {
             sources: sources.clone(),
             template: template.clone(),
+            programs,
             manifest: Manifest::default(),
         };
         let mut total = 0;
@@ -193,7 +206,7 @@ impl Seed {
                 } else {
                     file.bytes
                 };
-                (bytes, file.executable)
+                (bytes, file.executable && self.programs == Programs::Kept)
             }
         };
         let mode = match (source.secret, executable) {
@@ -202,6 +215,17 @@ impl Seed {
             (false, false) => 0o644,
         };
         Ok((bytes, mode))
+    }
+}
+
+impl Programs {
+    /// Where a workspace is a process of this machine, a template brings no programs to it unless the operator's runtime
+    /// says so.
+    pub fn of(engine: EngineKind, runtime: &Runtime) -> Self {
+        match engine.runs_on_the_machine_itself() && !runtime.executable_seed {
+            true => Self::Dropped,
+            false => Self::Kept,
+        }
     }
 }
 

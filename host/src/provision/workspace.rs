@@ -427,12 +427,16 @@ async fn create_volumes<E: Engine>(
 
 /// Which volumes a generation has (`spec/provisioning.md` §3 and §4).
 pub fn volumes(spec: &Spec, generation: &Generation) -> impl Iterator<Item = Volume> {
-    let sealed = spec.tier == crate::policy::Tier::One;
-    let workspace = !sealed && spec.mount.is_none();
     [
         Some(Volume::Configs(generation.clone())),
-        workspace.then(|| Volume::Workspace(spec.id.clone())),
+        has_work(spec).then(|| Volume::Workspace(spec.id.clone())),
     ]
     .into_iter()
     .flatten()
+}
+
+/// Whether a workspace has a volume for the agent's own work.
+pub fn has_work(spec: &Spec) -> bool {
+    let sealed = spec.tier == crate::policy::Tier::One;
+    !sealed && spec.mount.is_none()
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::confine::Confinement;
+use crate::isolation::{Isolation, Unconfined};
 use crate::provision::engine::{EngineError, State, VolumeKind};
 use crate::provision::generations::Generation;
 use crate::provision::spec::OrgId;
@@ -42,8 +44,11 @@ pub struct Container {
     pub spec: String,
     /// The operation that made it.
     pub operation: String,
-    /// The program and its arguments; never empty.
+    /// The program, an absolute path, and its arguments; never empty.
     pub command: Vec<String>,
+    /// What the program is kept from; absent in a container that an earlier orghost made, which confined nothing.
+    #[serde(default)]
+    pub confinement: Option<Confinement>,
     /// The whole environment of the program but `PORT`.
     pub env: BTreeMap<String, String>,
     /// Where the program is started.
@@ -276,6 +281,15 @@ impl Place {
 }
 
 impl Container {
+    /// What its program is kept from.
+    pub fn isolation(&self) -> Isolation {
+        let unconfined = || Isolation::None {
+            reason: Unconfined::MadeEarlier,
+        };
+        let confinement = self.confinement.as_ref();
+        confinement.map_or_else(unconfined, Confinement::isolation)
+    }
+
     /// Whether it is of this org of this host.
     pub fn belongs_to(&self, org: &OrgId) -> bool {
         self.instance == org.instance().as_str() && self.org == org.slug()
