@@ -15,8 +15,9 @@ use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, Pol
 use super::report::{self, Exit};
 use super::text::{count, in_line, note, print_line, printable};
 use super::{Host, print_json};
-use crate::config::{PolicyKeys, parse_env_file};
+use crate::config::PolicyKeys;
 use crate::diagnostic::Diagnostic;
+use crate::env_file;
 use crate::plan::{Plan, WorkspaceKey, is_identifier};
 use crate::planner::{Loaded, Wanted};
 use crate::plugin::{Expansion, Request};
@@ -155,7 +156,7 @@ pub fn wanted(args: &EnvArgs) -> Result<Wanted, Problem> {
             Problem::one(Class::Invalid, diagnostic)
         })?;
         let vars =
-            parse_env_file(&text, &name).map_err(|error| Problem::one(Class::Invalid, *error))?;
+            env_file::parse(&text, &name).map_err(|error| Problem::one(Class::Invalid, *error))?;
         wanted.vars.extend(vars);
     }
     for assignment in &args.env {

@@ -10,8 +10,8 @@ use include_dir::{Dir, DirEntry, include_dir};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::parse_env_file;
 use crate::diagnostic::Diagnostic;
+use crate::env_file;
 use crate::plugin::{CallError, EnvMap, Request};
 
 use super::scratch::Scratch;
@@ -183,6 +183,6 @@ fn is_at(error: &Diagnostic, place: &str) -> bool {
 
 fn variables(file: Option<&[u8]>) -> io::Result<EnvMap> {
     let text = String::from_utf8_lossy(file.unwrap_or_default());
-    let pairs = parse_env_file(&text, "env").map_err(|error| io::Error::other(error.message))?;
+    let pairs = env_file::parse(&text, "env").map_err(|error| io::Error::other(error.message))?;
     Ok(pairs.into_iter().collect())
 }

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use super::files::Template;
 use super::limits;
 use super::problems::{At, Pos, Problems, quoted};
-use crate::{Content, Diagnostic, EntryKind, SeedFile};
+use super::secret::{self, Secret};
+use crate::{Content, Diagnostic, Entry, EntryKind, SeedFile};
 
 /// Lists folders, each once however many workspaces share it.
 #[derive(Default)]
@@ -76,7 +77,7 @@ impl Folders {
             for entry in entries.iter() {
                 let path = join(&below, &entry.name);
                 let source = join(folder, &path);
-                match judge(&entry.name, &entry.kind) {
+                match judge(&source, path == ".env", entry) {
                     Verdict::Descend => open.push(path),
                     Verdict::Silent => {}
                     Verdict::LeftOut(code, why) => self.left_out(code, why, &source, problems),
@@ -130,8 +131,10 @@ enum Verdict {
     LeftOut(&'static str, &'static str),
 }
 
-fn judge(name: &str, kind: &EntryKind) -> Verdict {
-    if name == ".git" || name.starts_with(".env") {
+/// `path` is the entry's in the template; `is_read`: it is the folder's own `.env`, which becomes variables.
+fn judge(path: &str, is_read: bool, entry: &Entry) -> Verdict {
+    let Entry { name, kind, .. } = entry;
+    if name == ".git" || is_read {
         return Verdict::Silent;
     }
     if name.contains('\\') || name.contains(char::is_control) {
@@ -140,25 +143,23 @@ fn judge(name: &str, kind: &EntryKind) -> Verdict {
             "its name has a backslash or a control character",
         );
     }
-    match kind {
-        EntryKind::Directory => Verdict::Descend,
-        EntryKind::Symlink => Verdict::LeftOut("symlink-not-copied", "it is a symbolic link"),
-        EntryKind::Other => Verdict::LeftOut("file-not-copied", "it is no ordinary file"),
-        EntryKind::File if is_private_key(name) => Verdict::LeftOut(
-            "key-not-copied",
-            "by its name it is a private key; give secrets as variables",
+    match (secret::by_name(path), kind) {
+        (Some(Secret::Example), _) => Verdict::Silent,
+        (Some(Secret::Variables), _) => Verdict::LeftOut(
+            "secret-not-copied",
+            "it may hold secrets, and is not read; only the `.env` of the template and the one of `files_dir` are",
         ),
-        EntryKind::File => Verdict::Copy {
+        (Some(Secret::Credentials), _) => Verdict::LeftOut(
+            "secret-not-copied",
+            "by its name it holds secrets; give secrets as variables",
+        ),
+        (None, EntryKind::Directory) => Verdict::Descend,
+        (None, EntryKind::Symlink) => Verdict::LeftOut("symlink-not-copied", "it is a symbolic link"),
+        (None, EntryKind::Other) => Verdict::LeftOut("file-not-copied", "it is no ordinary file"),
+        (None, EntryKind::File) => Verdict::Copy {
             text: has_suffix(name, &[".sh", ".py", ".md"]),
         },
     }
-}
-
-fn is_private_key(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
-    let public = has_suffix(name, &[".pub"]);
-    let named = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    named && !public || has_suffix(name, &[".pem", ".key", ".p12", ".pfx"])
 }
 
 fn has_suffix(name: &str, suffixes: &[&str]) -> bool {

@@ -15,6 +15,8 @@ use crate::Diagnostic;
 pub(crate) struct Node {
     pub value: Value,
     pub pos: Pos,
+    /// Where the alias stands that put this node here; `pos` is then that of its anchor.
+    pub alias: Option<Pos>,
     /// Of everything from here down, what is shared counted wherever it stands.
     pub size: Size,
     /// Collections inside each other from here down.
@@ -29,7 +31,7 @@ pub(crate) struct Size {
     bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Value {
     Scalar {
         text: String,
@@ -48,6 +50,8 @@ pub(crate) struct Pair {
     pub key: Rc<str>,
     pub pos: Pos,
     pub value: Rc<Node>,
+    /// Where the alias stands from which `<<` took the pair.
+    pub alias: Option<Pos>,
 }
 
 /// Whoever has a file composed: gives tags their meaning, and hears of problems that leave the rest readable.
@@ -92,6 +96,7 @@ impl Node {
             size: Size::text(&text),
             value: Value::Scalar { text, plain },
             pos,
+            alias: None,
             height: 0,
         }
     }
@@ -100,8 +105,20 @@ impl Node {
         Self {
             value: Value::Omitted,
             pos,
+            alias: None,
             size: Size::NODE,
             height: 0,
+        }
+    }
+
+    /// The same where an alias stands. What is below stays shared.
+    fn used_at(&self, alias: Pos) -> Self {
+        Self {
+            value: self.value.clone(),
+            pos: self.pos.clone(),
+            alias: Some(alias),
+            size: self.size,
+            height: self.height,
         }
     }
 
@@ -147,12 +164,31 @@ pub(crate) fn compose(
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
-            let message = format!("this is not YAML: {}", error.info());
-            Box::new(Diagnostic::new("yaml-syntax", message).on(&composer.pos(error.marker())))
+            Box::new(syntax(text, error.info(), composer.pos(error.marker())))
         })?;
         composer.event(event, span.start)?;
     }
     Ok(composer.root)
+}
+
+/// What keeps a text from being YAML. A line that begins with a tab is the most likely reason, wherever the parser
+/// noticed.
+fn syntax(text: &str, why: &str, pos: Pos) -> Diagnostic {
+    let upto = usize::try_from(pos.line).unwrap_or(usize::MAX);
+    let mut lines = (1..).zip(text.lines()).take(upto);
+    let has_tab = |line: &str| line.starts_with('\t') && !line.trim().is_empty();
+    match lines.find(|(_, line)| has_tab(line)) {
+        Some((line, _)) => {
+            let pos = Pos {
+                line,
+                column: 1,
+                ..pos
+            };
+            let problem = Diagnostic::new("yaml-tab", "this line is indented with a tab");
+            problem.on(&pos).help("YAML is indented with spaces")
+        }
+        None => Diagnostic::new("yaml-syntax", format!("this is not YAML: {why}")).on(&pos),
+    }
 }
 
 struct Composer<'a> {
@@ -240,7 +276,7 @@ impl Composer<'_> {
                     return Err(Box::new(Diagnostic::new("yaml-alias", message).on(&pos)));
                 };
                 self.total.add(node.size, &pos)?;
-                self.add(node, 0)
+                self.add(Rc::new(node.used_at(pos)), 0)
             }
             Event::DocumentStart(_)
             | Event::DocumentEnd
@@ -288,6 +324,7 @@ impl Composer<'_> {
         let node = Node {
             value,
             pos: open.pos,
+            alias: None,
             size,
             height: open.height,
         };
@@ -361,7 +398,10 @@ impl Composer<'_> {
                     added.add(Size::text(&pair.key), &source.pos)?;
                     added.add(pair.value.size, &source.pos)?;
                     keys.insert(Rc::clone(&pair.key), pair.pos.clone());
-                    pairs.push(pair.clone());
+                    pairs.push(Pair {
+                        alias: source.alias.clone().or_else(|| pair.alias.clone()),
+                        ..pair.clone()
+                    });
                 }
             }
         }
@@ -391,6 +431,7 @@ impl Mapping {
                 key,
                 pos,
                 value: node,
+                alias: None,
             }),
             Next::NoValue => {}
         }

@@ -99,7 +99,7 @@ fn the_deepest_tree_that_is_allowed_fits_the_stack() {
 fn many_workspaces() {
     let plan = |count: usize| {
         let list: String = (0..count)
-            .map(|number| format!("- {{name: W {}}}\n", number % 100))
+            .map(|number| format!("- {{name: W {}{}}}\n", number % 100, "!".repeat(number / 100)))
             .collect();
         org(&format!(
             "name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}"
@@ -108,7 +108,7 @@ fn many_workspaces() {
     let workspaces = plan(10_000).plan().workspaces;
     let keys: std::collections::BTreeSet<&str> =
         workspaces.iter().map(|w| w.key.as_str()).collect();
-    assert_eq!(keys.len(), 10_000);
+    assert_eq!(keys.len(), 10_000, "a hundred slugs, a hundred names for each");
     assert_eq!(
         plan(10_001).errors(),
         ["too-many-workspaces org.yaml:10004:3 workspaces[10000]"]

@@ -31,9 +31,10 @@ fn included_wherever_a_value_may_stand() {
         ),
         (
             "t/a.yaml",
-            "name: A\nrole: |\n  !include nothing\nchildren: [!include ..c.yaml, !include ../t/..c.yaml]\n",
+            "name: A\nrole: |\n  !include nothing\nchildren: [!include ..c.yaml, !include ../t/..d.yaml]\n",
         ),
         ("t/..c.yaml", "name: C"),
+        ("t/..d.yaml", "name: D"),
     ]);
     let plan = case.plan();
     assert_eq!(plan.org.name, "The Org");
@@ -45,7 +46,7 @@ fn included_wherever_a_value_may_stand() {
     let expected = [
         ("a", "!include nothing"),
         ("a/c", ""),
-        ("a/c-2", ""),
+        ("a/d", ""),
         ("b", "!include x"),
     ];
     assert_eq!(found, expected);

@@ -3,7 +3,7 @@
 use orghost_plugin::standard::{self, Data, ListedPlugin, Settings, Steps};
 use orghost_plugin::testing::Template;
 use orghost_plugin::{
-    Content, Description, Diagnostic, EnvVar, Plan, Plugin, Refusal, Request, SeedFile,
+    Content, Description, Diagnostic, EnvVar, Origin, Plan, Plugin, Refusal, Request, SeedFile,
     TemplateFiles, WorkspaceAccess,
 };
 
@@ -78,6 +78,7 @@ impl Steps for Rules {
                     name: name.to_owned(),
                     value: value.to_owned(),
                     secret: false,
+                    origin: Origin::Plugin,
                 });
             }
         }
