@@ -48,7 +48,11 @@ fn unquoted(written: &str) -> Result<&str, (&'static str, &'static str)> {
     );
     let value = written.trim();
     let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
-        return if has_comment(written) { Err(COMMENT) } else { Ok(value) };
+        return if has_comment(written) {
+            Err(COMMENT)
+        } else {
+            Ok(value)
+        };
     };
     let after = value.strip_prefix(quote).unwrap_or_default();
     match (after.strip_suffix(quote), after.split_once(quote)) {
@@ -109,7 +113,11 @@ mod tests {
             "A=   # hush",
         ] {
             let error = parse(&format!("# vars\nB=1\n{line}\n"), "f.env").unwrap_err();
-            assert_eq!((error.code.as_str(), error.line), ("env-file", Some(3)), "{line:?}");
+            assert_eq!(
+                (error.code.as_str(), error.line),
+                ("env-file", Some(3)),
+                "{line:?}"
+            );
             assert_eq!(error.file.as_deref(), Some("f.env"));
             assert!(!format!("{error:?}").contains("hush"), "{error:?}");
         }

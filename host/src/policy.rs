@@ -428,7 +428,9 @@ fn files(
                 } else if secret_file::holds_credentials(path) {
                     judged.add(
                         "secret-file",
-                        format!("{path:?} holds secrets by its name, and is not copied into /configs"),
+                        format!(
+                            "{path:?} holds secrets by its name, and is not copied into /configs"
+                        ),
                         "take it out of the template, and give secrets as variables",
                     );
                 }

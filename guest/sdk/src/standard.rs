@@ -8,7 +8,7 @@
 //! | step | modules |
 //! |---|---|
 //! | find and read files | `files`, `text` |
-//! | compose the document | `yaml`, `include` |
+//! | compose the document | `yaml`, `tabs`, `include` |
 //! | read typed fields | `fields`, `schema` |
 //! | who is who | `name`, `identity`, `key` |
 //! | variables and references | [`dotenv`], `environment`, `expand` |
@@ -49,6 +49,7 @@ mod secret;
 mod seed;
 mod settings;
 mod steps;
+mod tabs;
 mod text;
 mod url;
 mod yaml;

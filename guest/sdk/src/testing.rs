@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use crate::standard::name::Name;
 use crate::{
-    Description, Diagnostic, Environment, Former, MemoryFiles, Options, Plan, Plugin, Refusal, Request,
-    Variable, Workspace,
+    Description, Diagnostic, Environment, Former, MemoryFiles, Options, Plan, Plugin, Refusal,
+    Request, Variable, Workspace,
 };
 
 /// A template under test, with what the operator gives.

@@ -22,7 +22,15 @@ pub(super) fn holds_credentials(path: &str) -> bool {
 const KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
 
 const SUFFIXES: [&str; 9] = [
-    ".env", ".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk",
+    ".env",
+    ".pem",
+    ".key",
+    ".p12",
+    ".pfx",
+    ".jks",
+    ".keystore",
+    ".kdbx",
+    ".ppk",
 ];
 
 /// Files and folders of programs.

@@ -123,9 +123,9 @@ impl Unit {
         };
         let every = match step {
             None => 1,
-            Some(step) => digits(step).filter(|step| *step > 0).ok_or_else(|| {
-                format!("has the step `{step}`, which is no number above 0")
-            })?,
+            Some(step) => digits(step)
+                .filter(|step| *step > 0)
+                .ok_or_else(|| format!("has the step `{step}`, which is no number above 0"))?,
         };
         let (first, last) = if matches!(range, "*" | "?") {
             (self.min, self.max)
@@ -139,7 +139,9 @@ impl Unit {
             return Err(format!("has the range `{range}`, which runs backwards"));
         }
         let every = usize::try_from(every).unwrap_or(usize::MAX);
-        (first..=last).step_by(every).for_each(|value| values.add(value));
+        (first..=last)
+            .step_by(every)
+            .for_each(|value| values.add(value));
         Ok(())
     }
 

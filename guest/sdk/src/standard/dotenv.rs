@@ -171,7 +171,9 @@ fn unquoted(written: &str) -> (&str, Option<Doubt>) {
 
 /// Whether a `#` follows a blank.
 fn has_comment(value: &str) -> bool {
-    let after = value.match_indices('#').map(|(place, _)| value.split_at(place));
+    let after = value
+        .match_indices('#')
+        .map(|(place, _)| value.split_at(place));
     let mut before = after.map(|(before, _)| before);
     before.any(|before| before.ends_with(char::is_whitespace))
 }
@@ -203,11 +205,14 @@ mod tests {
             ("A=\nB=  ", &[]),
             ("A=1\nA=2", &[("A", "2")]),
             ("A=1\nA=", &[("A", "1")]),
-            ("A=#fff\nB=a#b\nC='a # b'", &[("A", "#fff"), ("B", "a#b"), ("C", "a # b")]),
+            (
+                "A=#fff\nB=a#b\nC='a # b'",
+                &[("A", "#fff"), ("B", "a#b"), ("C", "a # b")],
+            ),
             ("A=$B\nB=${A}", &[("A", "$B"), ("B", "${A}")]),
             ("A=x\\ny", &[("A", "x\\ny")]),
             ("export A=1\nexport\tB=2", &[("A", "1"), ("B", "2")]),
-            ("exportA=1\nexport=2", &[("exportA", "1"), ("export", "2")]),
+            ("exportA=1\nexport=2", &[("export", "2"), ("exportA", "1")]),
         ];
         for (text, pairs) in table {
             let mut problems = Problems::default();
@@ -254,9 +259,17 @@ mod tests {
             ("A='", &[("A", "'")], &[("env-quote-open", 1)]),
             ("A=\"x # y", &[("A", "\"x # y")], &[("env-quote-open", 1)]),
             ("A=\"x\"y", &[("A", "\"x\"y")], &[("env-quote-inside", 1)]),
-            ("A=   # note", &[("A", "# note")], &[("env-comment-in-value", 1)]),
+            (
+                "A=   # note",
+                &[("A", "# note")],
+                &[("env-comment-in-value", 1)],
+            ),
             ("A=1 # x", &[("A", "1 # x")], &[("env-comment-in-value", 1)]),
-            ("A=a#b\t#", &[("A", "a#b\t#")], &[("env-comment-in-value", 1)]),
+            (
+                "A=a#b\t#",
+                &[("A", "a#b\t#")],
+                &[("env-comment-in-value", 1)],
+            ),
             (
                 "A=\"a # b\" # c",
                 &[("A", "\"a # b\" # c")],
@@ -290,6 +303,9 @@ mod tests {
         let Origin::Template(place) = &parsed["A"].origin else {
             panic!("{parsed:?}");
         };
-        assert_eq!((&*parsed["A"].text, &*place.file, place.line), ("2", "pm/.env", 3));
+        assert_eq!(
+            (&*parsed["A"].text, &*place.file, place.line),
+            ("2", "pm/.env", 3)
+        );
     }
 }

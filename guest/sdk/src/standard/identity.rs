@@ -82,25 +82,27 @@ impl<'a> Known<'a> {
             let own = parent.below(&name);
             if let Some(first) = names.get(&name) {
                 let message = format!(
-                    "another workspace beside it is called {} too, in {}",
+                    "`{}` beside it is called {} too, in {}",
+                    first.field,
                     quoted(&one.name),
                     first.pos
                 );
                 let problem = Diagnostic::new("same-name", message).about(&one.at);
-                problems.error(problem.help(
-                    "a workspace is recognised by its name: give one of them another",
-                ));
+                problems.error(
+                    problem.help("a workspace is recognised by its name: give one of them another"),
+                );
             } else {
                 names.insert(name, &one.at);
             }
             let spawning = spawning && one.spawning;
             if spawning {
                 self.present.entry(own).or_insert(&one.at);
-                self.claims.extend(one.renamed_from.iter().map(|former| Claim {
-                    own,
-                    former: identity(&former.former, parent),
-                    at: &former.at,
-                }));
+                self.claims
+                    .extend(one.renamed_from.iter().map(|former| Claim {
+                        own,
+                        former: identity(&former.former, parent),
+                        at: &former.at,
+                    }));
             }
             self.siblings(&one.children, own, spawning, problems);
         }

@@ -1,5 +1,6 @@
 //! Keys of workspaces: paths of slugs, unique in the plan and readable. A key depends on the names of a workspace, its
-//! siblings and its ancestors, never on the order in which they stand.
+//! siblings and its ancestors, never on the order in which they stand. The host makes the keys that people see by the same
+//! rule, from the same names, so that a message of a plugin means the workspace that it seems to mean.
 //!
 //! # The rule
 //!
@@ -12,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use deunicode::deunicode_with_tofu_cow;
+use deunicode::deunicode_with_tofu;
 
 use super::limits;
 use super::name::{self, Name};
@@ -47,12 +48,12 @@ pub(crate) fn slugs(names: &[Name]) -> Vec<String> {
     }
 }
 
-/// What fits into a slug beside a `-` and a letter.
-const MOST_DIGITS: usize = 56;
+/// Two names with one digest of so many digits do not exist.
+const MOST_DIGITS: usize = 48;
 
 /// The slug with so many digits of the name's digest.
 fn slug(name: &Name, digits: usize) -> String {
-    let plain = deunicode_with_tofu_cow(name.as_str(), "");
+    let plain = deunicode_with_tofu(name.as_str(), " ");
     let words = plain
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty());
@@ -111,7 +112,10 @@ mod tests {
             of(&["C++ Dev", "C# Dev", "Lead"]),
             ["c-dev-86b0173d", "c-dev-1ad8b15c", "lead"]
         );
-        let (a, b) = (format!("{}a", "x".repeat(70)), format!("{}b", "x".repeat(70)));
+        let (a, b) = (
+            format!("{}a", "x".repeat(70)),
+            format!("{}b", "x".repeat(70)),
+        );
         let slugs = of(&[&a, &b]);
         assert!(slugs.iter().all(|slug| slug.len() == 63), "{slugs:?}");
         assert_ne!(slugs[0], slugs[1]);

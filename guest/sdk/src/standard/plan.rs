@@ -9,14 +9,14 @@ use super::environment::Layers;
 use super::expand::{self, Sources, Variables};
 use super::fields::{Number, Reader};
 use super::files::{self, Template, Unreadable};
+use super::name::Name;
 use super::problems::{Pos, Problems, quoted};
 use super::requirements::{Has, Scope};
 use super::schema::{self, Defaults};
 use super::steps::{Settings, Steps};
-use super::name::Name;
 use super::{
-    channel, identity, include, key, limits, merge, mount, plugin, prompt, render, requirements, schedule,
-    seed, settings,
+    channel, identity, include, key, limits, merge, mount, plugin, prompt, render, requirements,
+    schedule, seed, settings,
 };
 use crate::{
     Canvas, Content, Diagnostic, EnvVar, Former, Memory, MemoryScope, Org, Origin, Plan, Refusal,
@@ -66,9 +66,7 @@ fn entry(asked: &str, template: &mut Template<'_>, problems: &mut Problems) -> O
             }
         }
     };
-    let found = candidates
-        .iter()
-        .find(|path| is_there(path, template));
+    let found = candidates.iter().find(|path| is_there(path, template));
     if asked.is_empty() && found.is_some_and(|found| found == YAML) && is_there(YML, template) {
         let message = format!("this file is not read: `{YAML}` beside it is the template's");
         let warning = Diagnostic::new("two-entries", message).on(&Pos::of_file(YML, 0));

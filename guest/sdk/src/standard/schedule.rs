@@ -53,7 +53,10 @@ fn one(
     problems: &mut Problems,
 ) -> Option<Schedule> {
     let before = problems.errors();
-    let cron = spec.cron.as_ref().and_then(|cron| cron_line(cron, problems));
+    let cron = spec
+        .cron
+        .as_ref()
+        .and_then(|cron| cron_line(cron, problems));
     let timezone = match &spec.timezone {
         None => DEFAULT_TIMEZONE.to_owned(),
         Some(timezone) => {

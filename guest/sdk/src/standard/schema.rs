@@ -286,34 +286,37 @@ fn renamed_from(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Vec<FormerN
 
 fn former_name(item: &Field<'_>, reader: &mut Reader<'_>) -> Option<FormerName> {
     let at = item.at.clone();
-    let former = if matches!(item.node.value, Value::List(_)) {
-        let names = item.items(reader);
-        if names.is_empty() || names.len() > limits::WORKSPACE_DEPTH {
-            let message = format!(
-                "a path of former names has 1 to {} names, and this has {}",
-                limits::WORKSPACE_DEPTH,
-                names.len()
-            );
-            let problem = Diagnostic::new("renamed-from-path", message).about(&at);
-            reader.problems.error(problem.help(
-                "it has the names from the org down: the ancestors' first, then its own",
-            ));
-            return None;
-        }
-        let names: Option<Vec<String>> = names
-            .iter()
-            .map(|name| one_former_name(name, reader))
-            .collect();
-        Former::Path(names?)
-    } else {
-        Former::Name(one_former_name(item, reader)?)
-    };
+    let former =
+        if matches!(item.node.value, Value::List(_)) {
+            let names = item.items(reader);
+            if names.is_empty() || names.len() > limits::WORKSPACE_DEPTH {
+                let message = format!(
+                    "a path of former names has 1 to {} names, and this has {}",
+                    limits::WORKSPACE_DEPTH,
+                    names.len()
+                );
+                let problem = Diagnostic::new("renamed-from-path", message).about(&at);
+                reader.problems.error(problem.help(
+                    "it has the names from the org down: the ancestors' first, then its own",
+                ));
+                return None;
+            }
+            let names: Option<Vec<String>> = names
+                .iter()
+                .map(|name| one_former_name(name, reader))
+                .collect();
+            Former::Path(names?)
+        } else {
+            Former::Name(one_former_name(item, reader)?)
+        };
     Some(FormerName { former, at })
 }
 
 fn one_former_name(item: &Field<'_>, reader: &mut Reader<'_>) -> Option<String> {
     let before = reader.problems.errors();
-    let name = item.text(reader).filter(|name| !name.text.trim().is_empty());
+    let name = item
+        .text(reader)
+        .filter(|name| !name.text.trim().is_empty());
     if name.is_none() && reader.problems.errors() == before {
         let message = "a former name is empty";
         let problem = Diagnostic::new("renamed-from-empty", message).about(&item.at);

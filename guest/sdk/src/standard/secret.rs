@@ -13,14 +13,19 @@ pub(crate) enum Secret {
 
 /// What a file or a folder is, by its name and those of the folders that it is in.
 pub(crate) fn by_name(path: &str) -> Option<Secret> {
-    path.split('/').find_map(|name| part(&name.to_ascii_lowercase()))
+    path.split('/')
+        .find_map(|name| part(&name.to_ascii_lowercase()))
 }
 
 fn part(name: &str) -> Option<Secret> {
     let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));
     if name == ".envrc" || name.starts_with(".env.") || ends(&[".env"]) {
         let example = ends(&[".example", ".sample", ".template", ".dist"]);
-        return Some(if example { Secret::Example } else { Secret::Variables });
+        return Some(if example {
+            Secret::Example
+        } else {
+            Secret::Variables
+        });
     }
     let key = KEYS.iter().any(|prefix| name.starts_with(prefix)) && !ends(&[".pub"]);
     let known = key || ends(&SUFFIXES) || FILES.contains(&name) || FOLDERS.contains(&name);
@@ -31,7 +36,14 @@ fn part(name: &str) -> Option<Secret> {
 const KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
 
 const SUFFIXES: [&str; 8] = [
-    ".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk",
+    ".pem",
+    ".key",
+    ".p12",
+    ".pfx",
+    ".jks",
+    ".keystore",
+    ".kdbx",
+    ".ppk",
 ];
 
 /// In which programs keep passwords and tokens.

@@ -154,7 +154,9 @@ fn judge(path: &str, is_read: bool, entry: &Entry) -> Verdict {
             "by its name it holds secrets; give secrets as variables",
         ),
         (None, EntryKind::Directory) => Verdict::Descend,
-        (None, EntryKind::Symlink) => Verdict::LeftOut("symlink-not-copied", "it is a symbolic link"),
+        (None, EntryKind::Symlink) => {
+            Verdict::LeftOut("symlink-not-copied", "it is a symbolic link")
+        }
         (None, EntryKind::Other) => Verdict::LeftOut("file-not-copied", "it is no ordinary file"),
         (None, EntryKind::File) => Verdict::Copy {
             text: has_suffix(name, &[".sh", ".py", ".md"]),

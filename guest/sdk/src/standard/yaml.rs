@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use super::limits;
 use super::problems::{Pos, quoted};
+use super::tabs::Tabs;
 use crate::Diagnostic;
 
 /// A node. Aliases and includes share nodes, so a tree may be larger than what is in memory.
@@ -160,35 +161,14 @@ pub(crate) fn compose(
         anchors: BTreeMap::new(),
         total: Size::default(),
         root: None,
+        tabs: Tabs::of(text),
     };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| {
-            Box::new(syntax(text, error.info(), composer.pos(error.marker())))
-        })?;
+        let (event, span) = event.map_err(|error| composer.syntax(&error))?;
         composer.event(event, span.start)?;
     }
     Ok(composer.root)
-}
-
-/// What keeps a text from being YAML. A line that begins with a tab is the most likely reason, wherever the parser
-/// noticed.
-fn syntax(text: &str, why: &str, pos: Pos) -> Diagnostic {
-    let upto = usize::try_from(pos.line).unwrap_or(usize::MAX);
-    let mut lines = (1..).zip(text.lines()).take(upto);
-    let has_tab = |line: &str| line.starts_with('\t') && !line.trim().is_empty();
-    match lines.find(|(_, line)| has_tab(line)) {
-        Some((line, _)) => {
-            let pos = Pos {
-                line,
-                column: 1,
-                ..pos
-            };
-            let problem = Diagnostic::new("yaml-tab", "this line is indented with a tab");
-            problem.on(&pos).help("YAML is indented with spaces")
-        }
-        None => Diagnostic::new("yaml-syntax", format!("this is not YAML: {why}")).on(&pos),
-    }
 }
 
 struct Composer<'a> {
@@ -201,10 +181,13 @@ struct Composer<'a> {
     /// What was composed so far.
     total: Size,
     root: Option<Rc<Node>>,
+    tabs: Tabs<'a>,
 }
 
 struct Open {
     pos: Pos,
+    /// In brackets or braces, itself or what it is in: indentation does not count.
+    flow: bool,
     anchor: usize,
     tag: Option<String>,
     items: Items,
@@ -243,6 +226,18 @@ enum Next {
 impl Composer<'_> {
     fn event(&mut self, event: Event<'_>, start: Marker) -> Result<(), Box<Diagnostic>> {
         let pos = self.pos(&start);
+        let node = matches!(
+            event,
+            Event::Scalar(..)
+                | Event::SequenceStart(..)
+                | Event::MappingStart(..)
+                | Event::Alias(_)
+        );
+        let flow = self.open.last().is_some_and(|open| open.flow);
+        if node && !flow && self.tabs.are_before(start.line(), start.col()) {
+            return Err(self.indented_with_a_tab(start.line()));
+        }
+        let flow = flow || self.tabs.is_flow(start.line(), start.col());
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
                 let help =
@@ -264,11 +259,15 @@ impl Composer<'_> {
                 self.add(node, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
-                self.begin(pos, anchor, tag.as_deref(), Items::List(Vec::new()))
+                self.begin(pos, flow, anchor, tag.as_deref(), Items::List(Vec::new()))
             }
-            Event::MappingStart(anchor, tag) => {
-                self.begin(pos, anchor, tag.as_deref(), Items::Map(Mapping::default()))
-            }
+            Event::MappingStart(anchor, tag) => self.begin(
+                pos,
+                flow,
+                anchor,
+                tag.as_deref(),
+                Items::Map(Mapping::default()),
+            ),
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).map(Rc::clone) else {
@@ -289,6 +288,7 @@ impl Composer<'_> {
     fn begin(
         &mut self,
         pos: Pos,
+        flow: bool,
         anchor: usize,
         tag: Option<&Tag>,
         items: Items,
@@ -300,6 +300,7 @@ impl Composer<'_> {
         self.open.push(Open {
             tag: tag.map(tag_name),
             pos,
+            flow,
             anchor,
             items,
             size: Size::NODE,
@@ -406,6 +407,24 @@ impl Composer<'_> {
             }
         }
         Ok((pairs, added))
+    }
+
+    /// What keeps the text from being YAML. A tab is the most likely reason.
+    fn syntax(&self, error: &ScanError) -> Box<Diagnostic> {
+        let pos = self.pos(error.marker());
+        match self.tabs.first_until(error.marker().line()) {
+            Some(line) => self.indented_with_a_tab(line),
+            None => {
+                let message = format!("this is not YAML: {}", error.info());
+                Box::new(Diagnostic::new("yaml-syntax", message).on(&pos))
+            }
+        }
+    }
+
+    fn indented_with_a_tab(&self, line: usize) -> Box<Diagnostic> {
+        let pos = Pos::of_file(self.file, u32::try_from(line).unwrap_or(u32::MAX));
+        let problem = Diagnostic::new("yaml-tab", "this line is indented with a tab");
+        Box::new(problem.on(&pos).help("YAML is indented with spaces"))
     }
 
     fn pos(&self, marker: &Marker) -> Pos {

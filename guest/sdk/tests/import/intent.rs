@@ -34,15 +34,24 @@ fn a_tab_before_the_first_word_is_told_as_one() {
     for (text, line) in [
         ("name: O\nworkspaces:\n\t- name: A\n\t  runtime: r\n", 3),
         ("name: O\nworkspaces:\n- name: A\n\truntime: r\n", 4),
-        ("name: O\nworkspaces:\n- name: A\n  children:\n\t- name: B\n", 5),
+        (
+            "name: O\nworkspaces:\n- name: A\n  children:\n\t- name: B\n",
+            5,
+        ),
         ("name: O\ndefaults:\n\truntime: r\nworkspaces: []\n", 3),
         ("\tname: O\n", 1),
     ] {
         let error = org(text).error();
-        assert_eq!(brief(&error), format!("yaml-tab org.yaml:{line}:1"), "{text:?}");
+        assert_eq!(
+            brief(&error),
+            format!("yaml-tab org.yaml:{line}:0"),
+            "{text:?}"
+        );
         assert!(error.help.unwrap().contains("spaces"));
     }
-    // Inside of a text it is a character like any other.
+    // In brackets and inside of a text it is a character like any other.
+    let case = org("name: O\nworkspaces: [\n\t{name: A,\n\truntime: r}\n]\n");
+    assert_eq!(case.warnings(), [""; 0]);
     let case = workspace("role: |\n  a\n  \tb");
     assert_eq!(case.one().role, "a\n\tb");
     let broken = org("name: O\nrole: |\n  a\n  \tb\nworkspaces: [\n");
@@ -55,7 +64,13 @@ fn files_in_other_encodings_are_told() {
         let units = format!("\u{feff}{ONE}");
         let units = units.encode_utf16();
         units
-            .flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })
+            .flat_map(|unit| {
+                if big {
+                    unit.to_be_bytes()
+                } else {
+                    unit.to_le_bytes()
+                }
+            })
             .collect::<Vec<u8>>()
     };
     for bytes in [utf16(true), utf16(false)] {
@@ -74,7 +89,7 @@ fn what_an_alias_brings_names_the_line_that_uses_it() {
         // The whole of what it stands for.
         (
             "x: &list [one, two]\nname: O\nworkspaces:\n- name: A\n  runtime: r\n  plugins:\n  - *list\n",
-            "wrong-type org.yaml:1:10 workspaces[0].plugins[0]",
+            "wrong-type org.yaml:1:4 workspaces[0].plugins[0]",
             "org.yaml:7",
         ),
         // Something in it.
@@ -104,7 +119,8 @@ fn what_an_alias_brings_names_the_line_that_uses_it() {
         assert!(error.message.contains(alias), "{error}");
     }
     // Used twice, it is wrong twice.
-    let twice = "x: &a {name: A, runtime: r, tier: 9}\nname: O\nworkspaces:\n- *a\n- {<<: *a, name: B}\n";
+    let twice =
+        "x: &a {name: A, runtime: r, tier: 9}\nname: O\nworkspaces:\n- *a\n- {<<: *a, name: B}\n";
     let errors = org(twice).import().unwrap_err();
     let messages: Vec<&str> = errors.iter().map(|error| &*error.message).collect();
     assert_eq!(messages.len(), 2, "{errors:#?}");

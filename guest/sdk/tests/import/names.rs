@@ -55,13 +55,17 @@ fn siblings_of_one_name_are_an_error_with_both_places() {
         ));
         let error = case.error();
         assert_eq!(crate::brief(&error), "same-name org.yaml:6:3 workspaces[2]");
-        said(&error, &["Führung", "in org.yaml:4"]);
+        said(&error, &["`workspaces[0]`", "in org.yaml:4"]);
     }
 }
 
 #[test]
 fn former_names_are_passed_on_newest_first() {
-    let renamed = |lines: &str| workspace(&format!("renamed_from: {lines}")).one().renamed_from;
+    let renamed = |lines: &str| {
+        workspace(&format!("renamed_from: {lines}"))
+            .one()
+            .renamed_from
+    };
     let name = |name: &str| Former::Name(name.to_owned());
     let path = |names: &[&str]| Former::Path(names.iter().map(|n| (*n).to_owned()).collect());
     assert_eq!(renamed("Old"), [name("Old")]);
@@ -78,14 +82,38 @@ fn former_names_are_passed_on_newest_first() {
 #[test]
 fn a_former_name_that_is_none_is_an_error_with_its_place() {
     for (lines, expected) in [
-        ("''", "renamed-from-empty org.yaml:5:19 workspaces[0].renamed_from"),
-        ("[' ']", "renamed-from-empty org.yaml:5:20 workspaces[0].renamed_from[0]"),
-        ("[B, ~]", "renamed-from-empty org.yaml:5:23 workspaces[0].renamed_from[1]"),
-        ("[[]]", "renamed-from-path org.yaml:5:20 workspaces[0].renamed_from[0]"),
-        ("[[B, '']]", "renamed-from-empty org.yaml:5:24 workspaces[0].renamed_from[0][1]"),
-        ("[[B, [C]]]", "wrong-type org.yaml:5:24 workspaces[0].renamed_from[0][1]"),
-        ("[{name: B}]", "wrong-type org.yaml:5:20 workspaces[0].renamed_from[0]"),
-        ("{name: B}", "wrong-type org.yaml:5:19 workspaces[0].renamed_from"),
+        (
+            "''",
+            "renamed-from-empty org.yaml:5:19 workspaces[0].renamed_from",
+        ),
+        (
+            "[' ']",
+            "renamed-from-empty org.yaml:5:20 workspaces[0].renamed_from[0]",
+        ),
+        (
+            "[B, ~]",
+            "renamed-from-empty org.yaml:5:23 workspaces[0].renamed_from[1]",
+        ),
+        (
+            "[[]]",
+            "renamed-from-path org.yaml:5:20 workspaces[0].renamed_from[0]",
+        ),
+        (
+            "[[B, '']]",
+            "renamed-from-empty org.yaml:5:24 workspaces[0].renamed_from[0][1]",
+        ),
+        (
+            "[[B, [C]]]",
+            "wrong-type org.yaml:5:24 workspaces[0].renamed_from[0][1]",
+        ),
+        (
+            "[{name: B}]",
+            "wrong-type org.yaml:5:20 workspaces[0].renamed_from[0]",
+        ),
+        (
+            "{name: B}",
+            "wrong-type org.yaml:5:19 workspaces[0].renamed_from",
+        ),
     ] {
         let case = workspace(&format!("renamed_from: {lines}"));
         assert_eq!(case.errors(), [expected], "{lines}");
@@ -111,7 +139,7 @@ fn nobody_was_what_another_one_was() {
     let error = case.error();
     assert_eq!(
         crate::brief(&error),
-        "renamed-from-twice org.yaml:7:37 workspaces[1].renamed_from[1]"
+        "renamed-from-twice org.yaml:7:35 workspaces[1].renamed_from[1]"
     );
     said(&error, &["in org.yaml:6"]);
     // Below different parents one name stands for different workspaces; and one may say it twice.
@@ -120,7 +148,8 @@ fn nobody_was_what_another_one_was() {
     );
     assert_eq!(case.warnings(), [""; 0]);
     // Who is not spawned is nobody.
-    let case = tree("- {name: A, renamed_from: Old}\n- {name: B, spawning: false, renamed_from: Old}\n");
+    let case =
+        tree("- {name: A, renamed_from: Old}\n- {name: B, spawning: false, renamed_from: Old}\n");
     assert_eq!(case.warnings(), [""; 0]);
 }
 
@@ -162,7 +191,10 @@ fn a_schedule_without_a_name_is_called_after_what_it_says() {
     // `printf '0 * * * *\0UTC\0look\n' | sha256sum`
     assert_eq!(hourly, "schedule-e9cd8561");
     // Others come, go and move.
-    assert_eq!(schedule_names(&schedules(&[DAILY, HOURLY])), [daily.clone(), hourly.clone()]);
+    assert_eq!(
+        schedule_names(&schedules(&[DAILY, HOURLY])),
+        [daily.clone(), hourly.clone()]
+    );
     assert_eq!(schedule_names(&schedules(&[DAILY])), [daily.clone()]);
     let elsewhere = HOURLY.replace('}', ", timezone: Europe/Berlin}");
     assert_ne!(schedule_names(&schedules(&[&elsewhere])), [hourly.clone()]);

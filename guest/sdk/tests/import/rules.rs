@@ -259,7 +259,7 @@ fn what_is_odd_is_a_warning() {
         ),
         (
             &format!("schedules: [{{name: s, {NEVER}}}]"),
-            "cron-never org.yaml:5:40 workspaces[0].schedules[0].cron_expr",
+            "cron-never org.yaml:5:38 workspaces[0].schedules[0].cron_expr",
         ),
         (
             &format!("schedules: [{{{CRON}}}]"),
@@ -534,9 +534,20 @@ fn variables_are_layered() {
         })
         .collect::<Vec<_>>()
     };
-    let own = ["DIR=/own a/.env:1", "OWN=1 a/.env:3", "ROOT=1 .env:2", "X=operator operator", "Y=y operator"];
+    let own = [
+        "DIR=/own a/.env:1",
+        "OWN=1 a/.env:3",
+        "ROOT=1 .env:2",
+        "X=operator operator",
+        "Y=y operator",
+    ];
     assert_eq!(env(0), own);
-    let root = ["DIR=/root .env:1", "ROOT=1 .env:2", "X=operator operator", "Y=y operator"];
+    let root = [
+        "DIR=/root .env:1",
+        "ROOT=1 .env:2",
+        "X=operator operator",
+        "Y=y operator",
+    ];
     assert_eq!(env(1), root);
     assert_eq!(plan.workspaces[0].workspace_dir.as_deref(), Some("/own"));
     // `.env` itself is never seeded.
@@ -639,7 +650,7 @@ fn the_folder_is_seeded_without_secrets() {
         "prod.env",
         "sub/.env",
     ] {
-        case.files.0.insert(format!("d/{path}"), b"x".to_vec());
+        case.files.0.insert(format!("d/{path}"), b"X=x".to_vec());
     }
     let one = case.one();
     let file = |file: &orghost_plugin::SeedFile| match &file.content {
