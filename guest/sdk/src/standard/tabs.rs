@@ -1,30 +1,22 @@
 //! Finds lines of a YAML file that are indented with tabs. YAML does not allow that where indentation counts, and readers
 //! of it guess what is meant. It reads no YAML.
 
-/// The lines of a file, where one of them is indented with a tab; none otherwise.
+/// The lines of a file, where one of them is indented with a tab; none otherwise, and none of a file in brackets (JSON),
+/// in which indentation does not count.
 pub(crate) struct Tabs<'a>(Vec<&'a str>);
 
 impl<'a> Tabs<'a> {
     pub fn of(text: &'a str) -> Self {
         let lines: Vec<&str> = text.lines().collect();
-        let any = lines.iter().any(|line| indentation(line).contains('\t'));
-        Self(if any { lines } else { Vec::new() })
+        let brackets = text.trim_start().starts_with(['[', '{']);
+        let tabs = lines.iter().any(|line| indentation(line).contains('\t'));
+        Self(if tabs && !brackets { lines } else { Vec::new() })
     }
 
     /// Whether what begins here, at a line from 1 and after so many characters, is the first in a line after a tab.
     pub fn are_before(&self, line: usize, characters: usize) -> bool {
         let indentation = indentation(self.line(line));
         indentation.contains('\t') && characters <= indentation.len()
-    }
-
-    /// Whether a collection that begins here has brackets or braces, in which indentation does not count.
-    pub fn is_flow(&self, line: usize, characters: usize) -> bool {
-        let rest = self.line(line).chars().skip(characters);
-        let rest: String = rest.collect();
-        // Its anchor and its tag stand before it.
-        let mut words = rest.split_whitespace();
-        let first = words.find(|word| !word.starts_with(['&', '!']));
-        first.is_some_and(|word| word.starts_with(['[', '{']))
     }
 
     /// The first line that begins with a tab, among those up to one after `line`: a reader may notice the tab only when

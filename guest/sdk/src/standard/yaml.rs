@@ -186,8 +186,6 @@ struct Composer<'a> {
 
 struct Open {
     pos: Pos,
-    /// In brackets or braces, itself or what it is in: indentation does not count.
-    flow: bool,
     anchor: usize,
     tag: Option<String>,
     items: Items,
@@ -233,11 +231,9 @@ impl Composer<'_> {
                 | Event::MappingStart(..)
                 | Event::Alias(_)
         );
-        let flow = self.open.last().is_some_and(|open| open.flow);
-        if node && !flow && self.tabs.are_before(start.line(), start.col()) {
+        if node && self.tabs.are_before(start.line(), start.col()) {
             return Err(self.indented_with_a_tab(start.line()));
         }
-        let flow = flow || self.tabs.is_flow(start.line(), start.col());
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
                 let help =
@@ -259,15 +255,11 @@ impl Composer<'_> {
                 self.add(node, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
-                self.begin(pos, flow, anchor, tag.as_deref(), Items::List(Vec::new()))
+                self.begin(pos, anchor, tag.as_deref(), Items::List(Vec::new()))
             }
-            Event::MappingStart(anchor, tag) => self.begin(
-                pos,
-                flow,
-                anchor,
-                tag.as_deref(),
-                Items::Map(Mapping::default()),
-            ),
+            Event::MappingStart(anchor, tag) => {
+                self.begin(pos, anchor, tag.as_deref(), Items::Map(Mapping::default()))
+            }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).map(Rc::clone) else {
@@ -288,7 +280,6 @@ impl Composer<'_> {
     fn begin(
         &mut self,
         pos: Pos,
-        flow: bool,
         anchor: usize,
         tag: Option<&Tag>,
         items: Items,
@@ -300,7 +291,6 @@ impl Composer<'_> {
         self.open.push(Open {
             tag: tag.map(tag_name),
             pos,
-            flow,
             anchor,
             items,
             size: Size::NODE,

@@ -49,8 +49,10 @@ fn a_tab_before_the_first_word_is_told_as_one() {
         );
         assert!(error.help.unwrap().contains("spaces"));
     }
-    // In brackets and inside of a text it is a character like any other.
-    let case = org("name: O\nworkspaces: [\n\t{name: A,\n\truntime: r}\n]\n");
+    // Of JSON, and inside of a text, it is a character like any other.
+    let case = org(
+        "{\n\t\"name\": \"O\",\n\t\"workspaces\": [{\"name\": \"A\",\n\t\t\"runtime\": \"r\"}]}",
+    );
     assert_eq!(case.warnings(), [""; 0]);
     let case = workspace("role: |\n  a\n  \tb");
     assert_eq!(case.one().role, "a\n\tb");
