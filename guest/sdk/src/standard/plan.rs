@@ -104,7 +104,7 @@ fn assemble(
         org,
         granted: &granted,
         layers,
-        folders: seed::Folders::default(),
+        folders: seed::Folders::of(&org.workspaces),
         bytes: 0,
         global_memories: org.global_memories.as_slice(),
         workspaces: Vec::new(),

@@ -4,21 +4,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::files::Template;
+use super::files::{self, Template};
 use super::limits;
 use super::problems::{At, Pos, Problems, quoted};
+use super::schema::Workspace;
 use super::secret::{self, Secret};
 use crate::{Content, Diagnostic, Entry, EntryKind, SeedFile};
 
 /// Lists folders, each once however many workspaces share it.
-#[derive(Default)]
 pub(crate) struct Folders {
+    /// The `files_dir` of every workspace: the `.env` of each is read as variables.
+    roles: BTreeSet<String>,
     listed: BTreeMap<String, Option<Rc<[SeedFile]>>>,
     warned: BTreeSet<String>,
     total: usize,
 }
 
 impl Folders {
+    pub fn of(workspaces: &[Workspace]) -> Self {
+        let mut roles = BTreeSet::new();
+        let mut open: Vec<&Workspace> = workspaces.iter().collect();
+        while let Some(workspace) = open.pop() {
+            let dir = workspace.files_dir.as_ref();
+            roles.extend(dir.and_then(|dir| files::joined("", &dir.text).ok()));
+            open.extend(&workspace.children);
+        }
+        Self {
+            roles,
+            listed: BTreeMap::new(),
+            warned: BTreeSet::new(),
+            total: 0,
+        }
+    }
+
     /// The files of a folder and of the folders in it; `None` after a reported problem.
     pub fn files(
         &mut self,
@@ -77,7 +95,7 @@ impl Folders {
             for entry in entries.iter() {
                 let path = join(&below, &entry.name);
                 let source = join(folder, &path);
-                match judge(&source, path == ".env", entry) {
+                match judge(&source, self.is_read(&source), entry) {
                     Verdict::Descend => open.push(path),
                     Verdict::Silent => {}
                     Verdict::LeftOut(code, why) => self.left_out(code, why, &source, problems),
@@ -111,6 +129,12 @@ impl Folders {
         Some(files.into())
     }
 
+    /// Whether a file is read as variables.
+    fn is_read(&self, file: &str) -> bool {
+        let role = |folder| self.roles.contains(folder);
+        file == ".env" || file.strip_suffix("/.env").is_some_and(role)
+    }
+
     /// Once per file, however many folders it is in.
     fn left_out(&mut self, code: &str, why: &str, file: &str, problems: &mut Problems) {
         if self.warned.insert(file.to_owned()) {
@@ -131,7 +155,7 @@ enum Verdict {
     LeftOut(&'static str, &'static str),
 }
 
-/// `path` is the entry's in the template; `is_read`: it is the folder's own `.env`, which becomes variables.
+/// `path` is the entry's in the template; `is_read`: it is the `.env` of a role, which becomes variables.
 fn judge(path: &str, is_read: bool, entry: &Entry) -> Verdict {
     let Entry { name, kind, .. } = entry;
     if name == ".git" || is_read {

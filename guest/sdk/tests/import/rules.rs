@@ -623,6 +623,18 @@ fn only_two_places_expand() {
 }
 
 #[test]
+fn the_env_file_of_a_role_inside_of_another_is_read_and_no_mistake() {
+    let case = org(
+        "name: O\ndefaults: {runtime: r}\nworkspaces:\n- {name: A, files_dir: a}\n- {name: B, files_dir: a/b}\n",
+    );
+    let case = case
+        .file("a/b/.env", "X=1")
+        .file("a/c/.env", "X=1")
+        .file("a/b/x", "");
+    assert_eq!(case.warnings(), ["secret-not-copied a/c/.env:0:0"]);
+}
+
+#[test]
 fn the_folder_is_seeded_without_secrets() {
     let mut case = workspace(
         "files_dir: ./d/\nsystem_prompt: |\n  inline  \ninitial_memories: [{content: m}]",
