@@ -11,6 +11,7 @@ pub mod tasks;
 pub mod workspaces;
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admitted, Placement, Site, admit, identify};
+use crate::admission::{Admitted, Placement, Site, admit, identify, place};
 use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind};
 use crate::diagnostic::Diagnostic;
@@ -29,7 +30,8 @@ use crate::installer::Installer;
 use crate::limits;
 use crate::metrics::{Metrics, Moment, Planned};
 use crate::plan::WorkspaceKey;
-use crate::planner::{Judged, Loaded, Planner, Wanted};
+use crate::planner;
+use crate::planner::{Giver, Judged, Loaded, Planner, Wanted};
 use crate::plugin::{EnvMap, Expansion, Sandbox};
 use crate::policy::{Policy, Violation};
 use crate::problem::{Class, Problem};
@@ -38,7 +40,7 @@ use crate::provision::engine::EngineError;
 use crate::provision::spec::{OperationId, OrgId};
 use crate::provision::turns::Turns;
 use crate::provision::workspace::Run;
-use crate::provision::{self, Options, Outcome};
+use crate::provision::{self, Options, Outcome, Prune};
 use crate::snapshot::{Bundle, SnapshotError, Snapshots};
 use crate::store::{
     Label, OperationRow, OperationState, OrgRow, SourceRow, Store, StoreError, Subject,
@@ -127,13 +129,19 @@ pub struct Request {
     pub plugin: Option<String>,
     /// Names of the host's environment that the template may use; the operator's file lists those that may be asked for.
     pub grant: Vec<String>,
+    /// Whose the variables are. What was asked over HTTP is a caller's; the command line on this machine is the operator's.
+    pub giver: Giver,
     /// Leave out `!external` subtrees instead of failing.
     pub skip_external: bool,
     /// What runs the workspaces.
     pub engine: Option<EngineKind>,
     /// Remove workspaces that are in the org and no longer in the template.
     pub prune: bool,
-    /// Leave a failed container that was seeded, for diagnosis.
+    /// Remove them although they are more than half of what runs.
+    pub yes: bool,
+    /// Stop trying further workspaces once so many failed.
+    pub max_failures: Option<NonZeroUsize>,
+    /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
     pub keep_failed: bool,
     /// Wait until each workspace answers, at most so many seconds.
     pub ready_seconds: Option<u64>,
@@ -252,11 +260,25 @@ impl Daemon {
             .judge(import.bundle, import.vars.clone(), &import.request)
             .await?;
         let made = self.made(template, judged, import.request, held).await?;
+        self.may_prune(&made).await?;
         let org = made.admitted.org.slug().to_owned();
 
         let this = self.clone();
         let work = async move { this.keep(bundle, import.vars, made).await };
         self.whole(format!("accept {org}"), work).await
+    }
+
+    /// Whether an import may prune as much as it would now. One that prunes nothing asks no engine.
+    async fn may_prune(&self, made: &Made) -> Result<(), Problem> {
+        let Made {
+            admitted, request, ..
+        } = made;
+        let prune = Prune::new(request.prune, request.yes);
+        if prune != Prune::AtMostHalf {
+            return Ok(());
+        }
+        let engine = self.0.engines.get(admitted.row.engine).await?;
+        Ok(provision::check_prune(&*engine, &admitted.org, &admitted.jobs, prune).await?)
     }
 
     /// Stores an org, what it is made from and what there is to do, and begins it.
@@ -276,7 +298,7 @@ impl Daemon {
             known.is_some_and(|known| known.engine != row.engine || known.name != row.name);
         let identities = host.store.identities(&org).await?;
         let now = identify(&made.admitted.approved, &made.admitted.org, &identities)?;
-        if is_elsewhere || now != made.admitted.identities {
+        if is_elsewhere || !now.is_same(&made.admitted.identities) {
             // While this one was planned, another import of this org was accepted.
             let message = format!("another import of {org} was accepted meanwhile");
             let diagnostic = Diagnostic::new("org-changed", message).help("ask once more");
@@ -489,11 +511,7 @@ impl Daemon {
                 .help("the operator's file lists them as `grant` under [server]");
             return Err(Problem::one(Class::Refused, diagnostic));
         }
-        if request
-            .plugin
-            .as_deref()
-            .is_some_and(crate::planner::is_file)
-        {
+        if request.plugin.as_deref().is_some_and(planner::is_file) {
             let diagnostic = Diagnostic::new("plugin-name", "a server runs installed plugins only")
                 .help("install it, and ask for it by its name");
             return Err(Problem::one(Class::Invalid, diagnostic));
@@ -510,29 +528,46 @@ impl Daemon {
         let wanted = Wanted {
             plugin: request.plugin.clone(),
             vars,
+            giver: request.giver,
             grant: request.grant.clone(),
             skip_external: request.skip_external,
             ..Wanted::default()
         };
+        let began = Instant::now();
         let this = self.clone();
         let work = move || {
             let host = &this.0;
             #[cfg(feature = "fault-injection")]
             crate::fault::at("planning");
             let template = TemplateDir::of_bundle(bundle);
-            let began = Instant::now();
-            let judged = host
-                .planner
-                .judge(&host.loaded, &template, &wanted, &host.policy);
-            let planned = match &judged {
-                Ok(judged) if judged.verdict.is_ok() => Planned::Approved,
-                Ok(_) => Planned::Refused,
-                Err(_) => Planned::Nothing,
-            };
-            host.metrics.plan(planned, began.elapsed());
-            Ok::<_, Problem>((template, judged?))
+            let planned = host.planner.plan(&host.loaded, &template, &wanted);
+            (template, planned)
         };
-        blocking(work).await?
+        let (template, planned) = blocking(work).await?;
+        let judged = match planned {
+            Ok(planned) => self.judge_planned(planned, request.engine).await,
+            Err(problem) => Err(problem),
+        };
+        let came_of_it = match &judged {
+            Ok(judged) if judged.verdict.is_ok() => Planned::Approved,
+            Ok(_) => Planned::Refused,
+            Err(_) => Planned::Nothing,
+        };
+        self.0.metrics.plan(came_of_it, began.elapsed());
+        Ok((template, judged?))
+    }
+
+    /// Judges a plan for where its org is, or is to be.
+    async fn judge_planned(
+        &self,
+        planned: planner::Planned,
+        asked: Option<EngineKind>,
+    ) -> Result<Judged, Problem> {
+        let host = &self.0;
+        let (name, store) = (&planned.plan.org.name, Some(&host.store));
+        let target = place(name, asked, store, &host.config, &host.engines).await?;
+        let this = self.clone();
+        blocking(move || planned.judge(&this.0.policy, target)).await
     }
 
     async fn made(
@@ -554,7 +589,6 @@ impl Daemon {
         };
         let placement = Placement {
             template: request.template.clone(),
-            engine: request.engine,
             take_over: request.take_over,
         };
         let admitted = admit(approved, &template, placement, &site).await?;
@@ -731,7 +765,8 @@ impl Daemon {
         let options = Options {
             concurrency: self.0.config.concurrency(),
             wait: request.ready_seconds.map(Duration::from_secs),
-            prune: request.prune,
+            prune: Prune::new(request.prune, request.yes),
+            max_failures: request.max_failures,
         };
         let mut run = self.run(&engine, row, cancel);
         run.keep_failed = request.keep_failed;
@@ -842,6 +877,7 @@ impl Daemon {
                 last_lines: Vec::new(),
                 exit_code: None,
                 left_behind: Vec::new(),
+                before: None,
             };
             let what = What::Failed(Box::new(failure));
             let event = Event::of_workspace(&org, &workspace.key, &workspace.id, what);

@@ -22,7 +22,9 @@ pub mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;
 pub mod identity;
+pub mod ids;
 pub mod installer;
+pub mod isolation;
 pub mod limits;
 pub mod metrics;
 pub mod plan;
