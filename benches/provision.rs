@@ -279,7 +279,8 @@ impl World {
         let options = Options {
             concurrency: CONCURRENCY,
             wait: None,
-            prune: false,
+            prune: provision::Prune::No,
+            max_failures: None,
         };
         self.store.put_org(row, self.rows.clone()).await?;
         let up = provision::up(&run, &self.org, &self.jobs, &options).await?;

@@ -27,6 +27,13 @@ async fn changed_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_failed_replacement_is_taken_back() {
+    let mut world = World::local();
+    scenario::a_failed_replacement_is_taken_back(&mut world).await;
+    world.down(true).await;
+}
+
+#[tokio::test]
 async fn down_leaves_nothing() {
     scenario::down_leaves_nothing(&World::local()).await;
 }

@@ -84,7 +84,7 @@ fn template(org: &str, workspaces: usize) -> Value {
         .map(|n| format!("{{name: W{n}, children: [{{name: Sub}}]}}"))
         .collect();
     let all = all.join(", ");
-    json!({"inline": format!("name: {org}\ndefaults: {{runtime: x}}\nworkspaces: [{all}]\n"), "prune": true})
+    json!({"inline": format!("name: {org}\ndefaults: {{runtime: x}}\nworkspaces: [{all}]\n"), "prune": true, "yes": true})
 }
 
 /// The seed of a failed run, or a new one.

@@ -11,6 +11,7 @@ pub mod tasks;
 pub mod workspaces;
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ use crate::provision::engine::EngineError;
 use crate::provision::spec::{OperationId, OrgId};
 use crate::provision::turns::Turns;
 use crate::provision::workspace::Run;
-use crate::provision::{self, Options, Outcome};
+use crate::provision::{self, Options, Outcome, Prune};
 use crate::snapshot::{Bundle, SnapshotError, Snapshots};
 use crate::store::{
     Label, OperationRow, OperationState, OrgRow, SourceRow, Store, StoreError, Subject,
@@ -136,7 +137,11 @@ pub struct Request {
     pub engine: Option<EngineKind>,
     /// Remove workspaces that are in the org and no longer in the template.
     pub prune: bool,
-    /// Leave a failed container that was seeded, for diagnosis.
+    /// Remove them although they are more than half of what runs.
+    pub yes: bool,
+    /// Stop trying further workspaces once so many failed.
+    pub max_failures: Option<NonZeroUsize>,
+    /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
     pub keep_failed: bool,
     /// Wait until each workspace answers, at most so many seconds.
     pub ready_seconds: Option<u64>,
@@ -255,11 +260,25 @@ impl Daemon {
             .judge(import.bundle, import.vars.clone(), &import.request)
             .await?;
         let made = self.made(template, judged, import.request, held).await?;
+        self.may_prune(&made).await?;
         let org = made.admitted.org.slug().to_owned();
 
         let this = self.clone();
         let work = async move { this.keep(bundle, import.vars, made).await };
         self.whole(format!("accept {org}"), work).await
+    }
+
+    /// Whether an import may prune as much as it would now. One that prunes nothing asks no engine.
+    async fn may_prune(&self, made: &Made) -> Result<(), Problem> {
+        let Made {
+            admitted, request, ..
+        } = made;
+        let prune = Prune::new(request.prune, request.yes);
+        if prune != Prune::AtMostHalf {
+            return Ok(());
+        }
+        let engine = self.0.engines.get(admitted.row.engine).await?;
+        Ok(provision::check_prune(&*engine, &admitted.org, &admitted.jobs, prune).await?)
     }
 
     /// Stores an org, what it is made from and what there is to do, and begins it.
@@ -746,7 +765,8 @@ impl Daemon {
         let options = Options {
             concurrency: self.0.config.concurrency(),
             wait: request.ready_seconds.map(Duration::from_secs),
-            prune: request.prune,
+            prune: Prune::new(request.prune, request.yes),
+            max_failures: request.max_failures,
         };
         let mut run = self.run(&engine, row, cancel);
         run.keep_failed = request.keep_failed;
@@ -857,6 +877,7 @@ impl Daemon {
                 last_lines: Vec::new(),
                 exit_code: None,
                 left_behind: Vec::new(),
+                before: None,
             };
             let what = What::Failed(Box::new(failure));
             let event = Event::of_workspace(&org, &workspace.key, &workspace.id, what);

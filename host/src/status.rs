@@ -11,6 +11,7 @@ use crate::config::EngineKind;
 use crate::isolation::Isolation;
 use crate::provision::backend::Engines;
 use crate::provision::engine::{Engine as _, EngineError, Observed, State};
+use crate::provision::generations::Generations;
 use crate::provision::spec::{OrgId, WorkspaceId};
 use crate::store::{OrgRow, Store, StoreError, WorkspaceRow};
 
@@ -114,9 +115,9 @@ async fn observe(
     id: &OrgId,
 ) -> Result<(BTreeMap<WorkspaceId, Observed>, Option<Isolation>), EngineError> {
     let engine = engines.get(engine).await?;
-    let seen = engine.observe(id).await?;
-    let seen = seen.into_iter().map(|found| (found.id.clone(), found));
-    Ok((seen.collect(), engine.isolation(id).await?))
+    let seen = Generations::by_workspace(engine.observe(id).await?).into_iter();
+    let shown = seen.filter_map(|(id, found)| Some((id, found.shown()?.clone())));
+    Ok((shown.collect(), engine.isolation(id).await?))
 }
 
 fn word(state: State) -> (&'static str, Option<i32>) {

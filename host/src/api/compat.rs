@@ -59,7 +59,8 @@ pub struct CompatImport {
     /// A template that needs no other file: the content of its `org.yaml` as an object, or its text.
     #[serde(default)]
     template: Option<Inline>,
-    /// `merge`, the default, or `reconcile`: remove workspaces of this org that are no longer in the template.
+    /// `merge`, the default, or `reconcile`: remove workspaces of this org that are no longer in the template, unless
+    /// those are more than half of what runs; for that there is `POST /v1/orgs`.
     #[serde(default)]
     mode: Option<Mode>,
     /// Reconcile although the org came from another template. Not the reference's, which asks nobody.
@@ -328,7 +329,7 @@ async fn wanted(api: &Api, body: CompatImport) -> Result<Import, Problem> {
 /// The keys of the workspaces that an operation found there and equal.
 async fn unchanged(api: &Api, operation: &str) -> Result<BTreeSet<String>, Problem> {
     /// What happens to one workspace in one operation: its steps, and its end.
-    const EVENTS_OF_WORKSPACE: usize = 10;
+    const EVENTS_OF_WORKSPACE: usize = 20;
     let filter = Filter {
         operation: Some(operation.to_owned()),
         ..Filter::default()

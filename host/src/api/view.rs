@@ -1,6 +1,7 @@
 //! What the API says, beside what [`crate::status`] and [`crate::plan`] say themselves.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -33,7 +34,14 @@ pub struct ImportBody {
     pub skip_external: bool,
     /// Remove workspaces that are in the org and no longer in the template.
     pub prune: bool,
-    /// Leave a failed container that was seeded, for diagnosis.
+    /// Remove them although they are more than half of what runs. Without it that is refused with 409 and
+    /// `prune-needs-consent`.
+    pub yes: bool,
+    /// Stop trying further workspaces once so many failed, and leave those as they are. Until one has come up, they are
+    /// tried one at a time.
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    pub max_failures: Option<NonZeroUsize>,
+    /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
     pub keep_failed: bool,
     /// Wait until each workspace answers, at most so many seconds, before the operation counts as done.
     #[schema(value_type = Option<u64>, maximum = 86400)]

@@ -336,7 +336,8 @@ pub async fn up(server: &Server, command: &UpCommand) -> Result<Exit, Problem> {
         ));
     }
     let wishes = json!({
-        "engine": command.engine.engine, "prune": command.prune, "keep_failed": command.keep_failed,
+        "engine": command.engine.engine, "prune": command.prune, "yes": command.yes,
+        "max_failures": command.max_failures, "keep_failed": command.no_rollback,
         "ready_seconds": command.wait.then_some(command.timeout), "take_over": command.take_over,
     });
     let form = form(&command.plan, wishes)?;

@@ -10,8 +10,9 @@ use futures_util::StreamExt as _;
 
 use super::docker::Docker;
 use super::engine::{
-    Engine, EngineError, Observed, ObservedVolume, Sighting, VolumeKind, VolumeOutcome,
+    Engine, EngineError, Observed, ObservedVolume, Sighting, Volume, VolumeOutcome,
 };
+use super::generations::Generation;
 use super::local::{self, Local};
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
@@ -143,6 +144,10 @@ impl Engine for Backend {
         forward!(self, engine => engine.observe(org).await)
     }
 
+    async fn find(&self, id: &WorkspaceId) -> Result<Vec<Observed>, EngineError> {
+        forward!(self, engine => engine.find(id).await)
+    }
+
     async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
         forward!(self, engine => engine.volumes(org).await)
     }
@@ -162,58 +167,73 @@ impl Engine for Backend {
     async fn create_volume(
         &self,
         spec: &Spec,
-        kind: VolumeKind,
+        volume: &Volume,
         operation: &OperationId,
     ) -> Result<VolumeOutcome, EngineError> {
-        forward!(self, engine => engine.create_volume(spec, kind, operation).await)
+        forward!(self, engine => engine.create_volume(spec, volume, operation).await)
     }
 
-    async fn create(&self, spec: &Spec, operation: &OperationId) -> Result<(), EngineError> {
-        forward!(self, engine => engine.create(spec, operation).await)
+    async fn create(
+        &self,
+        spec: &Spec,
+        generation: &Generation,
+        operation: &OperationId,
+    ) -> Result<(), EngineError> {
+        forward!(self, engine => engine.create(spec, generation, operation).await)
     }
 
-    async fn put_seed(&self, id: &WorkspaceId, archive: Vec<u8>) -> Result<(), EngineError> {
-        forward!(self, engine => engine.put_seed(id, archive).await)
+    async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
+        forward!(self, engine => engine.put_seed(generation, archive).await)
     }
 
-    async fn read_seed(&self, id: &WorkspaceId) -> Result<ReadBack, EngineError> {
-        forward!(self, engine => engine.read_seed(id).await)
+    async fn read_seed(&self, generation: &Generation) -> Result<ReadBack, EngineError> {
+        forward!(self, engine => engine.read_seed(generation).await)
     }
 
     async fn start(&self, verified: Verified) -> Result<(), EngineError> {
         forward!(self, engine => engine.start(verified).await)
     }
 
-    async fn inspect(&self, id: &WorkspaceId) -> Result<Observed, EngineError> {
-        forward!(self, engine => engine.inspect(id).await)
+    async fn inspect(&self, generation: &Generation) -> Result<Observed, EngineError> {
+        forward!(self, engine => engine.inspect(generation).await)
     }
 
-    async fn last_lines(&self, id: &WorkspaceId, lines: usize) -> Result<Vec<String>, EngineError> {
-        forward!(self, engine => engine.last_lines(id, lines).await)
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        forward!(self, engine => engine.last_lines(generation, lines).await)
     }
 
     fn logs(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         tail: Option<usize>,
         follow: bool,
     ) -> impl futures_util::Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         match self {
-            Self::Local(local) => local.logs(id, tail, follow).left_stream(),
-            Self::Docker(docker) => docker.logs(id, tail, follow).left_stream().right_stream(),
-            Self::Swarm(swarm) => swarm.logs(id, tail, follow).right_stream().right_stream(),
+            Self::Local(local) => local.logs(generation, tail, follow).left_stream(),
+            Self::Docker(docker) => docker
+                .logs(generation, tail, follow)
+                .left_stream()
+                .right_stream(),
+            Self::Swarm(swarm) => swarm
+                .logs(generation, tail, follow)
+                .right_stream()
+                .right_stream(),
         }
     }
 
-    async fn stop(&self, id: &WorkspaceId) -> Result<(), EngineError> {
-        forward!(self, engine => engine.stop(id).await)
+    async fn stop(&self, generation: &Generation) -> Result<(), EngineError> {
+        forward!(self, engine => engine.stop(generation).await)
     }
 
-    async fn remove(&self, id: &WorkspaceId) -> Result<(), EngineError> {
-        forward!(self, engine => engine.remove(id).await)
+    async fn remove(&self, generation: &Generation) -> Result<(), EngineError> {
+        forward!(self, engine => engine.remove(generation).await)
     }
 
-    async fn remove_volume(&self, id: &WorkspaceId, kind: VolumeKind) -> Result<(), EngineError> {
-        forward!(self, engine => engine.remove_volume(id, kind).await)
+    async fn remove_volume(&self, volume: &Volume) -> Result<(), EngineError> {
+        forward!(self, engine => engine.remove_volume(volume).await)
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::params;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{LastOutcome, Store, StoreError, now_ms};
-use crate::event::{Event, What};
+use crate::event::{Before, Event, What};
 use crate::ids::OperationId;
 
 /// An event, and where it stands among all.
@@ -70,12 +70,19 @@ impl Store {
                 What::External { url } => Some((LastOutcome::External, url.clone(), None)),
                 What::Failed(failure) => {
                     let reason = format!("{}: {}", failure.step.as_str(), failure.reason);
-                    Some((LastOutcome::Failed, None, Some(reason)))
+                    let url = failure.before.as_ref().and_then(Before::url);
+                    Some((LastOutcome::Failed, url.cloned(), Some(reason)))
                 }
                 What::Skipped { reason } => Some((LastOutcome::Skipped, None, Some(reason.clone()))),
                 What::Stopped => Some((LastOutcome::Stopped, None, None)),
                 What::Removed => Some((LastOutcome::Removed, None, None)),
                 _ => None,
+            };
+            // A replacement is made while the one before answers; who is skipped is left as it was.
+            let keeps_url = match &event.what {
+                What::Step { step } => !step.interrupts(),
+                What::Skipped { .. } => true,
+                _ => false,
             };
             let at_ms = now_ms();
             let tx = db.transaction()?;
@@ -86,8 +93,8 @@ impl Store {
             .execute(params![operation, at_ms, key, step, body, event.org, id])?;
             let seq = tx.last_insert_rowid();
             if let (Some(id), Some((outcome, url, reason))) = (&id, outcome) {
-                tx.prepare_cached("UPDATE workspaces SET outcome = ?2, url = ?3, reason = ?4 WHERE id = ?1")?
-                    .execute(params![id, outcome, url, reason])?;
+                tx.prepare_cached("UPDATE workspaces SET outcome = ?2, url = iif(?5, url, ?3), reason = ?4 WHERE id = ?1")?
+                    .execute(params![id, outcome, url, reason, keeps_url])?;
             }
             if let What::Broke { reason } = &event.what {
                 // Whoever was on its way is so no longer.

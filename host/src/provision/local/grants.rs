@@ -9,7 +9,7 @@ use super::disk::Place;
 use crate::provision::engine::VolumeKind;
 use crate::provision::mount::Bind;
 use crate::provision::spec::Spec;
-use crate::provision::workspace::volumes;
+use crate::provision::workspace::has_work;
 
 /// The grants of one workspace. `others` are the folders that no program gets with its own: the operator's home, the
 /// engine's folder.
@@ -28,7 +28,7 @@ pub fn of(
     };
     grants.push(Grant::new(place.volume(VolumeKind::Configs), seed));
     grants.push(Grant::new(place.scratch(), Use::All));
-    if volumes(spec).any(|kind| kind == VolumeKind::Workspace) {
+    if has_work(spec) {
         grants.push(Grant::new(place.volume(VolumeKind::Workspace), Use::All));
     }
     if let Some(bind) = bind {
