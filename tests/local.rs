@@ -706,13 +706,14 @@ async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_roo
     fs::write(code.join("made.before"), "").unwrap();
     let mut pm = workspace("pm");
     pm.workspace_dir = Some(allowed.join("code").display().to_string());
-    for (access, word, may_write) in [
-        (Access::ReadOnly, "read_only", false),
-        (Access::ReadWrite, "read_write", true),
+    // The second is a later generation, with a folder of its own.
+    for (access, word, may_write, scratch) in [
+        (Access::ReadOnly, "read_only", false, "scratch"),
+        (Access::ReadWrite, "read_write", true, "1/scratch"),
     ] {
         pm.workspace_access = access;
         world.up_one(&pm).await;
-        let scratch = world.folder("pm").join("scratch");
+        let scratch = world.folder("pm").join(scratch);
         let where_it_is = scratch.join("where");
         let said = || fs::read_to_string(&where_it_is).unwrap_or_default();
         eventually("two lines", || said().lines().count() == 2).await;
