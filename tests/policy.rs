@@ -149,6 +149,20 @@ fn one_rule_broken_gives_its_code() {
         ("env-file", |p| {
             p.workspaces[0].files.push(template("notes", ".git/config"))
         }),
+        ("secret-file", |p| {
+            p.workspaces[0].files.push(template("notes", "a/.npmrc"))
+        }),
+        ("secret-file", |p| {
+            p.workspaces[0]
+                .files
+                .push(template("notes", "a/.aws/config"))
+        }),
+        ("secret-file", |p| {
+            p.workspaces[0].files.push(template("notes", "id_rsa"))
+        }),
+        ("secret-file", |p| {
+            p.workspaces[0].files.push(template("notes", "Prod.env"))
+        }),
         ("no-config", |p| p.workspaces[0].files.clear()),
         ("no-config", |p| {
             p.workspaces[0].files[0].content = Content::Inline(vec![])

@@ -533,36 +533,3 @@ impl PluginKeys {
         ))
     }
 }
-
-/// Reads a file of `NAME=VALUE` lines, by the rules of a template's `.env`
-/// (`spec/org-template.md` §4) but strictly: this one is the operator's.
-///
-/// # Errors
-/// The first line that is no assignment, with its place.
-pub fn parse_env_file(text: &str, file: &str) -> Result<Vec<(String, String)>, Box<Diagnostic>> {
-    let mut vars = Vec::new();
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (number, line) in (1_u32..).zip(text.split('\n')) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let assignment = line
-            .split_once('=')
-            .map(|(name, value)| (name.trim(), value.trim()));
-        let Some((name, value)) = assignment.filter(|(name, _)| is_identifier(name)) else {
-            let mut problem = Diagnostic::new("env-file", "this line is not NAME=VALUE")
-                .file(file)
-                .help("a name has letters, digits and `_`, and does not begin with a digit");
-            problem.line = Some(number);
-            return Err(Box::new(problem));
-        };
-        let unquoted = ['"', '\''].iter().find_map(|quote| {
-            let inside = value.strip_prefix(*quote)?;
-            inside.strip_suffix(*quote)
-        });
-        vars.push((name.to_owned(), unquoted.unwrap_or(value).to_owned()));
-    }
-    Ok(vars)
-}

@@ -17,6 +17,7 @@ pub mod conformance;
 pub mod daemon;
 pub mod diagnostic;
 mod digest;
+mod env_file;
 pub mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;

@@ -18,6 +18,8 @@ use crate::limits;
 use crate::plan::{self, Access, Content, EnvVar, Plan, SeedFile, WorkspaceKey};
 use crate::template::{self, TemplatePath};
 
+mod secret_file;
+
 /// What the operator allows. The default is safe.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -482,11 +484,19 @@ fn files(
                     );
                     continue;
                 };
-                if has_secret_name(path) {
+                if secret_file::is_private(path) {
                     judged.add(
                         "env-file",
                         format!("{path:?} may hold secrets and is not copied into /configs"),
                         "a template's .env files reach a workspace through its environment only",
+                    );
+                } else if secret_file::holds_credentials(path) {
+                    judged.add(
+                        "secret-file",
+                        format!(
+                            "{path:?} holds secrets by its name, and is not copied into /configs"
+                        ),
+                        "take it out of the template, and give secrets as variables",
                     );
                 }
                 SeedContent::Template {
@@ -545,7 +555,7 @@ fn seed_path(path: &str, judged: &mut Judged<'_>) -> Option<SeedPath> {
         );
         return None;
     }
-    if has_secret_name(path) {
+    if secret_file::is_private(path) {
         judged.add(
             "env-file",
             format!("{path:?} is not seeded: it may hold secrets"),
@@ -623,12 +633,6 @@ fn inline_bytes(file: &SeedFile) -> u64 {
         Content::Inline(bytes) => bytes.len() as u64,
         Content::Template { .. } => 0,
     }
-}
-
-/// `.env` and its kin, and anything in a version control's own folder.
-fn has_secret_name(path: &str) -> bool {
-    path.split('/')
-        .any(|part| part == ".git" || part == ".env" || part.starts_with(".env."))
 }
 
 fn is_absolute_and_normal(path: &Path) -> bool {

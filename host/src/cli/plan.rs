@@ -16,8 +16,9 @@ use super::report::{self, Exit};
 use super::text::{count, in_line, note, print_line, printable};
 use super::{Host, print_json};
 use crate::admission::{Becomes, Change, changes, place};
-use crate::config::{EngineKind, PolicyKeys, parse_env_file};
+use crate::config::{EngineKind, PolicyKeys};
 use crate::diagnostic::Diagnostic;
+use crate::env_file;
 use crate::isolation::Target;
 use crate::plan::{Plan, WorkspaceKey, is_identifier};
 use crate::planner::{Giver, Loaded, Wanted};
@@ -175,7 +176,7 @@ pub fn wanted(args: &EnvArgs) -> Result<Wanted, Problem> {
             Problem::one(Class::Invalid, diagnostic)
         })?;
         let vars =
-            parse_env_file(&text, &name).map_err(|error| Problem::one(Class::Invalid, *error))?;
+            env_file::parse(&text, &name).map_err(|error| Problem::one(Class::Invalid, *error))?;
         wanted.vars.extend(vars);
     }
     for assignment in &args.env {
