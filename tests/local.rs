@@ -746,6 +746,30 @@ async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_roo
     assert!(!world.folder("pm").exists());
 }
 
+/// Another workspace that may write beside a granted directory does not turn the grant to what it likes.
+#[tokio::test]
+async fn a_link_in_the_place_of_a_granted_directory_is_not_followed() {
+    let world = World::new("echo x > \"$WORKSPACE_DIR/ran\"; exec sleep 1000");
+    let allowed = world.root.path().canonicalize().unwrap().join("allowed");
+    let (code, outside) = (allowed.join("code"), world.root.path().join("outside"));
+    for folder in [&outside, &code] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    let mut pm = workspace("pm");
+    pm.workspace_dir = Some(world.root.path().join("allowed/code").display().to_string());
+    pm.workspace_access = Access::ReadWrite;
+    world.up_one(&pm).await;
+    eventually("the first life", || code.join("ran").exists()).await;
+    fs::rename(&code, allowed.join("before")).unwrap();
+    symlink(&outside, &code).unwrap();
+    kill_process(world.pid("pm", "child"), Signal::KILL).unwrap();
+    let log = world.folder("pm").join("log");
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    eventually("a refusal", || said().contains("cannot be granted")).await;
+    assert!(!outside.join("ran").exists());
+    world.down(true).await;
+}
+
 #[tokio::test]
 async fn a_sealed_workspace_has_no_workspace_folder() {
     let world = World::new("echo \"$TIER ${WORKSPACE_DIR-none} $HOME\"; pwd; exec sleep 1000");

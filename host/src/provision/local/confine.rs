@@ -13,12 +13,14 @@
 
 mod sockets;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
-    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
@@ -45,6 +47,10 @@ pub struct Grant {
     pub path: PathBuf,
     /// How it may use it.
     pub may: Use,
+    /// The path has no link in it, and must have none when it is granted: others may write beside what it names, and put a
+    /// link in its place.
+    #[serde(default)]
+    pub without_links: bool,
 }
 
 /// How something may be used.
@@ -230,16 +236,23 @@ impl Confinement {
         let mut created = ruleset(&self.from)?.create()?;
         for (may, paths) in SYSTEM {
             // Not every system has each of them.
-            for opened in paths.iter().filter_map(|path| PathFd::new(path).ok()) {
+            let opened = paths
+                .iter()
+                .filter_map(|path| open(*path, ResolveFlags::empty()).ok());
+            for opened in opened {
                 created = created.add_rule(rule(opened, *may, handled)?)?;
             }
         }
-        for Grant { path, may } in &self.grants {
-            let opened = PathFd::new(path).map_err(|error| ConfineError::Path {
-                path: path.clone(),
+        for grant in &self.grants {
+            let links = match grant.without_links {
+                true => ResolveFlags::NO_SYMLINKS,
+                false => ResolveFlags::empty(),
+            };
+            let opened = open(grant.path.as_path(), links).map_err(|error| ConfineError::Path {
+                path: grant.path.clone(),
                 reason: error.to_string(),
             })?;
-            created = created.add_rule(rule(opened, *may, handled)?)?;
+            created = created.add_rule(rule(opened, grant.may, handled)?)?;
         }
         match created.restrict_self()?.ruleset {
             RulesetStatus::FullyEnforced => Ok(()),
@@ -279,11 +292,17 @@ fn handled(from: &[Barrier]) -> BitFlags<AccessFs> {
     handled
 }
 
+/// A file or folder, for nothing but a rule about it.
+fn open(path: impl rustix::path::Arg, links: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), links)
+}
+
 fn rule(
-    opened: PathFd,
+    opened: OwnedFd,
     may: Use,
     handled: BitFlags<AccessFs>,
-) -> Result<PathBeneath<PathFd>, ConfineError> {
+) -> Result<PathBeneath<OwnedFd>, ConfineError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
     let change = read | (AccessFs::from_write(KNOWN) & !devices) | AccessFs::ResolveUnix;
@@ -294,7 +313,7 @@ fn rule(
         Use::All => change | AccessFs::Execute,
     };
     let kind = rustix::fs::fstat(&opened)?.st_mode;
-    if !rustix::fs::FileType::from_raw_mode(kind).is_dir() {
+    if !FileType::from_raw_mode(kind).is_dir() {
         rights &= AccessFs::from_file(KNOWN) | AccessFs::ResolveUnix;
     }
     Ok(PathBeneath::new(opened, rights & handled))
@@ -331,6 +350,7 @@ impl Grant {
         Self {
             path: path.as_ref().to_owned(),
             may,
+            without_links: false,
         }
     }
 }

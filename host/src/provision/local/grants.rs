@@ -33,7 +33,11 @@ pub fn of(
     }
     if let Some(bind) = bind {
         let may = if bind.writable { Use::All } else { Use::Run };
-        grants.push(Grant::new(&bind.source, may));
+        // A template chose it, and other workspaces may write beside it.
+        grants.push(Grant {
+            without_links: true,
+            ..Grant::new(&bind.source, may)
+        });
     }
     let of_runtime = |paths: &[PathBuf], may| {
         let grants: Vec<_> = paths.iter().map(|path| Grant::new(path, may)).collect();

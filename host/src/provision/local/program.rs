@@ -40,3 +40,24 @@ pub fn find(program: &str, path: Option<&str>) -> Result<PathBuf, EngineError> {
     });
     found.ok_or_else(|| not_executable(format!("it is in none of the folders {path}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_looked_for_where_no_workspace_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("agent");
+        std::fs::write(&program, "").unwrap();
+        let path = format!("relative::{}:/bin", folder.path().display());
+        // Nobody may run it yet.
+        let error = find("agent", Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("in none of the folders"), "{error}");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(find("agent", Some(&path)).unwrap(), program);
+        assert!(find("agent", None).is_err());
+        assert!(find("./agent", Some(&path)).is_err());
+        assert_eq!(find("sh", Some("/bin")).unwrap(), Path::new("/bin/sh"));
+    }
+}
