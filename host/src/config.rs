@@ -17,6 +17,7 @@ use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::plan::is_identifier;
 use crate::plugin::{PluginDigest, Terms, Wasi};
+use crate::store::Keep;
 
 /// What the process environment says; taken once, at the start.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +75,12 @@ pub struct ServerKeys {
     pub requests_per_second: u32,
     /// What is done about workspaces of this host that belong to no org; default `report`.
     pub sweep: Sweep,
+    /// Days that events and operations that ended are kept; default 90.
+    pub keep_days: u32,
+    /// Events that are kept, the newest; default 1 000 000.
+    pub keep_events: u32,
+    /// Operations that are kept, the newest; default 100 000.
+    pub keep_operations: u32,
     /// A collector of traces (OTLP over HTTP), for builds with the feature `otel`.
     pub otlp: Option<String>,
 }
@@ -103,6 +110,9 @@ impl Default for ServerKeys {
             drain_seconds: 30,
             requests_per_second: 100,
             sweep: Sweep::default(),
+            keep_days: 90,
+            keep_events: 1_000_000,
+            keep_operations: 100_000,
             otlp: None,
         }
     }
@@ -199,6 +209,12 @@ impl EngineKind {
             Self::Docker => "docker",
             Self::Swarm => "swarm",
         }
+    }
+
+    /// From the word; `None` for every other one.
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [Self::Local, Self::Docker, Self::Swarm];
+        all.into_iter().find(|engine| engine.as_str() == word)
     }
 }
 
@@ -404,6 +420,15 @@ impl Config {
 }
 
 impl ServerKeys {
+    /// How much of what happened is kept.
+    pub fn keep(&self) -> Keep {
+        Keep {
+            events: self.keep_events,
+            operations: self.keep_operations,
+            days: self.keep_days,
+        }
+    }
+
     fn nonsense(&self) -> Option<(String, &'static str)> {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             let message = "[server] has one of tls_cert and tls_key".to_owned();
@@ -412,6 +437,15 @@ impl ServerKeys {
         if self.requests_per_second == 0 {
             let message = "server.requests_per_second is 0: nobody could ask anything".to_owned();
             return Some((message, "at least 1; 100 is usual"));
+        }
+        let kept = [
+            ("keep_days", self.keep_days),
+            ("keep_events", self.keep_events),
+            ("keep_operations", self.keep_operations),
+        ];
+        if let Some((key, _)) = kept.iter().find(|(_, kept)| *kept == 0) {
+            let message = format!("server.{key} is 0: nobody could see what became of anything");
+            return Some((message, "at least 1; leave it out for the default"));
         }
         let wrong = self.grant.iter().find(|name| !is_identifier(name))?;
         let message = format!("server.grant: {wrong:?} is not a name of a variable");

@@ -72,6 +72,27 @@ pub enum Outcome {
     Failed(Box<Failure>),
     /// It was not tried.
     Skipped(String),
+    /// Somebody cancelled: it was not tried, or it was cut short here and taken back.
+    Cancelled(Option<Box<Failure>>),
+}
+
+impl Outcome {
+    fn of(failure: Failure) -> Self {
+        match failure.is_cancelled {
+            true => Self::Cancelled(Some(Box::new(failure))),
+            false => Self::Failed(Box::new(failure)),
+        }
+    }
+
+    /// Whether it is not there because somebody cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled(_))
+    }
+
+    /// Whether it is there, as it should be.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Unchanged(_) | Self::External(_) | Self::Up(_))
+    }
 }
 
 /// How a `down` ended.
@@ -107,9 +128,8 @@ pub enum ProvisionError {
 impl Summary {
     /// How many did not come up, or did not go.
     pub fn failed(&self) -> usize {
-        let down =
-            |outcome: &&(_, Outcome)| matches!(outcome.1, Outcome::Failed(_) | Outcome::Skipped(_));
-        self.outcomes.iter().filter(down).count() + self.not_removed.len()
+        let down = self.outcomes.iter().filter(|(_, outcome)| !outcome.is_up());
+        down.count() + self.not_removed.len()
     }
 }
 
@@ -391,7 +411,7 @@ async fn bring_up<E: Engine>(
             None => Outcome::Unchanged(found.url.clone()),
             Some(limit) => match workspace::still_answers(run, spec, limit).await {
                 Ok(url) => Outcome::Unchanged(url),
-                Err(failure) => Outcome::Failed(Box::new(failure)),
+                Err(failure) => Outcome::of(failure),
             },
         };
     }
@@ -406,12 +426,12 @@ async fn climb<E: Engine>(
     options: &Options,
 ) -> Outcome {
     if run.cancel.is_cancelled() {
-        return Outcome::Skipped("cancelled".to_owned());
+        return Outcome::Cancelled(None);
     }
     // Held until it is started, or has failed: the limit is one of work, not of waiting.
     let turn = tokio::select! {
         turn = run.turns.take(spec.org.slug()) => turn,
-        () = run.cancel.cancelled() => return Outcome::Skipped("cancelled".to_owned()),
+        () = run.cancel.cancelled() => return Outcome::Cancelled(None),
     };
     let climbed = async {
         let created = Workspace::<E, Created>::create(run, spec, found).await?;
@@ -425,7 +445,7 @@ async fn climb<E: Engine>(
     };
     match climbed.await {
         Ok(url) => Outcome::Up(url),
-        Err(failure) => Outcome::Failed(Box::new(failure)),
+        Err(failure) => Outcome::of(failure),
     }
 }
 
@@ -509,6 +529,10 @@ fn event(org: &OrgId, key: &WorkspaceKey, outcome: &Outcome, options: &Options) 
             },
             Outcome::Failed(failure) => What::Failed(failure),
             Outcome::Skipped(reason) => What::Skipped { reason },
+            Outcome::Cancelled(Some(failure)) => What::Failed(failure),
+            Outcome::Cancelled(None) => What::Skipped {
+                reason: "cancelled".to_owned(),
+            },
         },
     }
 }
@@ -567,7 +591,7 @@ impl<'a> Ascent<'a> {
     /// not. Gives back everyone who is settled by it.
     fn settle(&mut self, index: usize, job: &'a Job, outcome: Outcome) -> Vec<(&'a Job, Outcome)> {
         let mut settled = vec![(job, outcome.clone())];
-        let is_down = matches!(outcome, Outcome::Failed(_) | Outcome::Skipped(_));
+        let is_down = !outcome.is_up();
         self.outcomes.insert(index, (job.key.clone(), outcome));
         let children = self.children.remove(&index).unwrap_or_default();
         if is_down {

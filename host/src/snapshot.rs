@@ -371,6 +371,21 @@ impl Snapshots {
         Bundle::of_own_tar(&vault.open(PURPOSE, &sealed)?).map_err(failed)
     }
 
+    /// How many bytes a snapshot takes in its file: somewhat more than in memory. Nothing is read.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Disk`], [`SnapshotError::Gone`].
+    pub fn bytes(&self, digest: &str) -> Result<u64, SnapshotError> {
+        let path = self.file(digest);
+        match std::fs::metadata(&path) {
+            Ok(file) => Ok(file.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(SnapshotError::Gone(digest.to_owned()))
+            }
+            Err(reason) => Err(SnapshotError::Disk { path, reason }),
+        }
+    }
+
     /// The digests of all snapshots that are kept.
     ///
     /// # Errors
@@ -417,19 +432,23 @@ impl Snapshots {
     /// Removes what no org is made from any more. Only for the one writer.
     ///
     /// # Errors
-    /// The operating system's.
-    pub fn sweep(&self, used: &[String]) -> io::Result<()> {
+    /// [`SnapshotError::Disk`].
+    pub fn sweep(&self, used: &[String]) -> Result<(), SnapshotError> {
+        let failed = |reason| SnapshotError::Disk {
+            path: self.folder.clone(),
+            reason,
+        };
         let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
+            entries => entries.map_err(failed)?,
         };
         for entry in entries {
-            let path = entry?.path();
+            let path = entry.map_err(failed)?.path();
             let digest = path.file_stem().and_then(|stem| stem.to_str());
             if path.extension().is_some_and(|e| e == "sealed")
                 && digest.is_some_and(|digest| !used.iter().any(|used| used == digest))
             {
-                std::fs::remove_file(path)?;
+                std::fs::remove_file(path).map_err(failed)?;
             }
         }
         Ok(())

@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Daemon, Made};
+use super::execute::Ended;
+use super::{Daemon, Made, flag};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Operation, What};
 use crate::limits;
@@ -36,7 +37,14 @@ pub(super) struct Slots(Mutex<HashMap<At, Slot>>);
 #[derive(Default)]
 pub(super) struct Slot {
     is_running: bool,
-    pending: Option<OperationRow>,
+    pending: Option<Pending>,
+}
+
+/// What is to be done to a workspace next.
+struct Pending {
+    row: OperationRow,
+    /// An engine that is away is waited for so long.
+    patience: Duration,
 }
 
 /// Checks under way: whoever has the same suspicion waits for the same check.
@@ -195,7 +203,8 @@ impl Daemon {
         }
     }
 
-    /// Takes in what is to be done to a workspace: as an operation of its own, or as the one that waits already.
+    /// Takes in what is to be done to a workspace: as an operation of its own, or as the one that waits already. Whoever asks
+    /// may go away meanwhile: what is stored is also begun.
     async fn change(
         &self,
         org: String,
@@ -203,10 +212,24 @@ impl Daemon {
         operation: Operation,
         request: Value,
     ) -> Result<OperationRow, Problem> {
+        let name = format!("accept {} {org}/{key}", operation.as_str());
+        let (this, at) = (self.clone(), (org, key));
+        let work = async move { this.take_in(at, operation, request).await };
+        self.whole(name, work).await
+    }
+
+    async fn take_in(
+        &self,
+        at: At,
+        operation: Operation,
+        request: Value,
+    ) -> Result<OperationRow, Problem> {
         let host = &self.0;
-        let at = (org, key);
         let _one = host.accepting.lock().await;
-        let waiting = self.slots().get(&at).and_then(|slot| slot.pending.clone());
+        let waiting = self.slots().get(&at).and_then(|slot| {
+            let pending = slot.pending.as_ref()?;
+            Some(pending.row.clone())
+        });
         if let Some(waiting) = waiting {
             if is_served_by(&waiting, operation, &request) {
                 return Ok(waiting);
@@ -222,20 +245,31 @@ impl Daemon {
             let diagnostic = Diagnostic::new("store", "what was just stored is not there");
             Problem::one(Class::Failed, diagnostic)
         })?;
-        self.line_up(row.clone()).await?;
+        #[cfg(feature = "fault-injection")]
+        crate::fault::at("accepted");
+        self.line_up(row.clone(), limits::ENGINE_AWAY).await?;
         Ok(row)
     }
 
     /// Makes an operation the next one of its workspace. What waited until now is done by it.
-    pub(super) async fn line_up(&self, row: OperationRow) -> Result<(), Problem> {
+    pub(super) async fn line_up(
+        &self,
+        row: OperationRow,
+        patience: Duration,
+    ) -> Result<(), Problem> {
         let at = (row.org.clone(), row.workspace.clone().unwrap_or_default());
         let cancel = self.0.tasks.stopping().child_token();
         self.cancels().insert(row.id.clone(), cancel);
         let waited = {
             let mut slots = self.slots();
-            slots.entry(at.clone()).or_default().pending.replace(row)
+            let pending = Pending { row, patience };
+            slots
+                .entry(at.clone())
+                .or_default()
+                .pending
+                .replace(pending)
         };
-        if let Some(waited) = waited {
+        if let Some(Pending { row: waited, .. }) = waited {
             let state = OperationState::Superseded;
             self.0.store.settle(&waited.id, state, &[]).await?;
             self.cancels().remove(&waited.id);
@@ -246,7 +280,7 @@ impl Daemon {
 
     /// Begins what waits for a workspace, unless something is being done to it.
     fn cycle(&self, at: &At) {
-        let row = {
+        let Pending { row, patience } = {
             let mut slots = self.slots();
             let Some(slot) = slots.get_mut(at) else {
                 return;
@@ -254,12 +288,12 @@ impl Daemon {
             if slot.is_running {
                 return;
             }
-            let Some(row) = slot.pending.take() else {
+            let Some(pending) = slot.pending.take() else {
                 slots.remove(at);
                 return;
             };
             slot.is_running = true;
-            row
+            pending
         };
         let cycle = Arc::new(Cycle {
             daemon: self.clone(),
@@ -269,7 +303,7 @@ impl Daemon {
         let cancel = self.cancels().get(&row.id).cloned().unwrap_or_default();
         let (this, of, id) = (self.clone(), cycle.clone(), row.id.clone());
         let work = async move {
-            let ended = this.carry_out(&row, &cancel).boxed().await;
+            let ended = this.carry_out(&row, &cancel, patience).boxed().await;
             this.settle(&row, ended).await;
             drop(of);
         };
@@ -282,39 +316,47 @@ impl Daemon {
         let _ = self.0.tasks.spawn(name, limits::OPERATION, work, broken);
     }
 
-    /// Does it; whether it was cut short.
     async fn carry_out(
         &self,
         row: &OperationRow,
         cancel: &CancellationToken,
-    ) -> Result<bool, Problem> {
+        patience: Duration,
+    ) -> Result<Ended, Problem> {
         let key = row.workspace.as_deref().unwrap_or_default();
         let known = self.org(&row.org).await?;
         let (org, key) = self.identity(&row.org, key).await?;
-        let engine = self.0.engines.get(known.engine).await?;
-        let looks_dead = flag(&row.request, "looks_dead");
-        if row.operation == Operation::Restart && !looks_dead {
-            // The slow part: nobody else waits for it.
-            tokio::select! {
-                () = self.farewell(&engine, &org, &key) => {}
-                () = cancel.cancelled() => return Ok(true),
-            }
-        }
-        let mut place = match row.operation {
-            Operation::Remove => self.0.lines.join(&row.org, usize::MAX),
-            _ => Some(self.0.lines.join_shared(&row.org)),
+        let engine = match self.engine(known.engine, cancel, patience).await {
+            Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
+            engine => engine?,
         };
-        if let Some(place) = &mut place {
-            tokio::select! {
-                () = place.turn() => {}
-                () = cancel.cancelled() => return Ok(true),
+        let looks_dead = flag(&row.request, "looks_dead");
+        let ready = async {
+            if row.operation == Operation::Restart && !looks_dead {
+                // The slow part: nobody else waits for it.
+                self.farewell(&engine, &org, &key).await;
             }
-        }
-        if cancel.is_cancelled() {
-            return Ok(true);
-        }
+            let room = match row.operation {
+                Operation::Stop | Operation::Remove => None,
+                _ => Some(self.ask_room(&row.org).await?.await),
+            };
+            let mut place = match row.operation {
+                Operation::Remove => self.0.lines.join(&row.org, usize::MAX),
+                _ => Some(self.0.lines.join_shared(&row.org)),
+            };
+            if let Some(place) = &mut place {
+                place.turn().await;
+            }
+            Ok::<_, Problem>((room, place))
+        };
+        let (room, _place) = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(Ended::CutShort),
+            ready = ready => ready?,
+        };
         let store = &self.0.store;
-        store.run(&row.id).await?;
+        if !store.run(&row.id).await? {
+            return Ok(Ended::CutShort);
+        }
         // What it was when it was asked for does not count any more.
         let rows = store.workspaces(&row.org).await?;
         let Some(now) = rows.iter().find(|now| now.key == key.as_str()) else {
@@ -332,13 +374,13 @@ impl Daemon {
             workspaces: 1,
         }))
         .await?;
-        let outcome = match row.operation {
-            Operation::Stop => {
+        let outcome = match (row.operation, room) {
+            (Operation::Stop, _) => {
                 store.want(&row.org, &key, false).await?;
                 one::stop(&run, &org, &key).await?;
                 None
             }
-            Operation::Remove => {
+            (Operation::Remove, _) => {
                 let volumes = flag(&row.request, "volumes");
                 let mut doomed = descendants(&rows, key.as_str());
                 if !flag(&row.request, "cascade") {
@@ -354,9 +396,14 @@ impl Daemon {
             }
             _ if looks_dead && now.wanted == "stopped" => None,
             _ if looks_dead && is_alive(&engine, &org, &key).await => None,
-            Operation::Restart if now.outcome == "removed" => return Err(gone(key.as_str())),
-            _ => {
-                let made = self.remake(&row.org).await?;
+            (Operation::Restart, _) if now.outcome == "removed" => return Err(gone(key.as_str())),
+            (_, None) => None,
+            (_, Some(room)) => {
+                let made = tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Ok(Ended::CutShort),
+                    made = self.remake(&row.org, room) => made?,
+                };
                 let Made {
                     admitted, request, ..
                 } = &made;
@@ -375,17 +422,17 @@ impl Daemon {
                 Some(one::renew(&run, &org, job, &options, anew).boxed().await?)
             }
         };
-        let (failed, was_cut) = match &outcome {
-            Some(Outcome::Failed(failure)) => (1, failure.code == "cancelled"),
-            Some(Outcome::Skipped(_)) => (1, true),
-            _ => (0, false),
-        };
+        let is_failed = matches!(
+            outcome,
+            Some(Outcome::Failed(_) | Outcome::Skipped(_) | Outcome::Cancelled(_))
+        );
+        let failed = usize::from(is_failed);
         run.emit(tell(What::Ended { failed })).await?;
-        if was_cut && cancel.is_cancelled() {
-            return Ok(true);
+        if outcome.is_some_and(|outcome| outcome.is_cancelled()) {
+            return Ok(Ended::CutShort);
         }
         store.finish(&row.id, failed).await?;
-        Ok(false)
+        Ok(Ended::Whole)
     }
 
     /// The signal before a restart. Whatever comes of it, the restart goes on.
@@ -492,10 +539,6 @@ fn descendants(rows: &[WorkspaceRow], key: &str) -> Vec<WorkspaceKey> {
 fn is_below(key: &str, ancestor: &str) -> bool {
     key.strip_prefix(ancestor)
         .is_some_and(|rest| rest.starts_with('/'))
-}
-
-fn flag(request: &Value, name: &str) -> bool {
-    request.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
 fn unknown(what: &str) -> Problem {

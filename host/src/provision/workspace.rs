@@ -543,6 +543,7 @@ fn failure(step: Step, error: &StepError) -> Failure {
         reason: error.to_string(),
         help: help.to_owned(),
         last_lines: Vec::new(),
+        is_cancelled: matches!(error, StepError::Cancelled),
         exit_code,
         left_behind: Vec::new(),
     }
