@@ -1,10 +1,9 @@
 //! Gives an approved plan its place on this host: identity, engine, runtimes, jobs. Reads, and changes nothing.
 
-use std::collections::BTreeMap;
-
 use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind, Runtime};
 use crate::diagnostic::Diagnostic;
+use crate::env_map::EnvMap;
 use crate::policy::{Approved, RuntimeName};
 use crate::problem::{Class, Problem};
 use crate::provision::backend::Engines;
@@ -127,7 +126,7 @@ fn runtimes<'a>(config: &'a Config, engines: &Engines) -> impl Fn(&RuntimeName) 
         ]),
         port: 8000,
         health: Some("/health".to_owned()),
-        env: BTreeMap::new(),
+        env: EnvMap::default(),
     };
     move |name| match name {
         RuntimeName::Configured(name) => config.runtimes.get(name).unwrap_or(&demo).clone(),

@@ -14,13 +14,14 @@ use serde::Deserialize;
 use crate::catalog::PluginName;
 use crate::catalog::signature::PublicKey;
 use crate::diagnostic::Diagnostic;
+use crate::env_map::EnvMap;
 use crate::limits;
 use crate::plan::is_identifier;
 use crate::plugin::{PluginDigest, Terms, Wasi};
 use crate::store::Keep;
 
 /// What the process environment says; taken once, at the start.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Environment {
     vars: BTreeMap<OsString, OsString>,
 }
@@ -173,7 +174,7 @@ pub struct Runtime {
     pub health: Option<String>,
     /// Variables that every workspace of this runtime gets, below its own.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: EnvMap,
 }
 
 /// What runs workspaces.
@@ -239,6 +240,13 @@ pub enum ConfigError {
 
 fn default_port() -> u16 {
     8000
+}
+
+impl std::fmt::Debug for Environment {
+    /// Names alone: the values are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.vars.keys()).finish()
+    }
 }
 
 impl Environment {

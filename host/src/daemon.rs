@@ -202,6 +202,8 @@ impl Daemon {
             open: host.lines.length(),
             waiting: host.turns.waiting(),
             running: host.turns.taken(),
+            plans_waiting: host.plans.waiting(),
+            plans_running: host.plans.taken(),
             tasks: host.tasks.count_running(),
             events: host.store.newest().await?.unsigned_abs(),
         })

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
+use crate::env_map::EnvMap;
 use crate::limits;
 use crate::plan::{self, Access, Content, EnvVar, Plan, SeedFile, WorkspaceKey};
 use crate::template::{self, TemplatePath};
@@ -97,7 +98,7 @@ pub struct Workspace {
     /// What stands under `/configs`, sorted by path.
     pub files: BTreeMap<SeedPath, SeedSource>,
     /// POSIX names, none of them the host's own.
-    pub env: BTreeMap<String, String>,
+    pub env: EnvMap,
     /// Where an external workspace runs.
     pub url: Option<String>,
 }
@@ -125,7 +126,7 @@ pub struct SeedSource {
 }
 
 /// See [`SeedSource`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum SeedContent {
     /// These bytes.
     Inline(Vec<u8>),
@@ -136,6 +137,16 @@ pub enum SeedContent {
         /// Turn CR LF into LF.
         text: bool,
     },
+}
+
+impl std::fmt::Debug for SeedContent {
+    /// Without the bytes: they may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+            Self::Template { path, .. } => write!(f, "Template({:?})", path.as_str()),
+        }
+    }
 }
 
 /// A directory to mount at `/workspace`.
@@ -499,7 +510,7 @@ fn seed_path(path: &str, judged: &mut Judged<'_>) -> Option<SeedPath> {
     Some(SeedPath(path.to_owned()))
 }
 
-fn env(vars: &[EnvVar], judged: &mut Judged<'_>) -> BTreeMap<String, String> {
+fn env(vars: &[EnvVar], judged: &mut Judged<'_>) -> EnvMap {
     if vars.len() > limits::ENV_VARS {
         judged.add(
             "too-many-variables",
@@ -510,9 +521,9 @@ fn env(vars: &[EnvVar], judged: &mut Judged<'_>) -> BTreeMap<String, String> {
             ),
             "set fewer variables",
         );
-        return BTreeMap::new();
+        return EnvMap::default();
     }
-    let mut approved = BTreeMap::new();
+    let mut approved = EnvMap::default();
     for EnvVar { name, value, .. } in vars {
         let wrong = if !plan::is_identifier(name) {
             Some("env-name")

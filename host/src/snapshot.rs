@@ -19,12 +19,19 @@ use crate::vault::{Sealed, Vault, VaultError};
 const PURPOSE: &str = "snapshot";
 
 /// The files of a template, by their paths.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Bundle {
     entries: BTreeMap<String, Entry>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl std::fmt::Debug for Bundle {
+    /// Without the bytes: `.env` files are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.entries.keys()).finish()
+    }
+}
+
+#[derive(Clone, PartialEq, Eq)]
 enum Entry {
     File {
         bytes: Vec<u8>,

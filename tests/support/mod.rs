@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod component;
+pub mod daemon;
 pub mod disk;
 pub mod fake_docker;
 pub mod native;

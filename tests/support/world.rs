@@ -132,7 +132,7 @@ impl<E: Engine> World<E> {
             ]),
             port: 8000,
             health: Some("/health".to_owned()),
-            env: BTreeMap::new(),
+            env: orghost::env_map::EnvMap::default(),
         };
         let jobs = provision::jobs(&approved, &self.org(), |_| runtime.clone(), &template).unwrap();
         (approved, jobs)
@@ -196,14 +196,18 @@ impl Outcomes {
     /// Its step and code, as `create image-missing`.
     pub fn failure(&self, key: &str) -> String {
         match &self.0[key] {
-            Outcome::Failed(failure) => format!("{} {}", failure.step.as_str(), failure.code),
+            Outcome::Failed(failure) | Outcome::Cancelled(Some(failure)) => {
+                format!("{} {}", failure.step.as_str(), failure.code)
+            }
             other => format!("{other:?}"),
         }
     }
 
     pub fn left_behind(&self, key: &str) -> Vec<String> {
         match &self.0[key] {
-            Outcome::Failed(failure) => failure.left_behind.clone(),
+            Outcome::Failed(failure) | Outcome::Cancelled(Some(failure)) => {
+                failure.left_behind.clone()
+            }
             _ => Vec::new(),
         }
     }

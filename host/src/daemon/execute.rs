@@ -19,7 +19,7 @@ use crate::limits;
 use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
 use crate::provision::backend::Backend;
-use crate::provision::engine::EngineError;
+use crate::provision::engine::{Engine as _, EngineError};
 use crate::provision::spec::{OperationId, OrgId};
 use crate::provision::workspace::Run;
 use crate::provision::{self, Options};
@@ -172,7 +172,8 @@ impl Daemon {
         let Made {
             admitted, request, ..
         } = &made;
-        let engine = match self.engine(admitted.row.engine, cancel, patience).await {
+        let engine = self.engine(admitted.row.engine, &admitted.org, cancel, patience);
+        let engine = match engine.await {
             // The next process may have more luck.
             Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
             engine => engine?,
@@ -216,7 +217,7 @@ impl Daemon {
             Err(problem) => return Err(problem),
         };
         let org = OrgId::new(self.0.store.instance().clone(), &known.name);
-        let engine = match self.engine(known.engine, cancel, patience).await {
+        let engine = match self.engine(known.engine, &org, cancel, patience).await {
             // The next process may have more luck.
             Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
             engine => engine?,
@@ -235,10 +236,12 @@ impl Daemon {
         })
     }
 
-    /// The engine of a kind. After a machine has started, its engine may come later than this host.
+    /// The engine of an org. After a machine has started, its engine may come later than this host; and an engine that is
+    /// started anew is away for a while. One that is waited for has answered just now.
     pub(super) async fn engine(
         &self,
         kind: EngineKind,
+        org: &OrgId,
         cancel: &CancellationToken,
         patience: Duration,
     ) -> Result<Arc<Backend>, Problem> {
@@ -246,7 +249,14 @@ impl Daemon {
         const PAUSE: Duration = Duration::from_secs(2);
         let deadline = Instant::now() + patience;
         loop {
-            match self.0.engines.get(kind).await {
+            let found = async {
+                let engine = self.0.engines.get(kind).await?;
+                if !patience.is_zero() {
+                    engine.observe(org).await?;
+                }
+                Ok(engine)
+            };
+            match found.await {
                 Err(EngineError::Away { .. })
                     if Instant::now() < deadline && !cancel.is_cancelled() =>
                 {

@@ -325,7 +325,7 @@ impl Daemon {
         let key = row.workspace.as_deref().unwrap_or_default();
         let known = self.org(&row.org).await?;
         let (org, key) = self.identity(&row.org, key).await?;
-        let engine = match self.engine(known.engine, cancel, patience).await {
+        let engine = match self.engine(known.engine, &org, cancel, patience).await {
             Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
             engine => engine?,
         };

@@ -2,7 +2,6 @@
 //! the files of a workspace's folder, and the formats of those that hold facts.
 //! Never reads or writes a workspace's own files.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -11,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::env_map::EnvMap;
 use crate::provision::engine::{EngineError, State, VolumeKind};
 use crate::provision::spec::OrgId;
 
@@ -40,7 +40,7 @@ pub struct Container {
     /// The program and its arguments; never empty.
     pub command: Vec<String>,
     /// The whole environment of the program but `PORT`.
-    pub env: BTreeMap<String, String>,
+    pub env: EnvMap,
     /// Where the program is started.
     pub directory: PathBuf,
     /// Milliseconds between TERM and KILL.
