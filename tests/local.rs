@@ -2,7 +2,7 @@
 //! processes, real folders. Programs are shell scripts; where one must
 //! listen, this test binary is the agent (see [`agent`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -104,7 +104,7 @@ impl World {
             command: Some(self.command.clone()),
             port: 8000,
             health: None,
-            env: BTreeMap::from([("FROM_RUNTIME".to_owned(), "1".to_owned())]),
+            env: orghost::env_map::EnvMap::from([("FROM_RUNTIME".to_owned(), "1".to_owned())]),
         };
         let jobs = provision::jobs(&approved, &self.org, |_| runtime.clone(), &template).unwrap();
         (approved, jobs)

@@ -39,7 +39,10 @@ fn server(deadline_ms: u32) -> (Operator, Server) {
     );
     let config = operator.file("orghost.toml", config);
     let config = config.to_str().unwrap();
-    let server = Server::start(&operator, &["--demo", "--engine", "local", "--config", config]);
+    let server = Server::start(
+        &operator,
+        &["--demo", "--engine", "local", "--config", config],
+    );
     (operator, server)
 }
 

@@ -142,7 +142,13 @@ async fn what_an_operation_under_way_needs_is_never_forgotten() {
     assert_eq!(first.seq, kept[0].seq);
     let mut all = std::pin::pin!(store.follow(3, Filter::default()));
     let gap = all.next().await.unwrap().unwrap();
-    assert_eq!(gap, Followed::Gap(Gap { after: 3, until: 20 }));
+    assert_eq!(
+        gap,
+        Followed::Gap(Gap {
+            after: 3,
+            until: 20
+        })
+    );
     let Followed::Event(next) = all.next().await.unwrap().unwrap() else {
         panic!("a gap is told once");
     };
@@ -154,7 +160,13 @@ async fn a_listener_that_was_away_too_long_is_told_what_it_missed() {
     let docker = FakeDocker::start();
     let operator = Operator::new().with_env("DOCKER_HOST", &docker.endpoint());
     let config = operator.file("orghost.toml", "[server]\nkeep_events = 3\n");
-    let args = ["--demo", "--engine", "docker", "--config", config.to_str().unwrap()];
+    let args = [
+        "--demo",
+        "--engine",
+        "docker",
+        "--config",
+        config.to_str().unwrap(),
+    ];
     let server = Server::start(&operator, &args);
     let org = "name: Acme\ndefaults: {runtime: x}\nworkspaces: [{name: One}]\n";
     server.import(json!({"inline": org})).await;

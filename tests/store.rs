@@ -66,7 +66,10 @@ async fn what_fails_to_be_written_fails_alone() {
     let events = store.events(0, &Filter::default(), 1_000).await.unwrap();
     let places: Vec<_> = events.iter().map(|event| event.seq).collect();
     assert_eq!(places, (1..=200).collect::<Vec<_>>());
-    assert!(store.all_sealed().await.unwrap().is_empty(), "half of it is there");
+    assert!(
+        store.all_sealed().await.unwrap().is_empty(),
+        "half of it is there"
+    );
 }
 
 #[tokio::test]
@@ -76,7 +79,10 @@ async fn what_was_written_is_read_by_who_asks_next() {
     for number in 0..200 {
         let id = store.begin("acme", Operation::Up).await.unwrap();
         let read = store.operation(id.as_str()).await.unwrap();
-        assert!(read.is_some(), "operation {number} was answered and is not there");
+        assert!(
+            read.is_some(),
+            "operation {number} was answered and is not there"
+        );
     }
 }
 
@@ -104,9 +110,15 @@ async fn what_cannot_be_understood_is_an_error_that_names_its_row() {
         ("meta", "value", "'soon'", "meta events_gone"),
     ];
     for (table, column, value, row) in spoilt {
-        let only = if table == "meta" { "WHERE name = 'events_gone'" } else { "" };
+        let only = if table == "meta" {
+            "WHERE name = 'events_gone'"
+        } else {
+            ""
+        };
         let sound: rusqlite::types::Value = db
-            .query_row(&format!("SELECT {column} FROM {table} {only}"), [], |row| row.get(0))
+            .query_row(&format!("SELECT {column} FROM {table} {only}"), [], |row| {
+                row.get(0)
+            })
             .unwrap();
         let set = |value: &str| format!("UPDATE {table} SET {column} = {value} {only}");
         db.execute(&set(value), []).unwrap();
@@ -144,7 +156,8 @@ fn of_version_2(operator: &Operator) {
 
 fn version(operator: &Operator) -> u32 {
     let db = database(&operator.state());
-    db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap()
 }
 
 #[test]
@@ -153,7 +166,11 @@ fn a_store_that_an_older_orghost_works_on_is_left_as_it_is() {
     of_version_2(&operator);
     let lock = std::fs::File::create(operator.state().join("orghost.lock")).unwrap();
     lock.lock().unwrap();
-    for args in [&["status", "--json"][..], &["serve", "--json"], &["token", "list", "--json"]] {
+    for args in [
+        &["status", "--json"][..],
+        &["serve", "--json"],
+        &["token", "list", "--json"],
+    ] {
         let ran = operator.run(args).exits(1);
         assert_eq!(ran.error_codes(), ["store-in-use"], "{args:?}");
         assert!(ran.stdout.contains("version 2"), "{}", ran.stdout);
@@ -166,7 +183,9 @@ fn a_store_that_an_older_orghost_works_on_is_left_as_it_is() {
     assert_eq!(ran.json()["orgs"][0]["org"], "acme");
     assert!(version(&operator) > 2);
     let db = database(&operator.state());
-    let vacuum: u32 = db.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
+    let vacuum: u32 = db
+        .pragma_query_value(None, "auto_vacuum", |row| row.get(0))
+        .unwrap();
     assert_eq!(vacuum, 2, "it gives room back to the disk");
 }
 

@@ -113,9 +113,9 @@ pub struct AgentPlugin {
     pub config: Option<serde_json::Value>,
 }
 
-impl std::fmt::Debug for AgentPlugin {
+impl fmt::Debug for AgentPlugin {
     /// Without the configuration: it may hold secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("AgentPlugin");
         shown.field("source", &self.source).finish_non_exhaustive()
     }
@@ -146,9 +146,9 @@ pub enum Content {
     },
 }
 
-impl std::fmt::Debug for Content {
+impl fmt::Debug for Content {
     /// Without the bytes: they may hold secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
             Self::Template { path, .. } => write!(f, "Template({path:?})"),
@@ -169,9 +169,9 @@ pub struct EnvVar {
     pub origin: Origin,
 }
 
-impl std::fmt::Debug for EnvVar {
+impl fmt::Debug for EnvVar {
     /// Without the value.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("EnvVar");
         shown
             .field("name", &self.name)
@@ -247,9 +247,9 @@ pub struct ConfigEntry {
     pub secret: bool,
 }
 
-impl std::fmt::Debug for ConfigEntry {
+impl fmt::Debug for ConfigEntry {
     /// Without the value.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("ConfigEntry");
         shown
             .field("name", &self.name)

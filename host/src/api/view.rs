@@ -1,8 +1,5 @@
 //! What the API says, beside what [`crate::status`] and [`crate::plan`] say themselves.
 
-#[allow(unused_imports, reason = "in the schema")]
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,7 +19,7 @@ pub struct ImportBody {
     /// The text of an `org.yaml` that needs no other file.
     pub inline: Option<String>,
     /// Variables: for expansion, and in every workspace. Kept sealed, never shown.
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub env: EnvMap,
     /// Variables of the server's own environment that the template may use; the operator lists those that may be asked for.
     pub grant: Vec<String>,

@@ -1,0 +1,132 @@
+//! A real Docker engine of a test's own, which it may kill and start: with its own socket, data and processes. The engine
+//! that others use is asked for the demonstration image, and left alone.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// An engine; when it is dropped, everything of it is gone.
+pub struct OwnEngine {
+    dir: tempfile::TempDir,
+    process: Option<Child>,
+}
+
+impl OwnEngine {
+    /// Starts an engine that has the image of the demonstration. Only root can.
+    pub fn start() -> Self {
+        let mut engine = Self {
+            dir: tempfile::tempdir().unwrap(),
+            process: None,
+        };
+        engine.revive();
+        // The image as it is on the engine that scripts/docker-engine found.
+        let mut saved = Command::new("docker")
+            .args(["save", "orghost-demo:latest"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command docker: scripts/docker-engine installs it");
+        let loaded = engine
+            .docker(&["load"])
+            .stdin(saved.stdout.take().unwrap())
+            .output()
+            .unwrap();
+        let saved = saved.wait().unwrap();
+        assert!(
+            saved.success(),
+            "no orghost-demo:latest: scripts/demo-image makes it"
+        );
+        said(loaded);
+        engine
+    }
+
+    /// As in `DOCKER_HOST`.
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.path("docker.sock").display())
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Starts it again, with all that it had.
+    pub fn revive(&mut self) {
+        let _ = std::fs::remove_file(self.path("docker.pid"));
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
+        let at = |option: &str, name: &str| format!("--{option}={}", self.path(name).display());
+        let process = Command::new("dockerd")
+            .arg(format!("--host={}", self.endpoint()))
+            .args([at("data-root", "data"), at("exec-root", "exec")])
+            .arg(at("pidfile", "docker.pid"))
+            // Of the machine's network it takes nothing that another engine has.
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .arg("--default-address-pool=base=10.213.0.0/16,size=24")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("dockerd: scripts/docker-engine installs it");
+        self.process = Some(process);
+        let began = Instant::now();
+        while !self.docker(&["version"]).output().unwrap().status.success() {
+            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
+            let log = || std::fs::read_to_string(self.path("log")).unwrap();
+            assert!(ended.is_none(), "dockerd needs root: {}", log());
+            assert!(began.elapsed() < Duration::from_secs(60), "{}", log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What the command says, line by line.
+    pub fn lines(&self, args: &[&str]) -> Vec<String> {
+        let said = said(self.docker(args).output().unwrap());
+        said.lines().map(str::to_owned).collect()
+    }
+
+    fn docker(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command
+            .arg(format!("--host={}", self.endpoint()))
+            .args(args);
+        command
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+fn said(output: Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "docker: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Drop for OwnEngine {
+    fn drop(&mut self) {
+        let docker = |args: &[&str]| self.docker(args).output();
+        if let Ok(left) = docker(&["ps", "--all", "--quiet"]) {
+            for id in String::from_utf8_lossy(&left.stdout).lines() {
+                let _ = docker(&["rm", "--force", id]);
+            }
+        }
+        if let Some(process) = &mut self.process {
+            let pid = rustix::process::Pid::from_child(process);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = process.wait();
+        }
+        // An engine that was killed leaves these; its folder could not be removed.
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let ours = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        let ours = ours.filter(|place| Path::new(place).starts_with(self.dir.path()));
+        for place in ours.collect::<Vec<_>>().into_iter().rev() {
+            let _ = Command::new("umount").args(["--lazy", place]).output();
+        }
+    }
+}
