@@ -43,7 +43,9 @@ fn durability(criterion: &mut Criterion) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store = runtime.block_on(async { Store::open(&folder.path().join("state")).unwrap() });
-    let operation = runtime.block_on(store.begin("acme", Operation::Up)).unwrap();
+    let operation = runtime
+        .block_on(store.begin("acme", Operation::Up))
+        .unwrap();
     let event = Event {
         org: "acme".to_owned(),
         workspace: None,

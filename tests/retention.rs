@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures_util::StreamExt as _;
 use orghost::clock::Clock;
-use orghost::config::{Config, EngineKind, ServerKeys};
+use orghost::config::{Config, EngineKind, Keep, ServerKeys};
 use orghost::daemon::Daemon;
 use orghost::event::Operation;
-use orghost::store::{Filter, Followed, Gap, Keep, OperationRow, Store};
+use orghost::store::{Filter, Followed, Gap, OperationRow, Store};
 use reqwest::Method;
 use serde_json::json;
 

@@ -51,11 +51,11 @@ fn plan() -> Plan {
         secret: true,
         origin: Origin::Plugin,
     }];
-    one.files = vec![SeedFile {
-        path: "channels.yaml".to_owned(),
+    one.files.push(SeedFile {
+        path: "secret.yaml".to_owned(),
         content: Content::Inline(SECRET.into()),
         secret: true,
-    }];
+    });
     one.plugins = vec![AgentPlugin {
         source: "some".to_owned(),
         config: Some(serde_json::json!({ "token": secret() })),

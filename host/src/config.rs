@@ -18,7 +18,6 @@ use crate::env_map::EnvMap;
 use crate::limits;
 use crate::plan::is_identifier;
 use crate::plugin::{PluginDigest, Terms, Wasi};
-use crate::store::Keep;
 
 /// What the process environment says; taken once, at the start.
 #[derive(Clone, Default)]
@@ -84,6 +83,17 @@ pub struct ServerKeys {
     pub keep_operations: u32,
     /// A collector of traces (OTLP over HTTP), for builds with the feature `otel`.
     pub otlp: Option<String>,
+}
+
+/// How much is kept of what happened. What is too old and what is too much goes, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Events.
+    pub events: u32,
+    /// Operations that ended.
+    pub operations: u32,
+    /// Days, of both.
+    pub days: u32,
 }
 
 /// What a sweep does about what it finds.

@@ -39,7 +39,7 @@ pub use events::{Filter, Followed, Gap, Stored};
 use opening::FILE;
 pub use opening::WriteLock;
 pub use operations::{CutOff, OperationRow, OperationState};
-pub use retention::{Keep, Pruned};
+pub use retention::Pruned;
 pub use sources::{Label, SourceRow};
 pub use tokens::{Admission, TokenRow};
 

@@ -44,12 +44,31 @@ impl OwnEngine {
         format!("unix://{}", self.path("docker.sock").display())
     }
 
-    /// Ends it as a power cut does.
+    /// Ends it in the middle of whatever it does. What it runs goes on running.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        process.kill().unwrap();
+        process.wait().unwrap();
+        // Its helper ends with it, a little later; an engine that finds its pid would wait for it.
+        let file = self.path("exec/containerd/containerd.pid");
+        let pid: i32 = std::fs::read_to_string(&file)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let runs = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+            // Nobody may be there to wait for its end.
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        while runs() {
+            std::thread::sleep(Duration::from_millis(10));
         }
+        std::fs::remove_file(file).unwrap();
     }
 
     /// Starts it again, with all that it had.
@@ -121,7 +140,28 @@ impl Drop for OwnEngine {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let _ = process.wait();
         }
-        // An engine that was killed leaves these; its folder could not be removed.
+        // An engine that a failed test left dead leaves the processes that it ran, and those that look after them.
+        let folder = self.dir.path().display().to_string();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let read = |name: &str| std::fs::read_to_string(entry.path().join(name));
+            let is_ours = read("cmdline").is_ok_and(|line| line.contains(&folder));
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+                continue;
+            };
+            if is_ours {
+                let children = read(&format!("task/{pid}/children")).unwrap_or_default();
+                for pid in children
+                    .split(' ')
+                    .filter_map(|pid| pid.parse().ok())
+                    .chain([pid])
+                {
+                    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                    }
+                }
+            }
+        }
+        // And its mounts, so that its folder can be removed.
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let ours = mounts.lines().filter_map(|line| line.split(' ').nth(1));
         let ours = ours.filter(|place| Path::new(place).starts_with(self.dir.path()));

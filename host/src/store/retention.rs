@@ -5,18 +5,8 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::events::{gone, newest};
 use super::{Store, StoreError};
+use crate::config::Keep;
 use crate::limits;
-
-/// How much is kept. What is too old and what is too much goes, the oldest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
-    /// Events.
-    pub events: u32,
-    /// Operations that ended.
-    pub operations: u32,
-    /// Days, of both.
-    pub days: u32,
-}
 
 /// How much was forgotten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
