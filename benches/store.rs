@@ -49,6 +49,7 @@ fn durability(criterion: &mut Criterion) {
     let event = Event {
         org: "acme".to_owned(),
         workspace: None,
+        workspace_id: None,
         what: What::Ended { failed: 0 },
     };
     let body = serde_json::json!(event).to_string();

@@ -21,6 +21,7 @@ mod crash;
 mod docker;
 mod engines;
 mod hostile;
+mod identity;
 mod lifecycle;
 mod local;
 mod months;

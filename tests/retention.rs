@@ -107,6 +107,7 @@ async fn what_an_operation_under_way_needs_is_never_forgotten() {
     let event = |org: &str| orghost::event::Event {
         org: org.to_owned(),
         workspace: None,
+        workspace_id: None,
         what: orghost::event::What::Ended { failed: 0 },
     };
     let open = store.begin("open", Operation::Up).await.unwrap();

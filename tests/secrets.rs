@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use orghost::admission::identify;
 use orghost::api::ImportBody;
 use orghost::config::Config;
 use orghost::daemon::{Import, Request, Source};
@@ -139,7 +140,8 @@ fn what_holds_a_secret_does_not_show_it() {
     let store = Store::open(&operator.state()).unwrap();
     let org = OrgId::new(store.instance().clone(), "Acme");
     let runtime = config.runtimes["r"].clone();
-    let jobs = provision::jobs(&approved, &org, |_| runtime.clone(), &template).unwrap();
+    let ids = identify(&approved, &org, &[]).unwrap();
+    let jobs = provision::jobs(&approved, &org, &ids, |_| runtime.clone(), &template).unwrap();
     shows_none("what there is to do", &jobs);
 }
 

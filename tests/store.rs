@@ -37,6 +37,7 @@ fn event(org: &str) -> Event {
     Event {
         org: org.to_owned(),
         workspace: None,
+        workspace_id: None,
         what: What::Ended { failed: 0 },
     }
 }

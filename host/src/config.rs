@@ -221,12 +221,6 @@ impl EngineKind {
             Self::Swarm => "swarm",
         }
     }
-
-    /// From the word; `None` for every other one.
-    pub fn parse(word: &str) -> Option<Self> {
-        let all = [Self::Local, Self::Docker, Self::Swarm];
-        all.into_iter().find(|engine| engine.as_str() == word)
-    }
 }
 
 /// Why there is no configuration.

@@ -22,6 +22,7 @@ pub mod env_map;
 pub mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;
+pub mod identity;
 pub mod installer;
 pub mod limits;
 pub mod metrics;

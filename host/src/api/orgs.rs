@@ -15,11 +15,12 @@ use super::upload::{Upload, UploadForm};
 use super::{
     Api, ImportBody, OperationView, Operations, OrgSummary, Orgs, PlanAnswer, ProblemDocument,
 };
+use crate::admission::changes;
 use crate::daemon::{Import, Request, Source};
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 use crate::status::{self, OrgStatus};
-use crate::store::{Filter, OperationRow};
+use crate::store::{Filter, LastOutcome, OperationRow};
 
 /// A page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -84,14 +85,14 @@ pub async fn list(
     let mut orgs = Vec::new();
     for row in rows.by_ref().take(limit) {
         let workspaces = store.workspaces(&row.slug).await?;
-        let count = |words: &[&str]| {
-            let of = |w: &&crate::store::WorkspaceRow| words.contains(&w.outcome.as_str());
+        let count = |outcomes: &[LastOutcome]| {
+            let of = |w: &&crate::store::WorkspaceRow| outcomes.contains(&w.outcome);
             workspaces.iter().filter(of).count()
         };
         orgs.push(OrgSummary {
             workspaces: workspaces.len(),
-            up: count(&["up", "external"]),
-            failed: count(&["failed", "skipped"]),
+            up: count(&[LastOutcome::Up, LastOutcome::External]),
+            failed: count(&[LastOutcome::Failed, LastOutcome::Skipped]),
             org: row.slug,
             name: row.name,
             engine: row.engine,
@@ -141,7 +142,12 @@ pub async fn plan(
         Ok(approved) => (approved.plan(), &[][..]),
         Err(rejected) => (&rejected.plan, &rejected.violations[..]),
     };
+    let changes = match &judged.verdict {
+        Ok(approved) => changes(approved, api.daemon.store()).await?,
+        Err(_) => Vec::new(),
+    };
     Ok(axum::Json(PlanAnswer {
+        changes,
         plan: serde_json::json!(plan),
         violations: violations.iter().map(|v| serde_json::json!(v)).collect(),
         planned_by: judged.planned_by,
@@ -314,7 +320,10 @@ fn wanted(caller: String, Upload { body, archive }: Upload) -> Result<Import, Pr
     let (source, label) = match (body.template, body.inline, archive) {
         (Some(name), None, None) => (Source::Named(name.clone()), name),
         (None, Some(text), None) => (Source::Text(text), "inline".to_owned()),
-        (None, None, Some(archive)) => (Source::Archive(archive), "archive".to_owned()),
+        (None, None, Some(archive)) => {
+            let label = body.source.unwrap_or_else(|| "archive".to_owned());
+            (Source::Archive(archive), label)
+        }
         _ => {
             let diagnostic = Diagnostic::new(
                 "body",
@@ -336,6 +345,7 @@ fn wanted(caller: String, Upload { body, archive }: Upload) -> Result<Import, Pr
             prune: body.prune,
             keep_failed: body.keep_failed,
             ready_seconds: body.ready_seconds.map(Bounded::get),
+            take_over: body.take_over,
         },
     })
 }

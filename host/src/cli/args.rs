@@ -249,6 +249,9 @@ pub struct UpCommand {
     /// Remove workspaces that are in the org and no longer in the template
     #[arg(long)]
     pub prune: bool,
+    /// Bring the org up although it came from another folder, which this one replaces
+    #[arg(long)]
+    pub take_over: bool,
     /// Keep a failed container for diagnosis, if it was seeded
     #[arg(long)]
     pub keep_failed: bool,

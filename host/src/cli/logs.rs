@@ -6,10 +6,8 @@ use super::args::LogsCommand;
 use super::report::Exit;
 use super::{Host, print_json, text};
 use crate::diagnostic::Diagnostic;
-use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::Engine as _;
-use crate::provision::spec::OrgId;
 
 /// `orghost logs`.
 pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
@@ -21,12 +19,10 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
             continue;
         }
         let workspaces = store.workspaces(&org.slug).await?;
-        if workspaces
-            .iter()
-            .any(|w| w.key == command.workspace && !w.external)
-        {
-            found.push(org);
-        }
+        let meant = workspaces
+            .into_iter()
+            .find(|w| w.key.as_str() == command.workspace && !w.external);
+        found.extend(meant.map(|workspace| (org, workspace.id)));
     }
     let error = |code, message: String, help: String| {
         Err(Problem::one(
@@ -34,10 +30,10 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
             Diagnostic::new(code, message).help(help),
         ))
     };
-    let (org, key) = match (found.as_slice(), WorkspaceKey::new(&command.workspace)) {
-        ([org], Ok(key)) => (org, key),
-        ([_, _, ..], _) => {
-            let orgs: Vec<&str> = found.iter().map(|org| org.slug.as_str()).collect();
+    let (org, id) = match found.as_slice() {
+        [(org, id)] => (org, id),
+        [_, _, ..] => {
+            let orgs: Vec<&str> = found.iter().map(|(org, _)| org.slug.as_str()).collect();
             let message = format!("several orgs have a workspace {:?}", command.workspace);
             return error(
                 "ambiguous-workspace",
@@ -54,9 +50,8 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
             );
         }
     };
-    let id = OrgId::new(store.instance().clone(), &org.name).workspace(&key);
     let engine = host.engines()?.get(org.engine).await?;
-    let mut bytes = std::pin::pin!(engine.logs(&id, command.tail, command.follow));
+    let mut bytes = std::pin::pin!(engine.logs(id, command.tail, command.follow));
     let mut output = Output::new(host.json, &command.workspace);
     while let Some(chunk) = bytes.next().await {
         if !output.write(&chunk?)? {

@@ -261,8 +261,11 @@ impl Server {
         let mut found = Vec::new();
         for name in orgs {
             let org = self.org(&name).await?;
-            let same = org.workspaces.into_iter().filter(|w| w.row.key == key);
-            found.extend(same.map(|workspace| (name.clone(), workspace.row.id)));
+            let same = org
+                .workspaces
+                .into_iter()
+                .filter(|w| w.row.key.as_str() == key);
+            found.extend(same.map(|workspace| (name.clone(), workspace.row.id.to_string())));
         }
         let invalid = |code, message: String, help: String| {
             Err(Problem::one(
@@ -307,6 +310,7 @@ pub async fn plan(server: &Server, command: &PlanCommand) -> Result<Exit, Proble
         print_json(&answer)?;
     } else {
         plan::print_plan(&shown);
+        plan::print_changes(&shown.changes);
         if let Some(plugin) = answer.get("planned_by").and_then(Value::as_str) {
             note(&format!("planned by {}", super::text::in_line(plugin)));
         }
@@ -329,7 +333,7 @@ pub async fn up(server: &Server, command: &UpCommand) -> Result<Exit, Problem> {
     }
     let wishes = json!({
         "engine": command.engine.engine, "prune": command.prune, "keep_failed": command.keep_failed,
-        "ready_seconds": command.wait.then_some(command.timeout),
+        "ready_seconds": command.wait.then_some(command.timeout), "take_over": command.take_over,
     });
     let form = form(&command.plan, wishes)?;
     let request = server
@@ -338,11 +342,8 @@ pub async fn up(server: &Server, command: &UpCommand) -> Result<Exit, Problem> {
         .multipart(form);
     let accepted: Operation = server.ask(request).await?;
     let status = server.org(&accepted.org).await?;
-    let keys = status
-        .workspaces
-        .iter()
-        .filter_map(|w| WorkspaceKey::new(&w.row.key).ok());
-    let keys: Vec<_> = keys.collect();
+    let planned = status.workspaces.iter().filter(|w| w.row.planned);
+    let keys: Vec<_> = planned.map(|w| w.row.key.clone()).collect();
     let progress = Progress::new(server.json, &keys);
     let mut outcomes = BTreeMap::new();
     let ended = server
@@ -617,6 +618,9 @@ fn form(args: &PlanArgs, mut request: Value) -> Result<Form, Problem> {
         fields.insert("env".to_owned(), json!(wanted.vars));
         fields.insert("grant".to_owned(), json!(wanted.grant));
         fields.insert("skip_external".to_owned(), json!(policy.skip_external));
+        let folder = std::path::absolute(&args.template);
+        let folder = folder.unwrap_or_else(|_| args.template.clone());
+        fields.insert("source".to_owned(), json!(folder.display().to_string()));
         if let Some(plugin) = &args.plugin.plugin {
             fields.insert("plugin".to_owned(), json!(plugin));
         }

@@ -78,7 +78,7 @@ pub fn print(statuses: &[OrgStatus]) {
                 state.push_str(&format!(": {}", in_line(reason)));
             }
             table.add_row([
-                workspace.row.key.clone(),
+                workspace.row.key.to_string(),
                 state,
                 in_line(&workspace.row.runtime),
                 workspace.row.tier.to_string(),

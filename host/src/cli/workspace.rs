@@ -22,9 +22,9 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
     let engine = daemon.org(&org).await?.engine;
     daemon.engines().get(engine).await?;
     let accepted = match operation {
-        Operation::Stop => daemon.stop(&workspace.id).await?,
-        Operation::Start => daemon.start(&workspace.id).await?,
-        _ => daemon.restart(&workspace.id).await?,
+        Operation::Stop => daemon.stop(workspace.id.as_str()).await?,
+        Operation::Start => daemon.start(workspace.id.as_str()).await?,
+        _ => daemon.restart(workspace.id.as_str()).await?,
     };
     let row = loop {
         let row = daemon.store().operation(accepted.id.as_str()).await?;
@@ -51,7 +51,7 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
         });
     }
     let workspaces = daemon.store().workspaces(&org).await?;
-    let now = workspaces.iter().find(|now| now.key == workspace.key);
+    let now = workspaces.iter().find(|now| now.id == workspace.id);
     let outcome = now.map_or("unknown", |now| now.outcome.as_str());
     let reason = now.and_then(|now| now.reason.clone());
     if host.json {
@@ -112,7 +112,9 @@ async fn find(store: &Store, at: &WorkspaceArgs) -> Result<(String, WorkspaceRow
             continue;
         }
         let workspaces = store.workspaces(&org.slug).await?;
-        let meant = workspaces.into_iter().filter(|w| w.key == at.workspace);
+        let meant = workspaces
+            .into_iter()
+            .filter(|w| w.key.as_str() == at.workspace);
         found.extend(meant.map(|workspace| (org.slug.clone(), workspace)));
     }
     let orgs: Vec<String> = found.iter().map(|(org, _)| org.clone()).collect();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::execute::Ready;
 use super::line::Place;
 use super::{Daemon, Import, Made, blocking, busy};
+use crate::admission::identify;
 use crate::diagnostic::Diagnostic;
 use crate::env_map::EnvMap;
 use crate::event::Operation;
@@ -15,7 +16,7 @@ use crate::problem::{Class, Problem};
 use crate::provision;
 use crate::provision::spec::OperationId;
 use crate::snapshot::Bundle;
-use crate::store::{Label, OperationRow, SourceRow};
+use crate::store::{Label, OperationRow, SourceRow, Subject};
 
 impl Daemon {
     /// Accepts an org: plans, judges, stores, and does the rest in the background.
@@ -47,8 +48,12 @@ impl Daemon {
         let row = made.admitted.row.clone();
         let known = host.store.orgs().await?;
         let known = known.iter().find(|known| known.slug == org);
-        if known.is_some_and(|known| known.engine != row.engine || known.name != row.name) {
-            // While this one was planned, a first import of this org was accepted, for another engine.
+        let is_elsewhere =
+            known.is_some_and(|known| known.engine != row.engine || known.name != row.name);
+        let identities = host.store.identities(&org).await?;
+        let now = identify(&made.admitted.approved, &made.admitted.org, &identities)?;
+        if is_elsewhere || now != made.admitted.identities {
+            // While this one was planned, another import of this org was accepted.
             let message = format!("another import of {org} was accepted meanwhile");
             let diagnostic = Diagnostic::new("org-changed", message).help("ask once more");
             return Err(Problem::one(Class::Conflict, diagnostic));
@@ -67,7 +72,7 @@ impl Daemon {
             snapshot,
             request: serde_json::json!(made.request),
         };
-        let rows = provision::rows(&made.admitted.approved);
+        let rows = provision::rows(&made.admitted.approved, &made.admitted.identities);
         let id = host.store.accept(row, rows, source, sealed).await?;
         self.enter(id, place, Ready::Made(Box::new(made))).await
     }
@@ -121,7 +126,7 @@ impl Daemon {
         &self,
         org: &str,
         operation: Operation,
-        workspace: Option<&str>,
+        workspace: Option<Subject>,
         request: serde_json::Value,
         place: Place,
     ) -> Result<OperationRow, Problem> {

@@ -23,7 +23,7 @@ use crate::provision::engine::{Engine as _, EngineError};
 use crate::provision::spec::{OperationId, OrgId};
 use crate::provision::workspace::Run;
 use crate::provision::{self, Options};
-use crate::store::{OperationRow, OperationState, StoreError, WorkspaceRow};
+use crate::store::{OperationRow, OperationState, StoreError, Subject, WorkspaceRow};
 
 /// What an operation of a whole org has when it comes to its turn.
 pub(super) enum Ready {
@@ -185,15 +185,8 @@ impl Daemon {
         };
         let mut run = self.run(&engine, row, cancel);
         run.keep_failed = request.keep_failed;
-        let Admitted {
-            org,
-            row,
-            approved,
-            jobs,
-        } = admitted;
-        let summary = provision::up(&run, org, row.clone(), approved, jobs, &options)
-            .boxed()
-            .await?;
+        let Admitted { org, jobs, .. } = admitted;
+        let summary = provision::up(&run, org, jobs, &options).boxed().await?;
         let mut outcomes = summary.outcomes.iter();
         Ok(match outcomes.any(|(_, outcome)| outcome.is_cancelled()) {
             true => Ended::CutShort,
@@ -216,7 +209,7 @@ impl Daemon {
             }
             Err(problem) => return Err(problem),
         };
-        let org = OrgId::new(self.0.store.instance().clone(), &known.name);
+        let org = OrgId::known(self.0.store.instance().clone(), &known.slug);
         let engine = match self.engine(known.engine, &org, cancel, patience).await {
             // The next process may have more luck.
             Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
@@ -308,23 +301,27 @@ impl Daemon {
     /// An event for each workspace that would wait for this operation for ever.
     async fn leave(&self, row: &OperationRow, what: &What) -> Result<(), StoreError> {
         let is_stuck = |w: &&WorkspaceRow| {
-            let is_meant = row.workspace.as_ref().is_none_or(|key| *key == w.key);
-            is_meant && matches!(w.outcome.as_str(), "planned" | "provisioning")
+            let subject = row.workspace.as_ref();
+            let is_meant = subject.is_none_or(|subject| subject.id.as_ref() == Some(&w.id));
+            is_meant && w.outcome.is_on_its_way()
         };
+        let org = OrgId::known(self.0.store.instance().clone(), &row.org);
         let store = &self.0.store;
         for workspace in store.workspaces(&row.org).await?.iter().filter(is_stuck) {
-            let event = Event {
-                org: row.org.clone(),
-                workspace: WorkspaceKey::new(&workspace.key).ok(),
-                what: what.clone(),
-            };
+            let event = Event::of_workspace(&org, &workspace.key, &workspace.id, what.clone());
             store.append(&row.id, &event).await?;
         }
         Ok(())
     }
 
     /// An operation whose task broke: an event, a failed operation and failed workspaces, not a dead host.
-    pub(super) async fn broke(&self, id: &OperationId, org: &str, key: Option<&str>, how: Broken) {
+    pub(super) async fn broke(
+        &self,
+        id: &OperationId,
+        org: &str,
+        workspace: Option<&Subject>,
+        how: Broken,
+    ) {
         let reason = match how {
             Broken::Panicked(words) => format!("a defect of orghost: {words}"),
             Broken::TooLong(limit) => format!("it took longer than {} s", limit.as_secs()),
@@ -332,7 +329,8 @@ impl Daemon {
         let errors = [Diagnostic::new("operation-broke", &reason)];
         let event = Event {
             org: org.to_owned(),
-            workspace: key.and_then(|key| WorkspaceKey::new(key).ok()),
+            workspace: workspace.and_then(|subject| WorkspaceKey::new(&subject.key).ok()),
+            workspace_id: workspace.and_then(|subject| subject.id.clone()),
             what: What::Broke { reason },
         };
         let store = &self.0.store;

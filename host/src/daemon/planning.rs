@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::memory::{Asked, Room};
 use super::{Daemon, blocking, busy};
-use crate::admission::{Admitted, Site, admit};
+use crate::admission::{Admitted, Placement, Site, admit};
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::limits;
@@ -69,6 +69,8 @@ pub struct Request {
     pub keep_failed: bool,
     /// Wait until each workspace answers, at most so many seconds.
     pub ready_seconds: Option<u64>,
+    /// The org may be one that came from another template.
+    pub take_over: bool,
 }
 
 /// An org, made of its source: what there is to do for it.
@@ -190,8 +192,12 @@ impl Daemon {
             engines: &host.engines,
             tokens: self.agent_tokens().await?,
         };
-        let (label, engine) = (request.template.clone(), request.engine);
-        let admitted = admit(approved, &template, label, engine, &site).await?;
+        let placement = Placement {
+            template: request.template.clone(),
+            engine: request.engine,
+            take_over: request.take_over,
+        };
+        let admitted = admit(approved, &template, placement, &site).await?;
         Ok(Made {
             admitted,
             request,

@@ -2,6 +2,7 @@
 
 use super::execute::Ready;
 use super::{Daemon, busy, flag};
+use crate::diagnostic::Diagnostic;
 use crate::event::Operation;
 use crate::limits;
 use crate::problem::Problem;
@@ -29,8 +30,19 @@ impl Daemon {
                 continue;
             }
             tracing::info!(operation = row.id.as_str(), org = row.org, "goes on");
-            if row.workspace.is_some() {
-                self.line_up(row.clone(), limits::ENGINE_BACK).await?;
+            if let Some(subject) = &row.workspace {
+                match &subject.id {
+                    Some(id) => {
+                        let at = (row.org.clone(), id.clone());
+                        self.line_up(at, row.clone(), limits::ENGINE_BACK).await?;
+                    }
+                    // An older version accepted it, and nobody knows its workspace any more.
+                    None => {
+                        let errors = [Diagnostic::new("unknown-workspace", "it is gone")];
+                        let state = OperationState::Failed;
+                        host.store.settle(&row.id, state, &errors).await?;
+                    }
+                }
                 continue;
             }
             let ready = match row.operation {

@@ -98,6 +98,20 @@ pub(super) fn unreadable(row: impl Display, reason: impl Display) -> rusqlite::E
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(unreadable))
 }
 
+/// What was read of a row: when it is not understood, the error names the row.
+pub(super) fn of_row<T>(row: impl Display, read: rusqlite::Result<T>) -> rusqlite::Result<T> {
+    use rusqlite::Error;
+    read.map_err(|error| match error {
+        Error::FromSqlConversionFailure(.., source) if source.is::<Unreadable>() => {
+            Error::FromSqlConversionFailure(0, Type::Text, source)
+        }
+        Error::FromSqlConversionFailure(..)
+        | Error::InvalidColumnType(..)
+        | Error::IntegralValueOutOfRange(..) => unreadable(row, error),
+        other => other,
+    })
+}
+
 /// A column's JSON, understood.
 pub(super) fn json<T: serde::de::DeserializeOwned>(
     row: impl Display,

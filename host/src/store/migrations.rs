@@ -1,9 +1,24 @@
 //! The versions of the store. Only whoever holds the write lock, or makes a new store, brings one to a newer version.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::workspaces::migrate_to_names;
 
 /// Each entry takes the store from its index to the next version; released entries never change.
-const MIGRATIONS: [&str; 3] = ["
+const MIGRATIONS: [Migration; 4] = [
+    Migration::Sql(FIRST),
+    Migration::Sql(SECOND),
+    Migration::Code(migrate_to_names),
+    Migration::Sql(FOURTH),
+];
+
+/// See [`MIGRATIONS`].
+enum Migration {
+    Sql(&'static str),
+    Code(fn(&Transaction<'_>) -> rusqlite::Result<()>),
+}
+
+const FIRST: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     INSERT INTO meta VALUES ('instance', lower(hex(randomblob(8))));
     CREATE TABLE orgs (
@@ -25,7 +40,9 @@ const MIGRATIONS: [&str; 3] = ["
         workspace TEXT, step TEXT, body TEXT NOT NULL
     ) STRICT;
     CREATE INDEX events_of_operation ON events(operation, workspace);
-", "
+";
+
+const SECOND: &str = "
     ALTER TABLE operations ADD COLUMN state TEXT NOT NULL DEFAULT 'running';
     UPDATE operations SET state = 'done' WHERE ended_ms IS NOT NULL;
     ALTER TABLE operations ADD COLUMN workspace TEXT;
@@ -56,11 +73,13 @@ const MIGRATIONS: [&str; 3] = ["
         address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, status INTEGER, request TEXT NOT NULL
     ) STRICT;
     CREATE INDEX audit_refused ON audit(seq) WHERE status IN (401, 403);
-", "
+";
+
+const FOURTH: &str = "
     ALTER TABLE operations ADD COLUMN cancel_ms INTEGER;
     CREATE INDEX operations_unended ON operations(ended_ms) WHERE ended_ms IS NULL;
     INSERT INTO meta VALUES ('events_gone', '0');
-"];
+";
 
 /// The version that this orghost works with.
 pub(super) fn newest() -> u32 {
@@ -80,7 +99,10 @@ pub(super) fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for (version, migration) in (1_u32..).zip(MIGRATIONS).skip(found as usize) {
-        tx.execute_batch(migration)?;
+        match migration {
+            Migration::Sql(sql) => tx.execute_batch(sql)?,
+            Migration::Code(change) => change(&tx)?,
+        }
         tx.pragma_update(None, "user_version", version)?;
     }
     tx.commit()

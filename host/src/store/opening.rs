@@ -39,6 +39,11 @@ impl WriteLock {
 }
 
 impl Store {
+    /// Whether a state folder has a store.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FILE).exists()
+    }
+
     /// Opens the store of a state folder, and makes both when they are not there.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 //! Operations: what was asked for, and what came of it.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::error::{json, word};
+use super::error::{json, of_row, word};
 use super::sources::write_source;
 use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow, write_org};
 use crate::diagnostic::Diagnostic;
 use crate::event::Operation;
-use crate::provision::spec::OperationId;
+use crate::provision::spec::{OperationId, WorkspaceId};
 use crate::vault::Sealed;
 
 /// An operation that was cut off.
@@ -31,7 +32,7 @@ pub struct OperationRow {
     /// What it does.
     pub operation: Operation,
     /// The workspace that it is about, when it is not the whole org.
-    pub workspace: Option<String>,
+    pub workspace: Option<Subject>,
     /// How it is.
     pub state: OperationState,
     /// What was asked for beside that: enough to do it again.
@@ -46,6 +47,15 @@ pub struct OperationRow {
     pub ended_ms: Option<i64>,
     /// When somebody cancelled it: nothing more of it is begun, also not by another process.
     pub cancel_ms: Option<i64>,
+}
+
+/// The one workspace that an operation is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Who it is. Absent in an operation of an older version about a workspace that was forgotten since.
+    pub id: Option<WorkspaceId>,
+    /// What people called it when it was asked for.
+    pub key: String,
 }
 
 /// How an operation is.
@@ -97,8 +107,7 @@ impl OperationState {
 }
 
 /// `rowid` tells their order: a new row's is above those of all rows that are there. The clock may be moved.
-const COLUMNS: &str =
-    "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms, cancel_ms";
+const COLUMNS: &str = "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms, workspace_id, cancel_ms";
 
 impl Store {
     /// Opens an operation that is done at once. It counts as cut off until [`Store::end`].
@@ -115,12 +124,12 @@ impl Store {
         &self,
         org: &str,
         operation: Operation,
-        workspace: Option<&str>,
+        workspace: Option<Subject>,
         request: serde_json::Value,
     ) -> Result<OperationId, StoreError> {
-        let (org, workspace) = (org.to_owned(), workspace.map(str::to_owned));
-        let (request, now) = (request.to_string(), self.clock.now_ms());
-        self.write(move |db| insert(db, &org, operation, workspace.as_deref(), &request, now))
+        let (org, now) = (org.to_owned(), self.clock.now_ms());
+        let request = request.to_string();
+        self.write(move |db| insert(db, &org, operation, workspace.as_ref(), &request, now))
             .await
     }
 
@@ -132,9 +141,9 @@ impl Store {
         source: SourceRow,
         vars: Sealed,
     ) -> Result<OperationId, StoreError> {
-        let (instance, now) = (self.instance.clone(), self.clock.now_ms());
+        let now = self.clock.now_ms();
         self.write(move |db| {
-            write_org(db, instance, &org, &workspaces)?;
+            write_org(db, &org, &workspaces)?;
             write_source(db, &org.slug, &source, &vars, now)?;
             let request = source.request.to_string();
             insert(db, &org.slug, Operation::Up, None, &request, now)
@@ -327,14 +336,21 @@ fn insert(
     db: &Connection,
     org: &str,
     operation: Operation,
-    workspace: Option<&str>,
+    workspace: Option<&Subject>,
     request: &str,
     now_ms: i64,
 ) -> rusqlite::Result<OperationId> {
     db.query_row(
-        "INSERT INTO operations (org, kind, began_ms, state, workspace, request)
-         VALUES (?1, ?2, ?3, 'queued', ?4, ?5) RETURNING id",
-        params![org, operation.as_str(), now_ms, workspace, request],
+        "INSERT INTO operations (org, kind, began_ms, state, workspace, workspace_id, request)
+         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6) RETURNING id",
+        params![
+            org,
+            operation.as_str(),
+            now_ms,
+            workspace.map(|workspace| &workspace.key),
+            workspace.and_then(|workspace| Some(workspace.id.as_ref()?.as_str())),
+            request
+        ],
         |row| row.get(0).map(OperationId),
     )
 }
@@ -344,17 +360,22 @@ fn operation(row: &Row<'_>) -> rusqlite::Result<OperationRow> {
     let (kind, state): (String, String) = (row.get(2)?, row.get(4)?);
     let (request, errors): (String, String) = (row.get(5)?, row.get(7)?);
     let name = format!("operation {id}");
+    let key: Option<String> = row.get(3)?;
+    let subject = match row.get_ref(10)? {
+        ValueRef::Null => None,
+        _ => Some(of_row(&name, super::workspaces::id(row, 10))?),
+    };
     Ok(OperationRow {
         id: OperationId(id),
         org: row.get(1)?,
         operation: word(&name, "kind", &kind, Operation::parse)?,
-        workspace: row.get(3)?,
+        workspace: key.map(|key| Subject { id: subject, key }),
         state: word(&name, "state", &state, OperationState::parse)?,
         request: json(&name, "request", &request)?,
         failed: row.get(6)?,
         errors: json(&name, "errors", &errors)?,
         began_ms: row.get(8)?,
         ended_ms: row.get(9)?,
-        cancel_ms: row.get(10)?,
+        cancel_ms: row.get(11)?,
     })
 }
