@@ -30,6 +30,7 @@ use orghost::event::Operation;
 use orghost::limits;
 use orghost::plugin::{ORG_IMPORT, Request, Sandbox, Terms};
 use orghost::policy::Policy;
+use orghost::provision::backend;
 use orghost::provision::docker::Docker;
 use orghost::provision::engine::{VolumeKind, process_env};
 use orghost::provision::spec::{OrgId, Spec};
@@ -211,14 +212,13 @@ impl World {
             ..Policy::default()
         };
         let approved = policy
-            .judge(plan)
+            .judge(plan, &backend::target(EngineKind::Docker))
             .map_err(|rejected| format!("{:?}", rejected.violations))?;
         let runtime = Runtime {
             image: Some(IMAGE.to_owned()),
-            command: None,
             port: PORT,
             health: Some("/health".to_owned()),
-            env: Default::default(),
+            ..Runtime::default()
         };
         let store = Store::open(&dir.path().join("state"))?;
         let org = OrgId::new(store.instance().clone(), "Bench");
@@ -279,7 +279,8 @@ impl World {
         let options = Options {
             concurrency: CONCURRENCY,
             wait: None,
-            prune: false,
+            prune: provision::Prune::No,
+            max_failures: None,
         };
         self.store.put_org(row, self.rows.clone()).await?;
         let up = provision::up(&run, &self.org, &self.jobs, &options).await?;

@@ -40,6 +40,12 @@ const RULES: &[(&str, &[&str])] = &[
     ("axum_server::", &["cli/serve.rs", "cli/tls.rs"]),
     ("governor::", &["api/auth.rs"]),
     ("opentelemetry", &["cli/traces.rs"]),
+    ("landlock::", &["provision/local/confine.rs"]),
+    (
+        "seccompiler::",
+        &["provision/local/confine.rs", "provision/local/confine/"],
+    ),
+    ("libc::", &["provision/local/confine/sockets.rs"]),
 ];
 
 /// (a file, what it must not name): no arrow goes back up, and judging does no I/O.
@@ -63,6 +69,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "std::fs",
             "tokio",
         ],
+    ),
+    (
+        "isolation.rs",
+        &["crate::provision", "crate::policy", "crate::cli", "std::fs"],
     ),
     (
         "template.rs",

@@ -104,6 +104,64 @@ fn docker_recovers_from_every_write() {
     after_every_write("docker", docker_is_clean);
 }
 
+/// An update of both workspaces is killed after every write, on the real engine: at no time do two of one workspace run,
+/// and the next run ends with exactly one of each.
+fn an_update_recovers_from_every_write(
+    engine: &str,
+    runs: impl Fn(&Operator) -> usize,
+    is_clean: impl Fn(&Operator),
+) {
+    for write in 1.. {
+        let operator = Operator::new();
+        let template = operator.template(&[("org.yaml", ORG)]);
+        let common = ["up", &template, "--demo", "--engine", engine, "--json"];
+        let with = |version: &'static str| {
+            let more = ["--concurrency", "1", "--env", version];
+            [&common[..], &more[..]].concat()
+        };
+        operator.run(&with("VERSION=1")).exits(0);
+        let mut command = operator.command(&with("VERSION=2"));
+        command.env("ORGHOST_KILL_AFTER_WRITES", write.to_string());
+        let was_killed = command.output().unwrap().status.signal() == Some(9);
+        let running = runs(&operator);
+        assert!((1..=2).contains(&running), "after write {write}: {running}");
+        let summary = operator.run(&with("VERSION=2")).exits(0);
+        is_whole(&operator, &summary.events().pop().unwrap(), write);
+        assert_eq!(runs(&operator), 2, "after write {write}");
+        operator.run(&["down", "crash", "--volumes"]).exits(0);
+        is_clean(&operator);
+        if !was_killed {
+            // began; seven steps (volumes, create, seed, verify, stop, start, remove) and the end of each of two
+            // workspaces; ended
+            assert_eq!(write, (1 + 2 * 8 + 1) + 1);
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_update_on_the_local_engine_recovers_from_every_write() {
+    an_update_recovers_from_every_write(
+        "local",
+        |operator| operator.supervisors(),
+        |operator| local_is_clean(operator, "down"),
+    );
+}
+
+#[test]
+fn an_update_on_docker_recovers_from_every_write() {
+    let runs = |operator: &Operator| {
+        let label = format!("label=orghost.instance={}", instance(operator));
+        let mut docker = std::process::Command::new("docker");
+        let listed = docker.args(["ps", "--quiet", "--filter", &label]).output();
+        String::from_utf8(listed.unwrap().stdout)
+            .unwrap()
+            .lines()
+            .count()
+    };
+    an_update_recovers_from_every_write("docker", runs, docker_is_clean);
+}
+
 fn docker_is_clean(operator: &Operator) {
     let lists: [&[&str]; 3] = [
         &["ps", "--all", "--quiet"],

@@ -12,7 +12,8 @@ use orghost::config::Environment;
 use orghost::event::Operation;
 use orghost::limits;
 use orghost::plan::{Content, SeedFile};
-use orghost::provision::engine::{Engine as _, EngineError, State, VolumeKind};
+use orghost::provision::engine::{Engine as _, EngineError, State, Volume};
+use orghost::provision::generations::Generation;
 use orghost::provision::seed::OWNER;
 use orghost::provision::spec::WorkspaceId;
 
@@ -84,6 +85,11 @@ async fn changed_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_failed_replacement_is_taken_back() {
+    scenario::a_failed_replacement_is_taken_back(Real::new().await.world()).await;
+}
+
+#[tokio::test]
 async fn down_leaves_nothing() {
     let mut real = Real::new().await;
     scenario::down_leaves_nothing(real.world()).await;
@@ -133,7 +139,7 @@ async fn a_runtime_finds_its_seed_at_its_first_instruction() {
     for seen in world.engine.observe(&world.org()).await.unwrap() {
         assert_eq!(seen.state, State::Running, "{seen:?}");
     }
-    let id = world.spec(&workspace("pm")).id;
+    let id = Generation::first(&world.spec(&workspace("pm")).id);
     let lines = world.engine.last_lines(&id, 20).await.unwrap();
     assert!(!lines.is_empty(), "it says that it has started");
     let log = world.engine.logs(&id, None, false);
@@ -227,10 +233,15 @@ async fn the_engine_sees_every_tiers_bounds() {
         } else {
             let world = real.world();
             let operation = world.store.begin("acme", Operation::Up).await.unwrap();
-            world.engine.remove(&spec.id).await.unwrap();
-            world.engine.create(&spec, &operation).await.unwrap();
+            let first = Generation::first(&spec.id);
+            world.engine.remove(&first).await.unwrap();
+            let created = world.engine.create(&spec, &first, &operation);
+            created.await.unwrap();
         }
-        let name = format!("ws-{}", spec.id);
+        let name = match tier {
+            2 => format!("ws-{}-1", spec.id),
+            _ => format!("ws-{}", spec.id),
+        };
         let seen = real
             .client()
             .inspect_container(&name, None::<InspectContainerOptions>)
@@ -291,6 +302,7 @@ async fn a_crash_loop_is_seen_and_replaced() {
     real.world().up(std::slice::from_ref(&pm)).await;
     let id = real.world().spec(&pm).id;
     let name = format!("ws-{id}");
+    let id = Generation::first(&id);
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);
@@ -341,8 +353,8 @@ async fn a_crash_loop_is_seen_and_replaced() {
     assert!(lines[0].contains("config.yaml"), "{lines:?}");
     let outcomes = real.world().up(&[pm]).await;
     assert!(outcomes.is_up("pm"), "{outcomes:?}");
-    let seen = real.world().engine.inspect(&id).await.unwrap();
-    assert_eq!(seen.state, State::Running);
+    let seen = real.world().current(&workspace("pm")).await.unwrap();
+    assert_eq!((seen.state, seen.generation.number), (State::Running, 1));
 }
 
 /// Whoever is asked for twice is asked once: removals, stops and starts of what is not there are no errors.
@@ -351,13 +363,16 @@ async fn what_is_not_there_is_no_error_to_remove() {
     let mut real = Real::new().await;
     let docker = &real.world().engine;
     let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();
+    assert!(docker.find(&id).await.unwrap().is_empty());
+    let id = Generation::first(&id);
     docker.stop(&id).await.unwrap();
     docker.remove(&id).await.unwrap();
     docker
-        .remove_volume(&id, VolumeKind::Configs)
+        .remove_volume(&Volume::Configs(id.clone()))
         .await
         .unwrap();
     let not_found = docker.inspect(&id).await.unwrap_err();
-    assert_eq!(not_found, EngineError::NotFound(format!("ws-{id}")));
+    let name = format!("ws-{}", id.id);
+    assert_eq!(not_found, EngineError::NotFound(name));
     assert_eq!(docker.last_lines(&id, 5).await.unwrap_err(), not_found);
 }

@@ -27,6 +27,13 @@ async fn changed_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_failed_replacement_is_taken_back() {
+    let mut world = World::local();
+    scenario::a_failed_replacement_is_taken_back(&mut world).await;
+    world.down(true).await;
+}
+
+#[tokio::test]
 async fn down_leaves_nothing() {
     scenario::down_leaves_nothing(&World::local()).await;
 }
@@ -199,7 +206,7 @@ fn one_failure_stops_its_descendants_and_nobody_else() {
         );
         let failure = &outcome("root/broken")["failure"];
         let (step, code) = match engine {
-            "local" => ("start", "not-executable"),
+            "local" => ("create", "not-executable"),
             _ => ("create", "image-missing"),
         };
         assert_eq!(

@@ -137,8 +137,15 @@ fn count(docker: &FakeDocker, call: &str) -> usize {
     docker.calls().iter().filter(|line| *line == call).count()
 }
 
-const INSPECT: &str = "GET containers/ws-one/json";
-const START: &str = "POST containers/ws-one/start";
+/// How often a container of the workspace `one` was started, whichever generation it is.
+fn starts(docker: &FakeDocker) -> usize {
+    let is_start =
+        |line: &&String| line.starts_with("POST containers/ws-one") && line.ends_with("/start");
+    docker.calls().iter().filter(is_start).count()
+}
+
+/// One look at what there is of a workspace.
+const LOOK: &str = "GET containers/json";
 const STOP: &str = "POST containers/ws-one/stop";
 
 #[tokio::test]
@@ -199,11 +206,11 @@ async fn a_restart_waits_for_what_the_agent_asks_for_and_seeds_anew() {
     let calls = docker.calls();
     let place = |call| calls.iter().position(|line| line == call).unwrap();
     let order = [
+        "PUT containers/ws-one-1/archive",
+        "GET containers/ws-one-1/archive",
         STOP,
+        "POST containers/ws-one-1/start",
         "DELETE containers/ws-one",
-        "PUT containers/ws-one/archive",
-        "GET containers/ws-one/archive",
-        START,
     ];
     assert!(order.map(place).is_sorted(), "{calls:#?}");
 }
@@ -221,7 +228,7 @@ async fn a_restart_goes_on_whatever_becomes_of_its_signal() {
         let (_operator, server, id) = one_on(&docker, port).await;
         let done = act(&server, Method::POST, &format!("{id}/restart")).await;
         assert_eq!(done["state"], "done", "{port}: {done}");
-        assert_eq!(count(&docker, START), 1);
+        assert_eq!(starts(&docker), 1);
     }
     assert_eq!(unknown.paths().len(), 1);
     assert_eq!(broken.paths().len(), 1);
@@ -251,12 +258,12 @@ async fn requests_during_a_restart_become_one_and_suspicions_none() {
     let trailing = answers[0].1["id"].as_str().unwrap();
     let path = format!("/v1/operations/{trailing}?wait=60");
     assert_eq!(server.get(&path).await["state"], "done");
-    assert_eq!(count(&docker, START), 2);
+    assert_eq!(starts(&docker), 2);
     // Nothing is left of it: the next one begins at once.
     docker.forget();
     let done = act(&server, Method::POST, &format!("{id}/restart")).await;
     assert_eq!(done["state"], "done");
-    assert_eq!(count(&docker, START), 1);
+    assert_eq!(starts(&docker), 1);
 }
 
 #[tokio::test]
@@ -300,7 +307,8 @@ async fn a_restart_goes_on_after_a_kill() {
     );
     let ended = server.get(&path).await;
     assert_eq!(ended["state"], "done", "{ended}");
-    assert_eq!(docker.containers(), ["ws-one running"]);
+    // What was made before the kill was removed, and made again.
+    assert_eq!(docker.containers(), ["ws-one-2 running"]);
 }
 
 #[tokio::test]
@@ -370,26 +378,27 @@ async fn an_answer_that_looks_dead_is_looked_at_once() {
     let answer = call().await;
     assert_eq!(answer.status(), 502);
     assert_eq!(answer.text().await.unwrap(), "the model is away");
-    assert_eq!(docker.calls(), [INSPECT]);
+    assert_eq!(docker.calls(), [LOOK]);
 
     // Many at a time wait for the same look.
     docker.forget();
-    docker.fault(When::Call(INSPECT), Fault::Delay(Duration::from_secs(2)));
+    docker.fault(When::Call(LOOK), Fault::Delay(Duration::from_secs(2)));
     let answers = futures_util::future::join_all((0..20).map(|_| call())).await;
     assert!(answers.iter().all(|answer| answer.status() == 502));
-    assert_eq!(docker.calls(), [INSPECT]);
+    assert_eq!(docker.calls(), [LOOK]);
 
     // Nobody knows: that is not dead.
     docker.forget();
-    docker.fault(When::Call(INSPECT), Fault::Answer(500, "busy"));
+    docker.fault(When::Call(LOOK), Fault::Answer(500, "busy"));
     assert_eq!(call().await.status(), 502);
-    assert_eq!(docker.calls(), [INSPECT]);
+    assert_eq!(docker.calls(), [LOOK]);
     assert_eq!(docker.containers(), ["ws-one running"]);
 
     // It is dead: whoever asks is told when to come back, and it is made anew, once.
     docker.forget();
     docker.end("ws-one");
-    docker.fault(When::Call(START), Fault::Delay(Duration::from_secs(2)));
+    let start = "POST containers/ws-one-1/start";
+    docker.fault(When::Call(start), Fault::Delay(Duration::from_secs(2)));
     for answer in futures_util::future::join_all((0..5).map(|_| call())).await {
         assert_eq!(answer.status(), 503);
         assert_eq!(answer.headers()["retry-after"], "15");
@@ -402,7 +411,7 @@ async fn an_answer_that_looks_dead_is_looked_at_once() {
         workspace(&server, "one").await["state"] == "running"
     })
     .await;
-    assert_eq!(count(&docker, START), 1);
+    assert_eq!(starts(&docker), 1);
     assert!(!agent.paths().iter().any(|path| path.contains("signals")));
 }
 
@@ -416,7 +425,7 @@ async fn a_connection_that_fails_is_looked_at_too() {
     let path = format!("/v1/workspaces/{id}/a2a");
     let (code, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
     assert_eq!((code, &told["code"]), (502, &json!("agent-unreachable")));
-    assert_eq!(docker.calls(), [INSPECT]);
+    assert_eq!(docker.calls(), [LOOK]);
     docker.end("ws-one");
     let (code, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
     assert_eq!((code, &told["restarting"]), (503, &json!(true)), "{told}");
@@ -493,7 +502,15 @@ async fn a_workspace_calls_its_family_with_its_own_token() {
         assert!(!is_there, "{name} holds a token");
     }
     let template = operator.template(&[("org.yaml", FAMILY)]);
-    let up = ["up", &template, "--demo", "--engine", "local", "--json"];
+    let up = [
+        "up",
+        &template,
+        "--take-over",
+        "--demo",
+        "--engine",
+        "local",
+        "--json",
+    ];
     let ran = operator.run(&up).exits(0);
     let summary = ran.events().pop().unwrap();
     assert_eq!(summary["unchanged"], 6, "{summary}");
@@ -706,8 +723,7 @@ async fn a_restart_waits_for_its_engine() {
     appear().unwrap();
     let ended = server.get(&format!("{operation}?wait=60")).await;
     assert_eq!(ended["state"], "done", "{ended}");
-    assert_eq!(count(&docker, START), 1);
-    assert_eq!(docker.containers(), ["ws-one running"]);
+    assert_eq!(docker.containers(), ["ws-one-2 running"]);
     assert_eq!(server.stop(), 0);
 }
 
@@ -754,7 +770,7 @@ async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     ended().await;
-    assert_eq!(docker.containers(), ["ws-one running"]);
+    assert_eq!(docker.containers(), ["ws-one-1 running"]);
     let left = daemon.drain(Duration::from_secs(30)).await;
     assert!(left.is_empty(), "{left:?}");
 }

@@ -18,11 +18,13 @@ use orghost::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
 use orghost::policy::{Policy, RESERVED_ENV, Tier};
-use orghost::provision::engine::{Engine, EngineError, State, VolumeKind};
+use orghost::provision::backend;
+use orghost::provision::engine::{Engine, EngineError, State, Volume};
+use orghost::provision::generations::{Generation, Generations};
 use orghost::provision::local::Local;
 use orghost::provision::spec::{OperationId, OrgId, Spec, WorkspaceId};
-use orghost::provision::workspace::Run;
-use orghost::provision::{self, Options, Outcome, Removal, Summary, Work};
+use orghost::provision::workspace::{Run, volumes};
+use orghost::provision::{self, Options, Outcome, Prune, Removal, Summary, Work};
 use orghost::store::{OrgRow, Store, WorkspaceRow};
 use orghost::template::TemplateDir;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -41,6 +43,7 @@ struct World {
     local: Local,
     org: OrgId,
     command: Vec<String>,
+    executable_seed: bool,
     wait: Option<Duration>,
     turns: std::sync::Arc<provision::turns::Turns>,
 }
@@ -61,6 +64,7 @@ impl World {
             store,
             local,
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            executable_seed: false,
             wait: None,
             turns: provision::turns::Turns::new(16),
         }
@@ -100,14 +104,14 @@ impl World {
             recommended_env: Vec::new(),
             warnings: Vec::new(),
         };
-        let approved = policy.judge(plan).map_err(|r| r.violations).unwrap();
+        let judged = policy.judge(plan, &backend::target(EngineKind::Local));
+        let approved = judged.map_err(|r| r.violations).unwrap();
         let template = TemplateDir::open(&self.root.path().join("template")).unwrap();
         let runtime = Runtime {
-            image: None,
             command: Some(self.command.clone()),
-            port: 8000,
-            health: None,
             env: orghost::env_map::EnvMap::from([("FROM_RUNTIME".to_owned(), "1".to_owned())]),
+            executable_seed: self.executable_seed,
+            ..Runtime::default()
         };
         let org = &self.org;
         let ids = identify(&approved, org, &[]).unwrap();
@@ -128,7 +132,8 @@ impl World {
         let options = Options {
             concurrency: 4,
             wait: self.wait,
-            prune: false,
+            prune: Prune::No,
+            max_failures: None,
         };
         self.store.put_org(row, rows).await.unwrap();
         provision::up(&run, &self.org, &jobs, &options)
@@ -164,6 +169,16 @@ impl World {
         WorkspaceId::of(&self.org, &path(&WorkspaceKey::new(key).unwrap()), 0)
     }
 
+    fn first(&self, key: &str) -> Generation {
+        Generation::first(&self.id(key))
+    }
+
+    /// What counts as the workspace now.
+    async fn current(&self, key: &str) -> Generation {
+        let found = self.local.find(&self.id(key)).await.unwrap();
+        Generations::of(found).shown().unwrap().generation.clone()
+    }
+
     fn engine_folder(&self) -> PathBuf {
         self.root.path().join("state/local")
     }
@@ -183,7 +198,8 @@ impl World {
     }
 
     async fn state(&self, key: &str) -> State {
-        self.local.inspect(&self.id(key)).await.unwrap().state
+        let generation = self.current(key).await;
+        self.local.inspect(&generation).await.unwrap().state
     }
 
     /// The file that the program is to write, once it is whole: it ends with a newline.
@@ -203,8 +219,14 @@ impl World {
 /// A test that fails leaves no process behind.
 impl Drop for World {
     fn drop(&mut self) {
-        for entry in fs::read_dir(self.engine_folder()).into_iter().flatten() {
-            let Ok(text) = fs::read_to_string(entry.unwrap().path().join("run.json")) else {
+        let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten();
+        let homes = entries(self.engine_folder()).map(|entry| entry.unwrap().path());
+        let all = homes.flat_map(|home| {
+            let below = entries(home.clone()).map(|entry| entry.unwrap().path());
+            std::iter::once(home).chain(below).collect::<Vec<_>>()
+        });
+        for generation in all {
+            let Ok(text) = fs::read_to_string(generation.join("run.json")) else {
                 continue;
             };
             let diary: Value = serde_json::from_str(&text).unwrap();
@@ -285,7 +307,7 @@ fn listening(world: &mut World) {
 
 #[tokio::test]
 async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_environment() {
-    let world = World::new(
+    let mut world = World::new(
         "cp -r \"$WORKSPACE_CONFIG_PATH\" seen || exit 78; pwd > where; env > env.new; mv env.new env; exec sleep 1000",
     );
     let script = world.root.path().join("template/run.sh");
@@ -311,6 +333,7 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
         secret: true,
         origin: Origin::Plugin,
     });
+    world.executable_seed = true;
     let Outcome::Up(Some(url)) = world.up_one(&pm).await else {
         panic!()
     };
@@ -350,6 +373,7 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
         "PATH",
         "PORT",
         "TIER",
+        "TMPDIR",
         "TOKEN",
         "WORKSPACE_ACCESS",
         "WORKSPACE_CONFIG_PATH",
@@ -394,7 +418,7 @@ async fn the_names_that_the_host_sets_are_the_reserved_ones() {
     // Chosen at the start.
     names.insert("PORT");
     // The runtime's, and the engine's defaults below it.
-    for name in ["FROM_RUNTIME", "HOME", "PATH"] {
+    for name in ["FROM_RUNTIME", "HOME", "PATH", "TMPDIR"] {
         assert!(names.remove(name), "{name}");
     }
     assert_eq!(names, BTreeSet::from(RESERVED_ENV));
@@ -462,15 +486,27 @@ async fn a_program_that_is_not_there_is_named() {
     let failure = world.fail_one(&workspace("pm")).await;
     assert_eq!(
         (failure.step, &*failure.code),
-        (Step::Start, "not-executable")
+        (Step::Create, "not-executable")
     );
+    for words in ["no-such-agent", "in none of", "/usr/local/bin"] {
+        assert!(failure.reason.contains(words), "{}", failure.reason);
+    }
+
+    world.command = vec!["/no/such/agent".to_owned()];
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert_eq!(failure.step, Step::Create);
     assert!(
-        failure.reason.contains("no-such-agent"),
+        failure.reason.contains("No such file"),
         "{}",
         failure.reason
     );
+
+    // Nothing that a workspace writes to is searched.
+    world.command = vec!["../configs/agent".to_owned()];
+    let failure = world.fail_one(&workspace("pm")).await;
+    assert_eq!(failure.step, Step::Create);
     assert!(
-        failure.reason.contains("No such file"),
+        failure.reason.contains("not absolute"),
         "{}",
         failure.reason
     );
@@ -501,7 +537,7 @@ async fn a_program_is_asked_to_end() {
     );
     world.up_one(&workspace("pm")).await;
     world.said("pm", "up").await;
-    let id = world.id("pm");
+    let id = world.first("pm");
     world.local.stop(&id).await.unwrap();
     assert_eq!(world.said("pm", "bye").await, "bye\n");
     assert_eq!(
@@ -529,7 +565,7 @@ async fn a_program_that_does_not_listen_to_term_is_killed_with_everything_that_i
     }
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     let began = Instant::now();
-    world.local.stop(&world.id("pm")).await.unwrap();
+    world.local.stop(&world.first("pm")).await.unwrap();
     assert!(began.elapsed() >= GRACE);
     assert_eq!(world.state("pm").await, State::Exited { exit_code: None });
     assert!(pids.iter().all(|pid| !is_alive(*pid)));
@@ -542,7 +578,7 @@ async fn removing_does_not_wait_for_the_grace() {
         .grace(Duration::from_secs(1000));
     world.up_one(&workspace("pm")).await;
     let pid = world.said_pid("pm", "up").await;
-    world.local.remove(&world.id("pm")).await.unwrap();
+    world.local.remove(&world.first("pm")).await.unwrap();
     assert!(!is_alive(pid));
     let left: BTreeSet<_> = fs::read_dir(world.folder("pm"))
         .unwrap()
@@ -570,7 +606,7 @@ async fn a_program_that_is_killed_is_started_again_at_the_same_address() {
         world.diary("pm")["restarts"] == 1 && world.diary("pm")["phase"] == "running"
     })
     .await;
-    let seen = world.local.inspect(&world.id("pm")).await.unwrap();
+    let seen = world.local.inspect(&world.first("pm")).await.unwrap();
     assert_eq!((seen.state, &seen.url), (State::Running, &url));
     assert_ne!(world.pid("pm", "child"), before);
     assert_eq!(world.pid("pm", "supervisor"), supervisor);
@@ -605,8 +641,8 @@ async fn a_changed_workspace_is_replaced_and_its_work_stays() {
     pm.files.push(file("old/notes.md", "old"));
     world.up_one(&pm).await;
     let before = world.said_pid("pm", "up").await;
-    let configs = world.folder("pm").join("configs");
-    fs::write(configs.join("written-by-the-agent"), "x").unwrap();
+    let old = world.folder("pm").join("configs");
+    fs::write(old.join("written-by-the-agent"), "x").unwrap();
 
     pm.files.pop();
     let Outcome::Up(_) = world.up_one(&pm).await else {
@@ -621,6 +657,8 @@ async fn a_changed_workspace_is_replaced_and_its_work_stays() {
             .is_ok_and(|m| m.len() > 40)
     })
     .await;
+    assert!(!old.exists());
+    let configs = world.folder("pm").join("1/configs");
     let names: Vec<_> = fs::read_dir(&configs)
         .unwrap()
         .map(|e| e.unwrap().file_name())
@@ -656,7 +694,7 @@ async fn down_keeps_the_work_unless_told_otherwise() {
 #[tokio::test]
 async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_root() {
     let world = World::new(
-        "pwd > \"$WORKSPACE_DIR/where\"; echo \"$WORKSPACE_ACCESS $HOME\" >> where; exec sleep 1000",
+        "(pwd; echo \"$WORKSPACE_ACCESS $HOME\") > \"$TMPDIR/where\"; echo x > \"$WORKSPACE_DIR/made\" || cp made.before \"$TMPDIR/refused\"; exec sleep 1000",
     );
     let allowed = world.root.path().join("allowed");
     let outside = world.root.path().join("outside");
@@ -664,27 +702,40 @@ async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_roo
         fs::create_dir_all(folder).unwrap();
     }
     symlink(&outside, allowed.join("link")).unwrap();
+    let code = allowed.join("code").canonicalize().unwrap();
+    fs::write(code.join("made.before"), "").unwrap();
     let mut pm = workspace("pm");
     pm.workspace_dir = Some(allowed.join("code").display().to_string());
-    pm.workspace_access = Access::ReadOnly;
-    world.up_one(&pm).await;
-    let where_it_is = allowed.join("code/where");
-    let said = || fs::read_to_string(&where_it_is).unwrap_or_default();
-    eventually("two lines", || said().lines().count() == 2).await;
-    let home = world.folder("pm").join("scratch");
-    let code = allowed.join("code").canonicalize().unwrap();
-    assert_eq!(
-        said(),
-        format!("{}\nread_only {}\n", code.display(), home.display())
-    );
-    assert!(!world.folder("pm").join("workspace").exists());
+    for (access, word, may_write) in [
+        (Access::ReadOnly, "read_only", false),
+        (Access::ReadWrite, "read_write", true),
+    ] {
+        pm.workspace_access = access;
+        world.up_one(&pm).await;
+        let scratch = world.folder("pm").join("scratch");
+        let where_it_is = scratch.join("where");
+        let said = || fs::read_to_string(&where_it_is).unwrap_or_default();
+        eventually("two lines", || said().lines().count() == 2).await;
+        assert_eq!(
+            said(),
+            format!("{}\n{word} {}\n", code.display(), scratch.display())
+        );
+        // The kernel holds what the access says.
+        let (made, refused) = (code.join("made"), scratch.join("refused"));
+        eventually("an end of the attempt", || {
+            made.exists() || refused.exists()
+        })
+        .await;
+        assert_eq!((made.exists(), refused.exists()), (may_write, !may_write));
+        assert!(!world.folder("pm").join("workspace").exists());
+    }
     world.down(true).await;
-    assert!(where_it_is.exists());
+    assert!(code.join("made").exists());
 
     for (source, words) in [
         ("link", "outside the allowed root"),
         ("nothing", "No such file"),
-        ("code/where", "not a directory"),
+        ("code/made", "not a directory"),
     ] {
         pm.workspace_dir = Some(allowed.join(source).display().to_string());
         let failure = world.fail_one(&pm).await;
@@ -700,7 +751,7 @@ async fn a_sealed_workspace_has_no_workspace_folder() {
     let mut pm = workspace("pm");
     pm.tier = 1;
     world.up_one(&pm).await;
-    let id = world.id("pm");
+    let id = world.first("pm");
     let scratch = world.folder("pm").join("scratch").display().to_string();
     let deadline = Instant::now() + SOON;
     let lines = loop {
@@ -723,7 +774,7 @@ async fn logs_begin_where_they_should_and_end_with_the_workspace() {
     );
     world.up_one(&workspace("pm")).await;
     world.said("pm", "up").await;
-    let id = world.id("pm");
+    let id = world.first("pm");
     let read = async |tail, follow| {
         let mut text = Vec::new();
         let mut stream = std::pin::pin!(world.local.logs(&id, tail, follow));
@@ -767,9 +818,9 @@ async fn a_program_that_never_stops_talking_fills_no_disk_and_still_ends() {
     let size = |file| fs::metadata(world.folder("pm").join(file)).map_or(0, |m| m.len());
     eventually("a second file", || size("log.1") > 0).await;
     assert!(size("log.1") <= orghost::limits::LOG_BYTES);
-    world.local.stop(&world.id("pm")).await.unwrap();
+    world.local.stop(&world.first("pm")).await.unwrap();
     assert!(size("log") <= orghost::limits::LOG_BYTES);
-    let lines = world.local.last_lines(&world.id("pm"), 2).await.unwrap();
+    let lines = world.local.last_lines(&world.first("pm"), 2).await.unwrap();
     assert_eq!(lines[0], "y");
     world.down(true).await;
     assert!(!world.engine_folder().exists());
@@ -787,17 +838,13 @@ async fn unseeded(world: &World) -> Box<Spec> {
         .await
         .unwrap();
     world.local.prepare(&world.org).await.unwrap();
-    world
-        .local
-        .create_volume(&spec, VolumeKind::Configs, &operation)
-        .await
-        .unwrap();
-    world
-        .local
-        .create_volume(&spec, VolumeKind::Workspace, &operation)
-        .await
-        .unwrap();
-    world.local.create(&spec, &operation).await.unwrap();
+    let first = Generation::first(&spec.id);
+    for volume in volumes(&spec, &first) {
+        let made = world.local.create_volume(&spec, &volume, &operation);
+        made.await.unwrap();
+    }
+    let created = world.local.create(&spec, &first, &operation);
+    created.await.unwrap();
     spec
 }
 
@@ -807,10 +854,15 @@ async fn a_start_that_cannot_have_the_lock_says_so() {
     let world = World::new("exec sleep 1000");
     let spec = unseeded(&world).await;
     let archive = spec.seed.archive().unwrap();
-    world.local.put_seed(&spec.id, archive).await.unwrap();
+    world
+        .local
+        .put_seed(&world.first("pm"), archive)
+        .await
+        .unwrap();
     let verified = async || {
-        let read_back = world.local.read_seed(&spec.id).await.unwrap();
-        spec.seed.manifest().verify(&read_back, &spec.id).unwrap()
+        let first = world.first("pm");
+        let read_back = world.local.read_seed(&first).await.unwrap();
+        spec.seed.manifest().verify(&read_back, &first).unwrap()
     };
     let reader = fs::File::create(world.folder("pm").join("lock")).unwrap();
     reader.lock_shared().unwrap();
@@ -836,7 +888,7 @@ async fn a_start_that_cannot_have_the_lock_says_so() {
 #[tokio::test]
 async fn a_hostile_archive_is_refused_and_reaches_nothing() {
     let world = World::new("exit 0");
-    let spec = unseeded(&world).await;
+    unseeded(&world).await;
     let outside = world.root.path().join("outside");
     fs::create_dir(&outside).unwrap();
     let configs = world.folder("pm").join("configs");
@@ -873,7 +925,8 @@ async fn a_hostile_archive_is_refused_and_reaches_nothing() {
         &[("planted/made", Kind::Directory)],
         &[("planted-file", Kind::Regular)],
     ] {
-        let refused = world.local.put_seed(&spec.id, archive(entries)).await;
+        let first = world.first("pm");
+        let refused = world.local.put_seed(&first, archive(entries)).await;
         assert!(
             matches!(refused, Err(EngineError::Folder { .. })),
             "{entries:?}: {refused:?}"
@@ -882,13 +935,13 @@ async fn a_hostile_archive_is_refused_and_reaches_nothing() {
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     assert!(!configs.join("../made").exists() && !Path::new("/tmp/made").exists());
     // A link is not overlooked when the seed is read back, either.
-    assert!(world.local.read_seed(&spec.id).await.is_err());
+    assert!(world.local.read_seed(&world.first("pm")).await.is_err());
 
     fs::remove_file(configs.join("planted")).unwrap();
     fs::remove_file(configs.join("planted-file")).unwrap();
     world
         .local
-        .put_seed(&spec.id, archive(&[("plain", Kind::Regular)]))
+        .put_seed(&world.first("pm"), archive(&[("plain", Kind::Regular)]))
         .await
         .unwrap();
     let mode = fs::metadata(configs.join("plain"))
@@ -900,7 +953,7 @@ async fn a_hostile_archive_is_refused_and_reaches_nothing() {
     assert!(
         world
             .local
-            .put_seed(&spec.id, archive(&[("plain", Kind::Regular)]))
+            .put_seed(&world.first("pm"), archive(&[("plain", Kind::Regular)]))
             .await
             .is_err()
     );
@@ -919,7 +972,8 @@ async fn half_made_workspaces_are_seen_and_taken_away() {
         .begin(world.org.slug(), Operation::Up)
         .await
         .unwrap();
-    let again = world.local.create(&spec, &operation).await;
+    let first = world.first("pm");
+    let again = world.local.create(&spec, &first, &operation).await;
     assert!(matches!(again, Err(EngineError::Refused(_))), "{again:?}");
     let Outcome::Up(_) = world.up_one(&workspace("pm")).await else {
         panic!()
@@ -927,13 +981,13 @@ async fn half_made_workspaces_are_seen_and_taken_away() {
     world.down(true).await;
 
     // Only a volume, and the facts of one that is gone.
-    let spec = unseeded(&world).await;
+    unseeded(&world).await;
     fs::remove_file(world.folder("pm").join("container.json")).unwrap();
     fs::remove_dir(world.folder("pm").join("workspace")).unwrap();
     let volumes = world.local.volumes(&world.org).await.unwrap();
     assert_eq!(
-        volumes.iter().map(|v| (&v.id, v.kind)).collect::<Vec<_>>(),
-        [(&spec.id, VolumeKind::Configs)]
+        volumes.iter().map(|v| &v.volume).collect::<Vec<_>>(),
+        [&Volume::Configs(world.first("pm"))]
     );
     world.down(true).await;
     assert!(!world.engine_folder().exists());
@@ -944,7 +998,11 @@ async fn a_workspace_does_not_need_the_host_that_started_it() {
     let world = World::new("exec sleep 1000");
     let spec = unseeded(&world).await;
     let archive = spec.seed.archive().unwrap();
-    world.local.put_seed(&spec.id, archive).await.unwrap();
+    world
+        .local
+        .put_seed(&world.first("pm"), archive)
+        .await
+        .unwrap();
     // As a host does that is killed before it has read what the supervisor reports.
     let lock = fs::File::create(world.folder("pm").join("lock")).unwrap();
     lock.lock().unwrap();

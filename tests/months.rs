@@ -84,7 +84,7 @@ fn template(org: &str, workspaces: usize) -> Value {
         .map(|n| format!("{{name: W{n}, children: [{{name: Sub}}]}}"))
         .collect();
     let all = all.join(", ");
-    json!({"inline": format!("name: {org}\ndefaults: {{runtime: x}}\nworkspaces: [{all}]\n"), "prune": true})
+    json!({"inline": format!("name: {org}\ndefaults: {{runtime: x}}\nworkspaces: [{all}]\n"), "prune": true, "yes": true})
 }
 
 /// The seed of a failed run, or a new one.
@@ -299,9 +299,10 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
     // Three callers want the big one, the first of them with the command line; one each of the others.
     let folder = templates.join("big").display().to_string();
     let elsewhere = Operator::new().with_env("ORGHOST_SERVER", &server.url);
-    let mut command = elsewhere.command(&["up", &folder, "--skip-external", "--json"]);
+    let up = ["up", &folder, "--skip-external", "--take-over", "--json"];
+    let mut command = elsewhere.command(&up);
     let mut command = command.stdout(Stdio::null()).spawn().unwrap();
-    let big = || accept(json!({"template": "big", "skip_external": true}));
+    let big = || accept(json!({"template": "big", "skip_external": true, "take_over": true}));
     let small = |name: &str| {
         accept(
             json!({"inline": format!("name: {name}\ndefaults: {{runtime: x}}\nworkspaces: [{{name: A, children: [{{name: B}}]}}]")}),

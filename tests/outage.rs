@@ -25,9 +25,10 @@ fn template(org: &str, edition: usize) -> Value {
     json!({"inline": format!("name: {org}\ndefaults: {{runtime: x}}\nworkspaces: [{family}]\n"), "prune": true})
 }
 
-/// What is on the engine: states of containers by their names.
+/// What is on the engine: states of containers by the workspaces that they are of.
 fn containers(engine: &OwnEngine) -> Vec<String> {
-    engine.lines(&["ps", "--all", "--format", "{{.Names}} {{.State}}"])
+    let format = "{{.Label \"orghost.id\"}} {{.State}}";
+    engine.lines(&["ps", "--all", "--format", format])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +116,7 @@ async fn an_engine_that_is_killed_and_started_loses_nothing() {
         assert_eq!(workspaces.len(), 3, "seed {seed}: {shown}");
         for workspace in workspaces {
             assert_eq!(workspace["state"], "running", "seed {seed}: {shown}");
-            wanted.insert(format!("ws-{} running", workspace["id"].as_str().unwrap()));
+            wanted.insert(format!("{} running", workspace["id"].as_str().unwrap()));
         }
     }
     let running = containers(&engine);

@@ -528,10 +528,10 @@ async fn steps_failures_and_a_cancel_are_shown() {
     let operator = Operator::new();
     let gate = operator.home.path().join("gate");
     let config = format!(
-        "[runtimes.slow]\ncommand = ['/bin/sh', '-c', 'until [ -e {} ]; do /bin/sleep 0.1; done; exec {} demo-runtime']\nhealth = '/health'\n\
+        "[runtimes.slow]\ncommand = ['/bin/sh', '-c', 'until [ -e {} ]; do /bin/sleep 0.1; done; exec {program} demo-runtime']\nread = ['{program}']\nhealth = '/health'\n\
          [runtimes.crash]\ncommand = ['/bin/sh', '-c', 'exit 3']\nhealth = '/health'\n",
         gate.display(),
-        env!("CARGO_BIN_EXE_orghost"),
+        program = env!("CARGO_BIN_EXE_orghost"),
     );
     let config = operator.file("orghost.toml", config).display().to_string();
     let server = Server::start(&operator, &["--config", &config, "--engine", "local"]);

@@ -3,17 +3,18 @@
 
 use std::path::Path;
 
+use orghost::plan::{Former, Origin};
 use orghost::plugin::{CallError, EnvMap, ORG_IMPORT, Request, Sandbox, Terms};
 use orghost::template::TemplateDir;
 use orghost_build::{Guest, Inputs, Provenance};
 
-use crate::support::{native, own_templates, root, shared_templates};
+use crate::support::{Operator, native, own_templates, root, shared_templates};
 
 #[test]
 fn the_artifact_is_not_older_than_its_sources() {
     let guest = Guest::open(
         &root().join("guest/org-import"),
-        &root().join("wit/v0.1.0"),
+        &root().join("wit/v0.2.0-dev"),
         &orghost_build::Environment::default(),
     );
     let provenance = Provenance::read(&root().join("guest/org-import.lock")).unwrap();
@@ -24,8 +25,50 @@ fn the_artifact_is_not_older_than_its_sources() {
 #[test]
 fn its_only_import_is_the_templates_files() {
     let inspection = orghost_build::inspect(ORG_IMPORT).unwrap();
-    assert_eq!(inspection.imports, ["orghost:plugin/template-files@0.1.0"]);
+    assert_eq!(
+        inspection.imports,
+        ["orghost:plugin/template-files@0.2.0-dev"]
+    );
     assert!(inspection.has_expander());
+}
+
+#[test]
+fn a_variable_says_who_set_it_and_a_workspace_what_it_was_called() {
+    let operator = Operator::new();
+    let folder = operator.template(&[
+        (
+            "org.yaml",
+            "name: A\nworkspaces: [{name: W, runtime: x, files_dir: w, renamed_from: [V, [Lead, U]]}]\n",
+        ),
+        (".env", "# who\nROOT=1\nBOTH=1\n"),
+        ("w/.env", "OWN=1\nBOTH=2\n"),
+    ]);
+    let sandbox = Sandbox::new(None).unwrap();
+    let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+    let request = Request {
+        vars: [("GIVEN".to_owned(), "1".to_owned())].into_iter().collect(),
+        ..Request::default()
+    };
+    let template = TemplateDir::open(Path::new(&folder)).unwrap();
+    let plan = plugin.plan(&template, &request).unwrap();
+    let workspace = &plan.workspaces[0];
+    let env = workspace.env.iter();
+    let env: Vec<(&str, &Origin)> = env.map(|var| (&*var.name, &var.origin)).collect();
+    let of = |file: &str, line| Origin::Template {
+        file: file.to_owned(),
+        line: Some(line),
+    };
+    assert_eq!(
+        env,
+        [
+            ("BOTH", &of("w/.env", 2)),
+            ("GIVEN", &Origin::Operator),
+            ("OWN", &of("w/.env", 1)),
+            ("ROOT", &of(".env", 2)),
+        ]
+    );
+    let path = Former::Path(vec!["Lead".to_owned(), "U".to_owned()]);
+    assert_eq!(workspace.renamed_from, [Former::Name("V".to_owned()), path]);
 }
 
 /// What the native crate makes of a template, told in the words of the host's plan.

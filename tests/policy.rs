@@ -1,5 +1,7 @@
 //! Policy: everything wrong at once, and safe when nothing is said.
 
+use orghost::config::EngineKind;
+use orghost::isolation::{Barrier, Isolation, Target, Unconfined};
 use orghost::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, Requirement, SeedFile, Workspace,
     WorkspaceKey,
@@ -78,6 +80,13 @@ fn var(name: &str, value: &str) -> EnvVar {
     }
 }
 
+fn docker() -> Target {
+    Target {
+        engine: EngineKind::Docker,
+        isolation: Isolation::Container,
+    }
+}
+
 fn policy() -> Policy {
     Policy {
         runtimes: ["claude-code".to_owned()].into(),
@@ -86,7 +95,7 @@ fn policy() -> Policy {
 }
 
 fn codes(policy: &Policy, plan: Plan) -> Vec<&'static str> {
-    match policy.judge(plan) {
+    match policy.judge(plan, &docker()) {
         Ok(_) => vec![],
         Err(rejected) => rejected
             .violations
@@ -139,6 +148,20 @@ fn one_rule_broken_gives_its_code() {
         }),
         ("env-file", |p| {
             p.workspaces[0].files.push(template("notes", ".git/config"))
+        }),
+        ("secret-file", |p| {
+            p.workspaces[0].files.push(template("notes", "a/.npmrc"))
+        }),
+        ("secret-file", |p| {
+            p.workspaces[0]
+                .files
+                .push(template("notes", "a/.aws/config"))
+        }),
+        ("secret-file", |p| {
+            p.workspaces[0].files.push(template("notes", "id_rsa"))
+        }),
+        ("secret-file", |p| {
+            p.workspaces[0].files.push(template("notes", "Prod.env"))
         }),
         ("no-config", |p| p.workspaces[0].files.clear()),
         ("no-config", |p| {
@@ -216,7 +239,7 @@ fn the_operator_can_allow_what_is_not_safe() {
         demo: true,
         ..policy()
     };
-    let approved = policy.judge(plan).unwrap();
+    let approved = policy.judge(plan, &docker()).unwrap();
     let mount = approved.workspaces()[0].mount.as_ref().unwrap();
     assert_eq!(
         (mount.source.to_str(), mount.writable),
@@ -249,7 +272,7 @@ fn access_none_ignores_the_directory() {
     mount(&mut plan, "/etc");
     plan.workspaces[0].workspace_access = Access::None;
     assert!(
-        policy().judge(plan).unwrap().workspaces()[0]
+        policy().judge(plan, &docker()).unwrap().workspaces()[0]
             .mount
             .is_none()
     );
@@ -265,7 +288,7 @@ fn an_external_workspace_needs_no_runtime_no_config_and_no_tier() {
     workspace.files.clear();
     workspace.url = Some("https://agents.example/pm".into());
     assert!(
-        policy().judge(plan).unwrap().workspaces()[0]
+        policy().judge(plan, &docker()).unwrap().workspaces()[0]
             .runtime
             .is_none()
     );
@@ -279,7 +302,38 @@ fn no_violation_tells_a_secret() {
         var("TIER", "hunter2"),
         var("X", "hunter2\0"),
     ];
-    let rejected = policy().judge(plan).unwrap_err();
+    let rejected = policy().judge(plan, &docker()).unwrap_err();
     assert_eq!(rejected.violations.len(), 3);
     assert!(!format!("{:?}", rejected.violations).contains("hunter2"));
+}
+
+#[test]
+fn required_isolation_is_more_than_a_partial_one() {
+    let policy = Policy {
+        require_isolation: true,
+        ..policy()
+    };
+    let isolated = |engine, isolation| {
+        let target = Target { engine, isolation };
+        policy.judge(plan(), &target).is_ok()
+    };
+    let confined = |from: &[Barrier]| Isolation::Confined {
+        from: from.to_vec(),
+    };
+    let local = EngineKind::Local;
+    assert!(isolated(EngineKind::Docker, Isolation::Container));
+    let (files, sockets) = (Barrier::Files, Barrier::Sockets);
+    assert!(isolated(local, confined(&[files, sockets])));
+    assert!(isolated(
+        local,
+        confined(&[files, Barrier::Signals, sockets])
+    ));
+    assert!(!isolated(local, confined(&[files, Barrier::Signals])));
+    assert!(!isolated(
+        local,
+        confined(&[Barrier::FilesButEmptying, sockets])
+    ));
+    for reason in [Unconfined::NoLandlock, Unconfined::MadeEarlier] {
+        assert!(!isolated(local, Isolation::None { reason }));
+    }
 }

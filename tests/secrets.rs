@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use orghost::admission::identify;
 use orghost::api::ImportBody;
-use orghost::config::Config;
+use orghost::config::{Config, EngineKind};
 use orghost::daemon::{Import, Request, Source};
 use orghost::env_map::EnvMap;
 use orghost::plan::{
@@ -13,6 +13,7 @@ use orghost::plan::{
 use orghost::planner::Wanted;
 use orghost::policy::Policy;
 use orghost::provision;
+use orghost::provision::backend;
 use orghost::provision::spec::OrgId;
 use orghost::snapshot::Bundle;
 use orghost::store::Store;
@@ -135,7 +136,8 @@ fn what_holds_a_secret_does_not_show_it() {
         runtimes: ["agent".to_owned()].into(),
         ..Policy::default()
     };
-    let approved = policy.judge(plan()).unwrap();
+    let target = backend::target(EngineKind::Docker);
+    let approved = policy.judge(plan(), &target).unwrap();
     shows_none("an approved plan", &approved);
     let store = Store::open(&operator.state()).unwrap();
     let org = OrgId::new(store.instance().clone(), "Acme");

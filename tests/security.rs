@@ -701,6 +701,11 @@ async fn an_uploaded_archive_is_a_template() {
             b"name: Acme\ndefaults: {runtime: x}\nworkspaces: !include w.yaml\n",
         ),
         (b"acme/w.yaml", b'0', b"[{name: One}]\n"),
+        // What macOS packs beside it.
+        (b"._acme", b'0', b"x"),
+        (b"acme/._org.yaml", b'0', b"x"),
+        (b"__MACOSX/", b'5', b""),
+        (b"__MACOSX/acme/._w.yaml", b'0', b"x"),
     ]);
     for bytes in [gzip(&tar), tar] {
         let form = Form::new()

@@ -16,7 +16,8 @@ use orghost::config::Environment;
 use orghost::event::Operation;
 use orghost::limits;
 use orghost::plan::{Content, SeedFile};
-use orghost::provision::engine::{Engine as _, EngineError, State, VolumeKind};
+use orghost::provision::engine::{Engine as _, EngineError, State, Volume};
+use orghost::provision::generations::Generation;
 use orghost::provision::spec::WorkspaceId;
 use orghost::provision::swarm::Swarm;
 
@@ -66,20 +67,27 @@ impl Real {
     }
 
     /// The container of a workspace's running task.
-    async fn container(&self, id: &WorkspaceId) -> String {
-        let label = format!("com.docker.swarm.service.name=ws-{id}");
+    async fn container(&self, generation: &Generation) -> String {
+        let label = format!("com.docker.swarm.service.name={}", name(generation));
         let filters = [("label", vec![label.as_str()])].into();
         let options = ListContainersOptionsBuilder::default().filters(&filters);
         let found = self.client().list_containers(Some(options.build())).await;
         found.unwrap().remove(0).id.unwrap()
     }
 
-    async fn service(&self, id: &WorkspaceId) -> ServiceSpec {
+    async fn service(&self, generation: &Generation) -> ServiceSpec {
         let found = self
             .client()
-            .inspect_service(&format!("ws-{id}"), None::<InspectServiceOptions>)
+            .inspect_service(&name(generation), None::<InspectServiceOptions>)
             .await;
         found.unwrap().spec.unwrap()
+    }
+}
+
+fn name(Generation { id, number }: &Generation) -> String {
+    match number {
+        0 => format!("ws-{id}"),
+        number => format!("ws-{id}-{number}"),
     }
 }
 
@@ -121,6 +129,11 @@ async fn up_and_again() {
 #[tokio::test]
 async fn changed_is_replaced() {
     scenario::changed_is_replaced(Real::new().await.world()).await;
+}
+
+#[tokio::test]
+async fn a_failed_replacement_is_taken_back() {
+    scenario::a_failed_replacement_is_taken_back(Real::new().await.world()).await;
 }
 
 #[tokio::test]
@@ -188,7 +201,7 @@ async fn a_runtime_finds_its_seed_at_its_first_instruction() {
     for seen in world.engine.observe(&world.org()).await.unwrap() {
         assert_eq!(seen.state, State::Running, "{seen:?}");
     }
-    let id = world.spec(&workspace("pm")).id;
+    let id = Generation::first(&world.spec(&workspace("pm")).id);
     let lines = world.engine.last_lines(&id, 20).await.unwrap();
     assert!(!lines.is_empty(), "it says that it has started");
     let log = world.engine.logs(&id, None, false);
@@ -210,7 +223,7 @@ async fn the_seed_is_mounted_as_it_was_put() {
     pm.files.push(file("deep/large", large, false));
     let outcomes = real.world().up(std::slice::from_ref(&pm)).await;
     assert!(outcomes.is_up("pm"), "{outcomes:?}");
-    let id = real.world().spec(&pm).id;
+    let id = Generation::first(&real.world().spec(&pm).id);
     let container = real.container(&id).await;
     let seen = real
         .client()
@@ -249,12 +262,13 @@ async fn nothing_runs_before_its_seed_was_verified() {
     let world = real.world();
     let operation = world.store.begin("acme", Operation::Up).await.unwrap();
     world.engine.prepare(&world.org()).await.unwrap();
-    world.engine.create(&spec, &operation).await.unwrap();
+    let id = &Generation::first(&spec.id);
+    let created = world.engine.create(&spec, id, &operation);
+    created.await.unwrap();
     let replicas = |service: &ServiceSpec| {
         let mode = service.mode.as_ref().unwrap();
         mode.replicated.as_ref().unwrap().replicas
     };
-    let id = &spec.id;
     assert_eq!(replicas(&real.service(id).await), Some(0));
     let archive = spec.seed.archive().unwrap();
     let engine = &real.world().engine;
@@ -288,17 +302,19 @@ async fn another_seed_is_not_started() {
     let world = real.world();
     let operation = world.store.begin("acme", Operation::Up).await.unwrap();
     world.engine.prepare(&world.org()).await.unwrap();
-    world.engine.create(&spec, &operation).await.unwrap();
+    let id = Generation::first(&spec.id);
+    let created = world.engine.create(&spec, &id, &operation);
+    created.await.unwrap();
     let archive = other.seed.archive().unwrap();
-    world.engine.put_seed(&spec.id, archive).await.unwrap();
-    let read = world.engine.read_seed(&spec.id).await.unwrap();
-    let mismatch = spec.seed.manifest().verify(&read, &spec.id).unwrap_err();
+    world.engine.put_seed(&id, archive).await.unwrap();
+    let read = world.engine.read_seed(&id).await.unwrap();
+    let mismatch = spec.seed.manifest().verify(&read, &id).unwrap_err();
     assert!(mismatch.to_string().contains("channels.yaml"), "{mismatch}");
     // Put anew, it does; what nobody names any more is gone.
     let archive = spec.seed.archive().unwrap();
-    world.engine.put_seed(&spec.id, archive).await.unwrap();
-    let read = world.engine.read_seed(&spec.id).await.unwrap();
-    spec.seed.manifest().verify(&read, &spec.id).unwrap();
+    world.engine.put_seed(&id, archive).await.unwrap();
+    let read = world.engine.read_seed(&id).await.unwrap();
+    spec.seed.manifest().verify(&read, &id).unwrap();
     let client = real.client();
     let secrets = client
         .list_secrets(None)
@@ -401,10 +417,11 @@ async fn the_engine_sees_every_tiers_bounds() {
     for tier in [1, 2] {
         let mut pm = workspace("pm");
         pm.tier = tier;
-        let spec = real.world().spec(&pm);
-        let outcomes = real.world().up(&[pm]).await;
+        let outcomes = real.world().up(std::slice::from_ref(&pm)).await;
         assert!(outcomes.is_up("pm"), "tier {tier}: {outcomes:?}");
-        let container = real.container(&spec.id).await;
+        // Each tier replaces the one before.
+        let generation = real.world().current(&pm).await.unwrap().generation;
+        let container = real.container(&generation).await;
         let seen = real
             .client()
             .inspect_container(&container, None::<InspectContainerOptions>)
@@ -422,7 +439,7 @@ async fn the_engine_sees_every_tiers_bounds() {
         assert_eq!(host.readonly_rootfs, Some(tier == 1));
         assert_eq!(host.cap_drop.is_some(), tier == 1);
         let placement = real
-            .service(&spec.id)
+            .service(&generation)
             .await
             .task_template
             .unwrap()
@@ -464,7 +481,7 @@ async fn a_killed_task_comes_back_and_a_stopped_one_does_not() {
     real.world().options.wait = Some(Duration::from_secs(60));
     let pm = workspace("pm");
     real.world().up(std::slice::from_ref(&pm)).await;
-    let id = real.world().spec(&pm).id;
+    let id = Generation::first(&real.world().spec(&pm).id);
     let container = real.container(&id).await;
     real.client()
         .kill_container(&container, None)
@@ -504,13 +521,18 @@ async fn what_is_not_there_is_no_error_to_remove() {
     let mut real = Real::new().await;
     let swarm = &real.world().engine;
     let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();
+    assert!(swarm.find(&id).await.unwrap().is_empty());
+    let id = Generation::first(&id);
     swarm.stop(&id).await.unwrap();
     swarm.remove(&id).await.unwrap();
-    for kind in [VolumeKind::Configs, VolumeKind::Workspace] {
-        swarm.remove_volume(&id, kind).await.unwrap();
+    for volume in [
+        Volume::Configs(id.clone()),
+        Volume::Workspace(id.id.clone()),
+    ] {
+        swarm.remove_volume(&volume).await.unwrap();
     }
     let not_found = swarm.inspect(&id).await.unwrap_err();
-    assert_eq!(not_found, EngineError::NotFound(format!("ws-{id}")));
+    assert_eq!(not_found, EngineError::NotFound(name(&id)));
     assert_eq!(swarm.last_lines(&id, 5).await.unwrap_err(), not_found);
 }
 

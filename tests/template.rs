@@ -205,3 +205,82 @@ fn a_bundle_gives_the_same_plan() {
         assert_eq!(plan(&folder), plan(&bundle), "{}", path.display());
     }
 }
+
+/// What systems leave behind where they look at a folder, or pack one.
+const BY_PRODUCTS: [&str; 7] = [
+    "._org.yaml",
+    ".DS_Store",
+    "__MACOSX/org.yaml",
+    "role/._notes.md",
+    "role/.ds_store",
+    "role/Thumbs.db",
+    "role/sub/Desktop.ini",
+];
+
+const WITH_ROLE: &str =
+    "name: A\ndefaults: {runtime: x}\nworkspaces: [{name: W, files_dir: role}]\n";
+
+#[test]
+fn by_products_in_a_folder_are_no_part_of_the_template() {
+    let operator = Operator::new();
+    operator.template(&[("org.yaml", WITH_ROLE), ("role/notes.md", "mine")]);
+    let clean = Bundle::of_template(&open(&operator)).unwrap();
+    operator.template(&BY_PRODUCTS.map(|path| (path, "x")));
+    let folder = open(&operator);
+    for path in BY_PRODUCTS {
+        let read = folder.read(&TemplatePath::new(path).unwrap());
+        assert_eq!(read.map(drop), Err(FileError::NotFound), "{path}");
+    }
+    let names = |path: &str| -> Vec<String> {
+        let entries = folder.entries(&TemplatePath::new(path).unwrap()).unwrap();
+        entries.into_iter().map(|entry| entry.name).collect()
+    };
+    assert_eq!(names(""), ["org.yaml", "role"]);
+    assert_eq!(names("role"), ["notes.md", "sub"]);
+    let mut dirty = Bundle::of_template(&folder).unwrap();
+    assert_ne!(dirty, clean, "the folder that only a by-product is in");
+    std::fs::remove_dir_all(operator.home.path().join("template/role/sub")).unwrap();
+    dirty = Bundle::of_template(&folder).unwrap();
+    assert_eq!(dirty, clean);
+    let template = operator.home.path().join("template").display().to_string();
+    let plan = operator
+        .run(&["plan", &template, "--demo", "--json"])
+        .exits(0)
+        .json();
+    let files = plan["workspaces"][0]["files"].as_array().unwrap();
+    let paths: Vec<&str> = files.iter().map(|f| f["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["config.yaml", "notes.md"]);
+}
+
+#[test]
+fn by_products_in_an_archive_are_no_part_of_the_template() {
+    let packed = |files: &[(&str, &str)]| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (path, text) in files {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    };
+    let clean = Bundle::of_archive(&packed(&[
+        ("org.yaml", WITH_ROLE),
+        ("role/notes.md", "mine"),
+    ]));
+    let clean = clean.unwrap();
+    // As the tar of macOS has it: beside the one folder, and in it.
+    let mut dirty = vec![
+        ("._M", "x"),
+        ("M/org.yaml", WITH_ROLE),
+        ("M/role/notes.md", "mine"),
+        ("__MACOSX/M/._org.yaml", "x"),
+    ];
+    let inside = BY_PRODUCTS.map(|path| format!("M/{path}"));
+    dirty.extend(inside.iter().map(|path| (path.as_str(), "x")));
+    assert_eq!(Bundle::of_archive(&packed(&dirty)).unwrap(), clean);
+    assert!(
+        Bundle::of_archive(&packed(&[("._M", "x")])).is_err(),
+        "nothing else is in it"
+    );
+}

@@ -11,6 +11,7 @@ use orghost::limits;
 use orghost::plan::Workspace;
 use orghost::provision::docker::Docker;
 use orghost::provision::engine::{Engine as _, EngineError};
+use orghost::provision::generations::Generation;
 use orghost::provision::workspace::volumes;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -313,16 +314,18 @@ async fn the_fake_engine_catches_an_unseeded_start() {
     let (fake, world) = world().await;
     let spec = world.spec(&workspace("a"));
     let operation = world.store.begin("acme", Operation::Up).await.unwrap();
-    for kind in volumes(&spec) {
+    let first = Generation::first(&spec.id);
+    for volume in volumes(&spec, &first) {
         world
             .engine
-            .create_volume(&spec, kind, &operation)
+            .create_volume(&spec, &volume, &operation)
             .await
             .unwrap();
     }
-    world.engine.create(&spec, &operation).await.unwrap();
+    let created = world.engine.create(&spec, &first, &operation);
+    created.await.unwrap();
     let archive = spec.seed.archive().unwrap();
-    world.engine.put_seed(&spec.id, archive).await.unwrap();
+    world.engine.put_seed(&first, archive).await.unwrap();
     let endpoint = fake.endpoint();
     let client = bollard::Docker::connect_with_unix(&endpoint, 5, bollard::API_DEFAULT_VERSION);
     // Put, and nobody has looked.
@@ -435,7 +438,8 @@ async fn tiers_are_what_they_say() {
         let mut a = workspace("a");
         a.tier = tier;
         assert!(world.up(&[a]).await.is_up("a"));
-        let body = fake.body("ws-a");
+        // Each replaces the one before.
+        let body = fake.body(["ws-a", "ws-a-1", "ws-a-2", "ws-a-3"][usize::from(tier) - 1]);
         let host = &body["HostConfig"];
         let targets: Vec<_> = host["Mounts"]
             .as_array()

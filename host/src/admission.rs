@@ -1,4 +1,5 @@
-//! Gives an approved plan its place on this host: identity, engine, runtimes, jobs. Reads, and changes nothing.
+//! Gives a plan its place on this host: its engine before it is judged; identity, runtimes and jobs once it is approved.
+//! Reads, and changes nothing.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,12 +11,12 @@ use utoipa::ToSchema;
 use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind, Runtime};
 use crate::diagnostic::Diagnostic;
-use crate::env_map::EnvMap;
 use crate::identity::{Claim, Identities, Known, NamePath, Unclear};
+use crate::isolation::Target;
 use crate::plan::WorkspaceKey;
 use crate::policy::{Approved, RuntimeName};
 use crate::problem::{Class, Problem};
-use crate::provision::backend::Engines;
+use crate::provision::backend::{self, Engines};
 use crate::provision::spec::{InstanceId, OrgId, WorkspaceId};
 use crate::provision::{self, Job};
 use crate::store::{OrgRow, Store};
@@ -51,20 +52,41 @@ pub struct Site<'a> {
     pub tokens: &'a AgentTokens,
 }
 
-/// Where an org shall come from and run.
+/// Where an org is to run: it stays on the engine that it was brought up on. A new one goes to the engine that was asked
+/// for, else to the operator's, else to Docker where one answers, else to the local one. Reads, and changes nothing.
+///
+/// # Errors
+/// It is on another engine than was asked for, or the store's.
+pub async fn place(
+    name: &str,
+    asked: Option<EngineKind>,
+    store: Option<&Store>,
+    config: &Config,
+    engines: &Engines,
+) -> Result<Target, Problem> {
+    let orgs = match store {
+        Some(store) => store.orgs().await?,
+        None => Vec::new(),
+    };
+    let known = orgs.iter().find(|row| is_same(&row.name, name));
+    let engine = match known {
+        None => engines.choose(asked.or(config.engine)).await,
+        Some(known) => same_engine(known, asked.unwrap_or(known.engine))?,
+    };
+    Ok(backend::target(engine))
+}
+
+/// Where an org shall come from.
 #[derive(Debug, Clone, Default)]
 pub struct Placement {
     /// Where the template comes from, for people.
     pub template: String,
-    /// What runs the workspaces. A new org without gets the operator's engine, else Docker where one answers, else the
-    /// local one.
-    pub engine: Option<EngineKind>,
     /// The org may be one that came from another template.
     pub take_over: bool,
 }
 
-/// Admits a plan. An org stays on the engine that it was brought up on, and its identity is its own. Each workspace's
-/// seed gets its token: the same whoever admits it, so that its spec is.
+/// Admits a plan to the engine that it was judged for. Its identity is its own. Each workspace's seed gets its token: the
+/// same whoever admits it, so that its spec is.
 ///
 /// # Errors
 /// Its name is another org's, its engine another one's, it came from another template, two workspaces claim to be the
@@ -84,10 +106,12 @@ pub async fn admit(
     let name = approved.plan().org.name.clone();
     let known = store.orgs().await?;
     let (org, known) = recognise(store.instance(), &known, &name);
-    let engine = match known {
-        None => engines.choose(placement.engine.or(config.engine)).await,
-        Some(known) => same_place(known, &name, &placement)?,
-    };
+    let engine = approved.engine();
+    if let Some(known) = known {
+        same_place(known, &name, &placement)?;
+        // It may have become known since it was judged.
+        same_engine(known, engine)?;
+    }
     let identities = identify(&approved, &org, &store.identities(org.slug()).await?)?;
     approved.seed_tokens(|path| {
         let id = identities.id(path);
@@ -227,12 +251,8 @@ pub fn identify(approved: &Approved, org: &OrgId, known: &[Known]) -> Result<Ide
     })
 }
 
-fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<EngineKind, Problem> {
+fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<(), Problem> {
     let slug = &known.slug;
-    let refused = |code, message: String, help: String| {
-        let diagnostic = Diagnostic::new(code, message).help(help);
-        Err(Problem::one(Class::Conflict, diagnostic))
-    };
     if !is_same(&known.name, name) {
         let message = format!(
             "another org, {:?}, is known here as {slug} already: {name:?} would take its place",
@@ -240,7 +260,7 @@ fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<Engin
         );
         let help =
             format!("give the org another name, or take the other one down: orghost down {slug}");
-        return refused("org-name-taken", message, help);
+        return Err(conflict("org-name-taken", message, help));
     }
     if !is_same_folder(&known.template, &placement.template) && !placement.take_over {
         let message = format!(
@@ -248,19 +268,24 @@ fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<Engin
             known.template, placement.template
         );
         let help = "give this org another name; or, if it is the same one, take it over: --take-over (`take_over` in the API)";
-        return refused("org-elsewhere", message, help.to_owned());
+        return Err(conflict("org-elsewhere", message, help.to_owned()));
     }
-    match placement.engine {
-        Some(engine) if engine != known.engine => {
-            let message = format!(
-                "the org {slug} is on the engine {}, or has left its agents' work there",
-                known.engine.as_str()
-            );
-            let help = format!("orghost down {slug} --volumes removes both");
-            refused("engine-changed", message, help)
-        }
-        _ => Ok(known.engine),
+    Ok(())
+}
+
+fn same_engine(known: &OrgRow, engine: EngineKind) -> Result<EngineKind, Problem> {
+    if engine == known.engine {
+        return Ok(engine);
     }
+    let (slug, there) = (&known.slug, known.engine.as_str());
+    let message =
+        format!("the org {slug} is on the engine {there}, or has left its agents' work there");
+    let help = format!("orghost down {slug} --volumes removes both");
+    Err(conflict("engine-changed", message, help))
+}
+
+fn conflict(code: &'static str, message: String, help: String) -> Problem {
+    Problem::one(Class::Conflict, Diagnostic::new(code, message).help(help))
 }
 
 fn runtimes<'a>(config: &'a Config, engines: &Engines) -> impl Fn(&RuntimeName) -> Runtime + 'a {
@@ -270,9 +295,8 @@ fn runtimes<'a>(config: &'a Config, engines: &Engines) -> impl Fn(&RuntimeName) 
             engines.program().display().to_string(),
             "demo-runtime".to_owned(),
         ]),
-        port: 8000,
         health: Some("/health".to_owned()),
-        env: EnvMap::default(),
+        ..Runtime::default()
     };
     move |name| match name {
         RuntimeName::Configured(name) => config.runtimes.get(name).unwrap_or(&demo).clone(),

@@ -109,7 +109,9 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         }
         Command::DemoRuntime => return Ok(Exit::Other(orghost_demo::run(demo_env(&environment)))),
         Command::Supervise { folder } => return Ok(Exit::Other(local::supervise(&folder))),
-        Command::ExecChild { command } => return Ok(Exit::Other(local::exec_child(&command))),
+        Command::ExecChild { arguments } => {
+            return Ok(Exit::Other(local::exec_child(&arguments)));
+        }
         _ => {}
     }
     let host = Host::new(environment, &cli.global)?;
@@ -228,11 +230,9 @@ impl Host {
     fn engines(&self) -> Result<Engines, Problem> {
         let docker_host = self.environment.text("DOCKER_HOST").map(str::to_owned);
         // The local engine runs this program again, as a supervisor.
-        Ok(Engines::new(
-            docker_host,
-            self.folders.state.join("local"),
-            own_program()?,
-        ))
+        let local = self.folders.state.join("local");
+        Ok(Engines::new(docker_host, local, own_program()?)
+            .with_home(self.environment.path("HOME")))
     }
 }
 

@@ -164,6 +164,8 @@ pub struct PolicyKeys {
     pub demo: bool,
     /// The plugins that a template's `plugin:` may choose. Default: the installed ones.
     pub plugins: Option<Vec<PluginName>>,
+    /// Only where workspaces are kept from the rest of the machine: in containers, or confined by the kernel.
+    pub require_isolation: bool,
     /// Public keys (minisign's form), one of which must have signed a plugin. Default: none, and no signature needed.
     /// The built-in plugin is part of orghost and needs none.
     pub require_signature: Vec<PublicKey>,
@@ -175,7 +177,8 @@ pub struct PolicyKeys {
 pub struct Runtime {
     /// The image, for the Docker engine.
     pub image: Option<String>,
-    /// The program and its arguments, for the local engine. It listens on `$HOST:$PORT`.
+    /// The program and its arguments, for the local engine. It listens on `$HOST:$PORT`. A relative path counts from the
+    /// folder of the operator's file; a name is looked for in the runtime's own `PATH`, else in the system's folders.
     pub command: Option<Vec<String>>,
     /// The port that it listens on in its container. The local engine chooses one and sets `PORT`.
     #[serde(default = "default_port")]
@@ -185,6 +188,18 @@ pub struct Runtime {
     /// Variables that every workspace of this runtime gets, below its own.
     #[serde(default)]
     pub env: EnvMap,
+    /// Seeded files keep their permission to be run on the local engine. Default: they lose it.
+    #[serde(default)]
+    pub executable_seed: bool,
+    /// Files and folders that its process may also read and run on the local engine.
+    #[serde(default)]
+    pub read: Vec<PathBuf>,
+    /// Files and folders that its process may also change on the local engine.
+    #[serde(default)]
+    pub write: Vec<PathBuf>,
+    /// Its process may use sockets that have a name in the file system on the local engine, also those of others.
+    #[serde(default)]
+    pub unix_sockets: bool,
 }
 
 /// What runs workspaces.
@@ -204,7 +219,7 @@ pub struct Runtime {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
-    /// A child process for each workspace. No isolation: for trying out, and where there is no Docker.
+    /// A child process for each workspace, where there is no Docker.
     Local,
     /// A container for each workspace.
     Docker,
@@ -213,6 +228,14 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
+    /// Whether a workspace is a process of this machine, with its loader and its programs.
+    pub fn runs_on_the_machine_itself(self) -> bool {
+        match self {
+            Self::Local => true,
+            Self::Docker | Self::Swarm => false,
+        }
+    }
+
     /// The engine as a word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -250,6 +273,40 @@ impl std::fmt::Debug for Environment {
     /// Names alone: the values are secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.vars.keys()).finish()
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            image: None,
+            command: None,
+            port: default_port(),
+            health: None,
+            env: EnvMap::default(),
+            executable_seed: false,
+            read: Vec::new(),
+            write: Vec::new(),
+            unix_sockets: false,
+        }
+    }
+}
+
+impl Runtime {
+    /// Makes its relative paths count from a folder. A program that is only a name stays one.
+    fn settle_paths(&mut self, folder: &Path) {
+        for path in self.read.iter_mut().chain(&mut self.write) {
+            *path = folder.join(&path);
+        }
+        if let Some(program) = self
+            .command
+            .as_mut()
+            .and_then(|command| command.first_mut())
+            && program.contains('/')
+            && let Some(path) = folder.join(&program).to_str()
+        {
+            *program = path.to_owned();
+        }
     }
 }
 
@@ -333,7 +390,16 @@ impl Config {
             file: file.to_owned(),
             reason,
         })?;
-        Self::parse(&text, &file.display().to_string()).map_err(ConfigError::Invalid)
+        let parsed = Self::parse(&text, &file.display().to_string());
+        let mut config = parsed.map_err(ConfigError::Invalid)?;
+        let folder = std::path::absolute(file).map_err(|reason| ConfigError::Unreadable {
+            file: file.to_owned(),
+            reason,
+        })?;
+        for runtime in config.runtimes.values_mut() {
+            runtime.settle_paths(folder.parent().unwrap_or(&folder));
+        }
+        Ok(config)
     }
 
     fn parse(text: &str, file: &str) -> Result<Self, Box<Diagnostic>> {
@@ -512,37 +578,4 @@ impl PluginKeys {
             "letters, digits and `_`, not beginning with a digit",
         ))
     }
-}
-
-/// Reads a file of `NAME=VALUE` lines, by the rules of a template's `.env`
-/// (`spec/org-template.md` §4) but strictly: this one is the operator's.
-///
-/// # Errors
-/// The first line that is no assignment, with its place.
-pub fn parse_env_file(text: &str, file: &str) -> Result<Vec<(String, String)>, Box<Diagnostic>> {
-    let mut vars = Vec::new();
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (number, line) in (1_u32..).zip(text.split('\n')) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let assignment = line
-            .split_once('=')
-            .map(|(name, value)| (name.trim(), value.trim()));
-        let Some((name, value)) = assignment.filter(|(name, _)| is_identifier(name)) else {
-            let mut problem = Diagnostic::new("env-file", "this line is not NAME=VALUE")
-                .file(file)
-                .help("a name has letters, digits and `_`, and does not begin with a digit");
-            problem.line = Some(number);
-            return Err(Box::new(problem));
-        };
-        let unquoted = ['"', '\''].iter().find_map(|quote| {
-            let inside = value.strip_prefix(*quote)?;
-            inside.strip_suffix(*quote)
-        });
-        vars.push((name.to_owned(), unquoted.unwrap_or(value).to_owned()));
-    }
-    Ok(vars)
 }

@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use orghost_build::WorldVersion;
+
 use crate::plugin::{
     CallError, Description, EnvMap, LoadError, Plugin, PluginDigest, Sandbox, Terms,
 };
@@ -26,7 +28,7 @@ use crate::plugin::{
 pub use profile::digest as data_digest;
 
 /// The version of the suite: it grows whenever a case is added or changes what it asks for.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The profile of the standard dialect, as `describe` names it.
 pub const ORG_TEMPLATE: &str = "org-template/1";
@@ -167,6 +169,8 @@ struct Loaded {
     again: Plugin,
     described: Result<Description, CallError>,
     ungranted: EnvMap,
+    /// The version of the contract that it was built for.
+    world: Option<WorldVersion>,
 }
 
 /// One case that has not run yet.
@@ -298,7 +302,7 @@ pub fn run(
     Ok(Report {
         description,
         digest: PluginDigest::of(subject.bytes),
-        world: world(subject.bytes),
+        world: world(subject.bytes).map(|version| version.as_str().to_owned()),
         cases: imports.into_iter().chain(ran).collect(),
         complete: selection.containing.is_none(),
     })
@@ -312,16 +316,19 @@ fn load(sandbox: &Sandbox, subject: &Subject<'_>) -> Result<Loaded, LoadError> {
         plugin,
         again,
         ungranted: subject.ungranted.clone(),
+        world: world(subject.bytes),
     })
 }
 
 /// From the name of what every plugin exports.
-fn world(bytes: &[u8]) -> Option<String> {
+fn world(bytes: &[u8]) -> Option<WorldVersion> {
     let exports = orghost_build::inspect(bytes).ok()?.exports;
     let version = exports
         .iter()
         .find_map(|name| name.strip_prefix("orghost:plugin/importer@"))?;
-    Some(version.to_owned())
+    WorldVersion::ALL
+        .into_iter()
+        .find(|known| known.as_str() == version)
 }
 
 /// The cases in the order of the checks, whichever ended first.

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::config::EngineKind;
+use crate::ids::{OrgId, WorkspaceId};
 use crate::plan::WorkspaceKey;
-use crate::provision::spec::{OrgId, WorkspaceId};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +140,40 @@ pub struct Failure {
     /// What is still there of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_behind: Vec<String>,
+    /// What became of the one that it was to replace, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+}
+
+/// What became of the one before, when its replacement failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Before {
+    /// It was not stopped, and runs.
+    Runs {
+        /// Where it answers.
+        url: Option<String>,
+    },
+    /// It was stopped, and was started again.
+    RunsAgain {
+        /// Where it answers now.
+        url: Option<String>,
+    },
+    /// It is stopped.
+    Stopped {
+        /// Why it was not started again.
+        reason: String,
+    },
+}
+
+impl Before {
+    /// Where it answers.
+    pub fn url(&self) -> Option<&String> {
+        match self {
+            Self::Runs { url } | Self::RunsAgain { url } => url.as_ref(),
+            Self::Stopped { .. } => None,
+        }
+    }
 }
 
 /// What a host can do with an org.
@@ -150,7 +184,7 @@ pub enum Operation {
     Up,
     /// Take it down.
     Down,
-    /// Stop one workspace, seed it anew, start it.
+    /// Make one workspace anew in its own place: seed, stop, start.
     Restart,
     /// Stop one workspace, and leave it stopped.
     Stop,
@@ -166,7 +200,7 @@ pub enum Operation {
 pub enum Step {
     /// Reach the engine, and make what the org shares.
     Prepare,
-    /// Take away what stands in the way: an older or half-made container of this workspace.
+    /// Take away what is not wanted: before, what an operation that was cut off left; after, what was replaced.
     Remove,
     /// Make its volumes.
     Volumes,
@@ -176,13 +210,22 @@ pub enum Step {
     Seed,
     /// Read the seed back and compare.
     Verify,
+    /// Stop what it replaces.
+    Stop,
     /// Start.
     Start,
     /// Wait until it answers.
     Ready,
+    /// It failed: start again what it was to replace.
+    Rollback,
 }
 
 impl Step {
+    /// Whether the workspace answers nowhere from now on. Before that, what it replaces still does.
+    pub fn interrupts(self) -> bool {
+        matches!(self, Self::Stop | Self::Start | Self::Rollback)
+    }
+
     /// The step as a word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -192,8 +235,10 @@ impl Step {
             Self::Create => "create",
             Self::Seed => "seed",
             Self::Verify => "verify",
+            Self::Stop => "stop",
             Self::Start => "start",
             Self::Ready => "ready",
+            Self::Rollback => "rollback",
         }
     }
 }

@@ -18,12 +18,15 @@ pub mod conformance;
 pub mod daemon;
 pub mod diagnostic;
 mod digest;
+mod env_file;
 pub mod env_map;
 pub mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;
 pub mod identity;
+pub mod ids;
 pub mod installer;
+pub mod isolation;
 pub mod limits;
 pub mod metrics;
 pub mod plan;

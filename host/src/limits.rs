@@ -187,6 +187,13 @@ const fn share(mebibytes: i64, milli_cpus: i64, pids: i64) -> Share {
     }
 }
 
+/// Processes and threads that the user of a workspace of the local engine may have, all of them together, for the workspace
+/// to start another: the kernel counts by user. Many for a desktop, few for a fork bomb.
+pub const LOCAL_PROCESSES: u64 = 16_384;
+
+/// Files that a process of the local engine may have open: more than a busy server needs.
+pub const LOCAL_OPEN_FILES: u64 = 65_536;
+
 /// The local engine keeps this much of a workspace's output, and once more what came before it.
 pub const LOG_BYTES: u64 = 10 << 20;
 

@@ -199,6 +199,8 @@ pub enum Origin {
     },
     /// The plugin.
     Plugin,
+    /// Whoever asked a server: name and value are in the request. No plugin says so; the host finds it out.
+    Caller,
     /// The operator: name and value are the operator's own.
     Operator,
 }

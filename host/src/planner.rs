@@ -1,16 +1,21 @@
-//! From a template and what its caller gives to a verdict: chooses the plugin, asks it, judges what it says. Compiles and
-//! runs nothing before the operator's demands are met, and changes nothing.
+//! From a template and what its caller gives to a plan: chooses the plugin, asks it, and finds out who set each variable.
+//! Compiles and runs nothing before the operator's demands are met, judges nothing, and changes nothing.
+
+mod origins;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::catalog::{BUILT_IN, Catalog, Demands, PluginName, read_signature};
 use crate::config::{Config, Environment, PolicyKeys};
 use crate::diagnostic::Diagnostic;
 use crate::installer::Installer;
+use crate::isolation::Target;
 use crate::limits;
-use crate::plan::is_identifier;
+use crate::plan::{Plan, is_identifier};
 use crate::plugin::{
     EnvMap, Expansion, ORG_IMPORT, Plugin, PluginDigest, Request, Sandbox, Terms, Wasi,
 };
@@ -36,10 +41,36 @@ pub struct Wanted {
     pub wasi: Wasi,
     /// Variables: for expansion, and in every workspace.
     pub vars: EnvMap,
+    /// Whose they are.
+    pub giver: Giver,
     /// Names of orghost's own environment that the template may use.
     pub grant: Vec<String>,
     /// Leave out `!external` subtrees instead of failing.
     pub skip_external: bool,
+}
+
+/// Who gave the variables of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Giver {
+    /// Whoever asks a server: no more than a template may.
+    #[default]
+    Caller,
+    /// The operator of this machine, on the command line.
+    Operator,
+}
+
+/// A template's plan, not judged.
+#[derive(Debug)]
+pub struct Planned {
+    /// What the plugin said, with what the host knows of its variables.
+    pub plan: Plan,
+    /// The plugin, when it is not the built-in one.
+    pub planned_by: Option<String>,
+    /// What the plugin wrote for whoever debugs it.
+    pub log: Vec<String>,
+    /// Granted names that orghost's environment does not have.
+    pub unset: Vec<String>,
 }
 
 /// What policy made of a template's plan.
@@ -47,12 +78,27 @@ pub struct Wanted {
 pub struct Judged {
     /// Approved, or everything that policy refuses.
     pub verdict: Result<Approved, Box<Rejected>>,
+    /// What it was judged for.
+    pub target: Target,
     /// The plugin, when it is not the built-in one.
     pub planned_by: Option<String>,
     /// What the plugin wrote for whoever debugs it.
     pub log: Vec<String>,
     /// Granted names that orghost's environment does not have.
     pub unset: Vec<String>,
+}
+
+impl Planned {
+    /// Judges the plan for where it is to run.
+    pub fn judge(self, policy: &Policy, target: Target) -> Judged {
+        Judged {
+            verdict: policy.judge(self.plan, &target),
+            target,
+            planned_by: self.planned_by,
+            log: self.log,
+            unset: self.unset,
+        }
+    }
 }
 
 /// The plugin that a call runs; nothing of it was read yet.
@@ -168,26 +214,26 @@ impl Planner {
         Ok((plugin, Some(name)))
     }
 
-    /// Plans a template and judges the plan.
+    /// Plans a template.
     ///
     /// # Errors
-    /// There is no plan. That policy refuses one is no error: see [`Judged::verdict`].
-    pub fn judge(
+    /// There is no plan.
+    pub fn plan(
         &self,
         loaded: &Loaded,
         template: &TemplateDir,
         wanted: &Wanted,
-        policy: &Policy,
-    ) -> Result<Judged, Problem> {
+    ) -> Result<Planned, Problem> {
         let chosen = self.choose(wanted.plugin.as_deref(), wanted.wasi, Some(template))?;
         let (request, unset) = self.request(wanted, &chosen.grant)?;
         let (plugin, planned_by) = loaded.get(self, &chosen)?;
         let reply = plugin.plan_measured(template, &request);
-        let plan = reply
+        let mut plan = reply
             .result
             .map_err(|error| Problem::of_call(error, Some(template)))?;
-        Ok(Judged {
-            verdict: policy.judge(plan),
+        origins::settle(&mut plan, wanted, template);
+        Ok(Planned {
+            plan,
             planned_by,
             log: reply.log,
             unset,
@@ -262,6 +308,7 @@ impl Planner {
             ignore_missing_env: flags.ignore_missing_env || keys.ignore_missing_env,
             runtimes: self.config.runtimes.keys().cloned().collect(),
             demo: flags.demo || keys.demo,
+            require_isolation: flags.require_isolation || keys.require_isolation,
         }
     }
 

@@ -3,17 +3,23 @@
 //! wrong is reported at once. No I/O: whether an approved directory exists,
 //! and where its links lead, is checked by who mounts it.
 
+pub mod steering;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::env_map::EnvMap;
 use crate::identity::NamePath;
+use crate::isolation::Target;
 use crate::limits;
 use crate::plan::{self, Access, Content, EnvVar, Plan, SeedFile, WorkspaceKey};
 use crate::template::{self, TemplatePath};
+
+mod secret_file;
 
 /// What the operator allows. The default is safe.
 #[derive(Debug, Clone)]
@@ -28,6 +34,8 @@ pub struct Policy {
     pub runtimes: BTreeSet<String>,
     /// The built-in demonstration runtime stands in for every other name.
     pub demo: bool,
+    /// Only where workspaces are kept from the rest of the machine.
+    pub require_isolation: bool,
 }
 
 /// How much of the machine a workspace gets (`spec/provisioning.md` §4).
@@ -55,12 +63,38 @@ pub struct Violation {
     pub message: String,
     /// How to allow it, or what to change.
     pub help: String,
+    /// The file of the template that is at fault, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line in it, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+impl Violation {
+    fn new(
+        code: &'static str,
+        workspace: Option<&WorkspaceKey>,
+        message: String,
+        help: &str,
+    ) -> Self {
+        Self {
+            code,
+            workspace: workspace.cloned(),
+            message,
+            help: help.to_owned(),
+            file: None,
+            line: None,
+        }
+    }
 }
 
 impl From<&Violation> for Diagnostic {
     fn from(violation: &Violation) -> Self {
         let mut told = Self::new(violation.code, &violation.message).help(&violation.help);
         told.workspace = violation.workspace.as_ref().map(ToString::to_string);
+        told.file.clone_from(&violation.file);
+        told.line = violation.line;
         told
     }
 }
@@ -69,6 +103,7 @@ impl From<&Violation> for Diagnostic {
 #[derive(Debug)]
 pub struct Approved {
     plan: Plan,
+    engine: EngineKind,
     workspaces: Vec<Workspace>,
 }
 
@@ -191,6 +226,7 @@ impl Default for Policy {
             ignore_missing_env: false,
             runtimes: BTreeSet::new(),
             demo: false,
+            require_isolation: false,
         }
     }
 }
@@ -199,6 +235,11 @@ impl Approved {
     /// The plan that was approved.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The engine that it was judged for: it runs on no other.
+    pub fn engine(&self) -> EngineKind {
+        self.engine
     }
 
     /// Its workspaces, parents first.
@@ -220,25 +261,43 @@ impl Approved {
 }
 
 impl Policy {
-    /// Lets a plan through, or says everything in it that is not allowed.
+    /// Lets a plan through to its target, or says everything in it that is not allowed there.
     ///
     /// # Errors
     /// [`Rejected`] holds the plan and at least one violation.
-    pub fn judge(&self, plan: Plan) -> Result<Approved, Box<Rejected>> {
+    pub fn judge(&self, plan: Plan, target: &Target) -> Result<Approved, Box<Rejected>> {
         let mut violations = Violations::default();
+        self.judge_target(target, &mut violations);
         self.judge_org(&plan, &mut violations);
         // Of a plan that is too large, no more than the limit is looked at.
         let judged = plan.workspaces.iter().take(limits::WORKSPACES);
         let workspaces = judged
-            .map(|workspace| self.judge_workspace(workspace, &mut violations))
+            .map(|workspace| self.judge_workspace(workspace, target.engine, &mut violations))
             .collect();
         if violations.list.is_empty() {
-            Ok(Approved { plan, workspaces })
+            Ok(Approved {
+                plan,
+                engine: target.engine,
+                workspaces,
+            })
         } else {
             Err(Box::new(Rejected {
                 plan,
                 violations: violations.list,
             }))
+        }
+    }
+
+    fn judge_target(&self, target: &Target, violations: &mut Violations) {
+        if self.require_isolation && !target.isolation.is_enough() {
+            let (engine, isolation) = (target.engine.as_str(), &target.isolation);
+            violations.org(
+                "not-isolated",
+                format!(
+                    "the engine {engine} does not give what require_isolation asks for: {isolation}"
+                ),
+                "use --engine docker, or a kernel with Landlock (Linux 6.2 or newer)",
+            );
         }
     }
 
@@ -279,6 +338,7 @@ impl Policy {
     fn judge_workspace(
         &self,
         workspace: &plan::Workspace,
+        engine: EngineKind,
         violations: &mut Violations,
     ) -> Workspace {
         let mut judged = Judged {
@@ -290,6 +350,9 @@ impl Policy {
         if runtime == Some(RuntimeName::Demo) {
             // The plan was judged as it stands; a demonstration needs no privileges to show it.
             tier = tier.min(Tier::Two);
+        }
+        if runtime.is_some() && engine.runs_on_the_machine_itself() {
+            steering::judge(&workspace.env, engine, &mut judged);
         }
         Workspace {
             path: workspace.path.clone(),
@@ -432,11 +495,19 @@ fn files(
                     );
                     continue;
                 };
-                if has_secret_name(path) {
+                if secret_file::is_private(path) {
                     judged.add(
                         "env-file",
                         format!("{path:?} may hold secrets and is not copied into /configs"),
                         "a template's .env files reach a workspace through its environment only",
+                    );
+                } else if secret_file::holds_credentials(path) {
+                    judged.add(
+                        "secret-file",
+                        format!(
+                            "{path:?} holds secrets by its name, and is not copied into /configs"
+                        ),
+                        "take it out of the template, and give secrets as variables",
                     );
                 }
                 SeedContent::Template {
@@ -495,7 +566,7 @@ fn seed_path(path: &str, judged: &mut Judged<'_>) -> Option<SeedPath> {
         );
         return None;
     }
-    if has_secret_name(path) {
+    if secret_file::is_private(path) {
         judged.add(
             "env-file",
             format!("{path:?} is not seeded: it may hold secrets"),
@@ -575,12 +646,6 @@ fn inline_bytes(file: &SeedFile) -> u64 {
     }
 }
 
-/// `.env` and its kin, and anything in a version control's own folder.
-fn has_secret_name(path: &str) -> bool {
-    path.split('/')
-        .any(|part| part == ".git" || part == ".env" || part.starts_with(".env."))
-}
-
 fn is_absolute_and_normal(path: &Path) -> bool {
     path.is_absolute()
         && path
@@ -608,17 +673,12 @@ struct Violations {
 
 impl Violations {
     fn org(&mut self, code: &'static str, message: String, help: &str) {
-        self.add(code, None, message, help);
+        self.add(Violation::new(code, None, message, help));
     }
 
-    fn add(&mut self, code: &'static str, key: Option<&WorkspaceKey>, message: String, help: &str) {
+    fn add(&mut self, violation: Violation) {
         if self.list.len() < limits::VIOLATIONS {
-            self.list.push(Violation {
-                code,
-                workspace: key.cloned(),
-                message,
-                help: help.to_owned(),
-            });
+            self.list.push(violation);
         }
     }
 }
@@ -630,7 +690,8 @@ struct Judged<'a> {
 
 impl Judged<'_> {
     fn add(&mut self, code: &'static str, message: String, help: &str) {
-        self.violations.add(code, Some(self.key), message, help);
+        let violation = Violation::new(code, Some(self.key), message, help);
+        self.violations.add(violation);
     }
 }
 

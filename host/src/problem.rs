@@ -7,8 +7,8 @@ use crate::backup::BackupError;
 use crate::catalog::{CatalogError, NotAName, PluginName, Refusal};
 use crate::diagnostic::Diagnostic;
 use crate::plugin::{CallError, LoadError, SandboxError};
-use crate::provision::ProvisionError;
 use crate::provision::engine::EngineError;
+use crate::provision::{ProvisionError, TooMuchPruned};
 use crate::sealed::SealedError;
 use crate::store::StoreError;
 use crate::template::TemplateDir;
@@ -135,6 +135,7 @@ impl From<ProvisionError> for Problem {
         match error {
             ProvisionError::Engine(error) => error.into(),
             ProvisionError::Store(error) => error.into(),
+            ProvisionError::Prune(error) => error.into(),
             ProvisionError::Seed { key, error } => Self::one(
                 Class::Invalid,
                 Diagnostic::new("seed", error.to_string())
@@ -148,6 +149,14 @@ impl From<ProvisionError> for Problem {
                 Diagnostic::new("no-identity", error.to_string()).help("a defect of orghost"),
             ),
         }
+    }
+}
+
+impl From<TooMuchPruned> for Problem {
+    fn from(error: TooMuchPruned) -> Self {
+        let help = "nothing was changed; look at the template, and say --yes (in a request: \"yes\": true) if that is meant";
+        let diagnostic = Diagnostic::new("prune-needs-consent", error.to_string()).help(help);
+        Self::one(Class::Conflict, diagnostic)
     }
 }
 

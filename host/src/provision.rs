@@ -6,37 +6,50 @@
 //! is in futures that the caller's future owns: nothing is spawned, so nothing
 //! outlives the store.
 
+mod ascent;
 pub mod backend;
 pub mod docker;
+mod down;
 pub mod engine;
+mod failure;
+pub mod generations;
 pub mod health;
 pub mod local;
 mod mount;
 pub mod one;
+mod prune;
+mod ready;
 pub mod seed;
 pub mod signal;
 pub mod spec;
 pub mod swarm;
 pub mod turns;
+mod undo;
 pub mod workspace;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::config::Runtime;
-use crate::event::{Event, Failure, Operation, Step, What};
+use crate::event::{Event, Failure, Operation, What};
 use crate::identity::{Identities, NamePath};
 use crate::plan::WorkspaceKey;
 use crate::policy::{self, Approved, RuntimeName};
-use crate::store::{Desired, LastOutcome, Store, StoreError, WorkspaceRow};
+use crate::store::{Desired, LastOutcome, StoreError, WorkspaceRow};
 use crate::template::TemplateDir;
-use engine::{Engine, EngineError, Observed, State, VolumeKind};
-use seed::SeedError;
+use ascent::Ascent;
+pub use down::down;
+use down::{Names, remove_all};
+use engine::{Engine, EngineError, Observed, State};
+use generations::Generations;
+pub use prune::{Prune, TooMuchPruned, check as check_prune};
+use seed::{Programs, SeedError};
 use spec::{OrgId, Spec, WorkspaceId};
-use workspace::{Created, Run, Workspace};
+use workspace::{Created, Run, Started, Workspace};
 
 /// What `up` wants besides the plan.
 #[derive(Debug, Clone)]
@@ -45,8 +58,11 @@ pub struct Options {
     pub concurrency: usize,
     /// Wait for each until it answers, at most this long.
     pub wait: Option<Duration>,
-    /// Remove workspaces that are in the org and not in the plan.
-    pub prune: bool,
+    /// What becomes of workspaces that are in the org and not in the plan.
+    pub prune: Prune,
+    /// Stop trying further workspaces once so many failed, and leave those as they are. Until one has come up, they are
+    /// tried one at a time: the first is the canary.
+    pub max_failures: Option<NonZeroUsize>,
 }
 
 /// How an `up` ended, workspace by workspace, in the plan's order.
@@ -127,6 +143,9 @@ pub enum ProvisionError {
     /// A workspace was given no identity: a defect of orghost.
     #[error("{0} has no identity")]
     Unidentified(NamePath),
+    /// Nobody said that so much may be removed.
+    #[error(transparent)]
+    Prune(#[from] TooMuchPruned),
 }
 
 impl Summary {
@@ -157,6 +176,12 @@ pub enum Work {
     External(Option<String>),
 }
 
+/// Who is to run here.
+fn wanted(jobs: &[Job]) -> BTreeSet<&WorkspaceId> {
+    let is_ours = |job: &&Job| matches!(job.work, Work::Provision(_));
+    jobs.iter().filter(is_ours).map(|job| &job.id).collect()
+}
+
 /// What is to be done, in the plan's order. Reads the template, changes nothing.
 ///
 /// # Errors
@@ -178,14 +203,10 @@ pub fn jobs(
         let work = match &workspace.runtime {
             None => Work::External(workspace.url.clone()),
             Some(runtime) => {
-                let spec = Spec::new(
-                    org,
-                    (id.clone(), parent),
-                    workspace,
-                    runtime.as_str(),
-                    &runtimes(runtime),
-                    template,
-                );
+                let (name, runtime) = (runtime.as_str(), runtimes(runtime));
+                let who = (id.clone(), parent);
+                let programs = Programs::of(approved.engine(), &runtime);
+                let spec = Spec::new(org, who, workspace, name, &runtime, template, programs);
                 Work::Provision(Box::new(spec.map_err(|error| ProvisionError::Seed {
                     key: workspace.key.clone(),
                     error,
@@ -218,7 +239,7 @@ pub async fn up<E: Engine>(
     // Whatever came of it, nothing of it is under way any more.
     let failed = result
         .as_ref()
-        .map_or(jobs.len(), |(summary, _)| summary.failed());
+        .map_or(jobs.len().max(1), |(summary, _)| summary.failed());
     let closed = close(run, org, failed).await;
     let (summary, left) = result?;
     closed?;
@@ -226,6 +247,7 @@ pub async fn up<E: Engine>(
     Ok(summary)
 }
 
+/// Also says who is still there and not in the plan.
 async fn ascend<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
@@ -234,18 +256,22 @@ async fn ascend<E: Engine>(
 ) -> Result<(Summary, Vec<WorkspaceId>), ProvisionError> {
     announce(run, org, Operation::Up, jobs.len()).await?;
 
-    let is_ours = |job: &&Job| matches!(job.work, Work::Provision(_));
-    let wanted: BTreeSet<&WorkspaceId> = jobs.iter().filter(is_ours).map(|job| &job.id).collect();
-    let observed = run.engine.observe(org).await?;
-    let (observed, orphans): (Vec<_>, Vec<_>) = observed
-        .into_iter()
-        .partition(|found| wanted.contains(&found.id));
-    let mut observed: BTreeMap<WorkspaceId, Observed> =
-        observed.into_iter().map(|o| (o.id.clone(), o)).collect();
+    let wanted = wanted(jobs);
+    let mut found = Generations::by_workspace(run.engine.observe(org).await?);
+    options.prune.check(&found, &wanted)?;
+    if may_have_strays(run, org).await? {
+        for volume in run.engine.volumes(org).await? {
+            let id = volume.volume.id().clone();
+            found.entry(id).or_default().add(&volume);
+        }
+    }
+    let orphans = found.extract_if(.., |id, _| !wanted.contains(id));
+    let orphans: Vec<_> = orphans.collect();
     let is_done = |job: &Job| match &job.work {
-        Work::Provision(spec) => observed
+        Work::Provision(spec) => found
             .get(&spec.id)
-            .is_some_and(|found| is_equal(found, spec)),
+            .and_then(|found| found.current.as_ref())
+            .is_some_and(|current| is_equal(current, spec)),
         Work::External(_) => true,
     };
     if !jobs.iter().all(is_done) {
@@ -255,20 +281,33 @@ async fn ascend<E: Engine>(
     let mut ascent = Ascent::new(jobs);
     let mut climbing = FuturesUnordered::new();
     let mut broken = None;
+    let (mut came_up, mut failed) = (0, 0);
+    let is_enough = |failed| options.max_failures.is_some_and(|max| failed >= max.get());
     loop {
-        while climbing.len() < options.concurrency.max(1)
+        let at_once = match options.max_failures {
+            Some(_) if came_up == 0 => 1,
+            _ => options.concurrency.max(1),
+        };
+        while climbing.len() < at_once
+            && !is_enough(failed)
             && let Some((index, job)) = ascent.next()
         {
             let found = match &job.work {
-                Work::Provision(spec) => observed.remove(&spec.id),
+                Work::Provision(spec) => found.remove(&spec.id),
                 Work::External(_) => None,
             };
+            let found = found.unwrap_or_default();
             climbing.push(async move { (index, job, bring_up(run, job, found, options).await) });
         }
         let Some((index, job, outcome)) = climbing.next().await else {
             break;
         };
-        let settled = ascent.settle(index, job, outcome);
+        came_up += usize::from(matches!(outcome, Outcome::Up(_)));
+        failed += usize::from(matches!(outcome, Outcome::Failed(_)));
+        let mut settled = ascent.settle(index, job, outcome);
+        if is_enough(failed) && climbing.is_empty() {
+            settled.extend(ascent.stop(&format!("left as it was: {failed} failed before it")));
+        }
         for (job, outcome) in settled {
             if let Err(error) = run.emit(event(org, job, &outcome, options)).await {
                 // Those under way must not be dropped: each takes back what it made.
@@ -281,184 +320,67 @@ async fn ascend<E: Engine>(
         return Err(error.into());
     }
 
-    // Half-made by an operation that was cut off: it never ran, and nobody wants it.
-    let is_doomed = |orphan: &Observed| options.prune || orphan.state == State::Created;
+    // What an operation that was cut off half-made never ran, and nobody wants it. An update that was stopped removes
+    // nothing that runs.
+    let prunes = options.prune != Prune::No && !is_enough(failed);
+    let is_doomed = |(_, orphan): &(_, Generations)| prunes || orphan.current.is_none();
     let (doomed, left): (Vec<_>, Vec<_>) = orphans.into_iter().partition(is_doomed);
     let names = Names::of(run.store, org).await?;
     let pruned = remove_all(run, org, &names, doomed, options.concurrency).await?;
-    let left: Vec<Observed> = left.into_iter().chain(pruned.left).collect();
+    let left: Vec<_> = left.into_iter().chain(pruned.left).collect();
     let summary = Summary {
         outcomes: ascent.outcomes(),
         orphans: left.iter().map(|orphan| names.key(orphan)).collect(),
-        not_removed: told(&names, &pruned.failed),
+        not_removed: names.of_failed(&pruned.failed),
     };
     let there = left
-        .iter()
-        .chain(pruned.failed.iter().map(|(found, _)| found));
-    Ok((summary, there.map(|found| found.id.clone()).collect()))
+        .into_iter()
+        .chain(pruned.failed.into_iter().map(|(found, _)| found));
+    Ok((summary, there.map(|(id, _)| id).collect()))
 }
 
-/// Takes an org down: children before parents. Without `volumes` the agents'
-/// own work is kept.
-///
-/// # Errors
-/// When the engine or the store does not answer at all; what could not be
-/// removed is in the [`Removal`].
-pub async fn down<E: Engine>(
-    run: &Run<'_, E>,
-    org: &OrgId,
-    volumes: bool,
-    concurrency: usize,
-) -> Result<Removal, ProvisionError> {
-    let result = descend(run, org, volumes, concurrency).await;
-    let failed = result.as_ref().map_or(1, |removal| removal.failed.len());
-    // While something of it is left, `down` must know its name. Before it counts as done: who is killed here goes on.
-    let forgotten = match &result {
-        Ok(removal) if removal.failed.is_empty() && removal.kept.is_empty() => {
-            run.store.forget_org(org.slug()).await
-        }
-        _ => Ok(()),
-    };
-    let closed = close(run, org, failed).await;
-    let removal = result?;
-    forgotten?;
-    closed?;
-    Ok(removal)
-}
-
-async fn descend<E: Engine>(
-    run: &Run<'_, E>,
-    org: &OrgId,
-    volumes: bool,
-    concurrency: usize,
-) -> Result<Removal, ProvisionError> {
-    let observed = run.engine.observe(org).await?;
-    announce(run, org, Operation::Down, observed.len()).await?;
-    let names = Names::of(run.store, org).await?;
-    let gone = remove_all(run, org, &names, observed, concurrency).await?;
-    let key = |found: &Observed| names.key(found);
-    let mut removal = Removal {
-        removed: gone.removed.iter().map(key).collect(),
-        failed: told(&names, &gone.failed),
-        kept: gone.left.iter().map(key).collect(),
-    };
-    if run.cancel.is_cancelled() {
-        return Ok(removal);
-    }
-    for volume in run.engine.volumes(org).await? {
-        if volume.kind == VolumeKind::Workspace && !volumes {
-            removal.kept.push(volume.name);
-        } else if let Err(error) = run.engine.remove_volume(&volume.id, volume.kind).await {
-            removal.failed.push((volume.name, error));
-        }
-    }
-    if removal.failed.is_empty() {
-        run.engine.dismantle(org).await?;
-    }
-    Ok(removal)
-}
-
-/// What became of the containers that were to be removed.
-#[derive(Default)]
-struct Gone {
-    removed: Vec<Observed>,
-    failed: Vec<(Observed, EngineError)>,
-    /// Not tried: somebody cancelled.
-    left: Vec<Observed>,
-}
-
-/// What the store calls an org's workspaces. A container's label only says what its workspace was called when it was made.
-struct Names(BTreeMap<WorkspaceId, WorkspaceKey>);
-
-impl Names {
-    async fn of(store: &Store, org: &OrgId) -> Result<Self, StoreError> {
-        let rows = store.workspaces(org.slug()).await?;
-        Ok(Self(
-            rows.into_iter().map(|row| (row.id, row.key)).collect(),
-        ))
-    }
-
-    /// The key of a container's workspace; its label when the store does not know it.
-    fn key(&self, found: &Observed) -> String {
-        let known = self.0.get(&found.id).map(ToString::to_string);
-        known.unwrap_or_else(|| found.key.clone())
-    }
-}
-
-fn told(names: &Names, failed: &[(Observed, EngineError)]) -> Vec<(String, EngineError)> {
-    let told = |(found, error): &(Observed, EngineError)| (names.key(found), error.clone());
-    failed.iter().map(told).collect()
-}
-
-/// Children before parents; those of one depth do not know each other.
-async fn remove_all<E: Engine>(
-    run: &Run<'_, E>,
-    org: &OrgId,
-    names: &Names,
-    mut containers: Vec<Observed>,
-    concurrency: usize,
-) -> Result<Gone, StoreError> {
-    let depth = |found: &Observed| found.key.matches('/').count();
-    containers.sort_by_key(|found| (std::cmp::Reverse(depth(found)), found.key.clone()));
-    let mut gone = Gone::default();
-    let mut broken = None;
-    for generation in containers.chunk_by(|a, b| depth(a) == depth(b)) {
-        let mut waiting = generation.iter();
-        let mut going = FuturesUnordered::new();
-        loop {
-            while going.len() < concurrency.max(1)
-                && let Some(found) = waiting.next()
-            {
-                let key = WorkspaceKey::new(&names.key(found)).ok();
-                going.push(async move { (found, remove(run, org, key.as_ref(), found).await) });
-            }
-            let Some((found, removed)) = going.next().await else {
-                break;
-            };
-            match removed {
-                Ok(true) => gone.removed.push(found.clone()),
-                Ok(false) => gone.left.push(found.clone()),
-                Err(ProvisionError::Engine(error)) => gone.failed.push((found.clone(), error)),
-                Err(ProvisionError::Store(error)) => broken = Some(error),
-                Err(ProvisionError::Seed { .. } | ProvisionError::Unidentified(_)) => {}
-            }
-        }
-    }
-    match broken {
-        Some(error) => Err(error),
-        None => Ok(gone),
-    }
+/// Whether a seed may be left of which the container is gone: only after a removal that failed or was cut off, which the
+/// workspace's row tells. So a run with nothing to do asks its engine for nothing more.
+async fn may_have_strays<E: Engine>(run: &Run<'_, E>, org: &OrgId) -> Result<bool, StoreError> {
+    let rows = run.store.workspaces(org.slug()).await?;
+    let is_unsettled =
+        |row: &WorkspaceRow| matches!(row.outcome, LastOutcome::Provisioning | LastOutcome::Failed);
+    Ok(rows.iter().any(is_unsettled))
 }
 
 async fn bring_up<E: Engine>(
     run: &Run<'_, E>,
     job: &Job,
-    found: Option<Observed>,
+    mut found: Generations,
     options: &Options,
 ) -> Outcome {
     let spec = match &job.work {
         Work::Provision(spec) => spec,
         Work::External(url) => return Outcome::External(url.clone()),
     };
-    if let Some(found) = &found
-        && is_equal(found, spec)
-    {
-        return match options.wait {
-            None => Outcome::Unchanged(found.url.clone()),
-            Some(limit) => match workspace::still_answers(run, spec, limit).await {
-                Ok(url) => Outcome::Unchanged(url),
-                Err(failure) => Outcome::of(failure),
-            },
+    let Some(current) = found.current.take_if(|current| is_equal(current, spec)) else {
+        return climb(run, spec, found, options).await;
+    };
+    if found.leftovers().next().is_some() {
+        return match finish(run, spec, current, found, options).await {
+            Ok(url) => Outcome::Up(url),
+            Err(failure) => Outcome::of(failure),
         };
     }
-    climb(run, spec, found.as_ref(), options).await
+    match options.wait {
+        None => Outcome::Unchanged(current.url),
+        Some(limit) => match ready::still_answers(run, spec, &current.generation, limit).await {
+            Ok(url) => Outcome::Unchanged(url),
+            Err(failure) => Outcome::of(failure),
+        },
+    }
 }
 
 /// Makes a workspace in the place of what was found of it.
 async fn climb<E: Engine>(
     run: &Run<'_, E>,
     spec: &Spec,
-    found: Option<&Observed>,
+    found: Generations,
     options: &Options,
 ) -> Outcome {
     if run.cancel.is_cancelled() {
@@ -472,12 +394,10 @@ async fn climb<E: Engine>(
     let climbed = async {
         let created = Workspace::<E, Created>::create(run, spec, found).await?;
         let seeded = created.seed().await?;
-        let started = seeded.start().await?;
+        let alone = seeded.stop_old().await?;
+        let started = alone.start().await?;
         drop(turn);
-        match options.wait {
-            Some(limit) => started.ready(limit).await,
-            None => Ok(started.url().await),
-        }
+        hold(started, options).await
     };
     match climbed.await {
         Ok(url) => Outcome::Up(url),
@@ -485,32 +405,38 @@ async fn climb<E: Engine>(
     }
 }
 
+/// Goes on where an earlier operation was cut off: after the start, and before what was replaced was removed.
+async fn finish<E: Engine>(
+    run: &Run<'_, E>,
+    spec: &Spec,
+    running: Observed,
+    found: Generations,
+    options: &Options,
+) -> Result<Option<String>, Failure> {
+    let started = Workspace::<E, Started>::resume(run, spec, running, found).await?;
+    hold(started, options).await
+}
+
+/// The end of the way: what is started is ready, where somebody waits for that, and what it replaced goes.
+async fn hold<E: Engine>(
+    started: Workspace<'_, E, Started>,
+    options: &Options,
+) -> Result<Option<String>, Failure> {
+    let (holds, url) = match options.wait {
+        Some(limit) => started.ready(limit).await?,
+        None => {
+            let url = started.url().await;
+            (started, url)
+        }
+    };
+    holds.remove_old().await?;
+    Ok(url)
+}
+
 /// Whether there is nothing to do: the same spec, and it runs. Only a seeded
 /// container can be running, and one that never ran proves nothing.
 fn is_equal(found: &Observed, spec: &Spec) -> bool {
     found.state == State::Running && found.spec == spec.digest
-}
-
-/// Whether it was removed: a cancelled run removes no more.
-async fn remove<E: Engine>(
-    run: &Run<'_, E>,
-    org: &OrgId,
-    key: Option<&WorkspaceKey>,
-    found: &Observed,
-) -> Result<bool, ProvisionError> {
-    if run.cancel.is_cancelled() {
-        return Ok(false);
-    }
-    let tell = |what| Event {
-        org: org.slug().to_owned(),
-        workspace: key.cloned(),
-        workspace_id: Some(found.id.clone()),
-        what,
-    };
-    run.emit(tell(What::Step { step: Step::Remove })).await?;
-    workspace::take_away(run.engine, found).await?;
-    run.emit(tell(What::Removed)).await?;
-    Ok(true)
 }
 
 async fn announce<E: Engine>(
@@ -581,60 +507,4 @@ pub fn rows(approved: &Approved, identities: &Identities) -> Vec<WorkspaceRow> {
         })
     };
     approved.plan().workspaces.iter().filter_map(row).collect()
-}
-
-/// The order of an `up`: who may go next, and who may not any more. Pure.
-struct Ascent<'a> {
-    /// Jobs whose parents are up, in the plan's order.
-    free: BTreeMap<usize, &'a Job>,
-    children: BTreeMap<usize, Vec<(usize, &'a Job)>>,
-    outcomes: BTreeMap<usize, (WorkspaceKey, Outcome)>,
-}
-
-impl<'a> Ascent<'a> {
-    fn new(jobs: &'a [Job]) -> Self {
-        let mut positions = BTreeMap::new();
-        let mut free = BTreeMap::new();
-        let mut children: BTreeMap<usize, Vec<_>> = BTreeMap::new();
-        for (index, job) in jobs.iter().enumerate() {
-            positions.insert(job.key.as_str(), index);
-            match job.key.parent().and_then(|parent| positions.get(parent)) {
-                Some(parent) => children.entry(*parent).or_default().push((index, job)),
-                None => {
-                    free.insert(index, job);
-                }
-            }
-        }
-        Self {
-            free,
-            children,
-            outcomes: BTreeMap::new(),
-        }
-    }
-
-    fn next(&mut self) -> Option<(usize, &'a Job)> {
-        self.free.pop_first()
-    }
-
-    /// Frees the children of who came up; settles the descendants of who did
-    /// not. Gives back everyone who is settled by it.
-    fn settle(&mut self, index: usize, job: &'a Job, outcome: Outcome) -> Vec<(&'a Job, Outcome)> {
-        let mut settled = vec![(job, outcome.clone())];
-        let is_down = !outcome.is_up();
-        self.outcomes.insert(index, (job.key.clone(), outcome));
-        let children = self.children.remove(&index).unwrap_or_default();
-        if is_down {
-            let skip = Outcome::Skipped(format!("its parent {} did not come up", job.key));
-            for (index, child) in children {
-                settled.extend(self.settle(index, child, skip.clone()));
-            }
-        } else {
-            self.free.extend(children);
-        }
-        settled
-    }
-
-    fn outcomes(self) -> Vec<(WorkspaceKey, Outcome)> {
-        self.outcomes.into_values().collect()
-    }
 }

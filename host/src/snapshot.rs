@@ -90,7 +90,7 @@ impl Bundle {
         bundle
     }
 
-    /// Everything of a folder but `.git`.
+    /// Everything of a folder but `.git` and what no template has in it (see [`template::is_by_product`]).
     ///
     /// # Errors
     /// [`SnapshotError::File`], [`SnapshotError::TooLarge`].

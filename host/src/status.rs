@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::config::EngineKind;
+use crate::isolation::Isolation;
 use crate::provision::backend::Engines;
 use crate::provision::engine::{Engine as _, EngineError, Observed, State};
+use crate::provision::generations::Generations;
 use crate::provision::spec::{OrgId, WorkspaceId};
 use crate::store::{OrgRow, Store, StoreError, WorkspaceRow};
 
@@ -22,6 +24,10 @@ pub struct OrgStatus {
     pub name: String,
     /// What runs it.
     pub engine: EngineKind,
+    /// What keeps its workspaces from the rest of the machine: the weakest of what each of them has. Absent when there is
+    /// no workspace, or the engine could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     /// Where its template came from.
     pub template: String,
     /// Why the engine could not be asked.
@@ -56,9 +62,9 @@ pub struct WorkspaceStatus {
 /// The store's.
 pub async fn org(store: &Store, engines: &Engines, org: OrgRow) -> Result<OrgStatus, StoreError> {
     let id = OrgId::known(store.instance().clone(), &org.slug);
-    let (mut seen, engine_error) = match observe(engines, org.engine, &id).await {
-        Ok(seen) => (Some(seen), None),
-        Err(error) => (None, Some(error.to_string())),
+    let (mut seen, isolation, engine_error) = match observe(engines, org.engine, &id).await {
+        Ok((seen, isolation)) => (Some(seen), isolation, None),
+        Err(error) => (None, None, Some(error.to_string())),
     };
     let mut workspaces = Vec::new();
     for mut row in store.workspaces(&org.slug).await? {
@@ -92,6 +98,7 @@ pub async fn org(store: &Store, engines: &Engines, org: OrgRow) -> Result<OrgSta
     };
     Ok(OrgStatus {
         engine: org.engine,
+        isolation,
         template: org.template,
         name: org.name,
         org: org.slug,
@@ -106,12 +113,11 @@ async fn observe(
     engines: &Engines,
     engine: EngineKind,
     id: &OrgId,
-) -> Result<BTreeMap<WorkspaceId, Observed>, EngineError> {
-    let seen = engines.get(engine).await?.observe(id).await?;
-    Ok(seen
-        .into_iter()
-        .map(|found| (found.id.clone(), found))
-        .collect())
+) -> Result<(BTreeMap<WorkspaceId, Observed>, Option<Isolation>), EngineError> {
+    let engine = engines.get(engine).await?;
+    let seen = Generations::by_workspace(engine.observe(id).await?).into_iter();
+    let shown = seen.filter_map(|(id, found)| Some((id, found.shown()?.clone())));
+    Ok((shown.collect(), engine.isolation(id).await?))
 }
 
 fn word(state: State) -> (&'static str, Option<i32>) {

@@ -28,7 +28,7 @@ use rusqlite::Connection;
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::provision::spec::InstanceId;
+use crate::ids::InstanceId;
 pub use answers::{Answer, Earlier};
 pub use audit::AuditRow;
 use database::Database;

@@ -101,6 +101,21 @@ impl TemplatePath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Nothing is there: see [`is_by_product`].
+    fn present(&self) -> Result<(), FileError> {
+        if self.0.split('/').any(is_by_product) {
+            return Err(FileError::NotFound);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file or folder of this name is what macOS or Windows leave behind where they look at a folder or pack it.
+/// A template has none of these, whatever is on the disk or in an archive.
+pub fn is_by_product(name: &str) -> bool {
+    const NAMES: [&str; 4] = ["__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"];
+    name.starts_with("._") || NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Whether a path is relative, normalised and not empty: the rule for paths in
@@ -139,6 +154,7 @@ impl TemplateDir {
     /// # Errors
     /// See [`FileError`].
     pub fn read(&self, path: &TemplatePath) -> Result<TemplateFile, FileError> {
+        path.present()?;
         let dir = match &self.source {
             Source::Folder(dir) => dir,
             Source::Bundle(bundle) => return bundle.read(path),
@@ -177,6 +193,7 @@ impl TemplateDir {
     /// # Errors
     /// See [`FileError`].
     pub fn link(&self, path: &TemplatePath) -> Result<String, FileError> {
+        path.present()?;
         let dir = match &self.source {
             Source::Folder(dir) => dir,
             Source::Bundle(bundle) => return bundle.link(path),
@@ -186,11 +203,12 @@ impl TemplateDir {
         target.into_string().map_err(|_| FileError::InvalidPath)
     }
 
-    /// Lists one folder, sorted by name; names that are not UTF-8 are left out.
+    /// Lists one folder, sorted by name; names that are not UTF-8, and by-products, are left out.
     ///
     /// # Errors
     /// See [`FileError`].
     pub fn entries(&self, path: &TemplatePath) -> Result<Vec<Entry>, FileError> {
+        path.present()?;
         let dir = match &self.source {
             Source::Folder(dir) => dir,
             Source::Bundle(bundle) => return bundle.list(path),
@@ -202,6 +220,9 @@ impl TemplateDir {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
+            if is_by_product(&name) {
+                continue;
+            }
             let kind = entry.file_type().map_err(|e| refused(&e))?;
             let kind = if kind.is_file() {
                 EntryKind::File

@@ -2,9 +2,10 @@
 //! memory, every call recorded, and any call can be made to go wrong. Stands at
 //! the wire, so that what is tested is what goes out.
 //!
-//! It knows one rule that no test may break: a container that is started has
-//! under `/configs` exactly what was put there, and somebody has looked. A
-//! start without that fails the test when the engine is dropped.
+//! It knows two rules that no test may break: a container that is started has
+//! under `/configs` exactly what was put there, and somebody has looked; and
+//! no two containers of one workspace run at the same time. A start without
+//! that fails the test when the engine is dropped.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
@@ -190,8 +191,32 @@ impl FakeDocker {
         self.state().port = Some(port);
     }
 
+    /// Nothing carries this label any more, as if a version had made it that knew none.
+    pub fn drop_label(&self, label: &str) {
+        let mut state = self.state();
+        let State {
+            containers,
+            volumes,
+            ..
+        } = &mut *state;
+        let of_containers = containers.values_mut().map(|c| &mut c.body["Labels"]);
+        let of_volumes = volumes.values_mut().map(|volume| &mut volume.labels);
+        for labels in of_containers.chain(of_volumes) {
+            labels.as_object_mut().unwrap().remove(label);
+        }
+    }
+
+    /// The engine starts a container by itself.
+    pub fn start_again(&self, name: &str) {
+        self.set_status(name, "running");
+    }
+
     /// A container ends, and nobody starts it again.
     pub fn end(&self, name: &str) {
+        self.set_status(name, "exited");
+    }
+
+    fn set_status(&self, name: &str, status: &'static str) {
         let mut state = self.state();
         let names = state.names.clone();
         let shown = |own: &str| {
@@ -200,7 +225,7 @@ impl FakeDocker {
         };
         let mut found = state.containers.iter_mut();
         let found = found.find(|(own, _)| shown(own) == name);
-        found.expect("a container of that name").1.status = "exited";
+        found.expect("a container of that name").1.status = status;
     }
 
     /// Whether no call is under way.
@@ -602,6 +627,13 @@ impl State {
                     return empty(304);
                 }
                 container.status = "running";
+                let id = container.body["Labels"]["orghost.id"].clone();
+                let same = self.containers.values();
+                let same = same.filter(|c| c.body["Labels"]["orghost.id"] == id);
+                if same.filter(|c| c.status == "running").count() > 1 {
+                    self.violations
+                        .push(format!("{shown} runs beside another of its workspace"));
+                }
                 empty(204)
             }
             ("POST", ["stop"]) if container.status == "running" => {

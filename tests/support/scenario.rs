@@ -2,12 +2,15 @@
 //! local one, a real Docker engine, the fake one at the wire, and a swarm.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
 use bollard::query_parameters::RemoveVolumeOptions;
 use orghost::config::EngineKind;
+use orghost::event::Before;
 use orghost::plan::{Access, Content, SeedFile};
 use orghost::provision::engine::{Engine, State, VolumeKind};
+use orghost::provision::generations::Generation;
 
 use super::world::{World, workspace};
 
@@ -31,9 +34,10 @@ pub async fn up_and_again<E: Engine>(world: &World<E>) {
     );
     for workspace in &org {
         let spec = world.spec(workspace);
-        let stored = world.engine.read_seed(&spec.id).await.unwrap();
+        let first = Generation::first(&spec.id);
+        let stored = world.engine.read_seed(&first).await.unwrap();
         assert_eq!(stored.manifest(), spec.seed.manifest());
-        let seen = world.engine.inspect(&spec.id).await.unwrap();
+        let seen = world.engine.inspect(&first).await.unwrap();
         assert_eq!(seen.state, State::Running);
         assert_eq!(
             (seen.key, seen.spec),
@@ -74,7 +78,8 @@ pub async fn changed_is_replaced<E: Engine>(world: &World<E>) {
     world.up(&org).await;
     let operations = async || {
         let volumes = world.engine.volumes(&world.org()).await.unwrap();
-        let made = volumes.into_iter().map(|v| ((v.id, v.kind), v.operation));
+        let made = volumes.into_iter();
+        let made = made.map(|v| ((v.volume.id().clone(), v.volume.kind()), v.operation));
         made.collect::<BTreeMap<_, _>>()
     };
     let before = operations().await;
@@ -86,7 +91,8 @@ pub async fn changed_is_replaced<E: Engine>(world: &World<E>) {
         "{outcomes:?}"
     );
     let spec = world.spec(&org[0]);
-    let stored = world.engine.read_seed(&spec.id).await.unwrap();
+    let current = world.current(&org[0]).await.unwrap();
+    let stored = world.engine.read_seed(&current.generation).await.unwrap();
     assert_eq!(
         stored.manifest(),
         spec.seed.manifest(),
@@ -95,6 +101,37 @@ pub async fn changed_is_replaced<E: Engine>(world: &World<E>) {
     let after = operations().await;
     let same = |kind| before[&(spec.id.clone(), kind)] == after[&(spec.id.clone(), kind)];
     assert!(!same(VolumeKind::Configs) && same(VolumeKind::Workspace));
+}
+
+/// A replacement that ends before it is ready is removed, and the one before runs again, with its own seed.
+pub async fn a_failed_replacement_is_taken_back<E: Engine>(world: &mut World<E>) {
+    world.options.wait = Some(Duration::from_secs(60));
+    let good = workspace("pm");
+    assert!(world.up(std::slice::from_ref(&good)).await.is_up("pm"));
+    let before = world.current(&good).await.unwrap();
+
+    let mut bad = good.clone();
+    // The demonstration runtime ends with 78 when there is no sense in its config.
+    let config = bad.files.iter_mut().find(|file| file.path == "config.yaml");
+    config.unwrap().content = Content::Inline(b" ".to_vec());
+    let outcomes = world.up(&[bad]).await;
+    assert_eq!(outcomes.failure("pm"), "ready ended", "{outcomes:?}");
+    assert!(
+        matches!(outcomes.before("pm"), Some(Before::RunsAgain { .. })),
+        "{outcomes:?}"
+    );
+    let after = world.current(&good).await.unwrap();
+    assert_eq!(
+        (&after.generation, after.state),
+        (&before.generation, State::Running)
+    );
+    let stored = world.engine.read_seed(&after.generation).await.unwrap();
+    assert_eq!(stored.manifest(), world.spec(&good).seed.manifest());
+    assert_eq!(world.engine.observe(&world.org()).await.unwrap().len(), 1);
+    assert_eq!(world.engine.volumes(&world.org()).await.unwrap().len(), 2);
+    // It answers, and there is nothing to do.
+    let outcomes = world.up(&[good]).await;
+    assert!(outcomes.is_unchanged("pm"), "{outcomes:?}");
 }
 
 /// `down` keeps the agents' work unless told, and leaves nothing else.
@@ -108,7 +145,10 @@ pub async fn down_leaves_nothing<E: Engine>(world: &World<E>) {
     );
     let kept = world.engine.volumes(&world.org()).await.unwrap();
     assert!(
-        kept.len() == 2 && kept.iter().all(|v| v.kind == VolumeKind::Workspace),
+        kept.len() == 2
+            && kept
+                .iter()
+                .all(|v| v.volume.kind() == VolumeKind::Workspace),
         "{kept:?}"
     );
 
@@ -160,7 +200,10 @@ pub async fn name_in_use<E: Engine>(world: &World<E>, endpoint: &str) {
     );
     assert!(outcomes.is_up("qa"));
     let own = world.engine.volumes(&world.org()).await.unwrap();
-    assert!(own.iter().all(|volume| volume.id != spec.id), "{own:?}");
+    assert!(
+        own.iter().all(|found| *found.volume.id() != spec.id),
+        "{own:?}"
+    );
     client
         .remove_volume(&name, None::<RemoveVolumeOptions>)
         .await

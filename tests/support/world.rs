@@ -4,20 +4,24 @@ use std::collections::BTreeMap;
 
 use orghost::admission::identify;
 use orghost::config::Runtime;
-use orghost::event::Operation;
+use orghost::event::{Before, Operation};
 use orghost::identity::NamePath;
 use orghost::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
 use orghost::policy::{Policy, Tier};
+use orghost::provision::backend;
 use orghost::provision::docker::Docker;
-use orghost::provision::engine::Engine;
+use orghost::provision::engine::{Engine, Observed};
+use orghost::provision::generations::Generations;
 use orghost::provision::local::Local;
 use orghost::provision::spec::{OrgId, Spec};
 use orghost::provision::swarm::Swarm;
 use orghost::provision::turns::Turns;
 use orghost::provision::workspace::Run;
-use orghost::provision::{self, Job, Options, Outcome, ProvisionError, Removal, Summary, Work};
+use orghost::provision::{
+    self, Job, Options, Outcome, ProvisionError, Prune, Removal, Summary, Work,
+};
 use orghost::store::{OrgRow, Store, WorkspaceRow};
 use orghost::template::TemplateDir;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +34,7 @@ pub struct World<E = Docker> {
     pub policy: Policy,
     pub options: Options,
     pub cancel: CancellationToken,
+    pub keep_failed: bool,
     turns: std::sync::Arc<Turns>,
 }
 
@@ -77,9 +82,11 @@ impl<E: Engine> World<E> {
             options: Options {
                 concurrency: 1,
                 wait: None,
-                prune: false,
+                prune: Prune::No,
+                max_failures: None,
             },
             cancel: CancellationToken::new(),
+            keep_failed: false,
             turns: Turns::new(16),
         }
     }
@@ -103,11 +110,20 @@ impl<E: Engine> World<E> {
         self.approve(workspaces).1
     }
 
-    pub fn spec(&self, workspace: &Workspace) -> Box<Spec> {
-        match self.jobs(std::slice::from_ref(workspace)).remove(0).work {
+    pub fn spec(&self, wanted: &Workspace) -> Box<Spec> {
+        let slashes = wanted.key.as_str().match_indices('/');
+        let above = slashes.map(|(end, _)| workspace(&wanted.key.as_str()[..end]));
+        let org: Vec<Workspace> = above.chain([wanted.clone()]).collect();
+        match self.jobs(&org).pop().unwrap().work {
             Work::Provision(spec) => spec,
             Work::External(_) => panic!("it is external"),
         }
+    }
+
+    /// What counts as a workspace now.
+    pub async fn current(&self, workspace: &Workspace) -> Option<Observed> {
+        let id = self.spec(workspace).id;
+        Generations::of(self.engine.find(&id).await.unwrap()).current
     }
 
     fn approve(&self, workspaces: &[Workspace]) -> (Vec<WorkspaceRow>, Vec<Job>) {
@@ -121,7 +137,8 @@ impl<E: Engine> World<E> {
             recommended_env: Vec::new(),
             warnings: Vec::new(),
         };
-        let approved = match self.policy.judge(plan) {
+        let target = backend::target(self.engine.kind());
+        let approved = match self.policy.judge(plan, &target) {
             Ok(approved) => approved,
             Err(rejected) => panic!("{:?}", rejected.violations),
         };
@@ -132,9 +149,8 @@ impl<E: Engine> World<E> {
                 env!("CARGO_BIN_EXE_orghost").to_owned(),
                 "demo-runtime".to_owned(),
             ]),
-            port: 8000,
             health: Some("/health".to_owned()),
-            env: orghost::env_map::EnvMap::default(),
+            ..Runtime::default()
         };
         let org = self.org();
         let ids = identify(&approved, &org, &[]).unwrap();
@@ -150,8 +166,17 @@ impl<E: Engine> World<E> {
             cancel: self.cancel.clone(),
             observer: &|_| {},
             turns: &self.turns,
-            keep_failed: false,
+            keep_failed: self.keep_failed,
         }
+    }
+
+    /// Restarts one workspace.
+    pub async fn restart(&self, workspace: &Workspace) -> Outcome {
+        let job = self.jobs(std::slice::from_ref(workspace)).remove(0);
+        let run = self.run(Operation::Restart).await;
+        let org = self.org();
+        let restarted = provision::one::renew(&run, &org, &job, &self.options, true);
+        restarted.await.unwrap()
     }
 
     pub async fn try_up(&self, workspaces: &[Workspace]) -> Result<Summary, ProvisionError> {
@@ -205,6 +230,14 @@ impl Outcomes {
                 format!("{} {}", failure.step.as_str(), failure.code)
             }
             other => format!("{other:?}"),
+        }
+    }
+
+    /// What became of the one before, when it failed.
+    pub fn before(&self, key: &str) -> Option<&Before> {
+        match &self.0[key] {
+            Outcome::Failed(failure) => failure.before.as_ref(),
+            _ => None,
         }
     }
 

@@ -21,4 +21,4 @@ impl Plugin for OrgImport {
     }
 }
 
-export!(OrgImport);
+export!(OrgImport, "0.2.0-dev");

@@ -12,10 +12,12 @@
 )]
 #![allow(clippy::all, clippy::restriction, reason = "generated code")]
 
-include!("bindings/v0_1_0.rs");
+/// The released version.
+pub mod v0_1_0 {
+    include!("bindings/v0_1_0.rs");
+}
 
-/// The version in development.
-#[cfg(feature = "unstable-0-2")]
+/// The version in development, whose types are the SDK's.
 pub mod v0_2_0_dev {
     include!("bindings/v0_2_0_dev.rs");
 }

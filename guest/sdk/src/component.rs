@@ -1,12 +1,12 @@
-//! The glue to the host: passes calls through. It decides nothing, and exists in the component only.
+//! The glue to the host, for version 0.2.0-dev of the contract, whose types are the SDK's: passes calls through. It
+//! decides nothing, and exists in the component only.
 
-#[cfg(feature = "unstable-0-2")]
-mod v0_2_0_dev;
+mod v0_1_0;
 
 use std::marker::PhantomData;
 
-use crate::bindings::exports::orghost::plugin::{expander, importer};
-use crate::bindings::orghost::plugin::template_files;
+use crate::bindings::v0_2_0_dev::exports::orghost::plugin::{expander, importer};
+use crate::bindings::v0_2_0_dev::orghost::plugin::template_files;
 use crate::{Entry, FileError, Plugin, TemplateFiles};
 
 /// A plugin as the generated bindings want it.

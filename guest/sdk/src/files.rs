@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{Entry, EntryKind, FileError};
 
 /// Read-only access to the files of one template, as the interface
-/// `template-files` of `wit/v0.1.0/plugin.wit` describes it: paths are relative and
+/// `template-files` of `wit/v0.2.0-dev/plugin.wit` describes it: paths are relative and
 /// normalised, the empty path is the template's folder.
 pub trait TemplateFiles {
     /// Reads one whole file.

@@ -54,8 +54,9 @@
 //! assert_eq!(template.errors::<Cautious>()[0].code, "runtime-forbidden");
 //! ```
 //!
-//! The types of a plan are those of `wit/v0.1.0/plugin.wit`, where their rules are written down. Only the glue that
-//! [`export!`] brings in knows the host, and it exists in wasm alone.
+//! The types of a plan are those of `wit/v0.2.0-dev/plugin.wit`, where their rules are written down. Only the glue that
+//! [`export!`] brings in knows the host, and it exists in wasm alone; there a plan becomes one of the version that a
+//! component is exported for.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -70,21 +71,21 @@ pub mod standard;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
-pub use bindings::exports::orghost::plugin::expander::Expansion;
-pub use bindings::exports::orghost::plugin::importer::{
+pub use bindings::v0_2_0_dev::exports::orghost::plugin::expander::Expansion;
+pub use bindings::v0_2_0_dev::exports::orghost::plugin::importer::{
     AgentPlugin, Canvas, Channel, ConfigEntry, Content, Description, Diagnostic, EnvVar,
-    Environment, Memory, MemoryScope, Options, Org, Place, Plan, Request, Requirement, Schedule,
-    SeedFile, SkippedChannel, Variable, Workspace, WorkspaceAccess,
+    Environment, Former, Memory, MemoryScope, Options, Org, Origin, Place, Plan, Request,
+    Requirement, Schedule, SeedFile, SkippedChannel, Variable, Workspace, WorkspaceAccess,
 };
-pub use bindings::orghost::plugin::template_files::{Entry, EntryKind, FileError};
+pub use bindings::v0_2_0_dev::orghost::plugin::template_files::{Entry, EntryKind, FileError};
 pub use diagnostic::Refusal;
 pub use files::{MemoryFiles, TemplateFiles};
 pub use plugin::Plugin;
 pub use standard::expand;
 
 /// Writes one line for whoever debugs a plugin; the host shows it beside the plan. Only for plugins that are exported for
-/// version 0.2.0-dev of the contract. Natively it goes to standard error.
-#[cfg(feature = "unstable-0-2")]
+/// version 0.2.0-dev of the contract: a component for 0.1.0 that calls it is refused when it is built, because it mixes
+/// versions. Natively it goes to standard error.
 pub fn log(line: &str) {
     #[cfg(target_family = "wasm")]
     bindings::v0_2_0_dev::orghost::plugin::log::line(line);

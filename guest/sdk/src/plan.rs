@@ -1,8 +1,14 @@
-//! Changes to a plan that keep its rules: lists that are sorted stay so, and a name or a path occurs once.
+//! What a plan says of its tree, and changes that keep its rules: lists that are sorted stay so, and a name or a path
+//! occurs once.
 
 use crate::{EnvVar, SeedFile, Workspace};
 
 impl Workspace {
+    /// The parent's key; `None` for a root.
+    pub fn parent(&self) -> Option<&str> {
+        self.key.rsplit_once('/').map(|(parent, _)| parent)
+    }
+
     /// Adds a file, or replaces the one with the same path.
     pub fn put_file(&mut self, file: SeedFile) {
         match self

@@ -23,7 +23,8 @@ pub trait Plugin {
 /// Makes a type that implements [`Plugin`] the component that the crate is compiled to; once in a crate, whose
 /// `crate-type` has `cdylib`. Natively it only checks that the type is a plugin, so that the crate can be tested.
 ///
-/// With the feature `unstable-0-2`, `export!(Mine, "0.2.0-dev")` makes a component for that version of the contract.
+/// The component is for version 0.1.0 of the contract, the released one, in which a plan does not say who set a variable
+/// and what a workspace was called before. `export!(Mine, "0.2.0-dev")` makes one for the version in development.
 ///
 /// ```
 /// # use orghost_plugin::{Description, Plan, Plugin, Refusal, Request, TemplateFiles, standard};
@@ -43,7 +44,7 @@ pub trait Plugin {
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
-        $crate::export!(@ $plugin, $crate::bindings);
+        $crate::export!(@ $plugin, $crate::bindings::v0_1_0);
     };
     ($plugin:ty, "0.2.0-dev") => {
         $crate::export!(@ $plugin, $crate::bindings::v0_2_0_dev);

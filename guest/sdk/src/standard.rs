@@ -8,10 +8,11 @@
 //! | step | modules |
 //! |---|---|
 //! | find and read files | `files`, `text` |
-//! | compose the document | `yaml`, `include` |
+//! | compose the document | `yaml`, `tabs`, `include` |
 //! | read typed fields | `fields`, `schema` |
+//! | who is who | `name`, `identity`, `key` |
 //! | variables and references | [`dotenv`], `environment`, `expand` |
-//! | resolve each part | [`merge`], `settings`, `url`, `mount`, `prompt`, `cron`, `schedule`, `plugin`, `channel`, `seed`, `key`, `canvas` |
+//! | resolve each part | [`merge`], `settings`, `url`, `mount`, `prompt`, `cron`, `schedule`, `plugin`, `channel`, `seed`, `secret`, `canvas` |
 //! | let a plugin change it | `steps` |
 //! | what is needed | `requirements` |
 //! | write files | `data`, [`render`] |
@@ -29,11 +30,13 @@ mod environment;
 mod expand;
 mod fields;
 mod files;
+mod identity;
 mod include;
 mod key;
 mod limits;
 pub mod merge;
 mod mount;
+pub(crate) mod name;
 mod plan;
 mod plugin;
 mod problems;
@@ -42,9 +45,11 @@ pub mod render;
 mod requirements;
 mod schedule;
 mod schema;
+mod secret;
 mod seed;
 mod settings;
 mod steps;
+mod tabs;
 mod text;
 mod url;
 mod yaml;

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::standard::name::Name;
 use crate::{
-    Description, Diagnostic, Environment, MemoryFiles, Options, Plan, Plugin, Refusal, Request,
-    Variable, Workspace,
+    Description, Diagnostic, Environment, Former, MemoryFiles, Options, Plan, Plugin, Refusal,
+    Request, Variable, Workspace,
 };
 
 /// A template under test, with what the operator gives.
@@ -188,10 +189,11 @@ fn description(description: &Description) -> Vec<String> {
     broken
 }
 
-/// What of a plan breaks the rules of `wit/v0.1.0/plugin.wit`, as far as they can be told without the host.
+/// What of a plan breaks the rules of `wit/v0.2.0-dev/plugin.wit`, as far as they can be told without the host.
 fn plan(plan: &Plan) -> Vec<String> {
     let mut broken = Vec::new();
     let mut keys = BTreeSet::new();
+    let mut names = BTreeSet::new();
     for workspace in &plan.workspaces {
         let key = workspace.key.as_str();
         let mut rule = |kept: bool, what: &str| {
@@ -203,16 +205,16 @@ fn plan(plan: &Plan) -> Vec<String> {
             key.len() <= 1024 && key.split('/').all(is_slug),
             "the key is no path of slugs",
         );
-        let above = key.rsplit_once('/').map(|(above, _)| above);
-        rule(
-            workspace.parent.as_deref() == above,
-            "the parent is not the key without its last slug",
-        );
+        let above = workspace.parent();
         rule(
             above.is_none_or(|above| keys.contains(above)),
             "the parent does not stand before it",
         );
         rule(keys.insert(key), "the key is there twice");
+        rule(
+            names.insert((above, Name::new(&workspace.name))),
+            "a workspace beside it has the same name",
+        );
         workspace_rules(workspace, &mut rule);
     }
     broken
@@ -220,6 +222,14 @@ fn plan(plan: &Plan) -> Vec<String> {
 
 fn workspace_rules(workspace: &Workspace, rule: &mut dyn FnMut(bool, &str)) {
     rule(!workspace.name.is_empty(), "it has no name");
+    let said = |former: &Former| match former {
+        Former::Name(name) => !name.is_empty(),
+        Former::Path(names) => !names.is_empty() && names.iter().all(|name| !name.is_empty()),
+    };
+    rule(
+        workspace.renamed_from.iter().all(said),
+        "a former name is empty",
+    );
     rule((1..=4).contains(&workspace.tier), "the tier is not 1 to 4");
     rule(
         workspace.max_concurrent_tasks >= 1,

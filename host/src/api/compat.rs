@@ -60,10 +60,11 @@ pub struct CompatImport {
     /// A template that needs no other file: the content of its `org.yaml` as an object, or its text.
     #[serde(default)]
     template: Option<Inline>,
-    /// `merge`, the default, or `reconcile`: remove workspaces of this org that are no longer in the template.
+    /// `merge`, the default, or `reconcile`: remove workspaces of this org that are no longer in the template, unless
+    /// those are more than half of what runs; for that there is `POST /v1/orgs`.
     #[serde(default)]
     mode: Option<Mode>,
-    /// Bring the org up although it came from another template. Not the reference's: it takes every org over.
+    /// Reconcile although the org came from another template. Not the reference's, which asks nobody.
     #[serde(default)]
     take_over: bool,
 }
@@ -324,7 +325,8 @@ fn wanted(api: &Api, caller: String, body: CompatImport) -> Result<Import, Probl
             template,
             grant: api.daemon.config().server.grant.clone(),
             prune: body.mode == Some(Mode::Reconcile),
-            take_over: body.take_over,
+            // A merge removes nothing.
+            take_over: body.take_over || body.mode != Some(Mode::Reconcile),
             ..Request::default()
         },
     })
@@ -333,7 +335,7 @@ fn wanted(api: &Api, caller: String, body: CompatImport) -> Result<Import, Probl
 /// The keys of the workspaces that an operation found there and equal.
 async fn unchanged(api: &Api, operation: &str) -> Result<BTreeSet<String>, Problem> {
     /// What happens to one workspace in one operation: its steps, and its end.
-    const EVENTS_OF_WORKSPACE: usize = 10;
+    const EVENTS_OF_WORKSPACE: usize = 20;
     let filter = Filter {
         operation: Some(operation.to_owned()),
         ..Filter::default()

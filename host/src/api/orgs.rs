@@ -18,6 +18,7 @@ use super::{
 use crate::admission::changes;
 use crate::daemon::{Import, Request, Source};
 use crate::diagnostic::Diagnostic;
+use crate::planner::Giver;
 use crate::problem::{Class, Problem};
 use crate::status::{self, OrgStatus};
 use crate::store::{Filter, LastOutcome, OperationRow};
@@ -109,7 +110,7 @@ pub async fn list(
     (status = 200, description = "It ended while the caller waited", body = OperationView),
     (status = 403, description = "Policy refuses the plan", body = ProblemDocument),
     (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
-    (status = 409, description = "The org's name is another one's, or it is on another engine", body = ProblemDocument),
+    (status = 409, description = "The org's name is another one's, it is on another engine, or pruning would remove more than half of what runs (`prune-needs-consent`)", body = ProblemDocument),
     (status = 412, description = "Required variables have no value", body = ProblemDocument),
     (status = 422, description = "There is no plan", body = ProblemDocument),
     (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
@@ -129,6 +130,7 @@ pub async fn import(
     (status = 200, description = "The plan", body = PlanAnswer),
     (status = 403, description = "A variable that callers may not ask for, or a plugin that the operator does not allow", body = ProblemDocument),
     (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
+    (status = 409, description = "The org's name is another one's, or it is on another engine", body = ProblemDocument),
     (status = 422, description = "There is no plan", body = ProblemDocument),
     (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
 ))]
@@ -150,6 +152,8 @@ pub async fn plan(
         changes,
         plan: serde_json::json!(plan),
         violations: violations.iter().map(|v| serde_json::json!(v)).collect(),
+        engine: judged.target.engine,
+        isolation: judged.target.isolation.clone(),
         planned_by: judged.planned_by,
         log: judged.log,
     }))
@@ -340,9 +344,12 @@ fn wanted(caller: String, Upload { body, archive }: Upload) -> Result<Import, Pr
             template: label,
             plugin: body.plugin,
             grant: body.grant,
+            giver: Giver::Caller,
             skip_external: body.skip_external,
             engine: body.engine,
             prune: body.prune,
+            yes: body.yes,
+            max_failures: body.max_failures,
             keep_failed: body.keep_failed,
             ready_seconds: body.ready_seconds.map(Bounded::get),
             take_over: body.take_over,

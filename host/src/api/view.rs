@@ -1,5 +1,7 @@
 //! What the API says, beside what [`crate::status`] and [`crate::plan`] say themselves.
 
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -8,6 +10,7 @@ use crate::admission::Change;
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::env_map::EnvMap;
+use crate::isolation::Isolation;
 use crate::store::{OperationRow, Stored};
 
 /// An org that somebody wants to be up. Exactly one of `template` and `inline`, or an archive beside it (multipart).
@@ -32,7 +35,14 @@ pub struct ImportBody {
     pub skip_external: bool,
     /// Remove workspaces that are in the org and no longer in the template.
     pub prune: bool,
-    /// Leave a failed container that was seeded, for diagnosis.
+    /// Remove them although they are more than half of what runs. Without it that is refused with 409 and
+    /// `prune-needs-consent`.
+    pub yes: bool,
+    /// Stop trying further workspaces once so many failed, and leave those as they are. Until one has come up, they are
+    /// tried one at a time.
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    pub max_failures: Option<NonZeroUsize>,
+    /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
     pub keep_failed: bool,
     /// Wait until each workspace answers, at most so many seconds, before the operation counts as done.
     #[schema(value_type = Option<u64>, maximum = 86400)]
@@ -115,11 +125,16 @@ pub struct PlanAnswer {
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub plan: serde_json::Value,
+    /// The engine that it was judged for.
+    pub engine: EngineKind,
+    /// What that engine keeps the workspaces from.
+    pub isolation: Isolation,
     /// What policy refuses; empty when the plan may be provisioned.
     #[schema(value_type = Vec<Object>)]
     pub violations: Vec<serde_json::Value>,
     /// Workspaces that would be added, are known by other names, or are in the template no longer; empty for an org that
     /// this host does not know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
     /// The plugin, when it is not the built-in one.
     #[serde(skip_serializing_if = "Option::is_none")]

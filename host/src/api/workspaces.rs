@@ -13,7 +13,8 @@ use super::parameters::{Bounded, Path, Query};
 use super::{Api, ProblemDocument};
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
-use crate::provision::engine::{Engine as _, EngineError};
+use crate::provision::engine::Engine as _;
+use crate::provision::generations::Generations;
 use crate::status::{self, WorkspaceStatus};
 
 /// A page of an org's workspaces.
@@ -133,18 +134,16 @@ pub async fn logs(
     let org = api.daemon.org(&slug).await?;
     let engine = api.daemon.engines().get(org.engine).await?;
     // Asked before the answer begins: afterwards nothing but cutting it off is left.
-    match engine.inspect(&row.id).await {
-        Err(EngineError::NotFound(_)) => {
-            let message = format!("there is nothing of {} on its engine", row.key);
-            let diagnostic = Diagnostic::new("workspace-absent", message);
-            return Err(Problem::one(Class::Unknown, diagnostic));
-        }
-        seen => seen?,
+    let found = Generations::of(engine.find(&row.id).await?);
+    let Some(found) = found.shown() else {
+        let message = format!("there is nothing of {} on its engine", row.key);
+        let diagnostic = Diagnostic::new("workspace-absent", message);
+        return Err(Problem::one(Class::Unknown, diagnostic));
     };
     let tail = lines
         .tail
         .map(|tail| usize::try_from(tail.get()).unwrap_or(usize::MAX));
-    let output = engine.logs(&row.id, tail, lines.follow);
+    let output = engine.logs(&found.generation, tail, lines.follow);
     let stopping = api.daemon.tasks().stopping().clone();
     let output = output
         .take_until(stopping.cancelled_owned())

@@ -1,5 +1,6 @@
 //! Arguments: what a person may write, and the help that teaches it. Nothing acts here.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -63,8 +64,9 @@ pub enum Command {
     Plan(PlanCommand),
     /// Bring an org up, or bring it up to date
     ///
-    /// Workspaces that are there and equal are left alone, changed ones are replaced, missing ones are made. When a
-    /// workspace fails, its container is removed, its siblings go on, and the exit code is 4. Run it again to go on.
+    /// Workspaces that are there and equal are left alone, changed ones are replaced, missing ones are made. A
+    /// replacement is made and seeded while the one before runs, and takes its place only then. When it fails, it is
+    /// removed and the one before runs again; its siblings go on, and the exit code is 4. Run it again to go on.
     #[command(after_help = EXIT_CODES)]
     Up(UpCommand),
     /// Show orgs and how their workspaces are
@@ -78,7 +80,9 @@ pub enum Command {
     ///
     /// The agents' own work (/workspace) is kept unless --volumes is given.
     Down(DownCommand),
-    /// Restart one workspace: stop it, seed it anew, start it
+    /// Restart one workspace, seeded anew
+    ///
+    /// The new container is made and seeded while the one before runs, and takes its place only then.
     Restart(WorkspaceArgs),
     /// Stop one workspace, and leave it stopped
     Stop(WorkspaceArgs),
@@ -150,8 +154,8 @@ pub enum Command {
     /// Becomes a workspace's program
     #[command(hide = true)]
     ExecChild {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-        command: Vec<std::ffi::OsString>,
+        #[arg(required = true)]
+        arguments: Vec<std::ffi::OsString>,
     },
 }
 
@@ -214,12 +218,17 @@ pub struct PolicyArgs {
     /// Run the built-in demonstration runtime in the place of every runtime that is not configured
     #[arg(long)]
     pub demo: bool,
+    /// Only where workspaces are kept from the rest of the machine: in containers, or confined by the kernel
+    #[arg(long)]
+    pub require_isolation: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct PlanCommand {
     #[command(flatten)]
     pub plan: PlanArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Write what each workspace would find in /configs to OUT/<key>/
     #[arg(long, value_name = "OUT", value_hint = ValueHint::DirPath)]
     pub render: Option<PathBuf>,
@@ -249,17 +258,24 @@ pub struct UpCommand {
     /// Remove workspaces that are in the org and no longer in the template
     #[arg(long)]
     pub prune: bool,
+    /// With --prune: also when that removes more than half of what runs
+    #[arg(long, requires = "prune")]
+    pub yes: bool,
     /// Bring the org up although it came from another folder, which this one replaces
     #[arg(long)]
     pub take_over: bool,
-    /// Keep a failed container for diagnosis, if it was seeded
-    #[arg(long)]
-    pub keep_failed: bool,
+    /// Stop once N workspaces failed, and leave the others as they are; until one has come up, they are tried one at a
+    /// time. With --wait, one that is not ready counts as failed
+    #[arg(long, value_name = "N")]
+    pub max_failures: Option<NonZeroUsize>,
+    /// Keep a failed container for diagnosis, if it was seeded, instead of starting again what it replaced
+    #[arg(long, alias = "keep-failed")]
+    pub no_rollback: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct EngineArgs {
-    /// What runs the workspaces; else the operator's file, else Docker where it answers, else local
+    /// What runs the workspaces; else what runs the org now, else the operator's file, else Docker where it answers, else local
     #[arg(long, value_enum)]
     pub engine: Option<EngineKind>,
 }

@@ -8,6 +8,7 @@ use super::{Host, print_json, text};
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::Engine as _;
+use crate::provision::generations::{Generation, Generations};
 
 /// `orghost logs`.
 pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
@@ -51,7 +52,11 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
         }
     };
     let engine = host.engines()?.get(org.engine).await?;
-    let mut bytes = std::pin::pin!(engine.logs(id, command.tail, command.follow));
+    let found = Generations::of(engine.find(id).await?);
+    let generation = found.shown().map(|found| found.generation.clone());
+    // Of what is not there its engine says so.
+    let generation = generation.unwrap_or_else(|| Generation::first(id));
+    let mut bytes = std::pin::pin!(engine.logs(&generation, command.tail, command.follow));
     let mut output = Output::new(host.json, &command.workspace);
     while let Some(chunk) = bytes.next().await {
         if !output.write(&chunk?)? {

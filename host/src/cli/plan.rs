@@ -15,21 +15,25 @@ use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, Pol
 use super::report::{self, Exit};
 use super::text::{count, in_line, note, print_line, printable};
 use super::{Host, print_json};
-use crate::admission::{Becomes, Change, changes};
-use crate::config::{PolicyKeys, parse_env_file};
+use crate::admission::{Becomes, Change, changes, place};
+use crate::config::{EngineKind, PolicyKeys};
 use crate::diagnostic::Diagnostic;
+use crate::env_file;
+use crate::isolation::Target;
 use crate::plan::{Plan, WorkspaceKey, is_identifier};
-use crate::planner::{Loaded, Wanted};
+use crate::planner::{Giver, Loaded, Wanted};
 use crate::plugin::{Expansion, Request};
 use crate::policy::{Approved, Rejected, SeedContent, Violation};
 use crate::problem::{Class, Problem};
-use crate::provision::seed::Seed;
+use crate::provision::seed::{Programs, Seed};
 use crate::template::TemplateDir;
 
 /// A template, and what policy made of its plan.
 pub struct Judged {
     pub template: TemplateDir,
     pub verdict: Result<Approved, Box<Rejected>>,
+    /// What it was judged for.
+    pub target: Target,
     /// The plugin, when it is not the built-in one.
     pub planned_by: Option<String>,
     /// What was given beside the template.
@@ -38,7 +42,7 @@ pub struct Judged {
 
 /// `orghost plan`.
 pub async fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Problem> {
-    let judged = judge(host, &command.plan)?;
+    let judged = judge(host, &command.plan, command.engine.engine).await?;
     let (plan, violations): (&Plan, &[Violation]) = match &judged.verdict {
         Ok(approved) => (approved.plan(), &[]),
         Err(rejected) => (&rejected.plan, &rejected.violations),
@@ -51,16 +55,17 @@ pub async fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Problem> {
         plan
     };
     if let (Ok(approved), Some(out)) = (&judged.verdict, &command.render) {
-        render(approved, &judged.template, out, command.plan.show_secrets)?;
+        render(host, approved, &judged.template, out, &command.plan)?;
     }
     let changes = match (&judged.verdict, host.known_store()?) {
         (Ok(approved), Some(store)) => changes(approved, &store).await?,
         _ => Vec::new(),
     };
     if host.json {
-        print_plan_json(shown, violations, &changes)?;
+        print_plan_json(shown, &judged.target, violations, &changes)?;
     } else {
         print_plan(&self::shown(serde_json::json!(shown))?);
+        print_target(&judged.target);
         print_changes(&changes);
         note_plugin(&judged);
         print_warnings(&plan.warnings, &command.plan.template);
@@ -105,7 +110,11 @@ pub fn print_expansion(json: bool, expansion: &Expansion) -> Result<(), Problem>
 }
 
 /// From arguments to a verdict.
-pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Problem> {
+pub async fn judge(
+    host: &Host,
+    args: &PlanArgs,
+    asked: Option<EngineKind>,
+) -> Result<Judged, Problem> {
     let flags = policy_keys(&args.policy)?;
     let template = open_template(&args.template)?;
     let mut wanted = wanted(&args.env)?;
@@ -113,13 +122,17 @@ pub fn judge(host: &Host, args: &PlanArgs) -> Result<Judged, Problem> {
     wanted.plugin.clone_from(&args.plugin.plugin);
     wanted.wasi = args.plugin.wasi.wasi;
     let loaded = Loaded::new(host.sandbox()?);
-    let policy = host.planner.policy(&flags);
-    let judged = host.planner.judge(&loaded, &template, &wanted, &policy)?;
-    print_log(&judged.log);
-    warn_of_unset(&judged.unset);
+    let planned = host.planner.plan(&loaded, &template, &wanted)?;
+    print_log(&planned.log);
+    warn_of_unset(&planned.unset);
+    let (store, engines) = (host.known_store()?, host.engines()?);
+    let name = &planned.plan.org.name;
+    let target = place(name, asked, store.as_ref(), &host.config, &engines).await?;
+    let judged = planned.judge(&host.planner.policy(&flags), target);
     Ok(Judged {
         template,
         verdict: judged.verdict,
+        target: judged.target,
         planned_by: judged.planned_by,
         wanted,
     })
@@ -143,6 +156,7 @@ pub fn policy_keys(args: &PolicyArgs) -> Result<PolicyKeys, Problem> {
         ignore_missing_env: args.ignore_missing_env,
         skip_external: args.skip_external,
         demo: args.demo,
+        require_isolation: args.require_isolation,
         ..PolicyKeys::default()
     })
 }
@@ -151,6 +165,7 @@ pub fn policy_keys(args: &PolicyArgs) -> Result<PolicyKeys, Problem> {
 pub fn wanted(args: &EnvArgs) -> Result<Wanted, Problem> {
     let mut wanted = Wanted {
         grant: args.grant.clone(),
+        giver: Giver::Operator,
         ..Wanted::default()
     };
     for file in &args.env_file {
@@ -161,7 +176,7 @@ pub fn wanted(args: &EnvArgs) -> Result<Wanted, Problem> {
             Problem::one(Class::Invalid, diagnostic)
         })?;
         let vars =
-            parse_env_file(&text, &name).map_err(|error| Problem::one(Class::Invalid, *error))?;
+            env_file::parse(&text, &name).map_err(|error| Problem::one(Class::Invalid, *error))?;
         wanted.vars.extend(vars);
     }
     for assignment in &args.env {
@@ -220,6 +235,7 @@ pub fn print_log(lines: &[String]) {
 
 fn print_plan_json(
     plan: &Plan,
+    target: &Target,
     violations: &[Violation],
     changes: &[Change],
 ) -> Result<(), Problem> {
@@ -227,11 +243,15 @@ fn print_plan_json(
     struct Document<'a> {
         #[serde(flatten)]
         plan: &'a Plan,
+        #[serde(flatten)]
+        target: &'a Target,
         violations: &'a [Violation],
+        #[serde(skip_serializing_if = "<[Change]>::is_empty")]
         changes: &'a [Change],
     }
     print_json(&Document {
         plan,
+        target,
         violations,
         changes,
     })
@@ -254,17 +274,28 @@ fn told(violations: &[Violation]) -> Vec<Diagnostic> {
 }
 
 /// Shows what policy refused, as `up --json` and `plan --json` do.
-pub fn print_refusal(host: &Host, rejected: &Rejected, args: &PlanArgs) -> Result<(), Problem> {
+pub fn print_refusal(
+    host: &Host,
+    rejected: &Rejected,
+    target: &Target,
+    args: &PlanArgs,
+) -> Result<(), Problem> {
     if host.json {
         let plan = if args.show_secrets {
             rejected.plan.revealed()
         } else {
             rejected.plan.clone()
         };
-        return print_plan_json(&plan, &rejected.violations, &[]);
+        return print_plan_json(&plan, target, &rejected.violations, &[]);
     }
     print_violations(&told(&rejected.violations));
     Ok(())
+}
+
+/// Says what a plan was judged for.
+pub fn print_target(target: &Target) {
+    let Target { engine, isolation } = target;
+    print_line(&format!("for the engine {} ({isolation})", engine.as_str()));
 }
 
 /// Says which plugin made the plan, when it is not the built-in one.
@@ -406,7 +437,12 @@ pub fn print_violations(violations: &[Diagnostic]) {
     for violation in violations {
         let key = violation.workspace.as_deref().unwrap_or_default();
         let index = *known
-            .entry((&violation.code, &violation.message))
+            .entry((
+                &violation.code,
+                &violation.message,
+                &violation.file,
+                violation.line,
+            ))
             .or_insert_with(|| {
                 groups.push((violation, Vec::new()));
                 groups.len() - 1
@@ -435,10 +471,11 @@ pub fn print_violations(violations: &[Diagnostic]) {
 
 /// Writes what each workspace would find under `/configs`.
 fn render(
+    host: &Host,
     approved: &Approved,
     template: &TemplateDir,
     out: &Path,
-    show_secrets: bool,
+    args: &PlanArgs,
 ) -> Result<(), Problem> {
     let failed = |path: &Path, reason: String| {
         let message = format!("{} cannot be rendered: {reason}", path.display());
@@ -453,16 +490,22 @@ fn render(
             "the folder is not empty; name another one".to_owned(),
         ));
     }
-    for workspace in approved.workspaces().iter().filter(|w| w.runtime.is_some()) {
+    for workspace in approved.workspaces() {
+        let Some(runtime) = &workspace.runtime else {
+            continue;
+        };
+        let runtime = host.config.runtimes.get(runtime.as_str());
+        let programs = Programs::of(approved.engine(), &runtime.cloned().unwrap_or_default());
         let folder = out.join(workspace.key.as_str());
         let mut files = workspace.files.clone();
-        if !show_secrets {
+        if !args.show_secrets {
             for source in files.values_mut().filter(|source| source.secret) {
                 source.content =
                     SeedContent::Inline(b"# redacted: --show-secrets shows it\n".to_vec());
             }
         }
-        let seed = Seed::read(&files, template).map_err(|e| failed(&folder, e.to_string()))?;
+        let seed =
+            Seed::read(&files, template, programs).map_err(|e| failed(&folder, e.to_string()))?;
         for file in seed.files() {
             let (path, bytes, mode) = file.map_err(|e| failed(&folder, e.to_string()))?;
             let path = folder.join(path);

@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::print_json;
 use super::text::{in_line, print_line, printable};
-use crate::event::{Event, Failure, What};
+use crate::event::{Before, Event, Failure, What};
 use crate::plan::WorkspaceKey;
 
 /// One way of showing events.
@@ -92,11 +92,6 @@ impl Progress {
 }
 
 fn plain(event: &Event) -> Option<String> {
-    let at = |url: &Option<String>| {
-        url.as_ref()
-            .map(|url| format!(" at {}", in_line(url)))
-            .unwrap_or_default()
-    };
     Some(match &event.what {
         What::Began { .. } | What::Ended { .. } | What::Step { .. } => return None,
         What::Resumed { operation, cut_off } => {
@@ -127,6 +122,12 @@ fn plain(event: &Event) -> Option<String> {
     })
 }
 
+fn at(url: &Option<String>) -> String {
+    url.as_ref()
+        .map(|url| format!(" at {}", in_line(url)))
+        .unwrap_or_default()
+}
+
 /// What the summary says of one failure.
 pub fn failure_details(failure: &Failure) -> Vec<String> {
     let mut lines = Vec::new();
@@ -142,6 +143,13 @@ pub fn failure_details(failure: &Failure) -> Vec<String> {
                 .map(|line| format!("  | {}", printable(line))),
         );
     }
+    lines.extend(failure.before.as_ref().map(|before| match before {
+        Before::Runs { url } => format!("the one before it was not stopped, and runs{}", at(url)),
+        Before::RunsAgain { url } => format!("the one before it runs again{}", at(url)),
+        Before::Stopped { reason } => {
+            format!("the one before it is stopped: {}", printable(reason))
+        }
+    }));
     for left in &failure.left_behind {
         lines.push(format!("left behind: {}", printable(left)));
     }

@@ -300,7 +300,7 @@ pub async fn plan(server: &Server, command: &PlanCommand) -> Result<Exit, Proble
             "it needs the values of secrets, which a server does not give away",
         ));
     }
-    let form = form(&command.plan, json!({}))?;
+    let form = form(&command.plan, json!({"engine": command.engine.engine}))?;
     let request = server
         .request(Method::POST, &["v1", "plans"])
         .multipart(form);
@@ -310,6 +310,10 @@ pub async fn plan(server: &Server, command: &PlanCommand) -> Result<Exit, Proble
         print_json(&answer)?;
     } else {
         plan::print_plan(&shown);
+        // A server of an earlier version does not say it.
+        if let Ok(target) = serde_json::from_value(answer.clone()) {
+            plan::print_target(&target);
+        }
         plan::print_changes(&shown.changes);
         if let Some(plugin) = answer.get("planned_by").and_then(Value::as_str) {
             note(&format!("planned by {}", super::text::in_line(plugin)));
@@ -332,7 +336,8 @@ pub async fn up(server: &Server, command: &UpCommand) -> Result<Exit, Problem> {
         ));
     }
     let wishes = json!({
-        "engine": command.engine.engine, "prune": command.prune, "keep_failed": command.keep_failed,
+        "engine": command.engine.engine, "prune": command.prune, "yes": command.yes,
+        "max_failures": command.max_failures, "keep_failed": command.no_rollback,
         "ready_seconds": command.wait.then_some(command.timeout), "take_over": command.take_over,
     });
     let form = form(&command.plan, wishes)?;
@@ -606,6 +611,7 @@ fn form(args: &PlanArgs, mut request: Value) -> Result<Form, Problem> {
         ("--allow-mount", !policy.allow_mount.is_empty()),
         ("--ignore-missing-env", policy.ignore_missing_env),
         ("--demo", policy.demo),
+        ("--require-isolation", policy.require_isolation),
         ("--show-secrets", args.show_secrets),
         ("--wasi", args.plugin.wasi.wasi != crate::plugin::Wasi::None),
     ];

@@ -5,6 +5,7 @@ use comfy_table::{ContentArrangement, Table};
 use super::report::Exit;
 use super::text::{count, in_line, note, print_line};
 use super::{Host, print_json};
+use crate::isolation::Isolation;
 use crate::problem::Problem;
 use crate::status::{self, OrgStatus};
 
@@ -48,6 +49,13 @@ pub fn print(statuses: &[OrgStatus]) {
             "{} ({engine}, {}): {running} of {all} running",
             org.org, org.template
         ));
+        if let Some(isolation) = org
+            .isolation
+            .as_ref()
+            .filter(|i| **i != Isolation::Container)
+        {
+            print_line(&isolation.to_string());
+        }
         for operation in &org.under_way {
             print_line(&format!("an `{operation}` is under way"));
         }

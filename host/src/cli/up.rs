@@ -24,7 +24,7 @@ use crate::provision::engine::EngineError;
 use crate::provision::spec::OrgId;
 use crate::provision::turns::Turns;
 use crate::provision::workspace::Run;
-use crate::provision::{self, Options, Outcome, Removal, Summary};
+use crate::provision::{self, Options, Outcome, Prune, Removal, Summary};
 use crate::snapshot::{Bundle, Snapshots};
 use crate::store::{Label, OrgRow, SourceRow, Store};
 use crate::template::TemplateDir;
@@ -32,20 +32,21 @@ use crate::vault::Vault;
 
 /// `orghost up`.
 pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
-    let judged = plan::judge(host, &command.plan)?;
+    let judged = plan::judge(host, &command.plan, command.engine.engine).await?;
     if !host.json {
         plan::note_plugin(&judged);
     }
     let Judged {
         template,
         verdict,
+        target,
         wanted,
         ..
     } = judged;
     let approved = match verdict {
         Ok(approved) => approved,
         Err(rejected) => {
-            plan::print_refusal(host, &rejected, &command.plan)?;
+            plan::print_refusal(host, &rejected, &target, &command.plan)?;
             return Ok(Exit::Refused);
         }
     };
@@ -72,7 +73,6 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     };
     let placement = Placement {
         template: label,
-        engine: command.engine.engine,
         take_over: command.take_over,
     };
     let admitted = admit(approved, &template, placement, &site).await?;
@@ -82,9 +82,11 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
             .concurrency
             .map_or(host.config.concurrency(), usize::from),
         wait: command.wait.then(|| Duration::from_secs(command.timeout)),
-        prune: command.prune,
+        prune: Prune::new(command.prune, command.yes),
+        max_failures: command.max_failures,
     };
     let engine = engines.get(admitted.row.engine).await?;
+    provision::check_prune(&*engine, &admitted.org, &admitted.jobs, options.prune).await?;
     keep_source(
         host,
         command,
@@ -105,7 +107,7 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         cancel: cancel.clone(),
         observer: &observer,
         turns: &Turns::new(options.concurrency),
-        keep_failed: command.keep_failed,
+        keep_failed: command.no_rollback,
     };
     let work = provision::up(&run, org, &admitted.jobs, &options);
     let summary = cancellable(Operation::Up, work, &cancel).await?;
@@ -186,10 +188,13 @@ async fn keep_source(
         template: admitted.row.template.clone(),
         plugin: wanted.plugin,
         grant: wanted.grant,
+        giver: wanted.giver,
         skip_external: wanted.skip_external,
         engine: Some(admitted.row.engine),
         prune: command.prune,
-        keep_failed: command.keep_failed,
+        yes: command.yes,
+        max_failures: command.max_failures,
+        keep_failed: command.no_rollback,
         ready_seconds: command.wait.then_some(command.timeout),
         take_over: command.take_over,
     };

@@ -35,6 +35,10 @@ const PLACES: &[(&str, &str)] = &[
         "name: O\nworkspaces: [{name: '@', runtime: x, children: [{name: '@', runtime: x}]}]\n",
     ),
     (
+        "renamed-from",
+        "name: O\nworkspaces: [{name: A, runtime: x, renamed_from: ['@', ['@', B]]}]\n",
+    ),
+    (
         "role",
         "name: O\nworkspaces: [{name: A, runtime: x, role: '@'}]\n",
     ),

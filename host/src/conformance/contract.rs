@@ -29,7 +29,7 @@ workspaces:
     initial_memories: [{content: m, scope: team}]
     children:
       - {name: One, children: [{name: Leaf}]}
-      - {name: One}
+      - {name: Two, renamed_from: [Three, [Lead, Four]]}
       - {name: Elsewhere, external: true, url: 'https://agent.example/'}
   - name: Second
 ";

@@ -8,8 +8,8 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::parse_env_file;
 use crate::diagnostic::Diagnostic;
+use crate::env_file;
 use crate::plugin::{CallError, EnvMap, Request};
 use crate::template::TemplateDir;
 
@@ -156,7 +156,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 
 fn variables(case: &Path, name: &str) -> io::Result<Result<EnvMap, String>> {
     let text = read(&case.join(name))?.unwrap_or_default();
-    Ok(match parse_env_file(&text, name) {
+    Ok(match env_file::parse(&text, name) {
         Ok(pairs) => Ok(pairs.into_iter().collect()),
         Err(error) => {
             let line = error.line.unwrap_or_default();

@@ -1,17 +1,20 @@
 //! Part 2, the profile `org-template/1`: the rules of the specification as folders, embedded. A case says only what the
 //! specification says: what part of the plan must be (`expect.json`, or `redacted.json` for the plan as it is shown to
 //! everybody; see [`expectation`](super::expectation)), or which places the errors must name (`error.txt`). Codes,
-//! messages and the order of errors are the plugin's own. `expand.json` is a table for the interface `expander`. `env`, `grants` and `skip-external` are as in own cases.
+//! messages and the order of errors are the plugin's own. `expand.json` is a table for the interface `expander`. `env`,
+//! `grants` and `skip-external` are as in own cases. `since` names the first version of the contract in which a plan can
+//! say what is asked for: a plugin for an earlier one skips the case.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use include_dir::{Dir, DirEntry, include_dir};
+use orghost_build::WorldVersion;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::parse_env_file;
 use crate::diagnostic::Diagnostic;
+use crate::env_file;
 use crate::plugin::{CallError, EnvMap, Request};
 
 use super::scratch::Scratch;
@@ -60,6 +63,18 @@ fn run(loaded: &Loaded, folder: &'static Dir<'static>) -> io::Result<Outcome> {
     collect(folder, &mut files);
     let prefix = format!("{}/", folder.path().display());
     let file = |name: &str| files.get(&format!("{prefix}{name}")).copied();
+    if let Some(since) = file("since").map(String::from_utf8_lossy) {
+        let mut versions = WorldVersion::ALL.into_iter();
+        let Some(version) = versions.find(|known| known.as_str() == since.trim()) else {
+            return Err(io::Error::other(
+                "the embedded case names no version of the contract",
+            ));
+        };
+        if loaded.world < Some(version) {
+            let why = format!("a plan can say this from version {version} of the contract on");
+            return Ok(Outcome::Skipped { why });
+        }
+    }
     let request = Request {
         vars: variables(file("env"))?,
         granted: variables(file("grants"))?,
@@ -183,6 +198,6 @@ fn is_at(error: &Diagnostic, place: &str) -> bool {
 
 fn variables(file: Option<&[u8]>) -> io::Result<EnvMap> {
     let text = String::from_utf8_lossy(file.unwrap_or_default());
-    let pairs = parse_env_file(&text, "env").map_err(|error| io::Error::other(error.message))?;
+    let pairs = env_file::parse(&text, "env").map_err(|error| io::Error::other(error.message))?;
     Ok(pairs.into_iter().collect())
 }

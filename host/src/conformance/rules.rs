@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::diagnostic::Diagnostic;
-use crate::plan::{Content, Plan, Requirement, Workspace, WorkspaceKey, is_identifier, is_slug};
+use crate::plan::{
+    Content, Origin, Plan, Requirement, Workspace, WorkspaceKey, is_identifier, is_slug,
+};
 use crate::plugin::CallError;
 use crate::template::{TemplateDir, TemplatePath, is_normal};
 
@@ -75,6 +77,14 @@ fn broken_workspace(workspace: &Workspace, template: &TemplateDir, wrong: &mut V
     }
     for name in names.iter().filter(|name| !is_identifier(name)) {
         say(format!("{name:?} is no name of a variable"));
+    }
+    for variable in &workspace.env {
+        if let Origin::Template { file, .. } = &variable.origin {
+            let read = TemplatePath::new(file).and_then(|path| template.read(&path));
+            if let Err(error) = read {
+                say(format!("{} is set by {file:?}: {error}", variable.name));
+            }
+        }
     }
     for schedule in &workspace.schedules {
         if schedule.cron.split_whitespace().count() != 5 {

@@ -13,8 +13,8 @@ use crate::env_map::EnvMap;
 use crate::event::Operation;
 use crate::limits;
 use crate::problem::{Class, Problem};
-use crate::provision;
 use crate::provision::spec::OperationId;
+use crate::provision::{self, Prune};
 use crate::snapshot::Bundle;
 use crate::store::{Label, OperationRow, SourceRow, Subject};
 
@@ -29,10 +29,24 @@ impl Daemon {
         let drafted = self.draft(import).await?;
         let bundle = drafted.bundle.clone();
         let made = self.made(drafted, request).await?;
+        self.may_prune(&made).await?;
         let name = format!("accept {}", made.admitted.org.slug());
         let this = self.clone();
         let work = async move { this.keep(bundle, vars, made).await };
         self.whole(name, work).await
+    }
+
+    /// Whether an import may prune as much as it would now. One that prunes nothing asks no engine.
+    async fn may_prune(&self, made: &Made) -> Result<(), Problem> {
+        let Made {
+            admitted, request, ..
+        } = made;
+        let prune = Prune::new(request.prune, request.yes);
+        if prune != Prune::AtMostHalf {
+            return Ok(());
+        }
+        let engine = self.0.engines.get(admitted.row.engine).await?;
+        Ok(provision::check_prune(&*engine, &admitted.org, &admitted.jobs, prune).await?)
     }
 
     /// Stores an org, what it is made from and what there is to do, and begins it.
@@ -52,7 +66,7 @@ impl Daemon {
             known.is_some_and(|known| known.engine != row.engine || known.name != row.name);
         let identities = host.store.identities(&org).await?;
         let now = identify(&made.admitted.approved, &made.admitted.org, &identities)?;
-        if is_elsewhere || now != made.admitted.identities {
+        if is_elsewhere || !now.is_same(&made.admitted.identities) {
             // While this one was planned, another import of this org was accepted.
             let message = format!("another import of {org} was accepted meanwhile");
             let diagnostic = Diagnostic::new("org-changed", message).help("ask once more");

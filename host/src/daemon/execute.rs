@@ -22,7 +22,7 @@ use crate::provision::backend::Backend;
 use crate::provision::engine::{Engine as _, EngineError};
 use crate::provision::spec::{OperationId, OrgId};
 use crate::provision::workspace::Run;
-use crate::provision::{self, Options};
+use crate::provision::{self, Options, Prune};
 use crate::store::{OperationRow, OperationState, StoreError, Subject, WorkspaceRow};
 
 /// What an operation of a whole org has when it comes to its turn.
@@ -181,7 +181,8 @@ impl Daemon {
         let options = Options {
             concurrency: self.0.config.concurrency(),
             wait: request.ready_seconds.map(Duration::from_secs),
-            prune: request.prune,
+            prune: Prune::new(request.prune, request.yes),
+            max_failures: request.max_failures,
         };
         let mut run = self.run(&engine, row, cancel);
         run.keep_failed = request.keep_failed;
@@ -294,6 +295,7 @@ impl Daemon {
             is_cancelled: false,
             exit_code: None,
             left_behind: Vec::new(),
+            before: None,
         };
         self.leave(row, &What::Failed(Box::new(failure))).await
     }

@@ -1,6 +1,7 @@
 //! From what somebody wants to what there is to do. Plans run on as many threads as there is room for, and whoever waits for
 //! one takes none: room for the template comes first, then a turn among callers, then a thread. Stores nothing.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,12 +12,12 @@ use tokio::time::timeout;
 
 use super::memory::{Asked, Room};
 use super::{Daemon, blocking, busy};
-use crate::admission::{Admitted, Placement, Site, admit};
+use crate::admission::{Admitted, Placement, Site, admit, place};
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::metrics::Planned;
-use crate::planner::{Judged, Wanted};
+use crate::planner::{self, Giver, Judged, Wanted};
 use crate::plugin::{EnvMap, Expansion};
 use crate::policy::Violation;
 use crate::problem::{Class, Problem};
@@ -59,13 +60,19 @@ pub struct Request {
     pub plugin: Option<String>,
     /// Names of the host's environment that the template may use; the operator's file lists those that may be asked for.
     pub grant: Vec<String>,
+    /// Whose the variables are. What was asked over HTTP is a caller's; the command line on this machine is the operator's.
+    pub giver: Giver,
     /// Leave out `!external` subtrees instead of failing.
     pub skip_external: bool,
     /// What runs the workspaces.
     pub engine: Option<EngineKind>,
     /// Remove workspaces that are in the org and no longer in the template.
     pub prune: bool,
-    /// Leave a failed container that was seeded, for diagnosis.
+    /// Remove them although they are more than half of what runs.
+    pub yes: bool,
+    /// Stop trying further workspaces once so many failed.
+    pub max_failures: Option<NonZeroUsize>,
+    /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
     pub keep_failed: bool,
     /// Wait until each workspace answers, at most so many seconds.
     pub ready_seconds: Option<u64>,
@@ -194,7 +201,6 @@ impl Daemon {
         };
         let placement = Placement {
             template: request.template.clone(),
-            engine: request.engine,
             take_over: request.take_over,
         };
         let admitted = admit(approved, &template, placement, &site).await?;
@@ -310,11 +316,7 @@ impl Daemon {
                 .help("the operator's file lists them as `grant` under [server]");
             return Err(Problem::one(Class::Refused, diagnostic));
         }
-        if request
-            .plugin
-            .as_deref()
-            .is_some_and(crate::planner::is_file)
-        {
+        if request.plugin.as_deref().is_some_and(planner::is_file) {
             let diagnostic = Diagnostic::new("plugin-name", "a server runs installed plugins only")
                 .help("install it, and ask for it by its name");
             return Err(Problem::one(Class::Invalid, diagnostic));
@@ -332,10 +334,12 @@ impl Daemon {
         let wanted = Wanted {
             plugin: request.plugin.clone(),
             vars,
+            giver: request.giver,
             grant: request.grant.clone(),
             skip_external: request.skip_external,
             ..Wanted::default()
         };
+        let began = Instant::now();
         let this = self.clone();
         let work = move || {
             // Until the thread is free again, whoever waits for it may have gone.
@@ -344,19 +348,34 @@ impl Daemon {
             #[cfg(feature = "fault-injection")]
             crate::fault::at("planning");
             let template = TemplateDir::of_bundle(bundle);
-            let began = Instant::now();
-            let judged = host
-                .planner
-                .judge(&host.loaded, &template, &wanted, &host.policy);
-            let planned = match &judged {
-                Ok(judged) if judged.verdict.is_ok() => Planned::Approved,
-                Ok(_) => Planned::Refused,
-                Err(_) => Planned::Nothing,
-            };
-            host.metrics.plan(planned, began.elapsed());
-            Ok::<_, Problem>((template, judged?))
+            let planned = host.planner.plan(&host.loaded, &template, &wanted);
+            (template, planned)
         };
-        blocking(work).await?
+        let (template, planned) = blocking(work).await?;
+        let judged = match planned {
+            Ok(planned) => self.judge_planned(planned, request.engine).await,
+            Err(problem) => Err(problem),
+        };
+        let came_of_it = match &judged {
+            Ok(judged) if judged.verdict.is_ok() => Planned::Approved,
+            Ok(_) => Planned::Refused,
+            Err(_) => Planned::Nothing,
+        };
+        self.0.metrics.plan(came_of_it, began.elapsed());
+        Ok((template, judged?))
+    }
+
+    /// Judges a plan for where its org is, or is to be.
+    async fn judge_planned(
+        &self,
+        planned: planner::Planned,
+        asked: Option<EngineKind>,
+    ) -> Result<Judged, Problem> {
+        let host = &self.0;
+        let (name, store) = (&planned.plan.org.name, Some(&host.store));
+        let target = place(name, asked, store, &host.config, &host.engines).await?;
+        let this = self.clone();
+        blocking(move || planned.judge(&this.0.policy, target)).await
     }
 }
 

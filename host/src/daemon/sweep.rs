@@ -14,7 +14,7 @@ use crate::config::{EngineKind, Sweep};
 use crate::event::{Event, What};
 use crate::limits;
 use crate::problem::Problem;
-use crate::provision::engine::{Engine as _, Sighting, Thing, VolumeKind};
+use crate::provision::engine::{Engine as _, Sighting, Thing, Volume};
 use crate::provision::spec::OperationId;
 use crate::store::StoreError;
 
@@ -100,12 +100,12 @@ impl Daemon {
             // Containers first: a volume that is in use cannot be removed.
             let (containers, volumes): (Vec<_>, Vec<_>) = listed
                 .into_iter()
-                .partition(|found| found.thing == Thing::Container);
+                .partition(|found| matches!(found.thing, Thing::Container(_)));
             for found in containers.into_iter().chain(volumes) {
                 if !self.is_orphan(&found).await? {
                     continue;
                 }
-                let removable = found.thing != Thing::Volume(VolumeKind::Workspace);
+                let removable = !matches!(found.thing, Thing::Volume(Volume::Workspace(_)));
                 let removed = remove
                     && removable
                     && before.contains(&found)
@@ -118,9 +118,9 @@ impl Daemon {
                 );
                 orphans.push(Orphan {
                     name: found.name.clone(),
-                    thing: match found.thing {
-                        Thing::Container => "container".to_owned(),
-                        Thing::Volume(kind) => kind.to_string(),
+                    thing: match &found.thing {
+                        Thing::Container(_) => "container".to_owned(),
+                        Thing::Volume(volume) => volume.kind().to_string(),
                     },
                     engine: kind,
                     org: found.org.clone(),
@@ -146,7 +146,7 @@ impl Daemon {
     /// Neither known nor being worked on.
     async fn is_orphan(&self, found: &Sighting) -> Result<bool, StoreError> {
         let store = &self.0.store;
-        let is_known = store.workspace(found.id.as_str()).await?.is_some();
+        let is_known = store.workspace(found.thing.id().as_str()).await?.is_some();
         Ok(!is_known && !self.0.lines.is_busy(&found.org))
     }
 
@@ -159,12 +159,18 @@ impl Daemon {
         let Some(_place) = self.0.lines.join(&found.org, 1) else {
             return Ok(false);
         };
-        if self.0.store.workspace(found.id.as_str()).await?.is_some() {
+        if self
+            .0
+            .store
+            .workspace(found.thing.id().as_str())
+            .await?
+            .is_some()
+        {
             return Ok(false);
         }
-        let removed = match found.thing {
-            Thing::Container => engine.remove(&found.id).await,
-            Thing::Volume(kind) => engine.remove_volume(&found.id, kind).await,
+        let removed = match &found.thing {
+            Thing::Container(generation) => engine.remove(generation).await,
+            Thing::Volume(volume) => engine.remove_volume(volume).await,
         };
         if let Err(error) = removed {
             tracing::warn!(%error, name = found.name, "an orphan was not removed");

@@ -22,9 +22,10 @@ use crate::identity::NamePath;
 use crate::limits;
 use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
-use crate::provision::engine::{Engine as _, EngineError, State};
+use crate::provision::engine::{Engine as _, EngineError, Observed, State};
+use crate::provision::generations::Generations;
 use crate::provision::spec::{OrgId, WorkspaceId};
-use crate::provision::{Options, Outcome, one, signal};
+use crate::provision::{Options, Outcome, Prune, one, signal};
 use crate::store::{Desired, LastOutcome, OperationRow, OperationState, Subject, WorkspaceRow};
 
 /// A workspace: its org's slug, and who it is.
@@ -162,13 +163,10 @@ impl Daemon {
         let looked = async {
             let row = self.org(org).await?;
             let engine = self.0.engines.get(row.engine).await?;
-            let found = engine.inspect(&workspace.id);
+            let found = engine.find(&workspace.id);
             let late = EngineError::TimedOut(limits::LIVENESS.as_secs());
-            match timeout(limits::LIVENESS, found).await.unwrap_or(Err(late)) {
-                Ok(found) => Ok(Some(found)),
-                Err(EngineError::NotFound(_)) => Ok(None),
-                Err(error) => Err(Problem::from(error)),
-            }
+            let found = timeout(limits::LIVENESS, found).await.unwrap_or(Err(late));
+            Ok::<_, Problem>(Generations::of(found?).current)
         };
         let found = match looked.await {
             Ok(found) => found,
@@ -178,7 +176,7 @@ impl Daemon {
             }
         };
         match found {
-            Some(found) if matches!(found.state, State::Running | State::Restarting { .. }) => {
+            Some(found) if found.runs() => {
                 // A local program gets another port at every start.
                 if found.url.is_some() && found.url != workspace.url {
                     let store = &self.0.store;
@@ -422,7 +420,8 @@ impl Daemon {
                 let options = Options {
                     concurrency: 1,
                     wait: request.ready_seconds.map(Duration::from_secs),
-                    prune: false,
+                    prune: Prune::No,
+                    max_failures: None,
                 };
                 store.want(id, Desired::Running).await?;
                 let anew = row.operation == Operation::Restart;
@@ -450,11 +449,12 @@ impl Daemon {
         id: &WorkspaceId,
     ) {
         let said = async {
-            let found = engine.inspect(id).await.map_err(|e| e.to_string())?;
-            if found.state != State::Running {
+            let found = engine.find(id).await.map_err(|e| e.to_string())?;
+            let current = Generations::of(found).current;
+            let Some(running) = current.filter(|found| found.state == State::Running) else {
                 return Ok(());
-            }
-            let url = found.url.ok_or("its engine knows no address of it")?;
+            };
+            let url = running.url.ok_or("its engine knows no address of it")?;
             signal::restart_pending(&url, id).await
         };
         if let Err(why) = said.await {
@@ -512,8 +512,9 @@ fn is_served_by(waiting: &OperationRow, operation: Operation, request: &Value) -
 }
 
 async fn is_alive(engine: &crate::provision::backend::Backend, id: &WorkspaceId) -> bool {
-    let found = engine.inspect(id).await;
-    found.is_ok_and(|found| found.state == State::Running)
+    let found = engine.find(id).await;
+    let runs = |found: &Observed| found.state == State::Running;
+    found.is_ok_and(|found| Generations::of(found).current.as_ref().is_some_and(runs))
 }
 
 /// Deepest first.

@@ -10,13 +10,15 @@ use futures_util::StreamExt as _;
 
 use super::docker::Docker;
 use super::engine::{
-    Engine, EngineError, Observed, ObservedVolume, Sighting, VolumeKind, VolumeOutcome,
+    Engine, EngineError, Observed, ObservedVolume, Sighting, Volume, VolumeOutcome,
 };
-use super::local::Local;
+use super::generations::Generation;
+use super::local::{self, Local};
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use super::swarm::Swarm;
 use crate::config::EngineKind;
+use crate::isolation::{Isolation, Target};
 
 /// An engine that has answered, or needs no answer.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub struct Engines {
     docker_host: Option<String>,
     local: PathBuf,
     program: PathBuf,
+    home: Option<PathBuf>,
     connected: Mutex<BTreeMap<EngineKind, Arc<Backend>>>,
 }
 
@@ -45,8 +48,16 @@ impl Engines {
             docker_host,
             local,
             program,
+            home: None,
             connected: Mutex::default(),
         }
+    }
+
+    /// The operator's home: see [`Local::with_home`].
+    #[must_use]
+    pub fn with_home(mut self, home: Option<PathBuf>) -> Self {
+        self.home = home;
+        self
     }
 
     /// The engine of a kind.
@@ -65,7 +76,8 @@ impl Engines {
         let endpoint = self.docker_host.as_deref();
         let backend = match kind {
             EngineKind::Local => {
-                Backend::Local(Local::new(self.local.clone(), self.program.clone()))
+                let local = Local::new(self.local.clone(), self.program.clone());
+                Backend::Local(local.with_home(self.home.clone()))
             }
             EngineKind::Docker => Backend::Docker(Docker::connect(endpoint).await?),
             EngineKind::Swarm => Backend::Swarm(Swarm::connect(endpoint).await?),
@@ -90,6 +102,28 @@ impl Engines {
     }
 }
 
+/// An engine as a target: with what it keeps workspaces from that are made now.
+pub fn target(engine: EngineKind) -> Target {
+    let isolation = match engine {
+        EngineKind::Local => local::isolation(),
+        EngineKind::Docker | EngineKind::Swarm => Isolation::Container,
+    };
+    Target { engine, isolation }
+}
+
+impl Backend {
+    /// What the workspaces of an org are kept from: the weakest of what each of them has; none when there is none.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn isolation(&self, org: &OrgId) -> Result<Option<Isolation>, EngineError> {
+        match self {
+            Self::Local(local) => local.isolation_of(org).await,
+            Self::Docker(_) | Self::Swarm(_) => Ok(Some(Isolation::Container)),
+        }
+    }
+}
+
 /// The same call to whichever it is.
 macro_rules! forward {
     ($self:ident, $engine:ident => $call:expr) => {
@@ -108,6 +142,10 @@ impl Engine for Backend {
 
     async fn observe(&self, org: &OrgId) -> Result<Vec<Observed>, EngineError> {
         forward!(self, engine => engine.observe(org).await)
+    }
+
+    async fn find(&self, id: &WorkspaceId) -> Result<Vec<Observed>, EngineError> {
+        forward!(self, engine => engine.find(id).await)
     }
 
     async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
@@ -129,58 +167,73 @@ impl Engine for Backend {
     async fn create_volume(
         &self,
         spec: &Spec,
-        kind: VolumeKind,
+        volume: &Volume,
         operation: &OperationId,
     ) -> Result<VolumeOutcome, EngineError> {
-        forward!(self, engine => engine.create_volume(spec, kind, operation).await)
+        forward!(self, engine => engine.create_volume(spec, volume, operation).await)
     }
 
-    async fn create(&self, spec: &Spec, operation: &OperationId) -> Result<(), EngineError> {
-        forward!(self, engine => engine.create(spec, operation).await)
+    async fn create(
+        &self,
+        spec: &Spec,
+        generation: &Generation,
+        operation: &OperationId,
+    ) -> Result<(), EngineError> {
+        forward!(self, engine => engine.create(spec, generation, operation).await)
     }
 
-    async fn put_seed(&self, id: &WorkspaceId, archive: Vec<u8>) -> Result<(), EngineError> {
-        forward!(self, engine => engine.put_seed(id, archive).await)
+    async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
+        forward!(self, engine => engine.put_seed(generation, archive).await)
     }
 
-    async fn read_seed(&self, id: &WorkspaceId) -> Result<ReadBack, EngineError> {
-        forward!(self, engine => engine.read_seed(id).await)
+    async fn read_seed(&self, generation: &Generation) -> Result<ReadBack, EngineError> {
+        forward!(self, engine => engine.read_seed(generation).await)
     }
 
     async fn start(&self, verified: Verified) -> Result<(), EngineError> {
         forward!(self, engine => engine.start(verified).await)
     }
 
-    async fn inspect(&self, id: &WorkspaceId) -> Result<Observed, EngineError> {
-        forward!(self, engine => engine.inspect(id).await)
+    async fn inspect(&self, generation: &Generation) -> Result<Observed, EngineError> {
+        forward!(self, engine => engine.inspect(generation).await)
     }
 
-    async fn last_lines(&self, id: &WorkspaceId, lines: usize) -> Result<Vec<String>, EngineError> {
-        forward!(self, engine => engine.last_lines(id, lines).await)
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        forward!(self, engine => engine.last_lines(generation, lines).await)
     }
 
     fn logs(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         tail: Option<usize>,
         follow: bool,
     ) -> impl futures_util::Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         match self {
-            Self::Local(local) => local.logs(id, tail, follow).left_stream(),
-            Self::Docker(docker) => docker.logs(id, tail, follow).left_stream().right_stream(),
-            Self::Swarm(swarm) => swarm.logs(id, tail, follow).right_stream().right_stream(),
+            Self::Local(local) => local.logs(generation, tail, follow).left_stream(),
+            Self::Docker(docker) => docker
+                .logs(generation, tail, follow)
+                .left_stream()
+                .right_stream(),
+            Self::Swarm(swarm) => swarm
+                .logs(generation, tail, follow)
+                .right_stream()
+                .right_stream(),
         }
     }
 
-    async fn stop(&self, id: &WorkspaceId) -> Result<(), EngineError> {
-        forward!(self, engine => engine.stop(id).await)
+    async fn stop(&self, generation: &Generation) -> Result<(), EngineError> {
+        forward!(self, engine => engine.stop(generation).await)
     }
 
-    async fn remove(&self, id: &WorkspaceId) -> Result<(), EngineError> {
-        forward!(self, engine => engine.remove(id).await)
+    async fn remove(&self, generation: &Generation) -> Result<(), EngineError> {
+        forward!(self, engine => engine.remove(generation).await)
     }
 
-    async fn remove_volume(&self, id: &WorkspaceId, kind: VolumeKind) -> Result<(), EngineError> {
-        forward!(self, engine => engine.remove_volume(id, kind).await)
+    async fn remove_volume(&self, volume: &Volume) -> Result<(), EngineError> {
+        forward!(self, engine => engine.remove_volume(volume).await)
     }
 }

@@ -33,8 +33,9 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::engine::{
-    Engine, EngineError, Observed, ObservedVolume, Sighting, Thing, VolumeKind, VolumeOutcome,
+    Engine, EngineError, Observed, ObservedVolume, Sighting, Thing, Volume, VolumeOutcome,
 };
+use super::generations::Generation;
 use super::mount;
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
@@ -58,7 +59,7 @@ impl Docker {
     }
 
     /// A container by its name. `None`: there is none.
-    async fn find(&self, name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+    async fn look_up(&self, name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
         let found = self
             .client
             .inspect_container(name, None::<InspectContainerOptions>)
@@ -66,16 +67,16 @@ impl Docker {
         found_or_none(found).map_err(|e| self.error(e))
     }
 
-    /// A container by its name, when it is this workspace's. `None`: there is none.
+    /// A generation's container. `None`: there is none.
     async fn find_own(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
     ) -> Result<Option<ContainerInspectResponse>, EngineError> {
-        let name = names::container(id);
-        let found = self.find(&name).await?;
+        let name = names::container(generation);
+        let found = self.look_up(&name).await?;
         let labels = |found: &ContainerInspectResponse| {
             let labels = found.config.as_ref()?.labels.as_ref()?;
-            Some(names::is_of_workspace(labels, id))
+            Some(names::is_of_generation(labels, generation))
         };
         match found {
             Some(found) if labels(&found) != Some(true) => Err(EngineError::NameInUse {
@@ -86,8 +87,22 @@ impl Docker {
         }
     }
 
+    /// Every workspace's container that carries these labels.
+    async fn list(&self, wanted: &names::Labels) -> Result<Vec<Observed>, EngineError> {
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&names::filter_by(wanted));
+        let listed = self.client.list_containers(Some(options.build())).await;
+        let listed = listed.map_err(|e| self.error(e))?.into_iter();
+        let own = listed.filter(|found| {
+            let labels = found.labels.as_ref();
+            labels.is_some_and(|labels| names::carries(labels, wanted))
+        });
+        Ok(own.filter_map(answer::listed).collect())
+    }
+
     async fn create_container(&self, spec: &Spec, around: &Around<'_>) -> Result<(), Error> {
-        let name = names::container(&spec.id);
+        let name = names::container(around.generation);
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         self.client
             .create_container(Some(options), body::body(spec, around))
@@ -176,16 +191,11 @@ impl Engine for Docker {
     }
 
     async fn observe(&self, org: &OrgId) -> Result<Vec<Observed>, EngineError> {
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&names::filter(org));
-        let listed = self.client.list_containers(Some(options.build())).await;
-        let listed = listed.map_err(|e| self.error(e))?.into_iter();
-        let own = listed.filter(|found| {
-            let labels = found.labels.as_ref();
-            labels.is_some_and(|labels| names::is_of_org(labels, org))
-        });
-        Ok(own.filter_map(answer::listed).collect())
+        self.list(&names::of_org(org)).await
+    }
+
+    async fn find(&self, id: &WorkspaceId) -> Result<Vec<Observed>, EngineError> {
+        self.list(&names::of_id(id)).await
     }
 
     async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
@@ -193,13 +203,10 @@ impl Engine for Docker {
         let listed = self.client.list_volumes(Some(options.build())).await;
         let listed = listed.map_err(|e| self.error(e))?.volumes;
         let own = listed.into_iter().flatten().filter_map(|volume| {
-            let id = names::id(&volume.labels)?;
-            let kind = names::kind(&volume.labels)?;
-            let is_own =
-                names::is_of_org(&volume.labels, org) && names::volume(&id, kind) == volume.name;
+            let of = names::volume_of(&volume.labels)?;
+            let is_own = names::is_of_org(&volume.labels, org) && names::volume(&of) == volume.name;
             is_own.then_some(ObservedVolume {
-                id,
-                kind,
+                volume: of,
                 operation: volume
                     .labels
                     .get(names::OPERATION)
@@ -222,15 +229,14 @@ impl Engine for Docker {
             let labels = found.labels.clone()?;
             // A name that is not its identity's is that of a copy, and not ours.
             let found = answer::listed(found)?;
-            let sighting = names::sighting(&labels, instance, Thing::Container)?;
-            (sighting.id == found.id).then_some(sighting)
+            names::sighting(&labels, instance, Thing::Container(found.generation))
         });
         let options = ListVolumesOptionsBuilder::default().filters(&filter);
         let volumes = self.client.list_volumes(Some(options.build())).await;
         let volumes = volumes.map_err(|e| self.error(e))?.volumes;
         let volumes = volumes.into_iter().flatten().filter_map(|volume| {
-            let kind = names::kind(&volume.labels)?;
-            let sighting = names::sighting(&volume.labels, instance, Thing::Volume(kind))?;
+            let of = names::volume_of(&volume.labels)?;
+            let sighting = names::sighting(&volume.labels, instance, Thing::Volume(of))?;
             (sighting.name == volume.name).then_some(sighting)
         });
         Ok(containers.chain(volumes).collect())
@@ -255,17 +261,17 @@ impl Engine for Docker {
     async fn create_volume(
         &self,
         spec: &Spec,
-        kind: VolumeKind,
+        volume: &Volume,
         operation: &OperationId,
     ) -> Result<VolumeOutcome, EngineError> {
-        let name = names::volume(&spec.id, kind);
+        let name = names::volume(volume);
         let in_use = || EngineError::NameInUse {
             name: name.clone(),
             what: "a volume",
         };
         let request = VolumeCreateRequest {
             name: Some(name.clone()),
-            labels: Some(body::volume_labels(spec, kind, operation)),
+            labels: Some(body::volume_labels(spec, volume, operation)),
             ..VolumeCreateRequest::default()
         };
         // A name that exists is no error: the engine answers with what is there, under its old labels.
@@ -283,7 +289,12 @@ impl Engine for Docker {
         }
     }
 
-    async fn create(&self, spec: &Spec, operation: &OperationId) -> Result<(), EngineError> {
+    async fn create(
+        &self,
+        spec: &Spec,
+        generation: &Generation,
+        operation: &OperationId,
+    ) -> Result<(), EngineError> {
         let Some(image) = spec.runtime.image.as_deref() else {
             return Err(EngineError::RuntimeUnsuited {
                 runtime: spec.runtime_name.clone(),
@@ -292,6 +303,7 @@ impl Engine for Docker {
             });
         };
         let around = Around {
+            generation,
             image,
             operation,
             bind: mount::bind(spec).await?,
@@ -313,11 +325,11 @@ impl Engine for Docker {
                 reason: "it was pulled, and is gone again".to_owned(),
             }),
             Err(error) if answer::status(&error) == Some(409) => {
-                match self.find_own(&spec.id).await {
+                match self.find_own(generation).await {
                     // Whoever made it is at work on this very workspace.
                     Ok(Some(_)) => Err(EngineError::Refused(format!(
                         "the container {} appeared while it was about to be made: run the same command again",
-                        names::container(&spec.id)
+                        names::container(generation)
                     ))),
                     Ok(None) => Err(self.error(error)),
                     Err(error) => Err(error),
@@ -327,21 +339,21 @@ impl Engine for Docker {
         }
     }
 
-    async fn put_seed(&self, id: &WorkspaceId, archive: Vec<u8>) -> Result<(), EngineError> {
+    async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
         // Never at `/`: some engines then write below the volume instead of into it.
         let options = UploadToContainerOptionsBuilder::default().path(CONFIGS);
         let body = bollard::body_full(Bytes::from(archive));
         self.client
-            .upload_to_container(&names::container(id), Some(options.build()), body)
+            .upload_to_container(&names::container(generation), Some(options.build()), body)
             .await
             .map_err(|e| self.error(e))
     }
 
-    async fn read_seed(&self, id: &WorkspaceId) -> Result<ReadBack, EngineError> {
+    async fn read_seed(&self, generation: &Generation) -> Result<ReadBack, EngineError> {
         let options = DownloadFromContainerOptionsBuilder::default().path(CONFIGS);
         let mut download = self
             .client
-            .download_from_container(&names::container(id), Some(options.build()));
+            .download_from_container(&names::container(generation), Some(options.build()));
         let mut archive = Vec::new();
         while let Some(chunk) = download.try_next().await.map_err(|e| self.error(e))? {
             archive.extend_from_slice(&chunk);
@@ -363,7 +375,7 @@ impl Engine for Docker {
     }
 
     async fn start(&self, verified: Verified) -> Result<(), EngineError> {
-        let name = names::container(verified.id());
+        let name = names::container(verified.generation());
         let policy = ContainerUpdateBody {
             restart_policy: Some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
@@ -380,43 +392,47 @@ impl Engine for Docker {
             .map_err(|e| self.error(e))
     }
 
-    async fn inspect(&self, id: &WorkspaceId) -> Result<Observed, EngineError> {
-        let found = self.find_own(id).await?.and_then(answer::inspected);
-        found.ok_or_else(|| EngineError::NotFound(names::container(id)))
+    async fn inspect(&self, generation: &Generation) -> Result<Observed, EngineError> {
+        let found = self.find_own(generation).await?.and_then(answer::inspected);
+        found.ok_or_else(|| EngineError::NotFound(names::container(generation)))
     }
 
-    async fn last_lines(&self, id: &WorkspaceId, lines: usize) -> Result<Vec<String>, EngineError> {
-        answer::last_lines(self.logs(id, Some(lines), false), lines).await
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        answer::last_lines(self.logs(generation, Some(lines), false), lines).await
     }
 
     fn logs(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         tail: Option<usize>,
         follow: bool,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
-        let name = names::container(id);
+        let name = names::container(generation);
         let log = self.client.logs(&name, Some(logs_options(tail, follow)));
         answer::printed(log, name, self.endpoint.clone())
     }
 
-    async fn stop(&self, id: &WorkspaceId) -> Result<(), EngineError> {
+    async fn stop(&self, generation: &Generation) -> Result<(), EngineError> {
         let grace = i32::try_from(limits::STOP_GRACE.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(grace).build();
-        let name = names::container(id);
+        let name = names::container(generation);
         // The client takes 304, not running, for success.
         let stopped = self.client.stop_container(&name, Some(options)).await;
         found_or_none(stopped).map(drop).map_err(|e| self.error(e))
     }
 
-    async fn remove(&self, id: &WorkspaceId) -> Result<(), EngineError> {
+    async fn remove(&self, generation: &Generation) -> Result<(), EngineError> {
         /// The engine says when it has begun, not when it has ended.
         const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
-        let Some(found) = self.find_own(id).await? else {
+        let Some(found) = self.find_own(generation).await? else {
             return Ok(());
         };
         // By its own identity: the name may be another's by now.
-        let name = found.id.unwrap_or_else(|| names::container(id));
+        let name = found.id.unwrap_or_else(|| names::container(generation));
         let options = RemoveContainerOptionsBuilder::default()
             .force(true)
             .v(false);
@@ -431,7 +447,7 @@ impl Engine for Docker {
                 // Somebody else's removal is in progress.
                 Some(409) => {
                     let gone = async {
-                        while self.find(&name).await?.is_some() {
+                        while self.look_up(&name).await?.is_some() {
                             tokio::time::sleep(PAUSE).await;
                         }
                         Ok(())
@@ -444,12 +460,12 @@ impl Engine for Docker {
         }
     }
 
-    async fn remove_volume(&self, id: &WorkspaceId, kind: VolumeKind) -> Result<(), EngineError> {
-        let name = names::volume(id, kind);
+    async fn remove_volume(&self, volume: &Volume) -> Result<(), EngineError> {
+        let name = names::volume(volume);
         let found = found_or_none(self.client.inspect_volume(&name).await);
         match found.map_err(|e| self.error(e))? {
             None => return Ok(()),
-            Some(volume) if !names::is_of_workspace(&volume.labels, id) => {
+            Some(found) if !names::is_of_workspace(&found.labels, volume.id()) => {
                 return Err(EngineError::NameInUse {
                     name,
                     what: "a volume",

@@ -8,6 +8,7 @@ use std::future::Future;
 use bytes::Bytes;
 use futures_util::Stream;
 
+use super::generations::Generation;
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
@@ -22,6 +23,12 @@ pub trait Engine: Send + Sync {
     fn observe(
         &self,
         org: &OrgId,
+    ) -> impl Future<Output = Result<Vec<Observed>, EngineError>> + Send;
+
+    /// Every container of one workspace: as [`Engine::observe`].
+    fn find(
+        &self,
+        id: &WorkspaceId,
     ) -> impl Future<Output = Result<Vec<Observed>, EngineError>> + Send;
 
     /// Every volume of an org: as [`Engine::observe`].
@@ -46,28 +53,30 @@ pub trait Engine: Send + Sync {
     fn create_volume(
         &self,
         spec: &Spec,
-        kind: VolumeKind,
+        volume: &Volume,
         operation: &OperationId,
     ) -> impl Future<Output = Result<VolumeOutcome, EngineError>> + Send;
 
-    /// Makes the container. It is not started and nothing may start it: no restart policy yet.
+    /// Makes a generation's container, whether or not an older one runs. It is not started and nothing may start it: no
+    /// restart policy yet.
     fn create(
         &self,
         spec: &Spec,
+        generation: &Generation,
         operation: &OperationId,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Unpacks an archive of regular files and folders under `/configs`.
     fn put_seed(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         archive: Vec<u8>,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// What really stands under `/configs` now.
     fn read_seed(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
     ) -> impl Future<Output = Result<ReadBack, EngineError>> + Send;
 
     /// Starts the container whose seed was verified, and keeps it running from now on.
@@ -76,13 +85,13 @@ pub trait Engine: Send + Sync {
     /// How a container is now.
     fn inspect(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
     ) -> impl Future<Output = Result<Observed, EngineError>> + Send;
 
     /// The last lines that it printed, oldest first.
     fn last_lines(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         lines: usize,
     ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
 
@@ -90,30 +99,33 @@ pub trait Engine: Send + Sync {
     /// and with `follow` also what comes until it ends.
     fn logs(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         tail: Option<usize>,
         follow: bool,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<Self>;
 
     /// Asks a container to end, waits for the grace, kills it. Not there is success.
-    fn stop(&self, id: &WorkspaceId) -> impl Future<Output = Result<(), EngineError>> + Send;
+    fn stop(&self, generation: &Generation)
+    -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Removes a container at once, running or not. Not there is success. Volumes stay.
-    fn remove(&self, id: &WorkspaceId) -> impl Future<Output = Result<(), EngineError>> + Send;
+    fn remove(
+        &self,
+        generation: &Generation,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Removes one volume and what is in it. Not there is success.
     fn remove_volume(
         &self,
-        id: &WorkspaceId,
-        kind: VolumeKind,
+        volume: &Volume,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 }
 
 /// A container, as an engine reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// Whose it is.
-    pub id: WorkspaceId,
+    /// Which one it is, and of which workspace.
+    pub generation: Generation,
     /// The workspace's key, from the label.
     pub key: String,
     /// [`Spec::digest`] of what it was made from, from the label.
@@ -148,10 +160,8 @@ pub enum State {
 /// A volume, as an engine reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedVolume {
-    /// Whose it is.
-    pub id: WorkspaceId,
     /// Which one.
-    pub kind: VolumeKind,
+    pub volume: Volume,
     /// The operation that made it.
     pub operation: String,
     /// What its engine calls it: for messages.
@@ -163,29 +173,37 @@ pub struct ObservedVolume {
 pub struct Sighting {
     /// The slug of its org, from the label.
     pub org: String,
-    /// Whose it is.
-    pub id: WorkspaceId,
-    /// What it is.
+    /// What it is, and of which workspace.
     pub thing: Thing,
     /// What its engine calls it: for messages.
     pub name: String,
 }
 
 /// See [`Sighting`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Thing {
     /// A container, in whatever state.
-    Container,
+    Container(Generation),
     /// A volume.
-    Volume(VolumeKind),
+    Volume(Volume),
 }
 
-/// The volumes of a workspace.
+/// A volume of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Volume {
+    /// `/configs` of one generation: made from the plan, and goes with its container.
+    Configs(Generation),
+    /// `/workspace`: the agent's own work. All generations use the same, one after the other; it survives everything but
+    /// `down --volumes`.
+    Workspace(WorkspaceId),
+}
+
+/// What a volume is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VolumeKind {
-    /// `/configs`: made from the plan, made anew whenever the workspace is replaced.
+    /// See [`Volume::Configs`].
     Configs,
-    /// `/workspace`: the agent's own work; survives everything but `down --volumes`.
+    /// See [`Volume::Workspace`].
     Workspace,
 }
 
@@ -309,6 +327,41 @@ pub enum EngineError {
     /// It refused for a reason of its own.
     #[error("the engine refused: {0}")]
     Refused(String),
+}
+
+impl Observed {
+    /// Whether it runs, or is about to be started again.
+    pub fn runs(&self) -> bool {
+        matches!(self.state, State::Running | State::Restarting { .. })
+    }
+}
+
+impl Thing {
+    /// Whose it is.
+    pub fn id(&self) -> &WorkspaceId {
+        match self {
+            Self::Container(generation) => &generation.id,
+            Self::Volume(volume) => volume.id(),
+        }
+    }
+}
+
+impl Volume {
+    /// Whose it is.
+    pub fn id(&self) -> &WorkspaceId {
+        match self {
+            Self::Configs(generation) => &generation.id,
+            Self::Workspace(id) => id,
+        }
+    }
+
+    /// What it is for.
+    pub fn kind(&self) -> VolumeKind {
+        match self {
+            Self::Configs(_) => VolumeKind::Configs,
+            Self::Workspace(_) => VolumeKind::Workspace,
+        }
+    }
 }
 
 impl EngineError {

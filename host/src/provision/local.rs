@@ -1,15 +1,18 @@
 //! The local engine: a folder and a child process for each workspace, where
-//! there is no Docker. It isolates nothing. A workspace's process runs as the
-//! operator, on the operator's machine; a tier only reaches it as `TIER` (and
-//! decides, as in every engine, which volumes there are), and that a directory
-//! may only be read is told to it as `WORKSPACE_ACCESS`. Only for templates
-//! that are trusted with this user's account.
+//! there is no Docker. A workspace's process runs as the operator, on the
+//! operator's machine, and is confined as far as the kernel can
+//! (`local/confine.rs` says to what, and what that leaves open). A tier only
+//! reaches it as `TIER`, and decides, as in every engine, which volumes there
+//! are.
 //!
-//! Linux 5.3 or newer, with `/proc`.
+//! Linux 5.3 or newer, with `/proc`; 6.2 or newer for all of its files to be safe from a workspace.
 //!
 //! # What a process gets
-//! - an environment that holds [`process_env`] and, below it, a fixed `PATH`
-//!   and a `HOME`, above it `WORKSPACE_DIR` and `WORKSPACE_ACCESS`; nothing of the host's own
+//! - a program that the host found (`local/program.rs`), and that is no file of its seed: those are not executable, unless
+//!   the operator's runtime says so
+//! - an environment that holds [`process_env`] and, below it, a fixed `PATH`, a `HOME` and a `TMPDIR`, above it
+//!   `WORKSPACE_DIR` and `WORKSPACE_ACCESS`; nothing of the host's own, and nothing from a template that steers a program
+//!   of this machine (`policy/steering.rs`)
 //! - its working directory: the workspace volume, the operator's directory, or
 //!   in tier 1 a scratch folder that goes with the container
 //! - `HOME`: the workspace volume, else the scratch folder, never the operator's directory
@@ -22,11 +25,15 @@
 //!   container.json   the container: exactly as long as this is here, there is one
 //!   configs/  configs.json   workspace/  workspace.json      the volumes, and whose they are
 //!   run.json  lock  log  log.1  scratch/                     from its start to its removal
+//!   1/  2/  …        a later generation: the same but the workspace volume, of which there is one
 //! ```
 
+mod confine;
 mod disk;
+mod grants;
 mod log;
 mod process;
+mod program;
 mod supervisor;
 mod volume;
 
@@ -43,29 +50,29 @@ use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::engine::{
-    Engine, EngineError, Observed, ObservedVolume, Sighting, Thing, VolumeKind, VolumeOutcome,
-    process_env,
+    Engine, EngineError, Observed, ObservedVolume, Sighting, Thing, Volume, VolumeKind,
+    VolumeOutcome, process_env,
 };
+use super::generations::Generation;
 use super::mount::{self, Bind};
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
+use crate::isolation::Isolation;
 use crate::limits;
 use crate::policy::Tier;
-use disk::{Container, Lock, Place, VERSION, Volume, unusable};
+use confine::Confinement;
+pub use confine::isolation;
+use disk::{Container, Lock, Place, VERSION, unusable};
 use supervisor::Report;
 pub use supervisor::{EXEC_CHILD, SUPERVISE, exec_child, supervise};
-
-/// What a program finds other programs in, when its runtime does not say otherwise.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-const KINDS: [VolumeKind; 2] = [VolumeKind::Configs, VolumeKind::Workspace];
 
 /// The local engine of one state folder.
 #[derive(Debug, Clone)]
 pub struct Local {
     folder: PathBuf,
     supervisor: PathBuf,
+    home: Option<PathBuf>,
     grace: Duration,
 }
 
@@ -76,8 +83,16 @@ impl Local {
             // What a workspace's process is told must hold wherever it goes.
             folder: std::path::absolute(&folder).unwrap_or(folder),
             supervisor,
+            home: None,
             grace: limits::STOP_GRACE,
         }
+    }
+
+    /// The operator's home, which no program gets with its own folder.
+    #[must_use]
+    pub fn with_home(mut self, home: Option<PathBuf>) -> Self {
+        self.home = home;
+        self
     }
 
     /// Another time between TERM and KILL, for containers that are made from now on.
@@ -87,18 +102,27 @@ impl Local {
         self
     }
 
-    fn place(&self, id: &WorkspaceId) -> Place {
-        Place::new(&self.folder, id.as_str())
+    fn place(&self, generation: &Generation) -> Place {
+        Place::new(&self.folder, generation)
+    }
+
+    /// Where a volume is. The agent's work is in the folder of the first generation.
+    fn place_of(&self, volume: &Volume) -> Place {
+        match volume {
+            Volume::Configs(generation) => self.place(generation),
+            Volume::Workspace(id) => self.place(&Generation::first(id)),
+        }
     }
 
     /// Everything that the container of a spec is, with its paths resolved.
     fn container(
         &self,
         spec: &Spec,
+        generation: &Generation,
         bind: Option<Bind>,
         operation: &OperationId,
     ) -> Result<Container, EngineError> {
-        let place = self.place(&spec.id);
+        let place = self.place(generation);
         let text = |path: &Path| {
             path.to_str()
                 .map(str::to_owned)
@@ -113,6 +137,11 @@ impl Local {
             wanted: "command",
             engine: "local",
         })?;
+        let command = self.found(command, spec)?;
+        let others = [Some(&self.folder), self.home.as_ref()];
+        let others: Vec<_> = others.into_iter().flatten().map(PathBuf::as_path).collect();
+        let grants = grants::of(&place, spec, bind.as_ref(), &command, &others);
+        let confinement = Confinement::new(grants, &spec.runtime);
         // The same workspaces have one as in the Docker engine.
         let (directory, home) = match bind {
             _ if spec.tier == Tier::One => (None, place.scratch()),
@@ -130,8 +159,13 @@ impl Local {
         );
         // Chosen anew at every start.
         env.remove("PORT");
-        env.entry("PATH".to_owned()).or_insert(PATH.to_owned());
-        env.entry("HOME".to_owned()).or_insert(text(&home)?);
+        for (name, value) in [
+            ("PATH", program::PATH.to_owned()),
+            ("HOME", text(&home)?),
+            ("TMPDIR", text(&place.scratch())?),
+        ] {
+            env.entry(name.to_owned()).or_insert(value);
+        }
         if let Some((directory, writable)) = &directory {
             let access = if *writable { "read_write" } else { "read_only" };
             env.insert("WORKSPACE_DIR".to_owned(), text(directory)?);
@@ -145,10 +179,44 @@ impl Local {
             spec: spec.digest.clone(),
             operation: operation.as_str().to_owned(),
             command,
+            confinement: Some(confinement),
             env,
             directory: directory.map_or(home, |(directory, _)| directory),
             grace_ms: u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX),
         })
+    }
+
+    /// The command with its program as an absolute path.
+    fn found(&self, mut command: Vec<String>, spec: &Spec) -> Result<Vec<String>, EngineError> {
+        if let Some(program) = command.first_mut() {
+            let path = spec.runtime.env.get("PATH").map(String::as_str);
+            let found = program::find(program, path)?;
+            *program = found.display().to_string();
+        }
+        Ok(command)
+    }
+
+    /// The weakest of what the workspaces of an org are kept from; none when there is none.
+    ///
+    /// # Errors
+    /// A container that cannot be read.
+    pub async fn isolation_of(&self, org: &OrgId) -> Result<Option<Isolation>, EngineError> {
+        let (engine, org) = (self.clone(), org.clone());
+        blocking(move || {
+            let mut weakest: Option<Isolation> = None;
+            for (_, place) in engine.places()? {
+                let container: Option<Container> = disk::read(&place.container())?;
+                if let Some(container) = container.filter(|c| c.belongs_to(&org)) {
+                    let own = container.isolation();
+                    weakest = Some(match weakest {
+                        Some(weakest) => weakest.weaker(own),
+                        None => own,
+                    });
+                }
+            }
+            Ok(weakest)
+        })
+        .await
     }
 
     /// Starts a supervisor, and returns what it says first.
@@ -160,7 +228,6 @@ impl Local {
             };
             // Of an earlier life.
             disk::remove_file(&here.diary())?;
-            disk::make_folder(&here.scratch())?;
             let log = log::append_to(&here).map_err(|e| unusable(&here.log(), &e))?;
             Ok(Some((lock, log)))
         });
@@ -204,8 +271,8 @@ impl Local {
         }
     }
 
-    /// Every folder that may be a workspace's.
-    fn places(&self) -> Result<Vec<(WorkspaceId, Place)>, EngineError> {
+    /// Every folder that may be a generation's.
+    fn places(&self) -> Result<Vec<(Generation, Place)>, EngineError> {
         let listing = match fs::read_dir(&self.folder) {
             Ok(listing) => listing,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -215,11 +282,40 @@ impl Local {
         for entry in listing {
             let name = entry.map_err(|e| unusable(&self.folder, &e))?.file_name();
             if let Some(id) = name.to_str().and_then(WorkspaceId::parse) {
-                let place = self.place(&id);
-                places.push((id, place));
+                places.extend(self.places_of(&id)?);
             }
         }
         Ok(places)
+    }
+
+    /// Every folder that may be a generation's of one workspace, whether or not it is there.
+    fn places_of(&self, id: &WorkspaceId) -> Result<Vec<(Generation, Place)>, EngineError> {
+        let first = Generation::first(id);
+        let later = self.place(&first).later()?.into_iter();
+        let later = later.map(|number| Generation {
+            id: id.clone(),
+            number,
+        });
+        let all = std::iter::once(first.clone()).chain(later);
+        Ok(all.map(|g| (g.clone(), self.place(&g))).collect())
+    }
+
+    /// Every volume that is there, with its facts.
+    fn all_volumes(&self) -> Result<Vec<(Volume, PathBuf, disk::Volume)>, EngineError> {
+        let mut volumes = Vec::new();
+        for (generation, place) in self.places()? {
+            let work = (generation.number == 0).then(|| Volume::Workspace(generation.id.clone()));
+            for volume in std::iter::once(Volume::Configs(generation)).chain(work) {
+                let facts: Option<disk::Volume> = disk::read(&place.volume_facts(volume.kind()))?;
+                let path = place.volume(volume.kind());
+                if let Some(facts) = facts
+                    && path.is_dir()
+                {
+                    volumes.push((volume, path, facts));
+                }
+            }
+        }
+        Ok(volumes)
     }
 }
 
@@ -232,10 +328,24 @@ impl Engine for Local {
         let (engine, org) = (self.clone(), org.clone());
         blocking(move || {
             let mut observed = Vec::new();
-            for (id, place) in engine.places()? {
+            for (generation, place) in engine.places()? {
                 let container: Option<Container> = disk::read(&place.container())?;
                 if let Some(container) = container.filter(|c| c.belongs_to(&org)) {
-                    observed.push(look(id, &place, container)?);
+                    observed.push(look(generation, &place, container)?);
+                }
+            }
+            Ok(observed)
+        })
+        .await
+    }
+
+    async fn find(&self, id: &WorkspaceId) -> Result<Vec<Observed>, EngineError> {
+        let (engine, id) = (self.clone(), id.clone());
+        blocking(move || {
+            let mut observed = Vec::new();
+            for (generation, place) in engine.places_of(&id)? {
+                if let Some(container) = disk::read(&place.container())? {
+                    observed.push(look(generation, &place, container)?);
                 }
             }
             Ok(observed)
@@ -246,22 +356,14 @@ impl Engine for Local {
     async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
         let (engine, org) = (self.clone(), org.clone());
         blocking(move || {
-            let mut observed = Vec::new();
-            for (id, place) in engine.places()? {
-                for kind in KINDS {
-                    let volume: Option<Volume> = disk::read(&place.volume_facts(kind))?;
-                    let path = place.volume(kind);
-                    if let Some(volume) = volume.filter(|v| v.belongs_to(&org) && path.is_dir()) {
-                        observed.push(ObservedVolume {
-                            id: id.clone(),
-                            kind,
-                            operation: volume.operation,
-                            name: path.display().to_string(),
-                        });
-                    }
-                }
-            }
-            Ok(observed)
+            let volumes = engine.all_volumes()?.into_iter();
+            let own = volumes.filter(|(_, _, facts)| facts.belongs_to(&org));
+            let observed = own.map(|(volume, path, facts)| ObservedVolume {
+                volume,
+                operation: facts.operation,
+                name: path.display().to_string(),
+            });
+            Ok(observed.collect())
         })
         .await
     }
@@ -270,27 +372,23 @@ impl Engine for Local {
         let (engine, instance) = (self.clone(), instance.clone());
         blocking(move || {
             let mut seen = Vec::new();
-            for (id, place) in engine.places()? {
-                let mut see = |org, thing, path: &Path| {
-                    seen.push(Sighting {
-                        org,
-                        id: id.clone(),
-                        thing,
-                        name: path.display().to_string(),
-                    });
-                };
+            for (generation, place) in engine.places()? {
                 let container: Option<Container> = disk::read(&place.container())?;
                 if let Some(found) = container.filter(|c| c.instance == instance.as_str()) {
-                    see(found.org, Thing::Container, place.path());
+                    seen.push(Sighting {
+                        org: found.org,
+                        thing: Thing::Container(generation),
+                        name: place.path().display().to_string(),
+                    });
                 }
-                for kind in KINDS {
-                    let volume: Option<Volume> = disk::read(&place.volume_facts(kind))?;
-                    let path = place.volume(kind);
-                    if let Some(found) = volume.filter(|v| v.instance == instance.as_str())
-                        && path.is_dir()
-                    {
-                        see(found.org, Thing::Volume(kind), &path);
-                    }
+            }
+            for (volume, path, found) in engine.all_volumes()? {
+                if found.instance == instance.as_str() {
+                    seen.push(Sighting {
+                        org: found.org,
+                        thing: Thing::Volume(volume),
+                        name: path.display().to_string(),
+                    });
                 }
             }
             Ok(seen)
@@ -308,8 +406,8 @@ impl Engine for Local {
         let (engine, org) = (self.clone(), org.clone());
         blocking(move || {
             for (_, place) in engine.places()? {
-                for kind in KINDS {
-                    let volume: Option<Volume> = disk::read(&place.volume_facts(kind))?;
+                for kind in [VolumeKind::Configs, VolumeKind::Workspace] {
+                    let volume: Option<disk::Volume> = disk::read(&place.volume_facts(kind))?;
                     if volume.is_some_and(|v| v.belongs_to(&org)) && !place.volume(kind).exists() {
                         disk::remove_file(&place.volume_facts(kind))?;
                     }
@@ -325,11 +423,12 @@ impl Engine for Local {
     async fn create_volume(
         &self,
         spec: &Spec,
-        kind: VolumeKind,
+        volume: &Volume,
         operation: &OperationId,
     ) -> Result<VolumeOutcome, EngineError> {
-        let (place, org) = (self.place(&spec.id), spec.org.clone());
-        let facts = Volume {
+        let (place, org) = (self.place_of(volume), spec.org.clone());
+        let kind = volume.kind();
+        let facts = disk::Volume {
             version: VERSION,
             instance: org.instance().as_str().to_owned(),
             org: org.slug().to_owned(),
@@ -338,7 +437,7 @@ impl Engine for Local {
         blocking(move || {
             let (path, facts_path) = (place.volume(kind), place.volume_facts(kind));
             place.make()?;
-            let found: Option<Volume> = disk::read(&facts_path)?;
+            let found: Option<disk::Volume> = disk::read(&facts_path)?;
             let is_there = path.symlink_metadata().is_ok();
             match found {
                 Some(volume) if !volume.belongs_to(&org) => Err(in_use(&path, "a volume")),
@@ -356,9 +455,15 @@ impl Engine for Local {
         .await
     }
 
-    async fn create(&self, spec: &Spec, operation: &OperationId) -> Result<(), EngineError> {
-        let (engine, place, org) = (self.clone(), self.place(&spec.id), spec.org.clone());
-        let container = engine.container(spec, mount::bind(spec).await?, operation)?;
+    async fn create(
+        &self,
+        spec: &Spec,
+        generation: &Generation,
+        operation: &OperationId,
+    ) -> Result<(), EngineError> {
+        let (place, org) = (self.place(generation), spec.org.clone());
+        let bind = mount::bind(spec).await?;
+        let container = self.container(spec, generation, bind, operation)?;
         blocking(move || {
             let path = place.container();
             let found: Option<Container> = disk::read(&path)?;
@@ -377,8 +482,8 @@ impl Engine for Local {
         .await
     }
 
-    async fn put_seed(&self, id: &WorkspaceId, archive: Vec<u8>) -> Result<(), EngineError> {
-        let place = self.place(id);
+    async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
+        let place = self.place(generation);
         blocking(move || {
             existing(&place)?;
             let configs = place.volume(VolumeKind::Configs);
@@ -387,8 +492,8 @@ impl Engine for Local {
         .await
     }
 
-    async fn read_seed(&self, id: &WorkspaceId) -> Result<ReadBack, EngineError> {
-        let place = self.place(id);
+    async fn read_seed(&self, generation: &Generation) -> Result<ReadBack, EngineError> {
+        let place = self.place(generation);
         blocking(move || {
             existing(&place)?;
             let configs = place.volume(VolumeKind::Configs);
@@ -398,23 +503,27 @@ impl Engine for Local {
     }
 
     async fn start(&self, verified: Verified) -> Result<(), EngineError> {
-        let place = self.place(verified.id());
+        let place = self.place(verified.generation());
         let here = place.clone();
         blocking(move || existing(&here).map(drop)).await?;
         self.supervised(&place).await
     }
 
-    async fn inspect(&self, id: &WorkspaceId) -> Result<Observed, EngineError> {
-        let (id, place) = (id.clone(), self.place(id));
+    async fn inspect(&self, generation: &Generation) -> Result<Observed, EngineError> {
+        let (generation, place) = (generation.clone(), self.place(generation));
         blocking(move || {
             let container = existing(&place)?;
-            look(id, &place, container)
+            look(generation, &place, container)
         })
         .await
     }
 
-    async fn last_lines(&self, id: &WorkspaceId, lines: usize) -> Result<Vec<String>, EngineError> {
-        let place = self.place(id);
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        let place = self.place(generation);
         blocking(move || {
             existing(&place)?;
             log::last_lines(&place, lines)
@@ -424,25 +533,25 @@ impl Engine for Local {
 
     fn logs(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         tail: Option<usize>,
         follow: bool,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
-        log::follow(self.place(id), tail, follow)
+        log::follow(self.place(generation), tail, follow)
     }
 
-    async fn stop(&self, id: &WorkspaceId) -> Result<(), EngineError> {
-        let place = self.place(id);
+    async fn stop(&self, generation: &Generation) -> Result<(), EngineError> {
+        let place = self.place(generation);
         let here = place.clone();
         let container: Option<Container> = blocking(move || disk::read(&here.container())).await?;
         let grace = container.map_or(self.grace, |c| Duration::from_millis(c.grace_ms));
         let patience = grace.saturating_add(limits::SUPERVISOR_END);
-        process::end(&place, id, Signal::TERM, patience).await
+        process::end(&place, &generation.id, Signal::TERM, patience).await
     }
 
-    async fn remove(&self, id: &WorkspaceId) -> Result<(), EngineError> {
-        let place = self.place(id);
-        process::end(&place, id, Signal::QUIT, limits::SUPERVISOR_END).await?;
+    async fn remove(&self, generation: &Generation) -> Result<(), EngineError> {
+        let place = self.place(generation);
+        process::end(&place, &generation.id, Signal::QUIT, limits::SUPERVISOR_END).await?;
         blocking(move || {
             let scratch = place.scratch();
             volume::remove(&scratch).map_err(|e| unusable(&scratch, &e))?;
@@ -462,8 +571,8 @@ impl Engine for Local {
         .await
     }
 
-    async fn remove_volume(&self, id: &WorkspaceId, kind: VolumeKind) -> Result<(), EngineError> {
-        let place = self.place(id);
+    async fn remove_volume(&self, volume: &Volume) -> Result<(), EngineError> {
+        let (place, kind) = (self.place_of(volume), volume.kind());
         blocking(move || {
             let path = place.volume(kind);
             volume::remove(&path).map_err(|e| unusable(&path, &e))?;
@@ -488,10 +597,14 @@ fn existing(place: &Place) -> Result<Container, EngineError> {
     container.ok_or_else(|| EngineError::NotFound(place.path().display().to_string()))
 }
 
-fn look(id: WorkspaceId, place: &Place, container: Container) -> Result<Observed, EngineError> {
+fn look(
+    generation: Generation,
+    place: &Place,
+    container: Container,
+) -> Result<Observed, EngineError> {
     let (state, port) = place.state()?;
     Ok(Observed {
-        id,
+        generation,
         key: container.key,
         spec: container.spec,
         state,

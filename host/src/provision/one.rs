@@ -1,15 +1,15 @@
-//! One workspace of an org: made anew, stopped, removed. Starts nothing but what was seeded and verified in this very
-//! operation.
+//! One workspace of an org: made anew, stopped, removed. Starts nothing but what was seeded and verified.
 
-use super::engine::{Engine, EngineError, Observed, VolumeKind};
+use super::engine::{Engine, EngineError, Volume};
+use super::generations::Generations;
 use super::workspace::{self, Run};
 use super::{Job, Options, Outcome, ProvisionError, Work, bring_up, climb, event};
 use crate::event::{Event, Step, What};
 use crate::plan::WorkspaceKey;
 use crate::provision::spec::{OrgId, WorkspaceId};
 
-/// Makes one workspace: stops what is there of it, seeds it, verifies the seed, starts it. With `anew`, also when what is
-/// there runs and is equal.
+/// Makes one workspace in the place of what is there of it, which runs until the new one is seeded and verified. With
+/// `anew`, also when what is there runs and is equal.
 ///
 /// # Errors
 /// When the engine or the store does not answer at all. A workspace that does not come up is no error: its outcome says so.
@@ -23,10 +23,10 @@ pub async fn renew<E: Engine>(
     let outcome = match &job.work {
         Work::External(url) => Outcome::External(url.clone()),
         Work::Provision(spec) => {
-            let found = find(run.engine, &spec.id).await?;
+            let found = find(run.engine, org, &spec.id).await?;
             run.engine.prepare(org).await?;
             match anew {
-                true => climb(run, spec, found.as_ref(), options).await,
+                true => climb(run, spec, found, options).await,
                 false => bring_up(run, job, found, options).await,
             }
         }
@@ -44,7 +44,9 @@ pub async fn stop<E: Engine>(
     org: &OrgId,
     (key, id): (&WorkspaceKey, &WorkspaceId),
 ) -> Result<(), ProvisionError> {
-    run.engine.stop(id).await?;
+    for found in run.engine.find(id).await? {
+        run.engine.stop(&found.generation).await?;
+    }
     run.emit(Event::of_workspace(org, key, id, What::Stopped))
         .await?;
     Ok(())
@@ -62,22 +64,28 @@ pub async fn remove<E: Engine>(
 ) -> Result<(), ProvisionError> {
     let step = What::Step { step: Step::Remove };
     run.emit(Event::of_workspace(org, key, id, step)).await?;
-    match find(run.engine, id).await? {
-        Some(found) => workspace::take_away(run.engine, &found).await?,
-        None => run.engine.remove_volume(id, VolumeKind::Configs).await?,
+    for generation in find(run.engine, org, id).await?.all() {
+        workspace::take_away(run.engine, generation).await?;
     }
     if volumes {
-        run.engine.remove_volume(id, VolumeKind::Workspace).await?;
+        let work = Volume::Workspace(id.clone());
+        run.engine.remove_volume(&work).await?;
     }
     run.emit(Event::of_workspace(org, key, id, What::Removed))
         .await?;
     Ok(())
 }
 
-async fn find<E: Engine>(engine: &E, id: &WorkspaceId) -> Result<Option<Observed>, EngineError> {
-    match engine.inspect(id).await {
-        Ok(found) => Ok(Some(found)),
-        Err(EngineError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error),
+async fn find<E: Engine>(
+    engine: &E,
+    org: &OrgId,
+    id: &WorkspaceId,
+) -> Result<Generations, EngineError> {
+    let mut found = Generations::of(engine.find(id).await?);
+    for volume in engine.volumes(org).await? {
+        if volume.volume.id() == id {
+            found.add(&volume);
+        }
     }
+    Ok(found)
 }

@@ -1,13 +1,14 @@
 //! The seed: what stands under `/configs` before a runtime's first
 //! instruction. Makes the archive, and the only proof that a container was
-//! seeded: a [`Verified`] comes from nothing but a [`ReadBack`] that matched,
-//! and a [`ReadBack`] from nothing but an engine that looked. What should
+//! seeded: a [`Verified`] comes from a [`ReadBack`] that matched, or from a
+//! container that already ran, which had one before; and a [`ReadBack`] comes
+//! from nothing but an engine that looked. What should
 //! stand there proves nothing:
 //!
 //! ```compile_fail,E0308
-//! # use orghost::provision::{seed::{Manifest, Mismatch, Verified}, spec::WorkspaceId};
-//! fn forged(manifest: &Manifest, id: &WorkspaceId) -> Result<Verified, Mismatch> {
-//!     manifest.verify(manifest, id)
+//! # use orghost::provision::{generations::Generation, seed::{Manifest, Mismatch, Verified}};
+//! fn forged(manifest: &Manifest, generation: &Generation) -> Result<Verified, Mismatch> {
+//!     manifest.verify(manifest, generation)
 //! }
 //! ```
 
@@ -19,7 +20,9 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, PermissionsExt as _};
 use sha2::{Digest as _, Sha256};
 
-use super::spec::WorkspaceId;
+use super::engine::{Observed, State};
+use super::generations::Generation;
+use crate::config::{EngineKind, Runtime};
 use crate::digest::hex;
 use crate::limits;
 use crate::policy::{CONFIG, SeedContent, SeedPath, SeedSource};
@@ -35,7 +38,17 @@ pub const OWNER: u64 = 1000;
 pub struct Seed {
     sources: BTreeMap<SeedPath, SeedSource>,
     template: TemplateDir,
+    programs: Programs,
     manifest: Manifest,
+}
+
+/// Whether a seed's files may be programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Programs {
+    /// What may be run in the template may be run in the seed.
+    Kept,
+    /// Nothing of the seed may be run.
+    Dropped,
 }
 
 /// What stands, or should stand, under `/configs`: each regular file's path, mode, size and sha-256.
@@ -64,11 +77,11 @@ pub struct FileFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestDigest(String);
 
-/// Proof that the seed of one container was read back and matched. There is
-/// no other way to get one, and an engine starts nothing without one.
+/// Proof that the seed of one container was read back and matched. An engine
+/// starts nothing without one.
 #[derive(Debug)]
 pub struct Verified {
-    id: WorkspaceId,
+    generation: Generation,
 }
 
 /// Why there is no seed.
@@ -106,10 +119,12 @@ impl Seed {
     pub fn read(
         sources: &BTreeMap<SeedPath, SeedSource>,
         template: &TemplateDir,
+        programs: Programs,
     ) -> Result<Self, SeedError> {
         let mut seed = Self {
             sources: sources.clone(),
             template: template.clone(),
+            programs,
             manifest: Manifest::default(),
         };
         let mut total = 0;
@@ -191,7 +206,7 @@ impl Seed {
                 } else {
                     file.bytes
                 };
-                (bytes, file.executable)
+                (bytes, file.executable && self.programs == Programs::Kept)
             }
         };
         let mode = match (source.secret, executable) {
@@ -200,6 +215,17 @@ impl Seed {
             (false, false) => 0o644,
         };
         Ok((bytes, mode))
+    }
+}
+
+impl Programs {
+    /// Where a workspace is a process of this machine, a template brings no programs to it unless the operator's runtime
+    /// says so.
+    pub fn of(engine: EngineKind, runtime: &Runtime) -> Self {
+        match engine.runs_on_the_machine_itself() && !runtime.executable_seed {
+            true => Self::Dropped,
+            false => Self::Kept,
+        }
     }
 }
 
@@ -300,14 +326,20 @@ impl Manifest {
     ///
     /// # Errors
     /// [`Mismatch`] names the first files that are missing, extra or different.
-    pub fn verify(&self, read_back: &ReadBack, id: &WorkspaceId) -> Result<Verified, Mismatch> {
+    pub fn verify(
+        &self,
+        read_back: &ReadBack,
+        generation: &Generation,
+    ) -> Result<Verified, Mismatch> {
         let ReadBack(found) = read_back;
         // A runtime reads this file the moment it boots (spec/provisioning.md §8).
         if self.files.get(CONFIG).is_none_or(|config| config.size == 0) {
             return Err(Mismatch(format!("{CONFIG} is missing or empty")));
         }
         if self == found {
-            return Ok(Verified { id: id.clone() });
+            return Ok(Verified {
+                generation: generation.clone(),
+            });
         }
         let missing_or_changed =
             self.files
@@ -356,9 +388,18 @@ impl ManifestDigest {
 }
 
 impl Verified {
+    /// Of a container that an engine saw run, or have run: it was read back and matched before its first start, because
+    /// nothing is started without this proof. It is not read back again. What stands under its `/configs` since then is
+    /// its own: agents write there, and a comparison would refuse to go back to exactly those that did something.
+    pub(super) fn earlier(found: &Observed) -> Option<Self> {
+        (found.state != State::Created).then(|| Self {
+            generation: found.generation.clone(),
+        })
+    }
+
     /// The container that may be started now.
-    pub fn id(&self) -> &WorkspaceId {
-        &self.id
+    pub fn generation(&self) -> &Generation {
+        &self.generation
     }
 }
 

@@ -9,8 +9,8 @@
 //! the number of replicas and nothing else. So what was verified is what is mounted, at every later restart too: a
 //! config and a secret cannot be changed, nor removed while a service names them. The bytes of a config are read back.
 //! Those of a secret never leave a swarm: what is verified there is the digest that travelled and was stored with them
-//! in one request, as one piece. The configs and secrets of a workspace together are its volume of the kind
-//! [`VolumeKind::Configs`]: who removes that removes them all. The files are read-only for the workspace; what it writes
+//! in one request, as one piece. The configs and secrets of a generation together are its volume
+//! [`Volume::Configs`]: who removes that removes them all. The files are read-only for the workspace; what it writes
 //! beside them, at the top of `/configs`, is gone with its task.
 //!
 //! **A swarm binds no port to an address**: whatever it publishes is open to everybody who reaches the machine. So
@@ -25,17 +25,17 @@
 //! and more than about 250 workspaces in one org, with the addresses that a swarm gives a network unless told otherwise.
 
 mod files;
+mod lists;
 mod service;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::{Config, LocalNodeState, Secret, Service, ServiceSpec, Task, TaskState};
+use bollard::models::{LocalNodeState, Service, ServiceSpec, Task, TaskState};
 use bollard::query_parameters::{
-    InspectNetworkOptions, InspectServiceOptions, ListConfigsOptionsBuilder,
-    ListContainersOptionsBuilder, ListSecretsOptionsBuilder, ListServicesOptionsBuilder,
-    ListTasksOptionsBuilder, RemoveContainerOptionsBuilder, UpdateServiceOptionsBuilder,
+    InspectNetworkOptions, InspectServiceOptions, RemoveContainerOptionsBuilder,
+    UpdateServiceOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -44,9 +44,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::docker::names::Labels;
 use super::docker::{Docker, answer, found_or_none, logs_options, names};
 use super::engine::{
-    Engine, EngineError, Observed, ObservedVolume, Sighting, State, Thing, VolumeKind,
+    Engine, EngineError, Observed, ObservedVolume, Sighting, State, Thing, Volume, VolumeKind,
     VolumeOutcome,
 };
+use super::generations::Generation;
 use super::mount;
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
@@ -57,8 +58,6 @@ use service::Around;
 
 /// The bridge through which the tasks of every swarm reach their machine.
 const GATEWAY: &str = "docker_gwbridge";
-/// The engine's own label on a task's container.
-const SERVICE_NAME: &str = "com.docker.swarm.service.name";
 /// Between two looks at something that takes a while.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -113,16 +112,16 @@ impl Swarm {
         }
     }
 
-    /// The service of a workspace. `None`: there is none.
-    async fn find(&self, id: &WorkspaceId) -> Result<Option<Service>, EngineError> {
-        let name = names::container(id);
+    /// The service of a generation. `None`: there is none.
+    async fn look_up(&self, generation: &Generation) -> Result<Option<Service>, EngineError> {
+        let name = names::container(generation);
         let found = self
             .docker
             .client
             .inspect_service(&name, None::<InspectServiceOptions>)
             .await;
         match found_or_none(found).map_err(|e| self.error(e))? {
-            Some(found) if !names::is_of_workspace(labels(&found), id) => {
+            Some(found) if !names::is_of_generation(labels(&found), generation) => {
                 Err(EngineError::NameInUse {
                     name,
                     what: "a service",
@@ -132,83 +131,9 @@ impl Swarm {
         }
     }
 
-    async fn get(&self, id: &WorkspaceId) -> Result<Service, EngineError> {
-        let found = self.find(id).await?;
-        found.ok_or_else(|| EngineError::NotFound(names::container(id)))
-    }
-
-    /// What carries these labels and has the name of its workspace.
-    async fn services(&self, wanted: &Labels) -> Result<Vec<Service>, EngineError> {
-        let options = ListServicesOptionsBuilder::default().filters(&names::filter_by(wanted));
-        let found = self
-            .docker
-            .client
-            .list_services(Some(options.build()))
-            .await;
-        let mut found = found.map_err(|e| self.error(e))?;
-        found.retain(|service| {
-            let name = service.spec.as_ref().and_then(|spec| spec.name.as_ref());
-            let own = names::id(labels(service)).map(|id| names::container(&id));
-            names::carries(labels(service), wanted) && own.as_ref() == name
-        });
-        Ok(found)
-    }
-
-    /// The tasks of services that carry these labels; also of those that were just removed.
-    async fn tasks(&self, wanted: &Labels) -> Result<Vec<Task>, EngineError> {
-        let options = ListTasksOptionsBuilder::default().filters(&names::filter_by(wanted));
-        let found = self.docker.client.list_tasks(Some(options.build())).await;
-        found.map_err(|e| self.error(e))
-    }
-
-    async fn configs(&self, wanted: &Labels) -> Result<Vec<Config>, EngineError> {
-        let options = ListConfigsOptionsBuilder::default().filters(&names::filter_by(wanted));
-        let found = self.docker.client.list_configs(Some(options.build())).await;
-        let mut found = found.map_err(|e| self.error(e))?;
-        found.retain(|found| {
-            let labels = found.spec.as_ref().and_then(|spec| spec.labels.as_ref());
-            labels.is_some_and(|labels| names::carries(labels, wanted))
-        });
-        Ok(found)
-    }
-
-    async fn secrets(&self, wanted: &Labels) -> Result<Vec<Secret>, EngineError> {
-        let options = ListSecretsOptionsBuilder::default().filters(&names::filter_by(wanted));
-        let found = self.docker.client.list_secrets(Some(options.build())).await;
-        let mut found = found.map_err(|e| self.error(e))?;
-        found.retain(|found| {
-            let labels = found.spec.as_ref().and_then(|spec| spec.labels.as_ref());
-            labels.is_some_and(|labels| names::carries(labels, wanted))
-        });
-        Ok(found)
-    }
-
-    /// The labels of every config and secret that carries these.
-    async fn files(&self, wanted: &Labels) -> Result<Vec<Labels>, EngineError> {
-        let configs = self.configs(wanted).await?.into_iter();
-        let configs = configs.filter_map(|found| found.spec?.labels);
-        let secrets = self.secrets(wanted).await?.into_iter();
-        let secrets = secrets.filter_map(|found| found.spec?.labels);
-        Ok(configs.chain(secrets).collect())
-    }
-
-    /// The containers of a workspace's tasks on this machine.
-    async fn containers(&self, id: &WorkspaceId) -> Result<Vec<String>, EngineError> {
-        let name = names::container(id);
-        let filter = Labels::from([(SERVICE_NAME.to_owned(), name.clone())]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&names::filter_by(&filter));
-        let found = self
-            .docker
-            .client
-            .list_containers(Some(options.build()))
-            .await;
-        let found = found.map_err(|e| self.error(e))?.into_iter();
-        let own = format!("/{name}.");
-        let is_own = |names: &Vec<String>| names.iter().any(|name| name.starts_with(&own));
-        let found = found.filter(|container| container.names.as_ref().is_some_and(is_own));
-        Ok(found.filter_map(|container| container.id).collect())
+    async fn get(&self, generation: &Generation) -> Result<Service, EngineError> {
+        let found = self.look_up(generation).await?;
+        found.ok_or_else(|| EngineError::NotFound(names::container(generation)))
     }
 
     async fn addresses(&self) -> Result<Addresses, EngineError> {
@@ -246,7 +171,7 @@ impl Swarm {
         });
         let port = labels.get(service::PORT);
         Some(Observed {
-            id: names::id(labels)?,
+            generation: names::generation(labels)?,
             key: labels.get(names::WORKSPACE)?.clone(),
             spec: labels.get(names::SPEC).cloned().unwrap_or_default(),
             state: service::state(service, tasks),
@@ -280,28 +205,30 @@ impl Swarm {
         Ok(observed.collect())
     }
 
-    /// The configs and secrets of every workspace that carry these labels, as a volume each.
+    /// The configs and secrets of every generation that carry these labels, as a volume each.
     async fn list_seeds(&self, wanted: &Labels) -> Result<Vec<ObservedVolume>, EngineError> {
         let mut volumes = BTreeMap::new();
         for labels in self.files(wanted).await? {
-            let Some(id) = names::id(&labels) else {
+            let Some(generation) = names::generation(&labels) else {
                 continue;
             };
-            volumes.entry(id.clone()).or_insert_with(|| ObservedVolume {
-                name: names::volume(&id, VolumeKind::Configs),
-                kind: VolumeKind::Configs,
-                operation: labels.get(names::OPERATION).cloned().unwrap_or_default(),
-                id,
-            });
+            let volume = Volume::Configs(generation);
+            volumes
+                .entry(volume.clone())
+                .or_insert_with(|| ObservedVolume {
+                    name: names::volume(&volume),
+                    operation: labels.get(names::OPERATION).cloned().unwrap_or_default(),
+                    volume,
+                });
         }
         Ok(volumes.into_values().collect())
     }
 
-    /// Changes the service of a workspace. The engine refuses when it has changed since it was looked at, and it changes
+    /// Changes the service of a generation. The engine refuses when it has changed since it was looked at, and it changes
     /// services itself while it gives them what they need: then it is looked at again.
     async fn update(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         change: impl Fn(&mut ServiceSpec),
     ) -> Result<(), EngineError> {
         const ATTEMPTS: u32 = 20;
@@ -311,7 +238,7 @@ impl Swarm {
         };
         let mut attempt = 1;
         loop {
-            let found = self.get(id).await?;
+            let found = self.get(generation).await?;
             let version = found.version.and_then(|version| version.index);
             let (Some(service), Some(version), Some(mut spec)) = (found.id, version, found.spec)
             else {
@@ -351,12 +278,12 @@ impl Swarm {
     }
 
     /// Waits until the first task runs, or has run. A swarm tries again for ever; this start does not.
-    async fn has_started(&self, id: &WorkspaceId) -> Result<(), EngineError> {
+    async fn has_started(&self, generation: &Generation) -> Result<(), EngineError> {
         /// A node may have to make room first.
         const PATIENCE: Duration = Duration::from_secs(10);
         let began = Instant::now();
         loop {
-            let tasks = self.tasks(&names::of_id(id)).await?;
+            let tasks = self.tasks_of(generation).await?;
             let is = |state| {
                 tasks
                     .iter()
@@ -376,10 +303,10 @@ impl Swarm {
     }
 
     /// Waits until there is no task, and removes what containers are left on this machine.
-    async fn is_gone(&self, id: &WorkspaceId) -> Result<(), EngineError> {
+    async fn is_gone(&self, generation: &Generation) -> Result<(), EngineError> {
         let force = RemoveContainerOptionsBuilder::default().force(true);
         loop {
-            let containers = self.containers(id).await?;
+            let containers = self.containers(generation).await?;
             for container in &containers {
                 let options = Some(force.clone().build());
                 let removed = self
@@ -395,7 +322,7 @@ impl Swarm {
                     _ => {}
                 }
             }
-            if containers.is_empty() && self.tasks(&names::of_id(id)).await?.is_empty() {
+            if containers.is_empty() && self.tasks_of(generation).await?.is_empty() {
                 return Ok(());
             }
             sleep(PAUSE).await;
@@ -433,6 +360,10 @@ impl Engine for Swarm {
         self.list(&names::of_org(org)).await
     }
 
+    async fn find(&self, id: &WorkspaceId) -> Result<Vec<Observed>, EngineError> {
+        self.list(&names::of_id(id)).await
+    }
+
     async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
         let mut volumes = self.docker.volumes(org).await?;
         volumes.extend(self.list_seeds(&names::of_org(org)).await?);
@@ -442,18 +373,20 @@ impl Engine for Swarm {
     async fn everything(&self, instance: &InstanceId) -> Result<Vec<Sighting>, EngineError> {
         let wanted = names::of_instance(instance);
         let services = self.services(&wanted).await?;
-        let services = services
-            .iter()
-            .filter_map(|found| names::sighting(labels(found), instance, Thing::Container));
-        let seed = Thing::Volume(VolumeKind::Configs);
+        let services = services.iter().filter_map(|found| {
+            let thing = Thing::Container(names::generation(labels(found))?);
+            names::sighting(labels(found), instance, thing)
+        });
         let files = self.files(&wanted).await?;
-        let seeds: HashSet<_> = files
-            .iter()
-            .filter_map(|found| names::sighting(found, instance, seed))
-            .collect();
+        let seeds = files.iter().filter_map(|found| {
+            let seed = Thing::Volume(Volume::Configs(names::generation(found)?));
+            names::sighting(found, instance, seed)
+        });
+        let seeds: HashSet<_> = seeds.collect();
         // The agents' own work is in volumes of the engine's.
         let volumes = self.docker.everything(instance).await?.into_iter();
-        let volumes = volumes.filter(|found| found.thing == Thing::Volume(VolumeKind::Workspace));
+        let volumes =
+            volumes.filter(|found| matches!(found.thing, Thing::Volume(Volume::Workspace(_))));
         Ok(services.chain(seeds).chain(volumes).collect())
     }
 
@@ -475,14 +408,15 @@ impl Engine for Swarm {
     async fn create_volume(
         &self,
         spec: &Spec,
-        kind: VolumeKind,
+        volume: &Volume,
         operation: &OperationId,
     ) -> Result<VolumeOutcome, EngineError> {
-        if kind == VolumeKind::Workspace {
-            return self.docker.create_volume(spec, kind, operation).await;
-        }
+        let Volume::Configs(generation) = volume else {
+            return self.docker.create_volume(spec, volume, operation).await;
+        };
         // Nothing to make yet: `put_seed` does. Only what an older operation left is in the way.
-        let found = self.files(&names::of_id(&spec.id)).await?;
+        let mut found = self.files(&names::of_id(&spec.id)).await?;
+        found.retain(|labels| names::is_of_generation(labels, generation));
         let own = Labels::from([(names::OPERATION.to_owned(), operation.as_str().to_owned())]);
         Ok(if found.iter().all(|labels| names::carries(labels, &own)) {
             VolumeOutcome::Created
@@ -491,7 +425,12 @@ impl Engine for Swarm {
         })
     }
 
-    async fn create(&self, spec: &Spec, operation: &OperationId) -> Result<(), EngineError> {
+    async fn create(
+        &self,
+        spec: &Spec,
+        generation: &Generation,
+        operation: &OperationId,
+    ) -> Result<(), EngineError> {
         let Some(image) = spec.runtime.image.as_deref() else {
             return Err(EngineError::RuntimeUnsuited {
                 runtime: spec.runtime_name.clone(),
@@ -506,6 +445,7 @@ impl Engine for Swarm {
             });
         }
         let around = Around {
+            generation,
             image,
             operation,
             bind: mount::bind(spec).await?,
@@ -515,21 +455,23 @@ impl Engine for Swarm {
         let body = service::body(spec, &around);
         match self.docker.client.create_service(body, None).await {
             Ok(_) => Ok(()),
-            Err(error) if answer::status(&error) == Some(409) => match self.find(&spec.id).await {
-                // Whoever made it is at work on this very workspace.
-                Ok(Some(_)) => Err(EngineError::Refused(format!(
-                    "the service {} appeared while it was about to be made: run the same command again",
-                    names::container(&spec.id)
-                ))),
-                Ok(None) => Err(self.error(error)),
-                Err(error) => Err(error),
-            },
+            Err(error) if answer::status(&error) == Some(409) => {
+                match self.look_up(generation).await {
+                    // Whoever made it is at work on this very workspace.
+                    Ok(Some(_)) => Err(EngineError::Refused(format!(
+                        "the service {} appeared while it was about to be made: run the same command again",
+                        names::container(generation)
+                    ))),
+                    Ok(None) => Err(self.error(error)),
+                    Err(error) => Err(error),
+                }
+            }
             Err(error) => Err(self.error(error)),
         }
     }
 
-    async fn put_seed(&self, id: &WorkspaceId, archive: Vec<u8>) -> Result<(), EngineError> {
-        let service = self.get(id).await?;
+    async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
+        let service = self.get(generation).await?;
         if service::wanted(&service) > 0 {
             return Err(answer::refused(
                 "a seed is put before the start, or after a stop",
@@ -543,13 +485,13 @@ impl Engine for Swarm {
         labels.insert(names::VOLUME.to_owned(), VolumeKind::Configs.to_string());
         // By name, and so by content: what is there already stays, what is not wanted any more goes.
         let mut old_configs: HashMap<_, _> = self
-            .configs(&names::of_id(id))
+            .configs_of(generation)
             .await?
             .into_iter()
             .filter_map(|found| Some((found.spec?.name?, found.id?)))
             .collect();
         let mut old_secrets: HashMap<_, _> = self
-            .secrets(&names::of_id(id))
+            .secrets_of(generation)
             .await?
             .into_iter()
             .filter_map(|found| Some((found.spec?.name?, found.id?)))
@@ -557,28 +499,28 @@ impl Engine for Swarm {
         let client = &self.docker.client;
         let (mut configs, mut secrets) = (Vec::new(), Vec::new());
         for file in &files {
-            let name = file.name(id);
+            let name = file.name(generation);
             if file.is_secret() {
                 let secret = match old_secrets.remove(&name) {
                     Some(old) => old,
                     None => {
-                        let made = client.create_secret(file.secret(id, &labels)).await;
+                        let made = client.create_secret(file.secret(generation, &labels)).await;
                         made.map_err(|e| self.not_made(e, &name, "a secret"))?.id
                     }
                 };
-                secrets.push(file.mount_secret(id, secret));
+                secrets.push(file.mount_secret(generation, secret));
             } else {
                 let config = match old_configs.remove(&name) {
                     Some(old) => old,
                     None => {
-                        let made = client.create_config(file.config(id, &labels)).await;
+                        let made = client.create_config(file.config(generation, &labels)).await;
                         made.map_err(|e| self.not_made(e, &name, "a config"))?.id
                     }
                 };
-                configs.push(file.mount_config(id, config));
+                configs.push(file.mount_config(generation, config));
             }
         }
-        self.update(id, |spec| {
+        self.update(generation, |spec| {
             let task = spec.task_template.get_or_insert_default();
             let container = task.container_spec.get_or_insert_default();
             container.configs = Some(configs.clone());
@@ -594,12 +536,11 @@ impl Engine for Swarm {
         Ok(())
     }
 
-    async fn read_seed(&self, id: &WorkspaceId) -> Result<ReadBack, EngineError> {
-        let service = self.get(id).await?;
-        let own = names::of_id(id);
-        let configs = self.configs(&own).await?.into_iter();
+    async fn read_seed(&self, generation: &Generation) -> Result<ReadBack, EngineError> {
+        let service = self.get(generation).await?;
+        let configs = self.configs_of(generation).await?.into_iter();
         let configs: HashMap<_, _> = configs.filter_map(|c| Some((c.id?, c.spec?))).collect();
-        let secrets = self.secrets(&own).await?.into_iter();
+        let secrets = self.secrets_of(generation).await?.into_iter();
         let secrets: HashMap<_, _> = secrets.filter_map(|s| Some((s.id?, s.spec?))).collect();
         let container = service
             .spec
@@ -631,22 +572,23 @@ impl Engine for Swarm {
     }
 
     async fn start(&self, verified: Verified) -> Result<(), EngineError> {
-        self.update(verified.id(), |spec| {
+        self.update(verified.generation(), |spec| {
             let labels = spec.labels.get_or_insert_default();
             labels.insert(service::STARTED.to_owned(), "true".to_owned());
             spec.mode = Some(service::replicas(1));
         })
         .await?;
-        self.has_started(verified.id()).await
+        self.has_started(verified.generation()).await
     }
 
-    async fn inspect(&self, id: &WorkspaceId) -> Result<Observed, EngineError> {
-        let service = self.get(id).await?;
-        let tasks = self.tasks(&names::of_id(id)).await?;
+    async fn inspect(&self, generation: &Generation) -> Result<Observed, EngineError> {
+        let service = self.get(generation).await?;
+        let tasks = self.tasks_of(generation).await?;
         let tasks: Vec<&Task> = tasks.iter().collect();
         let addresses = self.addresses().await?;
         let observed = self.observed(&service, &tasks, &addresses);
-        let observed = observed.ok_or_else(|| EngineError::NotFound(names::container(id)))?;
+        let observed =
+            observed.ok_or_else(|| EngineError::NotFound(names::container(generation)))?;
         // It would pass for one that cannot be asked, and so for ready.
         if observed.state == State::Running && observed.url.is_none() && self.is_here(&tasks) {
             return Err(answer::refused(
@@ -656,26 +598,30 @@ impl Engine for Swarm {
         Ok(observed)
     }
 
-    async fn last_lines(&self, id: &WorkspaceId, lines: usize) -> Result<Vec<String>, EngineError> {
-        answer::last_lines(self.logs(id, Some(lines), false), lines).await
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        answer::last_lines(self.logs(generation, Some(lines), false), lines).await
     }
 
     fn logs(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         tail: Option<usize>,
         follow: bool,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
-        let name = names::container(id);
+        let name = names::container(generation);
         let options = Some(logs_options(tail, follow));
         let log = self.docker.client.service_logs(&name, options);
         let log = answer::printed(log, name, self.docker.endpoint.clone());
         // A swarm goes on until it is told to stop, and does not say when a service has ended.
-        let (swarm, id) = (self.clone(), id.clone());
+        let (swarm, generation) = (self.clone(), generation.clone());
         let ended = async move {
             loop {
                 sleep(Duration::from_secs(1)).await;
-                let service = swarm.find(&id).await;
+                let service = swarm.look_up(&generation).await;
                 if let Ok(None) = service {
                     return;
                 }
@@ -689,17 +635,17 @@ impl Engine for Swarm {
         log.take_until(Box::pin(ended))
     }
 
-    async fn stop(&self, id: &WorkspaceId) -> Result<(), EngineError> {
-        let Some(service) = self.find(id).await? else {
+    async fn stop(&self, generation: &Generation) -> Result<(), EngineError> {
+        let Some(service) = self.look_up(generation).await? else {
             return Ok(());
         };
         if service::wanted(&service) > 0 {
-            self.update(id, |spec| spec.mode = Some(service::replicas(0)))
+            self.update(generation, |spec| spec.mode = Some(service::replicas(0)))
                 .await?;
         }
         let ended = async {
             while !self
-                .tasks(&names::of_id(id))
+                .tasks_of(generation)
                 .await?
                 .iter()
                 .all(service::is_over)
@@ -713,39 +659,30 @@ impl Engine for Swarm {
         timeout(limit, ended).await.unwrap_or(Err(late))
     }
 
-    async fn remove(&self, id: &WorkspaceId) -> Result<(), EngineError> {
-        if let Some(service) = self.find(id).await? {
+    async fn remove(&self, generation: &Generation) -> Result<(), EngineError> {
+        if let Some(service) = self.look_up(generation).await? {
             // By its own identity: the name may be another's by now.
-            let service = service.id.unwrap_or_else(|| names::container(id));
+            let service = service.id.unwrap_or_else(|| names::container(generation));
             let removed = self.docker.client.delete_service(&service).await;
             found_or_none(removed).map_err(|e| self.error(e))?;
         }
         let late = EngineError::TimedOut(limits::CLEANUP.as_secs());
-        timeout(limits::CLEANUP, self.is_gone(id))
+        timeout(limits::CLEANUP, self.is_gone(generation))
             .await
             .unwrap_or(Err(late))
     }
 
-    async fn remove_volume(&self, id: &WorkspaceId, kind: VolumeKind) -> Result<(), EngineError> {
-        if kind == VolumeKind::Workspace {
-            return self.docker.remove_volume(id, kind).await;
-        }
-        let own = names::of_id(id);
-        let configs: HashSet<_> = self
-            .configs(&own)
-            .await?
-            .into_iter()
-            .filter_map(|c| c.id)
-            .collect();
+    async fn remove_volume(&self, volume: &Volume) -> Result<(), EngineError> {
+        let Volume::Configs(generation) = volume else {
+            return self.docker.remove_volume(volume).await;
+        };
+        let configs = self.configs_of(generation).await?.into_iter();
+        let configs: HashSet<_> = configs.filter_map(|config| config.id).collect();
         for config in configs {
             self.remove_config(&config).await?;
         }
-        let secrets: HashSet<_> = self
-            .secrets(&own)
-            .await?
-            .into_iter()
-            .filter_map(|s| s.id)
-            .collect();
+        let secrets = self.secrets_of(generation).await?.into_iter();
+        let secrets: HashSet<_> = secrets.filter_map(|secret| secret.id).collect();
         for secret in secrets {
             self.remove_secret(&secret).await?;
         }

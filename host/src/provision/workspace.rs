@@ -1,7 +1,9 @@
 //! One workspace on its way up. The order is in the types:
 //!
 //! `Workspace<Created>` -> [`seed`](Workspace::seed) -> `Workspace<Seeded>`
+//! -> [`stop_old`](Workspace::stop_old) -> `Workspace<Alone>`
 //! -> [`start`](Workspace::start) -> `Workspace<Started>`
+//! -> [`ready`](Workspace::ready) -> [`remove_old`](Workspace::remove_old)
 //!
 //! A container that was not seeded has no `start`:
 //!
@@ -12,30 +14,52 @@
 //! }
 //! ```
 //!
-//! and an engine starts nothing without the proof, which nobody can make up:
+//! nor can it stop what it is to replace:
 //!
-//! ```compile_fail,E0451
-//! # use orghost::provision::{seed::Verified, spec::WorkspaceId};
-//! fn forged(id: WorkspaceId) -> Verified {
-//!     Verified { id }
+//! ```compile_fail,E0599
+//! # use orghost::provision::{engine::Engine, workspace::{Created, Workspace}};
+//! async fn too_early<E: Engine>(workspace: Workspace<'_, E, Created>) {
+//!     workspace.stop_old().await;
 //! }
 //! ```
 //!
-//! Every step consumes the workspace. When one fails, what this operation
-//! made is undone, and only that, and no `Workspace` is left to go on with.
+//! while what it is to replace runs, it is not started:
+//!
+//! ```compile_fail,E0599
+//! # use orghost::provision::{engine::Engine, workspace::{Seeded, Workspace}};
+//! async fn both<E: Engine>(workspace: Workspace<'_, E, Seeded>) {
+//!     workspace.start().await;
+//! }
+//! ```
+//!
+//! and an engine starts nothing without the proof, which nobody can make up:
+//!
+//! ```compile_fail,E0451
+//! # use orghost::provision::{generations::Generation, seed::Verified};
+//! fn forged(generation: Generation) -> Verified {
+//!     Verified { generation }
+//! }
+//! ```
+//!
+//! Every step consumes the workspace. When one fails, what this operation did
+//! is undone (`undo.rs`), and only that, and no `Workspace` is left to go on
+//! with.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{Engine, EngineError, Observed, State, VolumeKind, VolumeOutcome};
-use super::health;
-use super::seed::{Mismatch, SeedError, Verified};
+use super::engine::{Engine, EngineError, Observed, Volume, VolumeOutcome};
+pub use super::failure::StepError;
+use super::generations::{Generation, Generations};
+use super::ready::answers;
+use super::seed::Verified;
 use super::spec::{OperationId, Spec};
 use super::turns::Turns;
+use super::undo::within;
 use crate::event::{Event, Failure, Step, What};
 use crate::limits;
 use crate::store::{Store, StoreError};
@@ -54,56 +78,36 @@ pub struct Run<'a, E> {
     pub observer: &'a (dyn Fn(&Event) + Send + Sync),
     /// Who may provision next, on the whole host.
     pub turns: &'a Arc<Turns>,
-    /// Leave a failed container that was seeded, for diagnosis.
+    /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
     pub keep_failed: bool,
 }
 
-/// A container of this operation in a state of its way.
+/// A generation that this operation brings up, in a state of its way.
 pub struct Workspace<'a, E, S> {
-    run: &'a Run<'a, E>,
-    spec: &'a Spec,
+    pub(super) run: &'a Run<'a, E>,
+    pub(super) spec: &'a Spec,
+    pub(super) generation: Generation,
+    /// What it replaces: there until the new one holds.
+    pub(super) old: Option<Observed>,
     /// Volumes that this operation made: a failure may remove them.
-    made: Vec<VolumeKind>,
+    pub(super) made: Vec<Volume>,
     state: S,
 }
 
 /// Made, not seeded.
 pub struct Created(());
 
-/// Seeded, read back, equal.
+/// Seeded, read back, equal. What it replaces runs on.
 pub struct Seeded(Verified);
 
+/// Seeded, and nothing else of its workspace runs.
+pub struct Alone(Verified);
+
 /// Seeded, and its engine said that it did not start, or was never asked.
-struct Unstarted(());
+pub(super) struct Unstarted(());
 
 /// Started.
 pub struct Started(());
-
-/// Why a step did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// The engine's part.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The seed's part.
-    #[error(transparent)]
-    Seed(#[from] SeedError),
-    /// The seed is not what was put.
-    #[error(transparent)]
-    Mismatch(#[from] Mismatch),
-    /// The step could not be journalled, and so was not taken.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Somebody cancelled.
-    #[error("cancelled")]
-    Cancelled,
-    /// It ended before it was ready.
-    #[error("it ended before it was ready")]
-    Ended(Option<i32>),
-    /// It does not answer.
-    #[error("it was not ready within {0} seconds: {1}")]
-    NotReady(u64, String),
-}
 
 impl<'a, E: Engine> Run<'a, E> {
     /// Stores an event, then shows it.
@@ -114,6 +118,13 @@ impl<'a, E: Engine> Run<'a, E> {
         self.store.append(&self.operation, &event).await?;
         (self.observer)(&event);
         Ok(())
+    }
+
+    /// Journals that a step is about to be taken.
+    pub(super) async fn journal(&self, spec: &Spec, step: Step) -> Result<(), StoreError> {
+        let what = What::Step { step };
+        self.emit(Event::of_workspace(&spec.org, &spec.key, &spec.id, what))
+            .await
     }
 
     /// Journals a step, then takes it. A cancelled run takes no more steps; a
@@ -127,9 +138,7 @@ impl<'a, E: Engine> Run<'a, E> {
         if self.cancel.is_cancelled() {
             return Err(StepError::Cancelled);
         }
-        let what = What::Step { step };
-        self.emit(Event::of_workspace(&spec.org, &spec.key, &spec.id, what))
-            .await?;
+        self.journal(spec, step).await?;
         // The image may have to be pulled first.
         let limit = match step {
             Step::Create => limits::PULL + limits::ENGINE_CALL,
@@ -140,49 +149,57 @@ impl<'a, E: Engine> Run<'a, E> {
             Err(_) => Err(EngineError::TimedOut(limit.as_secs()).into()),
         }
     }
+
+    /// Takes away generations that were cut off on their way, or should have been removed.
+    async fn clear(&self, spec: &Spec, found: &Generations) -> Result<(), StepError> {
+        for leftover in found.leftovers() {
+            let away = take_away(self.engine, leftover);
+            self.step(spec, Step::Remove, away).await?;
+        }
+        Ok(())
+    }
 }
 
 impl<'a, E: Engine> Workspace<'a, E, Created> {
-    /// Takes away what stands in the way (`old`: an unequal or half-made
-    /// container of this workspace), makes the volumes, makes the container.
+    /// Takes away what an operation that was cut off left, makes the volumes, makes the container. What counts of
+    /// `found` runs on meanwhile.
     ///
     /// # Errors
     /// What went wrong, after everything that this operation made was undone.
     pub async fn create(
         run: &'a Run<'a, E>,
         spec: &'a Spec,
-        old: Option<&Observed>,
+        mut found: Generations,
     ) -> Result<Self, Failure> {
         let mut workspace = Self {
             run,
             spec,
+            generation: found.next(&spec.id),
+            old: found.current.take(),
             made: Vec::new(),
             state: Created(()),
         };
-        if let Some(old) = old
-            && let Err(error) = run.step(spec, Step::Remove, workspace.replace(old)).await
-        {
-            return Err(failure(Step::Remove, &error));
+        if let Err(error) = run.clear(spec, &found).await {
+            return Err(workspace.undo(Step::Remove, &error, false).await);
         }
         let mut made = Vec::new();
-        let volumes = run
-            .step(spec, Step::Volumes, create_volumes(run, spec, &mut made))
-            .await;
+        let volumes = create_volumes(run, spec, &workspace.generation, &mut made);
+        let volumes = run.step(spec, Step::Volumes, volumes).await;
         workspace.made = made;
         if let Err(error) = volumes {
-            if is_silence(&error) {
+            if error.is_silence() {
                 workspace.ask_what_was_made().await;
             }
             return Err(workspace.undo(Step::Volumes, &error, false).await);
         }
-        match run
-            .step(spec, Step::Create, run.engine.create(spec, &run.operation))
-            .await
-        {
+        let create = run
+            .engine
+            .create(spec, &workspace.generation, &run.operation);
+        match run.step(spec, Step::Create, create).await {
             Ok(()) => Ok(workspace),
             Err(error) => {
                 // An answer says that there is no container; silence says nothing.
-                let perhaps = is_silence(&error);
+                let perhaps = error.is_silence();
                 Err(workspace.undo(Step::Create, &error, perhaps).await)
             }
         }
@@ -196,15 +213,15 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         let Self { run, spec, .. } = self;
         let put = async {
             let archive = spec.seed.archive()?;
-            run.engine.put_seed(&spec.id, archive).await?;
+            run.engine.put_seed(&self.generation, archive).await?;
             Ok::<_, StepError>(())
         };
         if let Err(error) = run.step(spec, Step::Seed, put).await {
             return Err(self.undo(Step::Seed, &error, true).await);
         }
         let read_back = async {
-            let found = run.engine.read_seed(&spec.id).await?;
-            Ok::<_, StepError>(spec.seed.manifest().verify(&found, &spec.id)?)
+            let found = run.engine.read_seed(&self.generation).await?;
+            Ok::<_, StepError>(spec.seed.manifest().verify(&found, &self.generation)?)
         };
         match run.step(spec, Step::Verify, read_back).await {
             Ok(verified) => Ok(self.into_state(Seeded(verified)).1),
@@ -219,33 +236,49 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         } = self.run;
         let asked = timeout(limits::CLEANUP, engine.volumes(&self.spec.org)).await;
         let found = asked.ok().and_then(Result::ok).unwrap_or_default();
+        let wanted: Vec<_> = volumes(self.spec, &self.generation).collect();
         let own = found
-            .iter()
-            .filter(|volume| volume.id == self.spec.id && volume.operation == operation.as_str());
-        let unknown = own.map(|volume| volume.kind);
-        let unknown: Vec<_> = unknown.filter(|kind| !self.made.contains(kind)).collect();
+            .into_iter()
+            .filter(|found| found.operation == operation.as_str())
+            .map(|found| found.volume);
+        let unknown = own.filter(|own| wanted.contains(own) && !self.made.contains(own));
+        let unknown: Vec<_> = unknown.collect();
         self.made.extend(unknown);
-    }
-
-    async fn replace(&self, old: &Observed) -> Result<(), EngineError> {
-        take_away(self.run.engine, old).await
     }
 }
 
 impl<'a, E: Engine> Workspace<'a, E, Seeded> {
+    /// Stops what it replaces, if there is something: from now on nothing of the workspace runs.
+    ///
+    /// # Errors
+    /// What went wrong, after the new container was removed and the old one was started again.
+    pub async fn stop_old(self) -> Result<Workspace<'a, E, Alone>, Failure> {
+        let Self { run, spec, .. } = self;
+        let (Seeded(verified), workspace) = self.into_state(Unstarted(()));
+        if let Some(old) = &workspace.old {
+            let stop = run.engine.stop(&old.generation);
+            if let Err(error) = run.step(spec, Step::Stop, stop).await {
+                return Err(workspace.undo(Step::Stop, &error, true).await);
+            }
+        }
+        Ok(workspace.into_state(Alone(verified)).1)
+    }
+}
+
+impl<'a, E: Engine> Workspace<'a, E, Alone> {
     /// Starts the container.
     ///
     /// # Errors
-    /// What went wrong, after the container was removed.
+    /// What went wrong, after the container was removed and what it replaced was started again.
     pub async fn start(self) -> Result<Workspace<'a, E, Started>, Failure> {
         let Self { run, spec, .. } = self;
-        let (Seeded(verified), workspace) = self.into_state(Started(()));
+        let (Alone(verified), workspace) = self.into_state(Started(()));
         match run
             .step(spec, Step::Start, run.engine.start(verified))
             .await
         {
             Ok(()) => Ok(workspace),
-            Err(error) if is_silence(&error) => {
+            Err(error) if error.is_silence() => {
                 Err(workspace.undo(Step::Start, &error, true).await)
             }
             Err(error) => {
@@ -257,33 +290,84 @@ impl<'a, E: Engine> Workspace<'a, E, Seeded> {
 }
 
 impl<'a, E: Engine> Workspace<'a, E, Started> {
+    /// Goes on with a replacement that was cut off after its start: `running` is the new one, and `found` is all that
+    /// there is beside it.
+    ///
+    /// # Errors
+    /// What is neither the new one nor what it replaced could not be removed.
+    pub async fn resume(
+        run: &'a Run<'a, E>,
+        spec: &'a Spec,
+        running: Observed,
+        mut found: Generations,
+    ) -> Result<Self, Failure> {
+        let workspace = Self {
+            run,
+            spec,
+            old: found.take_replaced(&running.generation),
+            // Its seed goes with it when it does not hold.
+            made: vec![Volume::Configs(running.generation.clone())],
+            generation: running.generation,
+            state: Started(()),
+        };
+        match run.clear(spec, &found).await {
+            Ok(()) => Ok(workspace),
+            Err(error) => Err(error.at(Step::Remove)),
+        }
+    }
+
     /// Where it answers from this machine; `None` when its engine does not know.
     pub async fn url(&self) -> Option<String> {
-        let inspected = timeout(limits::ENGINE_CALL, self.run.engine.inspect(&self.spec.id)).await;
+        let inspected = timeout(
+            limits::ENGINE_CALL,
+            self.run.engine.inspect(&self.generation),
+        )
+        .await;
         inspected.ok()?.ok()?.url
     }
 
-    /// Waits until it answers, or has ended well.
+    /// Waits until it answers, or has ended well; says where.
     ///
     /// # Errors
-    /// It ended badly, or is not ready in time; its last words were kept and
-    /// the container was removed.
-    pub async fn ready(self, limit: Duration) -> Result<Option<String>, Failure> {
+    /// It ended badly, or is not ready in time; its last words were kept, the
+    /// container was removed, and what it replaced was started again.
+    pub async fn ready(self, limit: Duration) -> Result<(Self, Option<String>), Failure> {
         let Self { run, spec, .. } = self;
-        let journalled = run
-            .step(spec, Step::Ready, async { Ok::<_, StepError>(()) })
-            .await;
-        let ready = match journalled {
-            Ok(()) => tokio::select! {
-                ready = answers(run.engine, spec, limit) => ready,
-                () = run.cancel.cancelled() => Err(StepError::Cancelled),
-            },
+        let ready = match run.cancel.is_cancelled() {
+            true => Err(StepError::Cancelled),
+            false => run.journal(spec, Step::Ready).await.map_err(Into::into),
+        };
+        let ready = match ready {
+            Ok(()) => answers(run, spec, &self.generation, limit).await,
             Err(error) => Err(error),
         };
         match ready {
-            Ok(url) => Ok(url),
+            Ok(url) => Ok((self, url)),
             Err(error) => Err(self.undo(Step::Ready, &error, true).await),
         }
+    }
+
+    /// Removes what it replaced: it holds. Somebody who cancels now is too late.
+    ///
+    /// # Errors
+    /// The old one could not be removed: the new one runs, and the next run removes the old one.
+    pub async fn remove_old(self) -> Result<(), Failure> {
+        let Self { run, spec, .. } = self;
+        let Some(old) = self.old else {
+            return Ok(());
+        };
+        let removed = async {
+            run.journal(spec, Step::Remove).await?;
+            let discarded = discard(run.engine, &old.generation);
+            within(limits::ENGINE_CALL, discarded).await?;
+            Ok::<_, StepError>(())
+        };
+        removed.await.map_err(|error| {
+            let mut failure = error.at(Step::Remove);
+            let left = format!("the container that {} replaced; {0} itself runs", spec.key);
+            failure.left_behind.push(left);
+            failure
+        })
     }
 }
 
@@ -292,6 +376,8 @@ impl<'a, E: Engine, S> Workspace<'a, E, S> {
         let next = Workspace {
             run: self.run,
             spec: self.spec,
+            generation: self.generation,
+            old: self.old,
             made: self.made,
             state,
         };
@@ -299,249 +385,58 @@ impl<'a, E: Engine, S> Workspace<'a, E, S> {
     }
 }
 
-/// What a failure at this point of the way undoes.
-pub trait Way {
-    /// Nothing has run in the container, so its new volumes hold nobody's work.
-    const NEVER_RAN: bool;
-    /// A failed container of this state may be kept for diagnosis.
-    const SEEDED: bool;
-}
-
-impl Way for Created {
-    const NEVER_RAN: bool = true;
-    const SEEDED: bool = false;
-}
-
-impl Way for Seeded {
-    const NEVER_RAN: bool = true;
-    const SEEDED: bool = true;
-}
-
-impl Way for Unstarted {
-    const NEVER_RAN: bool = true;
-    const SEEDED: bool = true;
-}
-
-impl Way for Started {
-    const NEVER_RAN: bool = false;
-    const SEEDED: bool = true;
-}
-
-impl<E: Engine, S: Way> Workspace<'_, E, S> {
-    /// Keeps the last words, removes the container (once) and the volumes
-    /// that this operation made and nobody used, and says what is left. Has
-    /// its own time, so that it also happens after a cancellation.
-    async fn undo(self, step: Step, error: &StepError, container: bool) -> Failure {
-        let mut failure = failure(step, error);
-        let engine = self.run.engine;
-        let id = &self.spec.id;
-        if !S::NEVER_RAN {
-            let words = timeout(limits::CLEANUP, engine.last_lines(id, limits::LAST_LINES)).await;
-            failure.last_lines = words.ok().and_then(Result::ok).unwrap_or_default();
-            if failure.exit_code.is_none() {
-                let inspected = timeout(limits::CLEANUP, engine.inspect(id)).await;
-                failure.exit_code = inspected
-                    .ok()
-                    .and_then(Result::ok)
-                    .and_then(|seen| exit_code(seen.state));
-            }
-        }
-        if S::SEEDED && self.run.keep_failed {
-            failure
-                .left_behind
-                .push(format!("the container of {}", self.spec.key));
-            return failure;
-        }
-        if container && let Err(error) = within(engine.remove(id)).await {
-            failure
-                .left_behind
-                .push(format!("the container of {} ({error})", self.spec.key));
-            // Its volumes are in use.
-            return failure;
-        }
-        for kind in &self.made {
-            if *kind == VolumeKind::Workspace && !S::NEVER_RAN {
-                failure
-                    .left_behind
-                    .push(format!("the {kind} volume of {}", self.spec.key));
-            } else if let Err(error) = within(engine.remove_volume(id, *kind)).await {
-                let left = format!("the {kind} volume of {} ({error})", self.spec.key);
-                failure.left_behind.push(left);
-            }
-        }
-        failure
-    }
-}
-
-/// Stops and removes a container, and the volume of its seed: the next seed
-/// must be what the plan says, with nothing older beside it.
+/// Stops and removes a generation: its container, and the volume of its seed.
 ///
 /// # Errors
 /// The engine's.
-pub async fn take_away<E: Engine>(engine: &E, found: &Observed) -> Result<(), EngineError> {
-    if matches!(found.state, State::Running | State::Restarting { .. }) {
-        engine.stop(&found.id).await?;
-    }
-    engine.remove(&found.id).await?;
-    engine.remove_volume(&found.id, VolumeKind::Configs).await
+pub async fn take_away<E: Engine>(engine: &E, generation: &Generation) -> Result<(), EngineError> {
+    engine.stop(generation).await?;
+    discard(engine, generation).await
 }
 
-/// Waits until a workspace that is already there answers. It is left alone
-/// whatever comes of it: this operation did not make it.
-///
-/// # Errors
-/// It has ended, or does not answer in time.
-pub async fn still_answers<E: Engine>(
-    run: &Run<'_, E>,
-    spec: &Spec,
-    limit: Duration,
-) -> Result<Option<String>, Failure> {
-    let answered = tokio::select! {
-        answered = answers(run.engine, spec, limit) => answered,
-        () = run.cancel.cancelled() => Err(StepError::Cancelled),
-    };
-    answered.map_err(|error| failure(Step::Ready, &error))
+/// Removes a generation at once.
+async fn discard<E: Engine>(engine: &E, generation: &Generation) -> Result<(), EngineError> {
+    engine.remove(generation).await?;
+    let seed = Volume::Configs(generation.clone());
+    engine.remove_volume(&seed).await
 }
 
 async fn create_volumes<E: Engine>(
     run: &Run<'_, E>,
     spec: &Spec,
-    made: &mut Vec<VolumeKind>,
+    generation: &Generation,
+    made: &mut Vec<Volume>,
 ) -> Result<(), EngineError> {
-    for kind in volumes(spec) {
-        match run.engine.create_volume(spec, kind, &run.operation).await? {
-            VolumeOutcome::Created => made.push(kind),
-            VolumeOutcome::Existing if kind == VolumeKind::Workspace => {}
+    let Run {
+        engine, operation, ..
+    } = run;
+    for volume in volumes(spec, generation) {
+        match engine.create_volume(spec, &volume, operation).await? {
+            VolumeOutcome::Created => made.push(volume),
+            VolumeOutcome::Existing if matches!(volume, Volume::Workspace(_)) => {}
             VolumeOutcome::Existing => {
                 // Left by an operation that was cut off, or by `down`: nobody knows what is in it.
-                run.engine.remove_volume(&spec.id, kind).await?;
-                run.engine.create_volume(spec, kind, &run.operation).await?;
-                made.push(kind);
+                engine.remove_volume(&volume).await?;
+                engine.create_volume(spec, &volume, operation).await?;
+                made.push(volume);
             }
         }
     }
     Ok(())
 }
 
-/// Which volumes a workspace has (`spec/provisioning.md` §3 and §4).
-pub fn volumes(spec: &Spec) -> impl Iterator<Item = VolumeKind> {
-    let sealed = spec.tier == crate::policy::Tier::One;
-    let workspace = !sealed && spec.mount.is_none();
+/// Which volumes a generation has (`spec/provisioning.md` §3 and §4).
+pub fn volumes(spec: &Spec, generation: &Generation) -> impl Iterator<Item = Volume> {
     [
-        Some(VolumeKind::Configs),
-        workspace.then_some(VolumeKind::Workspace),
+        Some(Volume::Configs(generation.clone())),
+        has_work(spec).then(|| Volume::Workspace(spec.id.clone())),
     ]
     .into_iter()
     .flatten()
 }
 
-async fn answers<E: Engine>(
-    engine: &E,
-    spec: &Spec,
-    limit: Duration,
-) -> Result<Option<String>, StepError> {
-    /// A container that was started again this often will not recover by waiting.
-    const CRASHES: u32 = 3;
-    let deadline = Instant::now() + limit;
-    let mut pause = Duration::from_millis(10);
-    loop {
-        let why = match engine.inspect(&spec.id).await {
-            Err(error @ EngineError::NotFound(_)) => return Err(error.into()),
-            // Only "it is dead" may end a workspace; an engine that is busy proves nothing.
-            Err(error) => error.to_string(),
-            Ok(seen) => match (seen.state, seen.url) {
-                // What ended well is done.
-                (
-                    State::Exited { exit_code: Some(0) }
-                    | State::Restarting {
-                        exit_code: Some(0), ..
-                    },
-                    _,
-                ) => return Ok(None),
-                (State::Exited { exit_code }, _) => return Err(StepError::Ended(exit_code)),
-                (
-                    State::Restarting {
-                        restarts,
-                        exit_code,
-                    },
-                    _,
-                ) if restarts >= CRASHES => {
-                    return Err(StepError::Ended(exit_code));
-                }
-                (State::Restarting { .. }, _) => "it crashes and is started again".to_owned(),
-                (State::Created, _) => "it was not started".to_owned(),
-                // Nothing is published: running is all that can be known.
-                (State::Running, None) => return Ok(None),
-                (State::Running, Some(url)) => {
-                    match health::check(&url, spec.runtime.health.as_deref()).await {
-                        Ok(()) => return Ok(Some(url)),
-                        Err(why) => why,
-                    }
-                }
-            },
-        };
-        if Instant::now() + pause > deadline {
-            return Err(StepError::NotReady(limit.as_secs(), why));
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(500));
-    }
-}
-
-async fn within(work: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {
-    let late = EngineError::TimedOut(limits::CLEANUP.as_secs());
-    timeout(limits::CLEANUP, work).await.unwrap_or(Err(late))
-}
-
-/// What was asked for may have happened, or may still happen.
-fn is_silence(error: &StepError) -> bool {
-    matches!(
-        error,
-        StepError::Engine(EngineError::TimedOut(_) | EngineError::Away { .. })
-    )
-}
-
-fn exit_code(state: State) -> Option<i32> {
-    match state {
-        State::Exited { exit_code } | State::Restarting { exit_code, .. } => exit_code,
-        State::Created | State::Running => None,
-    }
-}
-
-fn failure(step: Step, error: &StepError) -> Failure {
-    let (code, help, exit_code) = match error {
-        StepError::Engine(error) => (error.code(), error.help(), None),
-        StepError::Seed(_) => (
-            "seed",
-            "correct the file in the template and run the same command again",
-            None,
-        ),
-        StepError::Mismatch(_) => (
-            "seed-mismatch",
-            "the engine did not store what it was given (a full disk, or two writers): run the same command again",
-            None,
-        ),
-        StepError::Store(_) => (
-            "store",
-            "free or repair the state folder and run the same command again",
-            None,
-        ),
-        StepError::Cancelled => ("cancelled", "run the same command again to go on", None),
-        StepError::Ended(exit_code) => ("ended", "its last lines say why", *exit_code),
-        StepError::NotReady(..) => (
-            "not-ready",
-            "its last lines may say why; --timeout SECONDS gives it longer",
-            None,
-        ),
-    };
-    Failure {
-        step,
-        code: code.into(),
-        reason: error.to_string(),
-        help: help.to_owned(),
-        last_lines: Vec::new(),
-        is_cancelled: matches!(error, StepError::Cancelled),
-        exit_code,
-        left_behind: Vec::new(),
-    }
+/// Whether a workspace has a volume for the agent's own work.
+pub fn has_work(spec: &Spec) -> bool {
+    let sealed = spec.tier == crate::policy::Tier::One;
+    !sealed && spec.mount.is_none()
 }

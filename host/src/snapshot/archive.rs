@@ -9,13 +9,13 @@ use tar::EntryType;
 
 use super::{Bundle, Entry, SnapshotError};
 use crate::limits;
-use crate::template::is_normal;
+use crate::template::{is_by_product, is_normal};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 impl Bundle {
     /// The template of an archive; what the archive is, its content tells. When everything in it is in one folder, that
-    /// folder is the template.
+    /// folder is the template. What systems leave behind ([`is_by_product`]) is left out, and counts for nothing here.
     ///
     /// # Errors
     /// [`SnapshotError::Archive`] for anything but files and folders with plain paths, each once;
@@ -56,6 +56,9 @@ fn read(source: impl Read) -> Result<Bundle, SnapshotError> {
         let Some(path) = plain(&entry.path_bytes())? else {
             continue;
         };
+        if path.split('/').any(is_by_product) {
+            continue;
+        }
         match kind {
             EntryType::Directory => insert_folders(&mut folders, &path),
             EntryType::Regular => {

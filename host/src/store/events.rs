@@ -9,8 +9,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::error::word;
 use super::{LastOutcome, Store, StoreError};
-use crate::event::{Event, What};
-use crate::provision::spec::OperationId;
+use crate::event::{Before, Event, What};
+use crate::ids::OperationId;
 
 /// An event, and where it stands among all.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +90,8 @@ impl Store {
                 What::External { url } => Some((LastOutcome::External, url.clone(), None)),
                 What::Failed(failure) => {
                     let reason = format!("{}: {}", failure.step.as_str(), failure.reason);
-                    Some((LastOutcome::Failed, None, Some(reason)))
+                    let url = failure.before.as_ref().and_then(Before::url);
+                    Some((LastOutcome::Failed, url.cloned(), Some(reason)))
                 }
                 What::Skipped { reason } => {
                     Some((LastOutcome::Skipped, None, Some(reason.clone())))
@@ -99,6 +100,12 @@ impl Store {
                 What::Removed => Some((LastOutcome::Removed, None, None)),
                 _ => None,
             };
+            // A replacement is made while the one before answers; who is skipped is left as it was.
+            let keeps_url = match &event.what {
+                What::Step { step } => !step.interrupts(),
+                What::Skipped { .. } => true,
+                _ => false,
+            };
             db.prepare_cached(
                 "INSERT INTO events (operation, at_ms, workspace, step, body, org, workspace_id)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -106,10 +113,8 @@ impl Store {
             .execute(params![operation, at_ms, key, step, body, event.org, id])?;
             let seq = db.last_insert_rowid();
             if let (Some(id), Some((outcome, url, reason))) = (&id, outcome) {
-                db.prepare_cached(
-                    "UPDATE workspaces SET outcome = ?2, url = ?3, reason = ?4 WHERE id = ?1",
-                )?
-                .execute(params![id, outcome, url, reason])?;
+                db.prepare_cached("UPDATE workspaces SET outcome = ?2, url = iif(?5, url, ?3), reason = ?4 WHERE id = ?1")?
+                    .execute(params![id, outcome, url, reason, keeps_url])?;
             }
             if let What::Broke { reason } = &event.what {
                 // Whoever was on its way is so no longer.

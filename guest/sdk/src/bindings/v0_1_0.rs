@@ -3640,7 +3640,7 @@ mod _rt {
 #[allow(unused_macros)]
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __export_plugin_with_expander_impl {
+macro_rules! __export_v0_1_0_impl {
     ($ty:ident) => {
         self::export!($ty with_types_in self);
     };
@@ -3702,7 +3702,7 @@ oducers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\
     };
 }
 #[doc(inline)]
-pub use __export_plugin_with_expander_impl as export;
+pub use __export_v0_1_0_impl as export;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(

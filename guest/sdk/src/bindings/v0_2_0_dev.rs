@@ -591,6 +591,33 @@ pub mod exports {
                             .finish()
                     }
                 }
+                /// Who set a variable.
+                #[derive(Clone, PartialEq)]
+                pub enum Origin {
+                    /// A file of the template; the place says where.
+                    Template(Place),
+                    /// The plugin itself.
+                    Plugin,
+                    /// The operator: the variable is one of `environment.vars`. The host
+                    /// compares name and value, and believes nothing else.
+                    Operator,
+                }
+                impl ::core::fmt::Debug for Origin {
+                    fn fmt(
+                        &self,
+                        f: &mut ::core::fmt::Formatter<'_>,
+                    ) -> ::core::fmt::Result {
+                        match self {
+                            Origin::Template(e) => {
+                                f.debug_tuple("Origin::Template").field(e).finish()
+                            }
+                            Origin::Plugin => f.debug_tuple("Origin::Plugin").finish(),
+                            Origin::Operator => {
+                                f.debug_tuple("Origin::Operator").finish()
+                            }
+                        }
+                    }
+                }
                 /// A variable of a workspace's process.
                 #[derive(Clone, PartialEq)]
                 pub struct EnvVar {
@@ -598,6 +625,9 @@ pub mod exports {
                     pub value: _rt::String,
                     /// The value is a secret: shown to nobody unasked.
                     pub secret: bool,
+                    /// Who set it. Where workspaces are not isolated from the host, only
+                    /// the operator may set variables that steer a program, such as `PATH`.
+                    pub origin: Origin,
                 }
                 impl ::core::fmt::Debug for EnvVar {
                     fn fmt(
@@ -608,6 +638,7 @@ pub mod exports {
                             .field("name", &self.name)
                             .field("value", &self.value)
                             .field("secret", &self.secret)
+                            .field("origin", &self.origin)
                             .finish()
                     }
                 }
@@ -827,15 +858,45 @@ pub mod exports {
                             .finish()
                     }
                 }
+                /// What a workspace was called before.
+                #[derive(Clone, PartialEq)]
+                pub enum Former {
+                    /// It had this name, below the parent that it has now.
+                    Name(_rt::String),
+                    /// It had these names: its ancestors' from the org down, then its own.
+                    Path(_rt::Vec<_rt::String>),
+                }
+                impl ::core::fmt::Debug for Former {
+                    fn fmt(
+                        &self,
+                        f: &mut ::core::fmt::Formatter<'_>,
+                    ) -> ::core::fmt::Result {
+                        match self {
+                            Former::Name(e) => {
+                                f.debug_tuple("Former::Name").field(e).finish()
+                            }
+                            Former::Path(e) => {
+                                f.debug_tuple("Former::Path").field(e).finish()
+                            }
+                        }
+                    }
+                }
                 #[derive(Clone, PartialEq)]
                 pub struct Workspace {
                     /// A path of slugs, one for each ancestor and one for itself:
                     /// `pm/dev-lead/core-lead`. Each slug is `[a-z0-9]+(-[a-z0-9]+)*`, at
-                    /// most 63 bytes; a key has at most 1024. Unique in the plan, even
-                    /// where names repeat. The key without its last slug is the parent's,
-                    /// which stands earlier in the list.
+                    /// most 63 bytes; a key has at most 1024. Unique in the plan. The key
+                    /// without its last slug is the parent's, which stands earlier in the
+                    /// list. It only says where in this plan a workspace stands: the host
+                    /// recognises a workspace by the names from the org down to it, and
+                    /// makes the keys that people see from them.
                     pub key: _rt::String,
+                    /// Not empty. Two workspaces below one parent never have the same
+                    /// name, compared in Unicode's normalisation form C.
                     pub name: _rt::String,
+                    /// Names that the same workspace had in earlier versions of the
+                    /// template, newest first: the host keeps its work when it knows one.
+                    pub renamed_from: _rt::Vec<Former>,
                     pub role: _rt::String,
                     /// What runs it; the operator's file says how. Not looked at when it is external.
                     pub runtime: _rt::String,
@@ -871,6 +932,7 @@ pub mod exports {
                         f.debug_struct("Workspace")
                             .field("key", &self.key)
                             .field("name", &self.name)
+                            .field("renamed-from", &self.renamed_from)
                             .field("role", &self.role)
                             .field("runtime", &self.runtime)
                             .field("model", &self.model)
@@ -1200,27 +1262,28 @@ pub mod exports {
                                 *ptr16
                                     .add(3 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = ptr20.cast_mut();
-                                let vec66 = workspaces17;
-                                let len66 = vec66.len();
-                                let layout66 = _rt::alloc::Layout::from_size_align(
-                                        vec66.len()
-                                            * (16 + 34 * ::core::mem::size_of::<*const u8>()),
+                                let vec72 = workspaces17;
+                                let len72 = vec72.len();
+                                let layout72 = _rt::alloc::Layout::from_size_align(
+                                        vec72.len()
+                                            * (16 + 36 * ::core::mem::size_of::<*const u8>()),
                                         8,
                                     )
                                     .unwrap();
-                                let (result66, _cleanup66) = wit_bindgen::rt::Cleanup::new(
-                                    layout66,
+                                let (result72, _cleanup72) = wit_bindgen::rt::Cleanup::new(
+                                    layout72,
                                 );
-                                if let Some(cleanup) = _cleanup66 {
+                                if let Some(cleanup) = _cleanup72 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec66.into_iter().enumerate() {
-                                    let base = result66
-                                        .add(i * (16 + 34 * ::core::mem::size_of::<*const u8>()));
+                                for (i, e) in vec72.into_iter().enumerate() {
+                                    let base = result72
+                                        .add(i * (16 + 36 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let Workspace {
                                             key: key21,
                                             name: name21,
+                                            renamed_from: renamed_from21,
                                             role: role21,
                                             runtime: runtime21,
                                             model: model21,
@@ -1257,53 +1320,129 @@ pub mod exports {
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = ptr23.cast_mut();
-                                        let vec24 = (role21.into_bytes()).into_boxed_slice();
-                                        let ptr24 = vec24.as_ptr().cast::<u8>();
-                                        let len24 = vec24.len();
-                                        ::core::mem::forget(vec24);
+                                        let vec27 = renamed_from21;
+                                        let len27 = vec27.len();
+                                        let layout27 = _rt::alloc::Layout::from_size_align(
+                                                vec27.len() * (3 * ::core::mem::size_of::<*const u8>()),
+                                                ::core::mem::size_of::<*const u8>(),
+                                            )
+                                            .unwrap();
+                                        let (result27, _cleanup27) = wit_bindgen::rt::Cleanup::new(
+                                            layout27,
+                                        );
+                                        if let Some(cleanup) = _cleanup27 {
+                                            cleanup.forget();
+                                        }
+                                        for (i, e) in vec27.into_iter().enumerate() {
+                                            let base = result27
+                                                .add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                match e {
+                                                    Former::Name(e) => {
+                                                        *base.add(0).cast::<u8>() = (0i32) as u8;
+                                                        let vec24 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr24 = vec24.as_ptr().cast::<u8>();
+                                                        let len24 = vec24.len();
+                                                        ::core::mem::forget(vec24);
+                                                        *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>() = len24;
+                                                        *base
+                                                            .add(::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>() = ptr24.cast_mut();
+                                                    }
+                                                    Former::Path(e) => {
+                                                        *base.add(0).cast::<u8>() = (1i32) as u8;
+                                                        let vec26 = e;
+                                                        let len26 = vec26.len();
+                                                        let layout26 = _rt::alloc::Layout::from_size_align(
+                                                                vec26.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                                                ::core::mem::size_of::<*const u8>(),
+                                                            )
+                                                            .unwrap();
+                                                        let (result26, _cleanup26) = wit_bindgen::rt::Cleanup::new(
+                                                            layout26,
+                                                        );
+                                                        if let Some(cleanup) = _cleanup26 {
+                                                            cleanup.forget();
+                                                        }
+                                                        for (i, e) in vec26.into_iter().enumerate() {
+                                                            let base = result26
+                                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                                            {
+                                                                let vec25 = (e.into_bytes()).into_boxed_slice();
+                                                                let ptr25 = vec25.as_ptr().cast::<u8>();
+                                                                let len25 = vec25.len();
+                                                                ::core::mem::forget(vec25);
+                                                                *base
+                                                                    .add(::core::mem::size_of::<*const u8>())
+                                                                    .cast::<usize>() = len25;
+                                                                *base.add(0).cast::<*mut u8>() = ptr25.cast_mut();
+                                                            }
+                                                        }
+                                                        *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>() = len26;
+                                                        *base
+                                                            .add(::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>() = result26;
+                                                    }
+                                                }
+                                            }
+                                        }
                                         *base
                                             .add(5 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len24;
+                                            .cast::<usize>() = len27;
                                         *base
                                             .add(4 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr24.cast_mut();
-                                        let vec25 = (runtime21.into_bytes()).into_boxed_slice();
-                                        let ptr25 = vec25.as_ptr().cast::<u8>();
-                                        let len25 = vec25.len();
-                                        ::core::mem::forget(vec25);
+                                            .cast::<*mut u8>() = result27;
+                                        let vec28 = (role21.into_bytes()).into_boxed_slice();
+                                        let ptr28 = vec28.as_ptr().cast::<u8>();
+                                        let len28 = vec28.len();
+                                        ::core::mem::forget(vec28);
                                         *base
                                             .add(7 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len25;
+                                            .cast::<usize>() = len28;
                                         *base
                                             .add(6 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr25.cast_mut();
+                                            .cast::<*mut u8>() = ptr28.cast_mut();
+                                        let vec29 = (runtime21.into_bytes()).into_boxed_slice();
+                                        let ptr29 = vec29.as_ptr().cast::<u8>();
+                                        let len29 = vec29.len();
+                                        ::core::mem::forget(vec29);
+                                        *base
+                                            .add(9 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len29;
+                                        *base
+                                            .add(8 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr29.cast_mut();
                                         match model21 {
                                             Some(e) => {
                                                 *base
-                                                    .add(8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (1i32) as u8;
-                                                let vec26 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr26 = vec26.as_ptr().cast::<u8>();
-                                                let len26 = vec26.len();
-                                                ::core::mem::forget(vec26);
-                                                *base
                                                     .add(10 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len26;
+                                                    .cast::<u8>() = (1i32) as u8;
+                                                let vec30 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr30 = vec30.as_ptr().cast::<u8>();
+                                                let len30 = vec30.len();
+                                                ::core::mem::forget(vec30);
                                                 *base
-                                                    .add(9 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr26.cast_mut();
+                                                    .add(12 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len30;
+                                                *base
+                                                    .add(11 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>() = ptr30.cast_mut();
                                             }
                                             None => {
                                                 *base
-                                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                                    .add(10 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
                                         };
                                         *base
-                                            .add(11 * ::core::mem::size_of::<*const u8>())
+                                            .add(13 * ::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (_rt::as_i32(tier21)) as u8;
                                         *base
-                                            .add(1 + 11 * ::core::mem::size_of::<*const u8>())
+                                            .add(1 + 13 * ::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (match external21 {
                                             true => 1,
                                             false => 0,
@@ -1311,129 +1450,69 @@ pub mod exports {
                                         match url21 {
                                             Some(e) => {
                                                 *base
-                                                    .add(12 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (1i32) as u8;
-                                                let vec27 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr27 = vec27.as_ptr().cast::<u8>();
-                                                let len27 = vec27.len();
-                                                ::core::mem::forget(vec27);
-                                                *base
                                                     .add(14 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len27;
+                                                    .cast::<u8>() = (1i32) as u8;
+                                                let vec31 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr31 = vec31.as_ptr().cast::<u8>();
+                                                let len31 = vec31.len();
+                                                ::core::mem::forget(vec31);
                                                 *base
-                                                    .add(13 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr27.cast_mut();
+                                                    .add(16 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len31;
+                                                *base
+                                                    .add(15 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>() = ptr31.cast_mut();
                                             }
                                             None => {
                                                 *base
-                                                    .add(12 * ::core::mem::size_of::<*const u8>())
+                                                    .add(14 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
                                         };
                                         match workspace_dir21 {
                                             Some(e) => {
                                                 *base
-                                                    .add(15 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (1i32) as u8;
-                                                let vec28 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr28 = vec28.as_ptr().cast::<u8>();
-                                                let len28 = vec28.len();
-                                                ::core::mem::forget(vec28);
-                                                *base
                                                     .add(17 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len28;
+                                                    .cast::<u8>() = (1i32) as u8;
+                                                let vec32 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr32 = vec32.as_ptr().cast::<u8>();
+                                                let len32 = vec32.len();
+                                                ::core::mem::forget(vec32);
                                                 *base
-                                                    .add(16 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr28.cast_mut();
+                                                    .add(19 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len32;
+                                                *base
+                                                    .add(18 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>() = ptr32.cast_mut();
                                             }
                                             None => {
                                                 *base
-                                                    .add(15 * ::core::mem::size_of::<*const u8>())
+                                                    .add(17 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
                                         };
                                         *base
-                                            .add(18 * ::core::mem::size_of::<*const u8>())
+                                            .add(20 * ::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (workspace_access21.clone() as i32) as u8;
-                                        let vec32 = plugins21;
-                                        let len32 = vec32.len();
-                                        let layout32 = _rt::alloc::Layout::from_size_align(
-                                                vec32.len() * (5 * ::core::mem::size_of::<*const u8>()),
+                                        let vec36 = plugins21;
+                                        let len36 = vec36.len();
+                                        let layout36 = _rt::alloc::Layout::from_size_align(
+                                                vec36.len() * (5 * ::core::mem::size_of::<*const u8>()),
                                                 ::core::mem::size_of::<*const u8>(),
                                             )
                                             .unwrap();
-                                        let (result32, _cleanup32) = wit_bindgen::rt::Cleanup::new(
-                                            layout32,
+                                        let (result36, _cleanup36) = wit_bindgen::rt::Cleanup::new(
+                                            layout36,
                                         );
-                                        if let Some(cleanup) = _cleanup32 {
+                                        if let Some(cleanup) = _cleanup36 {
                                             cleanup.forget();
                                         }
-                                        for (i, e) in vec32.into_iter().enumerate() {
-                                            let base = result32
+                                        for (i, e) in vec36.into_iter().enumerate() {
+                                            let base = result36
                                                 .add(i * (5 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let AgentPlugin { source: source29, config: config29 } = e;
-                                                let vec30 = (source29.into_bytes()).into_boxed_slice();
-                                                let ptr30 = vec30.as_ptr().cast::<u8>();
-                                                let len30 = vec30.len();
-                                                ::core::mem::forget(vec30);
-                                                *base
-                                                    .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len30;
-                                                *base.add(0).cast::<*mut u8>() = ptr30.cast_mut();
-                                                match config29 {
-                                                    Some(e) => {
-                                                        *base
-                                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<u8>() = (1i32) as u8;
-                                                        let vec31 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr31 = vec31.as_ptr().cast::<u8>();
-                                                        let len31 = vec31.len();
-                                                        ::core::mem::forget(vec31);
-                                                        *base
-                                                            .add(4 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len31;
-                                                        *base
-                                                            .add(3 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr31.cast_mut();
-                                                    }
-                                                    None => {
-                                                        *base
-                                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<u8>() = (0i32) as u8;
-                                                    }
-                                                };
-                                            }
-                                        }
-                                        *base
-                                            .add(20 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len32;
-                                        *base
-                                            .add(19 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = result32;
-                                        let vec38 = files21;
-                                        let len38 = vec38.len();
-                                        let layout38 = _rt::alloc::Layout::from_size_align(
-                                                vec38.len() * (6 * ::core::mem::size_of::<*const u8>()),
-                                                ::core::mem::size_of::<*const u8>(),
-                                            )
-                                            .unwrap();
-                                        let (result38, _cleanup38) = wit_bindgen::rt::Cleanup::new(
-                                            layout38,
-                                        );
-                                        if let Some(cleanup) = _cleanup38 {
-                                            cleanup.forget();
-                                        }
-                                        for (i, e) in vec38.into_iter().enumerate() {
-                                            let base = result38
-                                                .add(i * (6 * ::core::mem::size_of::<*const u8>()));
-                                            {
-                                                let SeedFile {
-                                                    path: path33,
-                                                    content: content33,
-                                                    secret: secret33,
-                                                } = e;
-                                                let vec34 = (path33.into_bytes()).into_boxed_slice();
+                                                let AgentPlugin { source: source33, config: config33 } = e;
+                                                let vec34 = (source33.into_bytes()).into_boxed_slice();
                                                 let ptr34 = vec34.as_ptr().cast::<u8>();
                                                 let len34 = vec34.len();
                                                 ::core::mem::forget(vec34);
@@ -1441,13 +1520,12 @@ pub mod exports {
                                                     .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>() = len34;
                                                 *base.add(0).cast::<*mut u8>() = ptr34.cast_mut();
-                                                match content33 {
-                                                    Content::Inline(e) => {
+                                                match config33 {
+                                                    Some(e) => {
                                                         *base
                                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<u8>() = (0i32) as u8;
-                                                        let vec35 = <_ as Into<_rt::Vec<_>>>::into(e)
-                                                            .into_boxed_slice();
+                                                            .cast::<u8>() = (1i32) as u8;
+                                                        let vec35 = (e.into_bytes()).into_boxed_slice();
                                                         let ptr35 = vec35.as_ptr().cast::<u8>();
                                                         let len35 = vec35.len();
                                                         ::core::mem::forget(vec35);
@@ -1458,55 +1536,24 @@ pub mod exports {
                                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<*mut u8>() = ptr35.cast_mut();
                                                     }
-                                                    Content::Template(e) => {
+                                                    None => {
                                                         *base
                                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<u8>() = (1i32) as u8;
-                                                        let vec36 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr36 = vec36.as_ptr().cast::<u8>();
-                                                        let len36 = vec36.len();
-                                                        ::core::mem::forget(vec36);
-                                                        *base
-                                                            .add(4 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len36;
-                                                        *base
-                                                            .add(3 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr36.cast_mut();
+                                                            .cast::<u8>() = (0i32) as u8;
                                                     }
-                                                    Content::TemplateText(e) => {
-                                                        *base
-                                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<u8>() = (2i32) as u8;
-                                                        let vec37 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr37 = vec37.as_ptr().cast::<u8>();
-                                                        let len37 = vec37.len();
-                                                        ::core::mem::forget(vec37);
-                                                        *base
-                                                            .add(4 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len37;
-                                                        *base
-                                                            .add(3 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr37.cast_mut();
-                                                    }
-                                                }
-                                                *base
-                                                    .add(5 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (match secret33 {
-                                                    true => 1,
-                                                    false => 0,
-                                                }) as u8;
+                                                };
                                             }
                                         }
                                         *base
                                             .add(22 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len38;
+                                            .cast::<usize>() = len36;
                                         *base
                                             .add(21 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = result38;
-                                        let vec42 = env21;
+                                            .cast::<*mut u8>() = result36;
+                                        let vec42 = files21;
                                         let len42 = vec42.len();
                                         let layout42 = _rt::alloc::Layout::from_size_align(
-                                                vec42.len() * (5 * ::core::mem::size_of::<*const u8>()),
+                                                vec42.len() * (6 * ::core::mem::size_of::<*const u8>()),
                                                 ::core::mem::size_of::<*const u8>(),
                                             )
                                             .unwrap();
@@ -1518,34 +1565,72 @@ pub mod exports {
                                         }
                                         for (i, e) in vec42.into_iter().enumerate() {
                                             let base = result42
-                                                .add(i * (5 * ::core::mem::size_of::<*const u8>()));
+                                                .add(i * (6 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let EnvVar {
-                                                    name: name39,
-                                                    value: value39,
-                                                    secret: secret39,
+                                                let SeedFile {
+                                                    path: path37,
+                                                    content: content37,
+                                                    secret: secret37,
                                                 } = e;
-                                                let vec40 = (name39.into_bytes()).into_boxed_slice();
-                                                let ptr40 = vec40.as_ptr().cast::<u8>();
-                                                let len40 = vec40.len();
-                                                ::core::mem::forget(vec40);
+                                                let vec38 = (path37.into_bytes()).into_boxed_slice();
+                                                let ptr38 = vec38.as_ptr().cast::<u8>();
+                                                let len38 = vec38.len();
+                                                ::core::mem::forget(vec38);
                                                 *base
                                                     .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len40;
-                                                *base.add(0).cast::<*mut u8>() = ptr40.cast_mut();
-                                                let vec41 = (value39.into_bytes()).into_boxed_slice();
-                                                let ptr41 = vec41.as_ptr().cast::<u8>();
-                                                let len41 = vec41.len();
-                                                ::core::mem::forget(vec41);
+                                                    .cast::<usize>() = len38;
+                                                *base.add(0).cast::<*mut u8>() = ptr38.cast_mut();
+                                                match content37 {
+                                                    Content::Inline(e) => {
+                                                        *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<u8>() = (0i32) as u8;
+                                                        let vec39 = <_ as Into<_rt::Vec<_>>>::into(e)
+                                                            .into_boxed_slice();
+                                                        let ptr39 = vec39.as_ptr().cast::<u8>();
+                                                        let len39 = vec39.len();
+                                                        ::core::mem::forget(vec39);
+                                                        *base
+                                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>() = len39;
+                                                        *base
+                                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>() = ptr39.cast_mut();
+                                                    }
+                                                    Content::Template(e) => {
+                                                        *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<u8>() = (1i32) as u8;
+                                                        let vec40 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr40 = vec40.as_ptr().cast::<u8>();
+                                                        let len40 = vec40.len();
+                                                        ::core::mem::forget(vec40);
+                                                        *base
+                                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>() = len40;
+                                                        *base
+                                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>() = ptr40.cast_mut();
+                                                    }
+                                                    Content::TemplateText(e) => {
+                                                        *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<u8>() = (2i32) as u8;
+                                                        let vec41 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr41 = vec41.as_ptr().cast::<u8>();
+                                                        let len41 = vec41.len();
+                                                        ::core::mem::forget(vec41);
+                                                        *base
+                                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>() = len41;
+                                                        *base
+                                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>() = ptr41.cast_mut();
+                                                    }
+                                                }
                                                 *base
-                                                    .add(3 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len41;
-                                                *base
-                                                    .add(2 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr41.cast_mut();
-                                                *base
-                                                    .add(4 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (match secret39 {
+                                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (match secret37 {
                                                     true => 1,
                                                     false => 0,
                                                 }) as u8;
@@ -1557,10 +1642,10 @@ pub mod exports {
                                         *base
                                             .add(23 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = result42;
-                                        let vec48 = schedules21;
+                                        let vec48 = env21;
                                         let len48 = vec48.len();
                                         let layout48 = _rt::alloc::Layout::from_size_align(
-                                                vec48.len() * (9 * ::core::mem::size_of::<*const u8>()),
+                                                vec48.len() * (8 + 8 * ::core::mem::size_of::<*const u8>()),
                                                 ::core::mem::size_of::<*const u8>(),
                                             )
                                             .unwrap();
@@ -1572,14 +1657,13 @@ pub mod exports {
                                         }
                                         for (i, e) in vec48.into_iter().enumerate() {
                                             let base = result48
-                                                .add(i * (9 * ::core::mem::size_of::<*const u8>()));
+                                                .add(i * (8 + 8 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let Schedule {
+                                                let EnvVar {
                                                     name: name43,
-                                                    cron: cron43,
-                                                    timezone: timezone43,
-                                                    prompt: prompt43,
-                                                    enabled: enabled43,
+                                                    value: value43,
+                                                    secret: secret43,
+                                                    origin: origin43,
                                                 } = e;
                                                 let vec44 = (name43.into_bytes()).into_boxed_slice();
                                                 let ptr44 = vec44.as_ptr().cast::<u8>();
@@ -1589,7 +1673,7 @@ pub mod exports {
                                                     .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>() = len44;
                                                 *base.add(0).cast::<*mut u8>() = ptr44.cast_mut();
-                                                let vec45 = (cron43.into_bytes()).into_boxed_slice();
+                                                let vec45 = (value43.into_bytes()).into_boxed_slice();
                                                 let ptr45 = vec45.as_ptr().cast::<u8>();
                                                 let len45 = vec45.len();
                                                 ::core::mem::forget(vec45);
@@ -1599,32 +1683,50 @@ pub mod exports {
                                                 *base
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>() = ptr45.cast_mut();
-                                                let vec46 = (timezone43.into_bytes()).into_boxed_slice();
-                                                let ptr46 = vec46.as_ptr().cast::<u8>();
-                                                let len46 = vec46.len();
-                                                ::core::mem::forget(vec46);
-                                                *base
-                                                    .add(5 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len46;
                                                 *base
                                                     .add(4 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr46.cast_mut();
-                                                let vec47 = (prompt43.into_bytes()).into_boxed_slice();
-                                                let ptr47 = vec47.as_ptr().cast::<u8>();
-                                                let len47 = vec47.len();
-                                                ::core::mem::forget(vec47);
-                                                *base
-                                                    .add(7 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len47;
-                                                *base
-                                                    .add(6 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr47.cast_mut();
-                                                *base
-                                                    .add(8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (match enabled43 {
+                                                    .cast::<u8>() = (match secret43 {
                                                     true => 1,
                                                     false => 0,
                                                 }) as u8;
+                                                match origin43 {
+                                                    Origin::Template(e) => {
+                                                        *base
+                                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<u8>() = (0i32) as u8;
+                                                        let Place {
+                                                            file: file46,
+                                                            line: line46,
+                                                            column: column46,
+                                                        } = e;
+                                                        let vec47 = (file46.into_bytes()).into_boxed_slice();
+                                                        let ptr47 = vec47.as_ptr().cast::<u8>();
+                                                        let len47 = vec47.len();
+                                                        ::core::mem::forget(vec47);
+                                                        *base
+                                                            .add(7 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>() = len47;
+                                                        *base
+                                                            .add(6 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>() = ptr47.cast_mut();
+                                                        *base
+                                                            .add(8 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<i32>() = _rt::as_i32(line46);
+                                                        *base
+                                                            .add(4 + 8 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<i32>() = _rt::as_i32(column46);
+                                                    }
+                                                    Origin::Plugin => {
+                                                        *base
+                                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<u8>() = (1i32) as u8;
+                                                    }
+                                                    Origin::Operator => {
+                                                        *base
+                                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<u8>() = (2i32) as u8;
+                                                    }
+                                                }
                                             }
                                         }
                                         *base
@@ -1633,30 +1735,31 @@ pub mod exports {
                                         *base
                                             .add(25 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = result48;
-                                        let vec57 = channels21;
-                                        let len57 = vec57.len();
-                                        let layout57 = _rt::alloc::Layout::from_size_align(
-                                                vec57.len() * (7 * ::core::mem::size_of::<*const u8>()),
+                                        let vec54 = schedules21;
+                                        let len54 = vec54.len();
+                                        let layout54 = _rt::alloc::Layout::from_size_align(
+                                                vec54.len() * (9 * ::core::mem::size_of::<*const u8>()),
                                                 ::core::mem::size_of::<*const u8>(),
                                             )
                                             .unwrap();
-                                        let (result57, _cleanup57) = wit_bindgen::rt::Cleanup::new(
-                                            layout57,
+                                        let (result54, _cleanup54) = wit_bindgen::rt::Cleanup::new(
+                                            layout54,
                                         );
-                                        if let Some(cleanup) = _cleanup57 {
+                                        if let Some(cleanup) = _cleanup54 {
                                             cleanup.forget();
                                         }
-                                        for (i, e) in vec57.into_iter().enumerate() {
-                                            let base = result57
-                                                .add(i * (7 * ::core::mem::size_of::<*const u8>()));
+                                        for (i, e) in vec54.into_iter().enumerate() {
+                                            let base = result54
+                                                .add(i * (9 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let Channel {
-                                                    kind: kind49,
-                                                    config: config49,
-                                                    allowed_users: allowed_users49,
+                                                let Schedule {
+                                                    name: name49,
+                                                    cron: cron49,
+                                                    timezone: timezone49,
+                                                    prompt: prompt49,
                                                     enabled: enabled49,
                                                 } = e;
-                                                let vec50 = (kind49.into_bytes()).into_boxed_slice();
+                                                let vec50 = (name49.into_bytes()).into_boxed_slice();
                                                 let ptr50 = vec50.as_ptr().cast::<u8>();
                                                 let len50 = vec50.len();
                                                 ::core::mem::forget(vec50);
@@ -1664,95 +1767,38 @@ pub mod exports {
                                                     .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>() = len50;
                                                 *base.add(0).cast::<*mut u8>() = ptr50.cast_mut();
-                                                let vec54 = config49;
-                                                let len54 = vec54.len();
-                                                let layout54 = _rt::alloc::Layout::from_size_align(
-                                                        vec54.len() * (5 * ::core::mem::size_of::<*const u8>()),
-                                                        ::core::mem::size_of::<*const u8>(),
-                                                    )
-                                                    .unwrap();
-                                                let (result54, _cleanup54) = wit_bindgen::rt::Cleanup::new(
-                                                    layout54,
-                                                );
-                                                if let Some(cleanup) = _cleanup54 {
-                                                    cleanup.forget();
-                                                }
-                                                for (i, e) in vec54.into_iter().enumerate() {
-                                                    let base = result54
-                                                        .add(i * (5 * ::core::mem::size_of::<*const u8>()));
-                                                    {
-                                                        let ConfigEntry {
-                                                            name: name51,
-                                                            value: value51,
-                                                            secret: secret51,
-                                                        } = e;
-                                                        let vec52 = (name51.into_bytes()).into_boxed_slice();
-                                                        let ptr52 = vec52.as_ptr().cast::<u8>();
-                                                        let len52 = vec52.len();
-                                                        ::core::mem::forget(vec52);
-                                                        *base
-                                                            .add(::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len52;
-                                                        *base.add(0).cast::<*mut u8>() = ptr52.cast_mut();
-                                                        let vec53 = (value51.into_bytes()).into_boxed_slice();
-                                                        let ptr53 = vec53.as_ptr().cast::<u8>();
-                                                        let len53 = vec53.len();
-                                                        ::core::mem::forget(vec53);
-                                                        *base
-                                                            .add(3 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len53;
-                                                        *base
-                                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>() = ptr53.cast_mut();
-                                                        *base
-                                                            .add(4 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<u8>() = (match secret51 {
-                                                            true => 1,
-                                                            false => 0,
-                                                        }) as u8;
-                                                    }
-                                                }
+                                                let vec51 = (cron49.into_bytes()).into_boxed_slice();
+                                                let ptr51 = vec51.as_ptr().cast::<u8>();
+                                                let len51 = vec51.len();
+                                                ::core::mem::forget(vec51);
                                                 *base
                                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len54;
+                                                    .cast::<usize>() = len51;
                                                 *base
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = result54;
-                                                let vec56 = allowed_users49;
-                                                let len56 = vec56.len();
-                                                let layout56 = _rt::alloc::Layout::from_size_align(
-                                                        vec56.len() * (2 * ::core::mem::size_of::<*const u8>()),
-                                                        ::core::mem::size_of::<*const u8>(),
-                                                    )
-                                                    .unwrap();
-                                                let (result56, _cleanup56) = wit_bindgen::rt::Cleanup::new(
-                                                    layout56,
-                                                );
-                                                if let Some(cleanup) = _cleanup56 {
-                                                    cleanup.forget();
-                                                }
-                                                for (i, e) in vec56.into_iter().enumerate() {
-                                                    let base = result56
-                                                        .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                                                    {
-                                                        let vec55 = (e.into_bytes()).into_boxed_slice();
-                                                        let ptr55 = vec55.as_ptr().cast::<u8>();
-                                                        let len55 = vec55.len();
-                                                        ::core::mem::forget(vec55);
-                                                        *base
-                                                            .add(::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>() = len55;
-                                                        *base.add(0).cast::<*mut u8>() = ptr55.cast_mut();
-                                                    }
-                                                }
+                                                    .cast::<*mut u8>() = ptr51.cast_mut();
+                                                let vec52 = (timezone49.into_bytes()).into_boxed_slice();
+                                                let ptr52 = vec52.as_ptr().cast::<u8>();
+                                                let len52 = vec52.len();
+                                                ::core::mem::forget(vec52);
                                                 *base
                                                     .add(5 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len56;
+                                                    .cast::<usize>() = len52;
                                                 *base
                                                     .add(4 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = result56;
+                                                    .cast::<*mut u8>() = ptr52.cast_mut();
+                                                let vec53 = (prompt49.into_bytes()).into_boxed_slice();
+                                                let ptr53 = vec53.as_ptr().cast::<u8>();
+                                                let len53 = vec53.len();
+                                                ::core::mem::forget(vec53);
+                                                *base
+                                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len53;
                                                 *base
                                                     .add(6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>() = ptr53.cast_mut();
+                                                *base
+                                                    .add(8 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (match enabled49 {
                                                     true => 1,
                                                     false => 0,
@@ -1761,203 +1807,242 @@ pub mod exports {
                                         }
                                         *base
                                             .add(28 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len57;
+                                            .cast::<usize>() = len54;
                                         *base
                                             .add(27 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = result57;
-                                        let vec61 = skipped_channels21;
-                                        let len61 = vec61.len();
-                                        let layout61 = _rt::alloc::Layout::from_size_align(
-                                                vec61.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                            .cast::<*mut u8>() = result54;
+                                        let vec63 = channels21;
+                                        let len63 = vec63.len();
+                                        let layout63 = _rt::alloc::Layout::from_size_align(
+                                                vec63.len() * (7 * ::core::mem::size_of::<*const u8>()),
                                                 ::core::mem::size_of::<*const u8>(),
                                             )
                                             .unwrap();
-                                        let (result61, _cleanup61) = wit_bindgen::rt::Cleanup::new(
-                                            layout61,
+                                        let (result63, _cleanup63) = wit_bindgen::rt::Cleanup::new(
+                                            layout63,
                                         );
-                                        if let Some(cleanup) = _cleanup61 {
+                                        if let Some(cleanup) = _cleanup63 {
                                             cleanup.forget();
                                         }
-                                        for (i, e) in vec61.into_iter().enumerate() {
-                                            let base = result61
-                                                .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                        for (i, e) in vec63.into_iter().enumerate() {
+                                            let base = result63
+                                                .add(i * (7 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let SkippedChannel { kind: kind58, reason: reason58 } = e;
-                                                let vec59 = (kind58.into_bytes()).into_boxed_slice();
-                                                let ptr59 = vec59.as_ptr().cast::<u8>();
-                                                let len59 = vec59.len();
-                                                ::core::mem::forget(vec59);
+                                                let Channel {
+                                                    kind: kind55,
+                                                    config: config55,
+                                                    allowed_users: allowed_users55,
+                                                    enabled: enabled55,
+                                                } = e;
+                                                let vec56 = (kind55.into_bytes()).into_boxed_slice();
+                                                let ptr56 = vec56.as_ptr().cast::<u8>();
+                                                let len56 = vec56.len();
+                                                ::core::mem::forget(vec56);
                                                 *base
                                                     .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len59;
-                                                *base.add(0).cast::<*mut u8>() = ptr59.cast_mut();
-                                                let vec60 = (reason58.into_bytes()).into_boxed_slice();
-                                                let ptr60 = vec60.as_ptr().cast::<u8>();
+                                                    .cast::<usize>() = len56;
+                                                *base.add(0).cast::<*mut u8>() = ptr56.cast_mut();
+                                                let vec60 = config55;
                                                 let len60 = vec60.len();
-                                                ::core::mem::forget(vec60);
+                                                let layout60 = _rt::alloc::Layout::from_size_align(
+                                                        vec60.len() * (5 * ::core::mem::size_of::<*const u8>()),
+                                                        ::core::mem::size_of::<*const u8>(),
+                                                    )
+                                                    .unwrap();
+                                                let (result60, _cleanup60) = wit_bindgen::rt::Cleanup::new(
+                                                    layout60,
+                                                );
+                                                if let Some(cleanup) = _cleanup60 {
+                                                    cleanup.forget();
+                                                }
+                                                for (i, e) in vec60.into_iter().enumerate() {
+                                                    let base = result60
+                                                        .add(i * (5 * ::core::mem::size_of::<*const u8>()));
+                                                    {
+                                                        let ConfigEntry {
+                                                            name: name57,
+                                                            value: value57,
+                                                            secret: secret57,
+                                                        } = e;
+                                                        let vec58 = (name57.into_bytes()).into_boxed_slice();
+                                                        let ptr58 = vec58.as_ptr().cast::<u8>();
+                                                        let len58 = vec58.len();
+                                                        ::core::mem::forget(vec58);
+                                                        *base
+                                                            .add(::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>() = len58;
+                                                        *base.add(0).cast::<*mut u8>() = ptr58.cast_mut();
+                                                        let vec59 = (value57.into_bytes()).into_boxed_slice();
+                                                        let ptr59 = vec59.as_ptr().cast::<u8>();
+                                                        let len59 = vec59.len();
+                                                        ::core::mem::forget(vec59);
+                                                        *base
+                                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>() = len59;
+                                                        *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>() = ptr59.cast_mut();
+                                                        *base
+                                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<u8>() = (match secret57 {
+                                                            true => 1,
+                                                            false => 0,
+                                                        }) as u8;
+                                                    }
+                                                }
                                                 *base
                                                     .add(3 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>() = len60;
                                                 *base
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr60.cast_mut();
+                                                    .cast::<*mut u8>() = result60;
+                                                let vec62 = allowed_users55;
+                                                let len62 = vec62.len();
+                                                let layout62 = _rt::alloc::Layout::from_size_align(
+                                                        vec62.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                                        ::core::mem::size_of::<*const u8>(),
+                                                    )
+                                                    .unwrap();
+                                                let (result62, _cleanup62) = wit_bindgen::rt::Cleanup::new(
+                                                    layout62,
+                                                );
+                                                if let Some(cleanup) = _cleanup62 {
+                                                    cleanup.forget();
+                                                }
+                                                for (i, e) in vec62.into_iter().enumerate() {
+                                                    let base = result62
+                                                        .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                                    {
+                                                        let vec61 = (e.into_bytes()).into_boxed_slice();
+                                                        let ptr61 = vec61.as_ptr().cast::<u8>();
+                                                        let len61 = vec61.len();
+                                                        ::core::mem::forget(vec61);
+                                                        *base
+                                                            .add(::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>() = len61;
+                                                        *base.add(0).cast::<*mut u8>() = ptr61.cast_mut();
+                                                    }
+                                                }
+                                                *base
+                                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len62;
+                                                *base
+                                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>() = result62;
+                                                *base
+                                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (match enabled55 {
+                                                    true => 1,
+                                                    false => 0,
+                                                }) as u8;
                                             }
                                         }
                                         *base
                                             .add(30 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len61;
+                                            .cast::<usize>() = len63;
                                         *base
                                             .add(29 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = result61;
-                                        let vec64 = memories21;
-                                        let len64 = vec64.len();
-                                        let layout64 = _rt::alloc::Layout::from_size_align(
-                                                vec64.len() * (3 * ::core::mem::size_of::<*const u8>()),
+                                            .cast::<*mut u8>() = result63;
+                                        let vec67 = skipped_channels21;
+                                        let len67 = vec67.len();
+                                        let layout67 = _rt::alloc::Layout::from_size_align(
+                                                vec67.len() * (4 * ::core::mem::size_of::<*const u8>()),
                                                 ::core::mem::size_of::<*const u8>(),
                                             )
                                             .unwrap();
-                                        let (result64, _cleanup64) = wit_bindgen::rt::Cleanup::new(
-                                            layout64,
+                                        let (result67, _cleanup67) = wit_bindgen::rt::Cleanup::new(
+                                            layout67,
                                         );
-                                        if let Some(cleanup) = _cleanup64 {
+                                        if let Some(cleanup) = _cleanup67 {
                                             cleanup.forget();
                                         }
-                                        for (i, e) in vec64.into_iter().enumerate() {
-                                            let base = result64
-                                                .add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                                        for (i, e) in vec67.into_iter().enumerate() {
+                                            let base = result67
+                                                .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let Memory { content: content62, scope: scope62 } = e;
-                                                let vec63 = (content62.into_bytes()).into_boxed_slice();
-                                                let ptr63 = vec63.as_ptr().cast::<u8>();
-                                                let len63 = vec63.len();
-                                                ::core::mem::forget(vec63);
+                                                let SkippedChannel { kind: kind64, reason: reason64 } = e;
+                                                let vec65 = (kind64.into_bytes()).into_boxed_slice();
+                                                let ptr65 = vec65.as_ptr().cast::<u8>();
+                                                let len65 = vec65.len();
+                                                ::core::mem::forget(vec65);
                                                 *base
                                                     .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len63;
-                                                *base.add(0).cast::<*mut u8>() = ptr63.cast_mut();
+                                                    .cast::<usize>() = len65;
+                                                *base.add(0).cast::<*mut u8>() = ptr65.cast_mut();
+                                                let vec66 = (reason64.into_bytes()).into_boxed_slice();
+                                                let ptr66 = vec66.as_ptr().cast::<u8>();
+                                                let len66 = vec66.len();
+                                                ::core::mem::forget(vec66);
+                                                *base
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len66;
                                                 *base
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<u8>() = (scope62.clone() as i32) as u8;
+                                                    .cast::<*mut u8>() = ptr66.cast_mut();
                                             }
                                         }
                                         *base
                                             .add(32 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len64;
+                                            .cast::<usize>() = len67;
                                         *base
                                             .add(31 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = result64;
-                                        *base
-                                            .add(33 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<i32>() = _rt::as_i32(max_concurrent_tasks21);
-                                        let Canvas { x: x65, y: y65 } = canvas21;
+                                            .cast::<*mut u8>() = result67;
+                                        let vec70 = memories21;
+                                        let len70 = vec70.len();
+                                        let layout70 = _rt::alloc::Layout::from_size_align(
+                                                vec70.len() * (3 * ::core::mem::size_of::<*const u8>()),
+                                                ::core::mem::size_of::<*const u8>(),
+                                            )
+                                            .unwrap();
+                                        let (result70, _cleanup70) = wit_bindgen::rt::Cleanup::new(
+                                            layout70,
+                                        );
+                                        if let Some(cleanup) = _cleanup70 {
+                                            cleanup.forget();
+                                        }
+                                        for (i, e) in vec70.into_iter().enumerate() {
+                                            let base = result70
+                                                .add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let Memory { content: content68, scope: scope68 } = e;
+                                                let vec69 = (content68.into_bytes()).into_boxed_slice();
+                                                let ptr69 = vec69.as_ptr().cast::<u8>();
+                                                let len69 = vec69.len();
+                                                ::core::mem::forget(vec69);
+                                                *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len69;
+                                                *base.add(0).cast::<*mut u8>() = ptr69.cast_mut();
+                                                *base
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<u8>() = (scope68.clone() as i32) as u8;
+                                            }
+                                        }
                                         *base
                                             .add(34 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<f64>() = _rt::as_f64(x65);
+                                            .cast::<usize>() = len70;
                                         *base
-                                            .add(8 + 34 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<f64>() = _rt::as_f64(y65);
+                                            .add(33 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = result70;
+                                        *base
+                                            .add(35 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<i32>() = _rt::as_i32(max_concurrent_tasks21);
+                                        let Canvas { x: x71, y: y71 } = canvas21;
+                                        *base
+                                            .add(36 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<f64>() = _rt::as_f64(x71);
+                                        *base
+                                            .add(8 + 36 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<f64>() = _rt::as_f64(y71);
                                     }
                                 }
                                 *ptr16
                                     .add(6 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len66;
-                                *ptr16
-                                    .add(5 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result66;
-                                let vec72 = required_env17;
-                                let len72 = vec72.len();
-                                let layout72 = _rt::alloc::Layout::from_size_align(
-                                        vec72.len() * (4 * ::core::mem::size_of::<*const u8>()),
-                                        ::core::mem::size_of::<*const u8>(),
-                                    )
-                                    .unwrap();
-                                let (result72, _cleanup72) = wit_bindgen::rt::Cleanup::new(
-                                    layout72,
-                                );
-                                if let Some(cleanup) = _cleanup72 {
-                                    cleanup.forget();
-                                }
-                                for (i, e) in vec72.into_iter().enumerate() {
-                                    let base = result72
-                                        .add(i * (4 * ::core::mem::size_of::<*const u8>()));
-                                    {
-                                        let Requirement {
-                                            any_of: any_of67,
-                                            missing_for: missing_for67,
-                                        } = e;
-                                        let vec69 = any_of67;
-                                        let len69 = vec69.len();
-                                        let layout69 = _rt::alloc::Layout::from_size_align(
-                                                vec69.len() * (2 * ::core::mem::size_of::<*const u8>()),
-                                                ::core::mem::size_of::<*const u8>(),
-                                            )
-                                            .unwrap();
-                                        let (result69, _cleanup69) = wit_bindgen::rt::Cleanup::new(
-                                            layout69,
-                                        );
-                                        if let Some(cleanup) = _cleanup69 {
-                                            cleanup.forget();
-                                        }
-                                        for (i, e) in vec69.into_iter().enumerate() {
-                                            let base = result69
-                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                                            {
-                                                let vec68 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr68 = vec68.as_ptr().cast::<u8>();
-                                                let len68 = vec68.len();
-                                                ::core::mem::forget(vec68);
-                                                *base
-                                                    .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len68;
-                                                *base.add(0).cast::<*mut u8>() = ptr68.cast_mut();
-                                            }
-                                        }
-                                        *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len69;
-                                        *base.add(0).cast::<*mut u8>() = result69;
-                                        let vec71 = missing_for67;
-                                        let len71 = vec71.len();
-                                        let layout71 = _rt::alloc::Layout::from_size_align(
-                                                vec71.len() * (2 * ::core::mem::size_of::<*const u8>()),
-                                                ::core::mem::size_of::<*const u8>(),
-                                            )
-                                            .unwrap();
-                                        let (result71, _cleanup71) = wit_bindgen::rt::Cleanup::new(
-                                            layout71,
-                                        );
-                                        if let Some(cleanup) = _cleanup71 {
-                                            cleanup.forget();
-                                        }
-                                        for (i, e) in vec71.into_iter().enumerate() {
-                                            let base = result71
-                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                                            {
-                                                let vec70 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr70 = vec70.as_ptr().cast::<u8>();
-                                                let len70 = vec70.len();
-                                                ::core::mem::forget(vec70);
-                                                *base
-                                                    .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len70;
-                                                *base.add(0).cast::<*mut u8>() = ptr70.cast_mut();
-                                            }
-                                        }
-                                        *base
-                                            .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len71;
-                                        *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = result71;
-                                    }
-                                }
-                                *ptr16
-                                    .add(8 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>() = len72;
                                 *ptr16
-                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result72;
-                                let vec78 = recommended_env17;
+                                let vec78 = required_env17;
                                 let len78 = vec78.len();
                                 let layout78 = _rt::alloc::Layout::from_size_align(
                                         vec78.len() * (4 * ::core::mem::size_of::<*const u8>()),
@@ -2045,81 +2130,174 @@ pub mod exports {
                                     }
                                 }
                                 *ptr16
-                                    .add(10 * ::core::mem::size_of::<*const u8>())
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>() = len78;
                                 *ptr16
-                                    .add(9 * ::core::mem::size_of::<*const u8>())
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result78;
-                                let vec87 = warnings17;
-                                let len87 = vec87.len();
-                                let layout87 = _rt::alloc::Layout::from_size_align(
-                                        vec87.len()
+                                let vec84 = recommended_env17;
+                                let len84 = vec84.len();
+                                let layout84 = _rt::alloc::Layout::from_size_align(
+                                        vec84.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                        ::core::mem::size_of::<*const u8>(),
+                                    )
+                                    .unwrap();
+                                let (result84, _cleanup84) = wit_bindgen::rt::Cleanup::new(
+                                    layout84,
+                                );
+                                if let Some(cleanup) = _cleanup84 {
+                                    cleanup.forget();
+                                }
+                                for (i, e) in vec84.into_iter().enumerate() {
+                                    let base = result84
+                                        .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let Requirement {
+                                            any_of: any_of79,
+                                            missing_for: missing_for79,
+                                        } = e;
+                                        let vec81 = any_of79;
+                                        let len81 = vec81.len();
+                                        let layout81 = _rt::alloc::Layout::from_size_align(
+                                                vec81.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                                ::core::mem::size_of::<*const u8>(),
+                                            )
+                                            .unwrap();
+                                        let (result81, _cleanup81) = wit_bindgen::rt::Cleanup::new(
+                                            layout81,
+                                        );
+                                        if let Some(cleanup) = _cleanup81 {
+                                            cleanup.forget();
+                                        }
+                                        for (i, e) in vec81.into_iter().enumerate() {
+                                            let base = result81
+                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let vec80 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr80 = vec80.as_ptr().cast::<u8>();
+                                                let len80 = vec80.len();
+                                                ::core::mem::forget(vec80);
+                                                *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len80;
+                                                *base.add(0).cast::<*mut u8>() = ptr80.cast_mut();
+                                            }
+                                        }
+                                        *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len81;
+                                        *base.add(0).cast::<*mut u8>() = result81;
+                                        let vec83 = missing_for79;
+                                        let len83 = vec83.len();
+                                        let layout83 = _rt::alloc::Layout::from_size_align(
+                                                vec83.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                                ::core::mem::size_of::<*const u8>(),
+                                            )
+                                            .unwrap();
+                                        let (result83, _cleanup83) = wit_bindgen::rt::Cleanup::new(
+                                            layout83,
+                                        );
+                                        if let Some(cleanup) = _cleanup83 {
+                                            cleanup.forget();
+                                        }
+                                        for (i, e) in vec83.into_iter().enumerate() {
+                                            let base = result83
+                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let vec82 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr82 = vec82.as_ptr().cast::<u8>();
+                                                let len82 = vec82.len();
+                                                ::core::mem::forget(vec82);
+                                                *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>() = len82;
+                                                *base.add(0).cast::<*mut u8>() = ptr82.cast_mut();
+                                            }
+                                        }
+                                        *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len83;
+                                        *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = result83;
+                                    }
+                                }
+                                *ptr16
+                                    .add(10 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len84;
+                                *ptr16
+                                    .add(9 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = result84;
+                                let vec93 = warnings17;
+                                let len93 = vec93.len();
+                                let layout93 = _rt::alloc::Layout::from_size_align(
+                                        vec93.len()
                                             * (8 + 16 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result87, _cleanup87) = wit_bindgen::rt::Cleanup::new(
-                                    layout87,
+                                let (result93, _cleanup93) = wit_bindgen::rt::Cleanup::new(
+                                    layout93,
                                 );
-                                if let Some(cleanup) = _cleanup87 {
+                                if let Some(cleanup) = _cleanup93 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec87.into_iter().enumerate() {
-                                    let base = result87
+                                for (i, e) in vec93.into_iter().enumerate() {
+                                    let base = result93
                                         .add(i * (8 + 16 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let Diagnostic {
-                                            code: code79,
-                                            message: message79,
-                                            place: place79,
-                                            field: field79,
-                                            workspace: workspace79,
-                                            help: help79,
+                                            code: code85,
+                                            message: message85,
+                                            place: place85,
+                                            field: field85,
+                                            workspace: workspace85,
+                                            help: help85,
                                         } = e;
-                                        let vec80 = (code79.into_bytes()).into_boxed_slice();
-                                        let ptr80 = vec80.as_ptr().cast::<u8>();
-                                        let len80 = vec80.len();
-                                        ::core::mem::forget(vec80);
+                                        let vec86 = (code85.into_bytes()).into_boxed_slice();
+                                        let ptr86 = vec86.as_ptr().cast::<u8>();
+                                        let len86 = vec86.len();
+                                        ::core::mem::forget(vec86);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len80;
-                                        *base.add(0).cast::<*mut u8>() = ptr80.cast_mut();
-                                        let vec81 = (message79.into_bytes()).into_boxed_slice();
-                                        let ptr81 = vec81.as_ptr().cast::<u8>();
-                                        let len81 = vec81.len();
-                                        ::core::mem::forget(vec81);
+                                            .cast::<usize>() = len86;
+                                        *base.add(0).cast::<*mut u8>() = ptr86.cast_mut();
+                                        let vec87 = (message85.into_bytes()).into_boxed_slice();
+                                        let ptr87 = vec87.as_ptr().cast::<u8>();
+                                        let len87 = vec87.len();
+                                        ::core::mem::forget(vec87);
                                         *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len81;
+                                            .cast::<usize>() = len87;
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr81.cast_mut();
-                                        match place79 {
+                                            .cast::<*mut u8>() = ptr87.cast_mut();
+                                        match place85 {
                                             Some(e) => {
                                                 *base
                                                     .add(4 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
                                                 let Place {
-                                                    file: file82,
-                                                    line: line82,
-                                                    column: column82,
+                                                    file: file88,
+                                                    line: line88,
+                                                    column: column88,
                                                 } = e;
-                                                let vec83 = (file82.into_bytes()).into_boxed_slice();
-                                                let ptr83 = vec83.as_ptr().cast::<u8>();
-                                                let len83 = vec83.len();
-                                                ::core::mem::forget(vec83);
+                                                let vec89 = (file88.into_bytes()).into_boxed_slice();
+                                                let ptr89 = vec89.as_ptr().cast::<u8>();
+                                                let len89 = vec89.len();
+                                                ::core::mem::forget(vec89);
                                                 *base
                                                     .add(6 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len83;
+                                                    .cast::<usize>() = len89;
                                                 *base
                                                     .add(5 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr83.cast_mut();
+                                                    .cast::<*mut u8>() = ptr89.cast_mut();
                                                 *base
                                                     .add(7 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<i32>() = _rt::as_i32(line82);
+                                                    .cast::<i32>() = _rt::as_i32(line88);
                                                 *base
                                                     .add(4 + 7 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<i32>() = _rt::as_i32(column82);
+                                                    .cast::<i32>() = _rt::as_i32(column88);
                                             }
                                             None => {
                                                 *base
@@ -2127,21 +2305,21 @@ pub mod exports {
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
                                         };
-                                        match field79 {
+                                        match field85 {
                                             Some(e) => {
                                                 *base
                                                     .add(8 + 7 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
-                                                let vec84 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr84 = vec84.as_ptr().cast::<u8>();
-                                                let len84 = vec84.len();
-                                                ::core::mem::forget(vec84);
+                                                let vec90 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr90 = vec90.as_ptr().cast::<u8>();
+                                                let len90 = vec90.len();
+                                                ::core::mem::forget(vec90);
                                                 *base
                                                     .add(8 + 9 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len84;
+                                                    .cast::<usize>() = len90;
                                                 *base
                                                     .add(8 + 8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr84.cast_mut();
+                                                    .cast::<*mut u8>() = ptr90.cast_mut();
                                             }
                                             None => {
                                                 *base
@@ -2149,21 +2327,21 @@ pub mod exports {
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
                                         };
-                                        match workspace79 {
+                                        match workspace85 {
                                             Some(e) => {
                                                 *base
                                                     .add(8 + 10 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
-                                                let vec85 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr85 = vec85.as_ptr().cast::<u8>();
-                                                let len85 = vec85.len();
-                                                ::core::mem::forget(vec85);
+                                                let vec91 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr91 = vec91.as_ptr().cast::<u8>();
+                                                let len91 = vec91.len();
+                                                ::core::mem::forget(vec91);
                                                 *base
                                                     .add(8 + 12 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len85;
+                                                    .cast::<usize>() = len91;
                                                 *base
                                                     .add(8 + 11 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr85.cast_mut();
+                                                    .cast::<*mut u8>() = ptr91.cast_mut();
                                             }
                                             None => {
                                                 *base
@@ -2171,21 +2349,21 @@ pub mod exports {
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
                                         };
-                                        match help79 {
+                                        match help85 {
                                             Some(e) => {
                                                 *base
                                                     .add(8 + 13 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
-                                                let vec86 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr86 = vec86.as_ptr().cast::<u8>();
-                                                let len86 = vec86.len();
-                                                ::core::mem::forget(vec86);
+                                                let vec92 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr92 = vec92.as_ptr().cast::<u8>();
+                                                let len92 = vec92.len();
+                                                ::core::mem::forget(vec92);
                                                 *base
                                                     .add(8 + 15 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len86;
+                                                    .cast::<usize>() = len92;
                                                 *base
                                                     .add(8 + 14 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr86.cast_mut();
+                                                    .cast::<*mut u8>() = ptr92.cast_mut();
                                             }
                                             None => {
                                                 *base
@@ -2197,83 +2375,83 @@ pub mod exports {
                                 }
                                 *ptr16
                                     .add(12 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len87;
+                                    .cast::<usize>() = len93;
                                 *ptr16
                                     .add(11 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result87;
+                                    .cast::<*mut u8>() = result93;
                             }
                             Err(e) => {
                                 *ptr16.add(0).cast::<u8>() = (1i32) as u8;
-                                let vec96 = e;
-                                let len96 = vec96.len();
-                                let layout96 = _rt::alloc::Layout::from_size_align(
-                                        vec96.len()
+                                let vec102 = e;
+                                let len102 = vec102.len();
+                                let layout102 = _rt::alloc::Layout::from_size_align(
+                                        vec102.len()
                                             * (8 + 16 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result96, _cleanup96) = wit_bindgen::rt::Cleanup::new(
-                                    layout96,
+                                let (result102, _cleanup102) = wit_bindgen::rt::Cleanup::new(
+                                    layout102,
                                 );
-                                if let Some(cleanup) = _cleanup96 {
+                                if let Some(cleanup) = _cleanup102 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec96.into_iter().enumerate() {
-                                    let base = result96
+                                for (i, e) in vec102.into_iter().enumerate() {
+                                    let base = result102
                                         .add(i * (8 + 16 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let Diagnostic {
-                                            code: code88,
-                                            message: message88,
-                                            place: place88,
-                                            field: field88,
-                                            workspace: workspace88,
-                                            help: help88,
+                                            code: code94,
+                                            message: message94,
+                                            place: place94,
+                                            field: field94,
+                                            workspace: workspace94,
+                                            help: help94,
                                         } = e;
-                                        let vec89 = (code88.into_bytes()).into_boxed_slice();
-                                        let ptr89 = vec89.as_ptr().cast::<u8>();
-                                        let len89 = vec89.len();
-                                        ::core::mem::forget(vec89);
+                                        let vec95 = (code94.into_bytes()).into_boxed_slice();
+                                        let ptr95 = vec95.as_ptr().cast::<u8>();
+                                        let len95 = vec95.len();
+                                        ::core::mem::forget(vec95);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len89;
-                                        *base.add(0).cast::<*mut u8>() = ptr89.cast_mut();
-                                        let vec90 = (message88.into_bytes()).into_boxed_slice();
-                                        let ptr90 = vec90.as_ptr().cast::<u8>();
-                                        let len90 = vec90.len();
-                                        ::core::mem::forget(vec90);
+                                            .cast::<usize>() = len95;
+                                        *base.add(0).cast::<*mut u8>() = ptr95.cast_mut();
+                                        let vec96 = (message94.into_bytes()).into_boxed_slice();
+                                        let ptr96 = vec96.as_ptr().cast::<u8>();
+                                        let len96 = vec96.len();
+                                        ::core::mem::forget(vec96);
                                         *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len90;
+                                            .cast::<usize>() = len96;
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr90.cast_mut();
-                                        match place88 {
+                                            .cast::<*mut u8>() = ptr96.cast_mut();
+                                        match place94 {
                                             Some(e) => {
                                                 *base
                                                     .add(4 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
                                                 let Place {
-                                                    file: file91,
-                                                    line: line91,
-                                                    column: column91,
+                                                    file: file97,
+                                                    line: line97,
+                                                    column: column97,
                                                 } = e;
-                                                let vec92 = (file91.into_bytes()).into_boxed_slice();
-                                                let ptr92 = vec92.as_ptr().cast::<u8>();
-                                                let len92 = vec92.len();
-                                                ::core::mem::forget(vec92);
+                                                let vec98 = (file97.into_bytes()).into_boxed_slice();
+                                                let ptr98 = vec98.as_ptr().cast::<u8>();
+                                                let len98 = vec98.len();
+                                                ::core::mem::forget(vec98);
                                                 *base
                                                     .add(6 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len92;
+                                                    .cast::<usize>() = len98;
                                                 *base
                                                     .add(5 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr92.cast_mut();
+                                                    .cast::<*mut u8>() = ptr98.cast_mut();
                                                 *base
                                                     .add(7 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<i32>() = _rt::as_i32(line91);
+                                                    .cast::<i32>() = _rt::as_i32(line97);
                                                 *base
                                                     .add(4 + 7 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<i32>() = _rt::as_i32(column91);
+                                                    .cast::<i32>() = _rt::as_i32(column97);
                                             }
                                             None => {
                                                 *base
@@ -2281,21 +2459,21 @@ pub mod exports {
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
                                         };
-                                        match field88 {
+                                        match field94 {
                                             Some(e) => {
                                                 *base
                                                     .add(8 + 7 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
-                                                let vec93 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr93 = vec93.as_ptr().cast::<u8>();
-                                                let len93 = vec93.len();
-                                                ::core::mem::forget(vec93);
+                                                let vec99 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr99 = vec99.as_ptr().cast::<u8>();
+                                                let len99 = vec99.len();
+                                                ::core::mem::forget(vec99);
                                                 *base
                                                     .add(8 + 9 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len93;
+                                                    .cast::<usize>() = len99;
                                                 *base
                                                     .add(8 + 8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr93.cast_mut();
+                                                    .cast::<*mut u8>() = ptr99.cast_mut();
                                             }
                                             None => {
                                                 *base
@@ -2303,21 +2481,21 @@ pub mod exports {
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
                                         };
-                                        match workspace88 {
+                                        match workspace94 {
                                             Some(e) => {
                                                 *base
                                                     .add(8 + 10 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
-                                                let vec94 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr94 = vec94.as_ptr().cast::<u8>();
-                                                let len94 = vec94.len();
-                                                ::core::mem::forget(vec94);
+                                                let vec100 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr100 = vec100.as_ptr().cast::<u8>();
+                                                let len100 = vec100.len();
+                                                ::core::mem::forget(vec100);
                                                 *base
                                                     .add(8 + 12 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len94;
+                                                    .cast::<usize>() = len100;
                                                 *base
                                                     .add(8 + 11 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr94.cast_mut();
+                                                    .cast::<*mut u8>() = ptr100.cast_mut();
                                             }
                                             None => {
                                                 *base
@@ -2325,21 +2503,21 @@ pub mod exports {
                                                     .cast::<u8>() = (0i32) as u8;
                                             }
                                         };
-                                        match help88 {
+                                        match help94 {
                                             Some(e) => {
                                                 *base
                                                     .add(8 + 13 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
-                                                let vec95 = (e.into_bytes()).into_boxed_slice();
-                                                let ptr95 = vec95.as_ptr().cast::<u8>();
-                                                let len95 = vec95.len();
-                                                ::core::mem::forget(vec95);
+                                                let vec101 = (e.into_bytes()).into_boxed_slice();
+                                                let ptr101 = vec101.as_ptr().cast::<u8>();
+                                                let len101 = vec101.len();
+                                                ::core::mem::forget(vec101);
                                                 *base
                                                     .add(8 + 15 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>() = len95;
+                                                    .cast::<usize>() = len101;
                                                 *base
                                                     .add(8 + 14 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>() = ptr95.cast_mut();
+                                                    .cast::<*mut u8>() = ptr101.cast_mut();
                                             }
                                             None => {
                                                 *base
@@ -2351,10 +2529,10 @@ pub mod exports {
                                 }
                                 *ptr16
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len96;
+                                    .cast::<usize>() = len102;
                                 *ptr16
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result96;
+                                    .cast::<*mut u8>() = result102;
                             }
                         };
                         ptr16
@@ -2387,11 +2565,11 @@ pub mod exports {
                                 let l6 = *arg0
                                     .add(6 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base92 = l5;
-                                let len92 = l6;
-                                for i in 0..len92 {
-                                    let base = base92
-                                        .add(i * (16 + 34 * ::core::mem::size_of::<*const u8>()));
+                                let base106 = l5;
+                                let len106 = l6;
+                                for i in 0..len106 {
+                                    let base = base106
+                                        .add(i * (16 + 36 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let l7 = *base.add(0).cast::<*mut u8>();
                                         let l8 = *base
@@ -2411,141 +2589,147 @@ pub mod exports {
                                         let l12 = *base
                                             .add(5 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        _rt::cabi_dealloc(l11, l12, 1);
-                                        let l13 = *base
-                                            .add(6 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l14 = *base
-                                            .add(7 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        _rt::cabi_dealloc(l13, l14, 1);
-                                        let l15 = i32::from(
-                                            *base
-                                                .add(8 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<u8>(),
-                                        );
-                                        match l15 {
-                                            0 => {}
-                                            _ => {
-                                                let l16 = *base
-                                                    .add(9 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
-                                                let l17 = *base
-                                                    .add(10 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l16, l17, 1);
-                                            }
-                                        }
-                                        let l18 = i32::from(
-                                            *base
-                                                .add(12 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<u8>(),
-                                        );
-                                        match l18 {
-                                            0 => {}
-                                            _ => {
-                                                let l19 = *base
-                                                    .add(13 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
-                                                let l20 = *base
-                                                    .add(14 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l19, l20, 1);
-                                            }
-                                        }
-                                        let l21 = i32::from(
-                                            *base
-                                                .add(15 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<u8>(),
-                                        );
-                                        match l21 {
-                                            0 => {}
-                                            _ => {
-                                                let l22 = *base
-                                                    .add(16 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
-                                                let l23 = *base
-                                                    .add(17 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l22, l23, 1);
-                                            }
-                                        }
-                                        let l24 = *base
-                                            .add(19 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l25 = *base
-                                            .add(20 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        let base31 = l24;
-                                        let len31 = l25;
-                                        for i in 0..len31 {
-                                            let base = base31
-                                                .add(i * (5 * ::core::mem::size_of::<*const u8>()));
+                                        let base21 = l11;
+                                        let len21 = l12;
+                                        for i in 0..len21 {
+                                            let base = base21
+                                                .add(i * (3 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let l26 = *base.add(0).cast::<*mut u8>();
-                                                let l27 = *base
-                                                    .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l26, l27, 1);
-                                                let l28 = i32::from(
-                                                    *base
-                                                        .add(2 * ::core::mem::size_of::<*const u8>())
-                                                        .cast::<u8>(),
-                                                );
-                                                match l28 {
-                                                    0 => {}
-                                                    _ => {
-                                                        let l29 = *base
-                                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                                let l13 = i32::from(*base.add(0).cast::<u8>());
+                                                match l13 {
+                                                    0 => {
+                                                        let l14 = *base
+                                                            .add(::core::mem::size_of::<*const u8>())
                                                             .cast::<*mut u8>();
-                                                        let l30 = *base
-                                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                                        let l15 = *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<usize>();
-                                                        _rt::cabi_dealloc(l29, l30, 1);
+                                                        _rt::cabi_dealloc(l14, l15, 1);
+                                                    }
+                                                    _ => {
+                                                        let l16 = *base
+                                                            .add(::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>();
+                                                        let l17 = *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        let base20 = l16;
+                                                        let len20 = l17;
+                                                        for i in 0..len20 {
+                                                            let base = base20
+                                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                                            {
+                                                                let l18 = *base.add(0).cast::<*mut u8>();
+                                                                let l19 = *base
+                                                                    .add(::core::mem::size_of::<*const u8>())
+                                                                    .cast::<usize>();
+                                                                _rt::cabi_dealloc(l18, l19, 1);
+                                                            }
+                                                        }
+                                                        _rt::cabi_dealloc(
+                                                            base20,
+                                                            len20 * (2 * ::core::mem::size_of::<*const u8>()),
+                                                            ::core::mem::size_of::<*const u8>(),
+                                                        );
                                                     }
                                                 }
                                             }
                                         }
                                         _rt::cabi_dealloc(
-                                            base31,
-                                            len31 * (5 * ::core::mem::size_of::<*const u8>()),
+                                            base21,
+                                            len21 * (3 * ::core::mem::size_of::<*const u8>()),
                                             ::core::mem::size_of::<*const u8>(),
                                         );
-                                        let l32 = *base
+                                        let l22 = *base
+                                            .add(6 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l23 = *base
+                                            .add(7 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l22, l23, 1);
+                                        let l24 = *base
+                                            .add(8 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l25 = *base
+                                            .add(9 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l24, l25, 1);
+                                        let l26 = i32::from(
+                                            *base
+                                                .add(10 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<u8>(),
+                                        );
+                                        match l26 {
+                                            0 => {}
+                                            _ => {
+                                                let l27 = *base
+                                                    .add(11 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l28 = *base
+                                                    .add(12 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l27, l28, 1);
+                                            }
+                                        }
+                                        let l29 = i32::from(
+                                            *base
+                                                .add(14 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<u8>(),
+                                        );
+                                        match l29 {
+                                            0 => {}
+                                            _ => {
+                                                let l30 = *base
+                                                    .add(15 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l31 = *base
+                                                    .add(16 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l30, l31, 1);
+                                            }
+                                        }
+                                        let l32 = i32::from(
+                                            *base
+                                                .add(17 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<u8>(),
+                                        );
+                                        match l32 {
+                                            0 => {}
+                                            _ => {
+                                                let l33 = *base
+                                                    .add(18 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l34 = *base
+                                                    .add(19 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l33, l34, 1);
+                                            }
+                                        }
+                                        let l35 = *base
                                             .add(21 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l33 = *base
+                                        let l36 = *base
                                             .add(22 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        let base44 = l32;
-                                        let len44 = l33;
-                                        for i in 0..len44 {
-                                            let base = base44
-                                                .add(i * (6 * ::core::mem::size_of::<*const u8>()));
+                                        let base42 = l35;
+                                        let len42 = l36;
+                                        for i in 0..len42 {
+                                            let base = base42
+                                                .add(i * (5 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let l34 = *base.add(0).cast::<*mut u8>();
-                                                let l35 = *base
+                                                let l37 = *base.add(0).cast::<*mut u8>();
+                                                let l38 = *base
                                                     .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l34, l35, 1);
-                                                let l36 = i32::from(
+                                                _rt::cabi_dealloc(l37, l38, 1);
+                                                let l39 = i32::from(
                                                     *base
                                                         .add(2 * ::core::mem::size_of::<*const u8>())
                                                         .cast::<u8>(),
                                                 );
-                                                match l36 {
-                                                    0 => {
-                                                        let l37 = *base
-                                                            .add(3 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>();
-                                                        let l38 = *base
-                                                            .add(4 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>();
-                                                        let base39 = l37;
-                                                        let len39 = l38;
-                                                        _rt::cabi_dealloc(base39, len39 * 1, 1);
-                                                    }
-                                                    1 => {
+                                                match l39 {
+                                                    0 => {}
+                                                    _ => {
                                                         let l40 = *base
                                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<*mut u8>();
@@ -2554,568 +2738,637 @@ pub mod exports {
                                                             .cast::<usize>();
                                                         _rt::cabi_dealloc(l40, l41, 1);
                                                     }
-                                                    _ => {
-                                                        let l42 = *base
+                                                }
+                                            }
+                                        }
+                                        _rt::cabi_dealloc(
+                                            base42,
+                                            len42 * (5 * ::core::mem::size_of::<*const u8>()),
+                                            ::core::mem::size_of::<*const u8>(),
+                                        );
+                                        let l43 = *base
+                                            .add(23 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l44 = *base
+                                            .add(24 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base55 = l43;
+                                        let len55 = l44;
+                                        for i in 0..len55 {
+                                            let base = base55
+                                                .add(i * (6 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let l45 = *base.add(0).cast::<*mut u8>();
+                                                let l46 = *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l45, l46, 1);
+                                                let l47 = i32::from(
+                                                    *base
+                                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<u8>(),
+                                                );
+                                                match l47 {
+                                                    0 => {
+                                                        let l48 = *base
                                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<*mut u8>();
-                                                        let l43 = *base
+                                                        let l49 = *base
                                                             .add(4 * ::core::mem::size_of::<*const u8>())
                                                             .cast::<usize>();
-                                                        _rt::cabi_dealloc(l42, l43, 1);
+                                                        let base50 = l48;
+                                                        let len50 = l49;
+                                                        _rt::cabi_dealloc(base50, len50 * 1, 1);
+                                                    }
+                                                    1 => {
+                                                        let l51 = *base
+                                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>();
+                                                        let l52 = *base
+                                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        _rt::cabi_dealloc(l51, l52, 1);
+                                                    }
+                                                    _ => {
+                                                        let l53 = *base
+                                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>();
+                                                        let l54 = *base
+                                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        _rt::cabi_dealloc(l53, l54, 1);
                                                     }
                                                 }
                                             }
                                         }
                                         _rt::cabi_dealloc(
-                                            base44,
-                                            len44 * (6 * ::core::mem::size_of::<*const u8>()),
+                                            base55,
+                                            len55 * (6 * ::core::mem::size_of::<*const u8>()),
                                             ::core::mem::size_of::<*const u8>(),
                                         );
-                                        let l45 = *base
-                                            .add(23 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l46 = *base
-                                            .add(24 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        let base51 = l45;
-                                        let len51 = l46;
-                                        for i in 0..len51 {
-                                            let base = base51
-                                                .add(i * (5 * ::core::mem::size_of::<*const u8>()));
-                                            {
-                                                let l47 = *base.add(0).cast::<*mut u8>();
-                                                let l48 = *base
-                                                    .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l47, l48, 1);
-                                                let l49 = *base
-                                                    .add(2 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
-                                                let l50 = *base
-                                                    .add(3 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l49, l50, 1);
-                                            }
-                                        }
-                                        _rt::cabi_dealloc(
-                                            base51,
-                                            len51 * (5 * ::core::mem::size_of::<*const u8>()),
-                                            ::core::mem::size_of::<*const u8>(),
-                                        );
-                                        let l52 = *base
+                                        let l56 = *base
                                             .add(25 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l53 = *base
+                                        let l57 = *base
                                             .add(26 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        let base62 = l52;
-                                        let len62 = l53;
-                                        for i in 0..len62 {
-                                            let base = base62
-                                                .add(i * (9 * ::core::mem::size_of::<*const u8>()));
+                                        let base65 = l56;
+                                        let len65 = l57;
+                                        for i in 0..len65 {
+                                            let base = base65
+                                                .add(i * (8 + 8 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let l54 = *base.add(0).cast::<*mut u8>();
-                                                let l55 = *base
-                                                    .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l54, l55, 1);
-                                                let l56 = *base
-                                                    .add(2 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
-                                                let l57 = *base
-                                                    .add(3 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l56, l57, 1);
-                                                let l58 = *base
-                                                    .add(4 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
+                                                let l58 = *base.add(0).cast::<*mut u8>();
                                                 let l59 = *base
-                                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                                    .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
                                                 _rt::cabi_dealloc(l58, l59, 1);
                                                 let l60 = *base
-                                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
                                                 let l61 = *base
-                                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
                                                 _rt::cabi_dealloc(l60, l61, 1);
+                                                let l62 = i32::from(
+                                                    *base
+                                                        .add(5 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<u8>(),
+                                                );
+                                                match l62 {
+                                                    0 => {
+                                                        let l63 = *base
+                                                            .add(6 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>();
+                                                        let l64 = *base
+                                                            .add(7 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        _rt::cabi_dealloc(l63, l64, 1);
+                                                    }
+                                                    1 => {}
+                                                    _ => {}
+                                                }
                                             }
                                         }
                                         _rt::cabi_dealloc(
-                                            base62,
-                                            len62 * (9 * ::core::mem::size_of::<*const u8>()),
+                                            base65,
+                                            len65 * (8 + 8 * ::core::mem::size_of::<*const u8>()),
                                             ::core::mem::size_of::<*const u8>(),
                                         );
-                                        let l63 = *base
+                                        let l66 = *base
                                             .add(27 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l64 = *base
+                                        let l67 = *base
                                             .add(28 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        let base79 = l63;
-                                        let len79 = l64;
-                                        for i in 0..len79 {
-                                            let base = base79
-                                                .add(i * (7 * ::core::mem::size_of::<*const u8>()));
+                                        let base76 = l66;
+                                        let len76 = l67;
+                                        for i in 0..len76 {
+                                            let base = base76
+                                                .add(i * (9 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let l65 = *base.add(0).cast::<*mut u8>();
-                                                let l66 = *base
+                                                let l68 = *base.add(0).cast::<*mut u8>();
+                                                let l69 = *base
                                                     .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l65, l66, 1);
-                                                let l67 = *base
+                                                _rt::cabi_dealloc(l68, l69, 1);
+                                                let l70 = *base
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
-                                                let l68 = *base
+                                                let l71 = *base
                                                     .add(3 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                let base73 = l67;
-                                                let len73 = l68;
-                                                for i in 0..len73 {
-                                                    let base = base73
-                                                        .add(i * (5 * ::core::mem::size_of::<*const u8>()));
-                                                    {
-                                                        let l69 = *base.add(0).cast::<*mut u8>();
-                                                        let l70 = *base
-                                                            .add(::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>();
-                                                        _rt::cabi_dealloc(l69, l70, 1);
-                                                        let l71 = *base
-                                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<*mut u8>();
-                                                        let l72 = *base
-                                                            .add(3 * ::core::mem::size_of::<*const u8>())
-                                                            .cast::<usize>();
-                                                        _rt::cabi_dealloc(l71, l72, 1);
-                                                    }
-                                                }
-                                                _rt::cabi_dealloc(
-                                                    base73,
-                                                    len73 * (5 * ::core::mem::size_of::<*const u8>()),
-                                                    ::core::mem::size_of::<*const u8>(),
-                                                );
-                                                let l74 = *base
+                                                _rt::cabi_dealloc(l70, l71, 1);
+                                                let l72 = *base
                                                     .add(4 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
-                                                let l75 = *base
+                                                let l73 = *base
                                                     .add(5 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                let base78 = l74;
-                                                let len78 = l75;
-                                                for i in 0..len78 {
-                                                    let base = base78
-                                                        .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                                _rt::cabi_dealloc(l72, l73, 1);
+                                                let l74 = *base
+                                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l75 = *base
+                                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l74, l75, 1);
+                                            }
+                                        }
+                                        _rt::cabi_dealloc(
+                                            base76,
+                                            len76 * (9 * ::core::mem::size_of::<*const u8>()),
+                                            ::core::mem::size_of::<*const u8>(),
+                                        );
+                                        let l77 = *base
+                                            .add(29 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l78 = *base
+                                            .add(30 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base93 = l77;
+                                        let len93 = l78;
+                                        for i in 0..len93 {
+                                            let base = base93
+                                                .add(i * (7 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let l79 = *base.add(0).cast::<*mut u8>();
+                                                let l80 = *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l79, l80, 1);
+                                                let l81 = *base
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l82 = *base
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let base87 = l81;
+                                                let len87 = l82;
+                                                for i in 0..len87 {
+                                                    let base = base87
+                                                        .add(i * (5 * ::core::mem::size_of::<*const u8>()));
                                                     {
-                                                        let l76 = *base.add(0).cast::<*mut u8>();
-                                                        let l77 = *base
+                                                        let l83 = *base.add(0).cast::<*mut u8>();
+                                                        let l84 = *base
                                                             .add(::core::mem::size_of::<*const u8>())
                                                             .cast::<usize>();
-                                                        _rt::cabi_dealloc(l76, l77, 1);
+                                                        _rt::cabi_dealloc(l83, l84, 1);
+                                                        let l85 = *base
+                                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<*mut u8>();
+                                                        let l86 = *base
+                                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        _rt::cabi_dealloc(l85, l86, 1);
                                                     }
                                                 }
                                                 _rt::cabi_dealloc(
-                                                    base78,
-                                                    len78 * (2 * ::core::mem::size_of::<*const u8>()),
+                                                    base87,
+                                                    len87 * (5 * ::core::mem::size_of::<*const u8>()),
+                                                    ::core::mem::size_of::<*const u8>(),
+                                                );
+                                                let l88 = *base
+                                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l89 = *base
+                                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let base92 = l88;
+                                                let len92 = l89;
+                                                for i in 0..len92 {
+                                                    let base = base92
+                                                        .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                                    {
+                                                        let l90 = *base.add(0).cast::<*mut u8>();
+                                                        let l91 = *base
+                                                            .add(::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        _rt::cabi_dealloc(l90, l91, 1);
+                                                    }
+                                                }
+                                                _rt::cabi_dealloc(
+                                                    base92,
+                                                    len92 * (2 * ::core::mem::size_of::<*const u8>()),
                                                     ::core::mem::size_of::<*const u8>(),
                                                 );
                                             }
                                         }
                                         _rt::cabi_dealloc(
-                                            base79,
-                                            len79 * (7 * ::core::mem::size_of::<*const u8>()),
+                                            base93,
+                                            len93 * (7 * ::core::mem::size_of::<*const u8>()),
                                             ::core::mem::size_of::<*const u8>(),
                                         );
-                                        let l80 = *base
-                                            .add(29 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l81 = *base
-                                            .add(30 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        let base86 = l80;
-                                        let len86 = l81;
-                                        for i in 0..len86 {
-                                            let base = base86
-                                                .add(i * (4 * ::core::mem::size_of::<*const u8>()));
-                                            {
-                                                let l82 = *base.add(0).cast::<*mut u8>();
-                                                let l83 = *base
-                                                    .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l82, l83, 1);
-                                                let l84 = *base
-                                                    .add(2 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
-                                                let l85 = *base
-                                                    .add(3 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l84, l85, 1);
-                                            }
-                                        }
-                                        _rt::cabi_dealloc(
-                                            base86,
-                                            len86 * (4 * ::core::mem::size_of::<*const u8>()),
-                                            ::core::mem::size_of::<*const u8>(),
-                                        );
-                                        let l87 = *base
+                                        let l94 = *base
                                             .add(31 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l88 = *base
+                                        let l95 = *base
                                             .add(32 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        let base91 = l87;
-                                        let len91 = l88;
-                                        for i in 0..len91 {
-                                            let base = base91
+                                        let base100 = l94;
+                                        let len100 = l95;
+                                        for i in 0..len100 {
+                                            let base = base100
+                                                .add(i * (4 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let l96 = *base.add(0).cast::<*mut u8>();
+                                                let l97 = *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l96, l97, 1);
+                                                let l98 = *base
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l99 = *base
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l98, l99, 1);
+                                            }
+                                        }
+                                        _rt::cabi_dealloc(
+                                            base100,
+                                            len100 * (4 * ::core::mem::size_of::<*const u8>()),
+                                            ::core::mem::size_of::<*const u8>(),
+                                        );
+                                        let l101 = *base
+                                            .add(33 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l102 = *base
+                                            .add(34 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base105 = l101;
+                                        let len105 = l102;
+                                        for i in 0..len105 {
+                                            let base = base105
                                                 .add(i * (3 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let l89 = *base.add(0).cast::<*mut u8>();
-                                                let l90 = *base
+                                                let l103 = *base.add(0).cast::<*mut u8>();
+                                                let l104 = *base
                                                     .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l89, l90, 1);
+                                                _rt::cabi_dealloc(l103, l104, 1);
                                             }
                                         }
                                         _rt::cabi_dealloc(
-                                            base91,
-                                            len91 * (3 * ::core::mem::size_of::<*const u8>()),
+                                            base105,
+                                            len105 * (3 * ::core::mem::size_of::<*const u8>()),
                                             ::core::mem::size_of::<*const u8>(),
                                         );
                                     }
                                 }
                                 _rt::cabi_dealloc(
-                                    base92,
-                                    len92 * (16 + 34 * ::core::mem::size_of::<*const u8>()),
+                                    base106,
+                                    len106 * (16 + 36 * ::core::mem::size_of::<*const u8>()),
                                     8,
                                 );
-                                let l93 = *arg0
+                                let l107 = *arg0
                                     .add(7 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>();
-                                let l94 = *arg0
+                                let l108 = *arg0
                                     .add(8 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base105 = l93;
-                                let len105 = l94;
-                                for i in 0..len105 {
-                                    let base = base105
+                                let base119 = l107;
+                                let len119 = l108;
+                                for i in 0..len119 {
+                                    let base = base119
                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let l95 = *base.add(0).cast::<*mut u8>();
-                                        let l96 = *base
+                                        let l109 = *base.add(0).cast::<*mut u8>();
+                                        let l110 = *base
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        let base99 = l95;
-                                        let len99 = l96;
-                                        for i in 0..len99 {
-                                            let base = base99
+                                        let base113 = l109;
+                                        let len113 = l110;
+                                        for i in 0..len113 {
+                                            let base = base113
                                                 .add(i * (2 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let l97 = *base.add(0).cast::<*mut u8>();
-                                                let l98 = *base
+                                                let l111 = *base.add(0).cast::<*mut u8>();
+                                                let l112 = *base
                                                     .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l97, l98, 1);
+                                                _rt::cabi_dealloc(l111, l112, 1);
                                             }
                                         }
                                         _rt::cabi_dealloc(
-                                            base99,
-                                            len99 * (2 * ::core::mem::size_of::<*const u8>()),
+                                            base113,
+                                            len113 * (2 * ::core::mem::size_of::<*const u8>()),
                                             ::core::mem::size_of::<*const u8>(),
                                         );
-                                        let l100 = *base
+                                        let l114 = *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l101 = *base
+                                        let l115 = *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        let base104 = l100;
-                                        let len104 = l101;
-                                        for i in 0..len104 {
-                                            let base = base104
+                                        let base118 = l114;
+                                        let len118 = l115;
+                                        for i in 0..len118 {
+                                            let base = base118
                                                 .add(i * (2 * ::core::mem::size_of::<*const u8>()));
                                             {
-                                                let l102 = *base.add(0).cast::<*mut u8>();
-                                                let l103 = *base
+                                                let l116 = *base.add(0).cast::<*mut u8>();
+                                                let l117 = *base
                                                     .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l102, l103, 1);
+                                                _rt::cabi_dealloc(l116, l117, 1);
                                             }
                                         }
                                         _rt::cabi_dealloc(
-                                            base104,
-                                            len104 * (2 * ::core::mem::size_of::<*const u8>()),
+                                            base118,
+                                            len118 * (2 * ::core::mem::size_of::<*const u8>()),
                                             ::core::mem::size_of::<*const u8>(),
                                         );
                                     }
                                 }
                                 _rt::cabi_dealloc(
-                                    base105,
-                                    len105 * (4 * ::core::mem::size_of::<*const u8>()),
+                                    base119,
+                                    len119 * (4 * ::core::mem::size_of::<*const u8>()),
                                     ::core::mem::size_of::<*const u8>(),
                                 );
-                                let l106 = *arg0
+                                let l120 = *arg0
                                     .add(9 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>();
-                                let l107 = *arg0
+                                let l121 = *arg0
                                     .add(10 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base118 = l106;
-                                let len118 = l107;
-                                for i in 0..len118 {
-                                    let base = base118
+                                let base132 = l120;
+                                let len132 = l121;
+                                for i in 0..len132 {
+                                    let base = base132
                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let l108 = *base.add(0).cast::<*mut u8>();
-                                        let l109 = *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        let base112 = l108;
-                                        let len112 = l109;
-                                        for i in 0..len112 {
-                                            let base = base112
-                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                                            {
-                                                let l110 = *base.add(0).cast::<*mut u8>();
-                                                let l111 = *base
-                                                    .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l110, l111, 1);
-                                            }
-                                        }
-                                        _rt::cabi_dealloc(
-                                            base112,
-                                            len112 * (2 * ::core::mem::size_of::<*const u8>()),
-                                            ::core::mem::size_of::<*const u8>(),
-                                        );
-                                        let l113 = *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l114 = *base
-                                            .add(3 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        let base117 = l113;
-                                        let len117 = l114;
-                                        for i in 0..len117 {
-                                            let base = base117
-                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                                            {
-                                                let l115 = *base.add(0).cast::<*mut u8>();
-                                                let l116 = *base
-                                                    .add(::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l115, l116, 1);
-                                            }
-                                        }
-                                        _rt::cabi_dealloc(
-                                            base117,
-                                            len117 * (2 * ::core::mem::size_of::<*const u8>()),
-                                            ::core::mem::size_of::<*const u8>(),
-                                        );
-                                    }
-                                }
-                                _rt::cabi_dealloc(
-                                    base118,
-                                    len118 * (4 * ::core::mem::size_of::<*const u8>()),
-                                    ::core::mem::size_of::<*const u8>(),
-                                );
-                                let l119 = *arg0
-                                    .add(11 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>();
-                                let l120 = *arg0
-                                    .add(12 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>();
-                                let base137 = l119;
-                                let len137 = l120;
-                                for i in 0..len137 {
-                                    let base = base137
-                                        .add(i * (8 + 16 * ::core::mem::size_of::<*const u8>()));
-                                    {
-                                        let l121 = *base.add(0).cast::<*mut u8>();
-                                        let l122 = *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>();
-                                        _rt::cabi_dealloc(l121, l122, 1);
+                                        let l122 = *base.add(0).cast::<*mut u8>();
                                         let l123 = *base
-                                            .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>();
-                                        let l124 = *base
-                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .add(::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        _rt::cabi_dealloc(l123, l124, 1);
-                                        let l125 = i32::from(
-                                            *base
-                                                .add(4 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<u8>(),
-                                        );
-                                        match l125 {
-                                            0 => {}
-                                            _ => {
-                                                let l126 = *base
-                                                    .add(5 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
-                                                let l127 = *base
-                                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                        let base126 = l122;
+                                        let len126 = l123;
+                                        for i in 0..len126 {
+                                            let base = base126
+                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let l124 = *base.add(0).cast::<*mut u8>();
+                                                let l125 = *base
+                                                    .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l126, l127, 1);
+                                                _rt::cabi_dealloc(l124, l125, 1);
                                             }
                                         }
-                                        let l128 = i32::from(
-                                            *base
-                                                .add(8 + 7 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<u8>(),
+                                        _rt::cabi_dealloc(
+                                            base126,
+                                            len126 * (2 * ::core::mem::size_of::<*const u8>()),
+                                            ::core::mem::size_of::<*const u8>(),
                                         );
-                                        match l128 {
-                                            0 => {}
-                                            _ => {
-                                                let l129 = *base
-                                                    .add(8 + 8 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
+                                        let l127 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l128 = *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base131 = l127;
+                                        let len131 = l128;
+                                        for i in 0..len131 {
+                                            let base = base131
+                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                            {
+                                                let l129 = *base.add(0).cast::<*mut u8>();
                                                 let l130 = *base
-                                                    .add(8 + 9 * ::core::mem::size_of::<*const u8>())
+                                                    .add(::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
                                                 _rt::cabi_dealloc(l129, l130, 1);
                                             }
                                         }
-                                        let l131 = i32::from(
-                                            *base
-                                                .add(8 + 10 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<u8>(),
+                                        _rt::cabi_dealloc(
+                                            base131,
+                                            len131 * (2 * ::core::mem::size_of::<*const u8>()),
+                                            ::core::mem::size_of::<*const u8>(),
                                         );
-                                        match l131 {
-                                            0 => {}
-                                            _ => {
-                                                let l132 = *base
-                                                    .add(8 + 11 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
-                                                let l133 = *base
-                                                    .add(8 + 12 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l132, l133, 1);
-                                            }
-                                        }
-                                        let l134 = i32::from(
-                                            *base
-                                                .add(8 + 13 * ::core::mem::size_of::<*const u8>())
-                                                .cast::<u8>(),
-                                        );
-                                        match l134 {
-                                            0 => {}
-                                            _ => {
-                                                let l135 = *base
-                                                    .add(8 + 14 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<*mut u8>();
-                                                let l136 = *base
-                                                    .add(8 + 15 * ::core::mem::size_of::<*const u8>())
-                                                    .cast::<usize>();
-                                                _rt::cabi_dealloc(l135, l136, 1);
-                                            }
-                                        }
                                     }
                                 }
                                 _rt::cabi_dealloc(
-                                    base137,
-                                    len137 * (8 + 16 * ::core::mem::size_of::<*const u8>()),
+                                    base132,
+                                    len132 * (4 * ::core::mem::size_of::<*const u8>()),
                                     ::core::mem::size_of::<*const u8>(),
                                 );
-                            }
-                            _ => {
-                                let l138 = *arg0
-                                    .add(::core::mem::size_of::<*const u8>())
+                                let l133 = *arg0
+                                    .add(11 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>();
-                                let l139 = *arg0
-                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                let l134 = *arg0
+                                    .add(12 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base156 = l138;
-                                let len156 = l139;
-                                for i in 0..len156 {
-                                    let base = base156
+                                let base151 = l133;
+                                let len151 = l134;
+                                for i in 0..len151 {
+                                    let base = base151
                                         .add(i * (8 + 16 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let l140 = *base.add(0).cast::<*mut u8>();
-                                        let l141 = *base
+                                        let l135 = *base.add(0).cast::<*mut u8>();
+                                        let l136 = *base
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        _rt::cabi_dealloc(l140, l141, 1);
-                                        let l142 = *base
+                                        _rt::cabi_dealloc(l135, l136, 1);
+                                        let l137 = *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
-                                        let l143 = *base
+                                        let l138 = *base
                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
-                                        _rt::cabi_dealloc(l142, l143, 1);
-                                        let l144 = i32::from(
+                                        _rt::cabi_dealloc(l137, l138, 1);
+                                        let l139 = i32::from(
                                             *base
                                                 .add(4 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<u8>(),
                                         );
-                                        match l144 {
+                                        match l139 {
                                             0 => {}
                                             _ => {
-                                                let l145 = *base
+                                                let l140 = *base
                                                     .add(5 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
-                                                let l146 = *base
+                                                let l141 = *base
                                                     .add(6 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l145, l146, 1);
+                                                _rt::cabi_dealloc(l140, l141, 1);
                                             }
                                         }
-                                        let l147 = i32::from(
+                                        let l142 = i32::from(
                                             *base
                                                 .add(8 + 7 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<u8>(),
                                         );
-                                        match l147 {
+                                        match l142 {
                                             0 => {}
                                             _ => {
-                                                let l148 = *base
+                                                let l143 = *base
                                                     .add(8 + 8 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
-                                                let l149 = *base
+                                                let l144 = *base
                                                     .add(8 + 9 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l148, l149, 1);
+                                                _rt::cabi_dealloc(l143, l144, 1);
                                             }
                                         }
-                                        let l150 = i32::from(
+                                        let l145 = i32::from(
                                             *base
                                                 .add(8 + 10 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<u8>(),
                                         );
-                                        match l150 {
+                                        match l145 {
                                             0 => {}
                                             _ => {
-                                                let l151 = *base
+                                                let l146 = *base
                                                     .add(8 + 11 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
-                                                let l152 = *base
+                                                let l147 = *base
                                                     .add(8 + 12 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l151, l152, 1);
+                                                _rt::cabi_dealloc(l146, l147, 1);
                                             }
                                         }
-                                        let l153 = i32::from(
+                                        let l148 = i32::from(
                                             *base
                                                 .add(8 + 13 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<u8>(),
                                         );
-                                        match l153 {
+                                        match l148 {
                                             0 => {}
                                             _ => {
-                                                let l154 = *base
+                                                let l149 = *base
                                                     .add(8 + 14 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<*mut u8>();
-                                                let l155 = *base
+                                                let l150 = *base
                                                     .add(8 + 15 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<usize>();
-                                                _rt::cabi_dealloc(l154, l155, 1);
+                                                _rt::cabi_dealloc(l149, l150, 1);
                                             }
                                         }
                                     }
                                 }
                                 _rt::cabi_dealloc(
-                                    base156,
-                                    len156 * (8 + 16 * ::core::mem::size_of::<*const u8>()),
+                                    base151,
+                                    len151 * (8 + 16 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
+                                );
+                            }
+                            _ => {
+                                let l152 = *arg0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l153 = *arg0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base170 = l152;
+                                let len170 = l153;
+                                for i in 0..len170 {
+                                    let base = base170
+                                        .add(i * (8 + 16 * ::core::mem::size_of::<*const u8>()));
+                                    {
+                                        let l154 = *base.add(0).cast::<*mut u8>();
+                                        let l155 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l154, l155, 1);
+                                        let l156 = *base
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l157 = *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l156, l157, 1);
+                                        let l158 = i32::from(
+                                            *base
+                                                .add(4 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<u8>(),
+                                        );
+                                        match l158 {
+                                            0 => {}
+                                            _ => {
+                                                let l159 = *base
+                                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l160 = *base
+                                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l159, l160, 1);
+                                            }
+                                        }
+                                        let l161 = i32::from(
+                                            *base
+                                                .add(8 + 7 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<u8>(),
+                                        );
+                                        match l161 {
+                                            0 => {}
+                                            _ => {
+                                                let l162 = *base
+                                                    .add(8 + 8 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l163 = *base
+                                                    .add(8 + 9 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l162, l163, 1);
+                                            }
+                                        }
+                                        let l164 = i32::from(
+                                            *base
+                                                .add(8 + 10 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<u8>(),
+                                        );
+                                        match l164 {
+                                            0 => {}
+                                            _ => {
+                                                let l165 = *base
+                                                    .add(8 + 11 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l166 = *base
+                                                    .add(8 + 12 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l165, l166, 1);
+                                            }
+                                        }
+                                        let l167 = i32::from(
+                                            *base
+                                                .add(8 + 13 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<u8>(),
+                                        );
+                                        match l167 {
+                                            0 => {}
+                                            _ => {
+                                                let l168 = *base
+                                                    .add(8 + 14 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l169 = *base
+                                                    .add(8 + 15 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                _rt::cabi_dealloc(l168, l169, 1);
+                                            }
+                                        }
+                                    }
+                                }
+                                _rt::cabi_dealloc(
+                                    base170,
+                                    len170 * (8 + 16 * ::core::mem::size_of::<*const u8>()),
                                     ::core::mem::size_of::<*const u8>(),
                                 );
                             }
@@ -3646,9 +3899,9 @@ macro_rules! __export_v0_2_0_dev_impl {
         (link_section =
         "component-type:wit-bindgen:0.61.1:orghost:plugin@0.2.0-dev:plugin-with-expander:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1964] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2071] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa1\x0e\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8c\x0f\x01A\x02\x01\
 A\x09\x01B\x0e\x01q\x05\x09not-found\0\0\x0cinvalid-path\0\0\x0awrong-kind\0\0\x09\
 too-large\0\0\x0aunreadable\x01s\0\x04\0\x0afile-error\x03\0\0\x01m\x04\x04file\x09\
 directory\x07symlink\x05other\x04\0\x0aentry-kind\x03\0\x02\x01r\x03\x04names\x04\
@@ -3656,7 +3909,7 @@ kind\x03\x04sizew\x04\0\x05entry\x03\0\x04\x01p}\x01j\x01\x06\x01\x01\x01@\x01\x
 paths\0\x07\x04\0\x04read\x01\x08\x01p\x05\x01j\x01\x09\x01\x01\x01@\x01\x04path\
 s\0\x0a\x04\0\x07entries\x01\x0b\x03\0'orghost:plugin/template-files@0.2.0-dev\x05\
 \0\x01B\x02\x01@\x01\x04texts\x01\0\x04\0\x04line\x01\0\x03\0\x1corghost:plugin/\
-log@0.2.0-dev\x05\x01\x01BC\x01ps\x01r\x03\x04names\x07versions\x07handles\0\x04\
+log@0.2.0-dev\x05\x01\x01BH\x01ps\x01r\x03\x04names\x07versions\x07handles\0\x04\
 \0\x0bdescription\x03\0\x01\x01r\x02\x04names\x05values\x04\0\x08variable\x03\0\x03\
 \x01p\x04\x01r\x02\x04vars\x05\x07granted\x05\x04\0\x0benvironment\x03\0\x06\x01\
 r\x01\x0dskip-external\x7f\x04\0\x07options\x03\0\x08\x01r\x03\x05entrys\x0benvi\
@@ -3665,31 +3918,33 @@ ronment\x07\x07options\x09\x04\0\x07request\x03\0\x0a\x01r\x03\x04files\x04liney
 s\x05place\x0e\x05field\x0f\x09workspace\x0f\x04help\x0f\x04\0\x0adiagnostic\x03\
 \0\x10\x01p}\x01q\x03\x06inline\x01\x12\0\x08template\x01s\0\x0dtemplate-text\x01\
 s\0\x04\0\x07content\x03\0\x13\x01r\x03\x04paths\x07content\x14\x06secret\x7f\x04\
-\0\x09seed-file\x03\0\x15\x01r\x03\x04names\x05values\x06secret\x7f\x04\0\x07env\
--var\x03\0\x17\x01m\x03\x04none\x09read-only\x0aread-write\x04\0\x10workspace-ac\
-cess\x03\0\x19\x01r\x02\x06sources\x06config\x0f\x04\0\x0cagent-plugin\x03\0\x1b\
-\x01r\x05\x04names\x04crons\x08timezones\x06prompts\x07enabled\x7f\x04\0\x08sche\
-dule\x03\0\x1d\x01r\x03\x04names\x05values\x06secret\x7f\x04\0\x0cconfig-entry\x03\
-\0\x1f\x01p\x20\x01r\x04\x04kinds\x06config!\x0dallowed-users\0\x07enabled\x7f\x04\
-\0\x07channel\x03\0\"\x01r\x02\x04kinds\x06reasons\x04\0\x0fskipped-channel\x03\0\
-$\x01m\x03\x05local\x04team\x06global\x04\0\x0cmemory-scope\x03\0&\x01r\x02\x07c\
-ontents\x05scope'\x04\0\x06memory\x03\0(\x01r\x02\x01xu\x01yu\x04\0\x06canvas\x03\
-\0*\x01p\x1c\x01p\x16\x01p\x18\x01p\x1e\x01p#\x01p%\x01p)\x01r\x13\x03keys\x04na\
-mes\x04roles\x07runtimes\x05model\x0f\x04tier}\x08external\x7f\x03url\x0f\x0dwor\
-kspace-dir\x0f\x10workspace-access\x1a\x07plugins,\x05files-\x03env.\x09schedule\
-s/\x08channels0\x10skipped-channels1\x08memories2\x14max-concurrent-tasksy\x06ca\
-nvas+\x04\0\x09workspace\x03\03\x01r\x02\x06any-of\0\x0bmissing-for\0\x04\0\x0br\
-equirement\x03\05\x01r\x02\x04names\x0bdescriptions\x04\0\x03org\x03\07\x01p4\x01\
-p6\x01p\x11\x01r\x05\x03org8\x0aworkspaces9\x0crequired-env:\x0frecommended-env:\
-\x08warnings;\x04\0\x04plan\x03\0<\x01@\0\0\x02\x04\0\x08describe\x01>\x01j\x01=\
-\x01;\x01@\x01\x07request\x0b\0?\x04\0\x0aimport-org\x01@\x04\0!orghost:plugin/i\
-mporter@0.2.0-dev\x05\x02\x02\x03\0\x02\x0benvironment\x01B\x07\x02\x03\x02\x01\x03\
-\x04\0\x0benvironment\x03\0\0\x01ps\x01r\x03\x04texts\x0aunresolved\x02\x09malfo\
-rmed\x02\x04\0\x09expansion\x03\0\x03\x01@\x02\x04texts\x0benvironment\x01\0\x04\
-\x04\0\x06expand\x01\x05\x04\0!orghost:plugin/expander@0.2.0-dev\x05\x04\x04\0-o\
-rghost:plugin/plugin-with-expander@0.2.0-dev\x04\0\x0b\x1a\x01\0\x14plugin-with-\
-expander\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.2\
-58.3\x10wit-bindgen-rust\x060.61.1";
+\0\x09seed-file\x03\0\x15\x01q\x03\x08template\x01\x0d\0\x06plugin\0\0\x08operat\
+or\0\0\x04\0\x06origin\x03\0\x17\x01r\x04\x04names\x05values\x06secret\x7f\x06or\
+igin\x18\x04\0\x07env-var\x03\0\x19\x01m\x03\x04none\x09read-only\x0aread-write\x04\
+\0\x10workspace-access\x03\0\x1b\x01r\x02\x06sources\x06config\x0f\x04\0\x0cagen\
+t-plugin\x03\0\x1d\x01r\x05\x04names\x04crons\x08timezones\x06prompts\x07enabled\
+\x7f\x04\0\x08schedule\x03\0\x1f\x01r\x03\x04names\x05values\x06secret\x7f\x04\0\
+\x0cconfig-entry\x03\0!\x01p\"\x01r\x04\x04kinds\x06config#\x0dallowed-users\0\x07\
+enabled\x7f\x04\0\x07channel\x03\0$\x01r\x02\x04kinds\x06reasons\x04\0\x0fskippe\
+d-channel\x03\0&\x01m\x03\x05local\x04team\x06global\x04\0\x0cmemory-scope\x03\0\
+(\x01r\x02\x07contents\x05scope)\x04\0\x06memory\x03\0*\x01r\x02\x01xu\x01yu\x04\
+\0\x06canvas\x03\0,\x01q\x02\x04name\x01s\0\x04path\x01\0\0\x04\0\x06former\x03\0\
+.\x01p/\x01p\x1e\x01p\x16\x01p\x1a\x01p\x20\x01p%\x01p'\x01p+\x01r\x14\x03keys\x04\
+names\x0crenamed-from0\x04roles\x07runtimes\x05model\x0f\x04tier}\x08external\x7f\
+\x03url\x0f\x0dworkspace-dir\x0f\x10workspace-access\x1c\x07plugins1\x05files2\x03\
+env3\x09schedules4\x08channels5\x10skipped-channels6\x08memories7\x14max-concurr\
+ent-tasksy\x06canvas-\x04\0\x09workspace\x03\08\x01r\x02\x06any-of\0\x0bmissing-\
+for\0\x04\0\x0brequirement\x03\0:\x01r\x02\x04names\x0bdescriptions\x04\0\x03org\
+\x03\0<\x01p9\x01p;\x01p\x11\x01r\x05\x03org=\x0aworkspaces>\x0crequired-env?\x0f\
+recommended-env?\x08warnings\xc0\0\x04\0\x04plan\x03\0A\x01@\0\0\x02\x04\0\x08de\
+scribe\x01C\x01j\x01\xc2\0\x01\xc0\0\x01@\x01\x07request\x0b\0\xc4\0\x04\0\x0aim\
+port-org\x01E\x04\0!orghost:plugin/importer@0.2.0-dev\x05\x02\x02\x03\0\x02\x0be\
+nvironment\x01B\x07\x02\x03\x02\x01\x03\x04\0\x0benvironment\x03\0\0\x01ps\x01r\x03\
+\x04texts\x0aunresolved\x02\x09malformed\x02\x04\0\x09expansion\x03\0\x03\x01@\x02\
+\x04texts\x0benvironment\x01\0\x04\x04\0\x06expand\x01\x05\x04\0!orghost:plugin/\
+expander@0.2.0-dev\x05\x04\x04\0-orghost:plugin/plugin-with-expander@0.2.0-dev\x04\
+\0\x0b\x1a\x01\0\x14plugin-with-expander\x03\0\0\0G\x09producers\x01\x0cprocesse\
+d-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }

@@ -1,4 +1,4 @@
-//! Checks cron lines: five fields in the standard syntax (org-template.md §7). It computes no times.
+//! Reads cron lines: five fields in the standard syntax (org-template.md §7). It computes no times.
 //!
 //! Written by hand because every crate for this accepts more than runtimes do (seconds, years, `@daily`, `L`, `W`,
 //! `#`), and says less about what is wrong. A test compares it with `croner`.
@@ -40,11 +40,50 @@ const UNITS: [Unit; 5] = [
     ),
 ];
 
-/// Checks a line, and gives it back with one blank between the fields.
+/// A line that is right.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Line {
+    /// With one blank between the fields.
+    pub text: String,
+    /// Of each unit.
+    values: [Values; UNITS.len()],
+}
+
+/// Values of a unit: a bit for each. The largest is 59.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Values(u64);
+
+/// The most days of each month, from January on; 29 of February's come every few years.
+const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+impl Line {
+    /// Whether no day is in it: 30 February. Where days of the week are given too, one of the two is enough, and every
+    /// month has all of those.
+    pub fn never_fires(&self) -> bool {
+        let [_, _, days, months, weekdays] = self.values;
+        let any_weekday = (0..=6).all(|day| weekdays.has(day));
+        let mut months = (1..).zip(DAYS).filter(|(month, _)| months.has(*month));
+        any_weekday && !months.any(|(_, last)| (1..=last).any(|day| days.has(day)))
+    }
+}
+
+impl Values {
+    const NONE: Self = Self(0);
+
+    fn has(self, value: u32) -> bool {
+        self.0 >> value & 1 == 1
+    }
+
+    fn add(&mut self, value: u32) {
+        self.0 |= 1 << value;
+    }
+}
+
+/// Reads a line.
 ///
 /// # Errors
 /// A sentence that says which field is wrong.
-pub(crate) fn check(line: &str) -> Result<String, String> {
+pub(crate) fn read(line: &str) -> Result<Line, String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     if fields.len() != UNITS.len() {
         let found = fields.len();
@@ -62,36 +101,47 @@ pub(crate) fn check(line: &str) -> Result<String, String> {
             ),
         });
     }
-    for (unit, field) in UNITS.iter().zip(&fields) {
+    let mut values = [Values::NONE; UNITS.len()];
+    for ((unit, field), values) in UNITS.iter().zip(&fields).zip(&mut values) {
         for term in field.split(',') {
-            unit.check(term)
+            unit.read(term, values)
                 .map_err(|why| format!("the {} {why}", unit.name))?;
         }
     }
-    Ok(fields.join(" "))
+    Ok(Line {
+        text: fields.join(" "),
+        values,
+    })
 }
 
 impl Unit {
-    /// `*`, `?`, a value, or a range, each with or without a step.
-    fn check(&self, term: &str) -> Result<(), String> {
+    /// `*`, `?`, a value, or a range, each with or without a step. A value with a step begins a range.
+    fn read(&self, term: &str, values: &mut Values) -> Result<(), String> {
         let (range, step) = match term.split_once('/') {
             Some((range, step)) => (range, Some(step)),
             None => (term, None),
         };
-        if let Some(step) = step {
-            let valid = digits(step).is_some_and(|step| step > 0);
-            if !valid {
-                return Err(format!("has the step `{step}`, which is no number above 0"));
-            }
-        }
-        if matches!(range, "*" | "?") {
-            return Ok(());
-        }
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last) = (self.value(first)?, self.value(last)?);
+        let every = match step {
+            None => 1,
+            Some(step) => digits(step)
+                .filter(|step| *step > 0)
+                .ok_or_else(|| format!("has the step `{step}`, which is no number above 0"))?,
+        };
+        let (first, last) = if matches!(range, "*" | "?") {
+            (self.min, self.max)
+        } else if let Some((first, last)) = range.split_once('-') {
+            (self.value(first)?, self.value(last)?)
+        } else {
+            let value = self.value(range)?;
+            (value, if step.is_some() { self.max } else { value })
+        };
         if first > last {
             return Err(format!("has the range `{range}`, which runs backwards"));
         }
+        let every = usize::try_from(every).unwrap_or(usize::MAX);
+        (first..=last)
+            .step_by(every)
+            .for_each(|value| values.add(value));
         Ok(())
     }
 
@@ -135,9 +185,9 @@ mod tests {
             "59 23 31 12 6",
             "0 0 1 1 0",
         ] {
-            assert_eq!(check(valid).as_deref(), Ok(valid));
+            assert_eq!(read(valid).unwrap().text, valid);
         }
-        assert_eq!(check("  0\t9 * *  1 ").as_deref(), Ok("0 9 * * 1"));
+        assert_eq!(read("  0\t9 * *  1 ").unwrap().text, "0 9 * * 1");
         for (invalid, part) in [
             ("", "0 fields"),
             ("* * * *", "4 fields"),
@@ -170,8 +220,28 @@ mod tests {
             ("* * * * monday", "`monday`"),
             ("99999999999 * * * *", "no value"),
         ] {
-            let error = check(invalid).expect_err(invalid);
+            let error = read(invalid).expect_err(invalid);
             assert!(error.contains(part), "{invalid:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_day_that_no_month_has_never_comes() {
+        for (line, never) in [
+            ("0 0 30 2 *", true),
+            ("0 0 31 feb,apr,jun,sep,nov ?", true),
+            ("0 0 30-31 2 *", true),
+            ("0 0 31 4/5 */1", true),
+            ("0 0 29 2 *", false),
+            ("0 0 31 * *", false),
+            ("0 0 28-31 2 *", false),
+            ("0 0 31 4,5 *", false),
+            ("0 0 */30 2 *", false),
+            // On Mondays of February.
+            ("0 0 30 2 1", false),
+            ("* * * * *", false),
+        ] {
+            assert_eq!(read(line).unwrap().never_fires(), never, "{line}");
         }
     }
 
@@ -179,7 +249,7 @@ mod tests {
         /// Whatever is accepted here is a cron line to others too.
         #[test]
         fn agrees_with_croner(line in "([0-9*?/,]|[0-9]-[0-9]|mon|FEB| ){1,12}( ([0-9*]|[0-9]/[1-9]|[1-6]-6|mon|feb)){1,5}") {
-            if let Ok(line) = check(&line) {
+            if let Ok(Line { text: line, .. }) = read(&line) {
                 // In fields where `?` means `*`, croner knows `*` only; its steps never begin in the middle.
                 let parser = croner::parser::CronParser::builder()
                     .seconds(croner::parser::Seconds::Disallowed)

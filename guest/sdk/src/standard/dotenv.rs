@@ -1,32 +1,65 @@
 //! Parses `.env` files (org-template.md §4). It interpolates nothing, and no message of it shows what a file holds.
+//!
+//! Every line that is neither empty nor a comment nor a pair is a warning, and so is a value that may not be what its
+//! author meant: one that begins a quote and does not close it, and one with what looks like a comment.
 
 use std::collections::BTreeMap;
 
-use super::expand::{self, Variables};
+use super::expand::{self, Value, Variables};
 use super::problems::{Pos, Problems};
-use crate::Diagnostic;
+use crate::{Diagnostic, Origin, Place};
 
-/// The pairs of a file; the last one of a name wins. Lines that are no pairs are skipped, with a warning where
-/// something looks like a pair whose name is invalid.
+/// The pairs of a file; the last one of a name wins, and its line is where the variable was set.
 pub(crate) fn read(file: &str, text: &str, problems: &mut Problems) -> Variables {
     let mut variables = Variables::new();
-    for (line, number) in text.split('\n').zip(1..) {
-        let Some((name, value)) = pair(line) else {
-            continue;
+    let mut lines = text.split('\n').zip(1..).peekable();
+    while let Some((line, number)) = lines.next() {
+        let mut warn = |code: &str, message: String, help: &str| {
+            let warning = Diagnostic::new(code, message).on(&Pos::of_file(file, number));
+            problems.warn(warning.help(help));
         };
-        if expand::is_name(name) {
-            variables.insert(name.to_owned(), value.to_owned());
-        } else {
+        match Line::of(line) {
+            Line::Nothing => {}
+            Line::NoPair => {
+                // A secret over many lines is one mistake, and not as many as it has lines.
+                let more = std::iter::from_fn(|| {
+                    lines.next_if(|(next, _)| matches!(Line::of(next), Line::NoPair))
+                });
+                let message = match more.count() {
+                    0 => "this line has no `NAME=value` and is skipped".to_owned(),
+                    more => format!(
+                        "this line and the {more} after it have no `NAME=value` and are skipped"
+                    ),
+                };
+                warn("env-line-ignored", message, "a value stands on one line");
+            }
             // Not the name: it may be a part of a secret that goes over several lines.
-            let message =
-                "the name before the `=` is not a name of a variable; the line is skipped";
-            let help = "names have letters, digits and `_`, and do not begin with a digit";
-            let pos = Pos::of_file(file, number);
-            problems.warn(
-                Diagnostic::new("env-name-invalid", message)
-                    .on(&pos)
-                    .help(help),
-            );
+            Line::Pair { name, .. } if !expand::is_name(name) => warn(
+                "env-name-invalid",
+                "the name before the `=` is not a name of a variable; the line is skipped"
+                    .to_owned(),
+                "names have letters, digits and `_`, and do not begin with a digit",
+            ),
+            Line::Pair { name, value } => {
+                let (text, doubt) = unquoted(value);
+                if let Some(doubt) = doubt {
+                    let (code, message, help) = doubt.words();
+                    warn(code, format!("{name}: {message}"), help);
+                }
+                // An empty value never unsets an earlier one.
+                if text.is_empty() {
+                    continue;
+                }
+                let value = Value {
+                    text: text.to_owned(),
+                    origin: Origin::Template(Place {
+                        file: file.to_owned(),
+                        line: number,
+                        column: 0,
+                    }),
+                };
+                variables.insert(name.to_owned(), value);
+            }
         }
     }
     variables
@@ -44,19 +77,38 @@ pub(crate) fn read(file: &str, text: &str, problems: &mut Problems) -> Variables
 /// ```
 pub fn parse(file: &str, text: &str) -> (BTreeMap<String, String>, Vec<Diagnostic>) {
     let mut problems = Problems::default();
-    let variables = read(file, text, &mut problems);
+    let variables = read(file, text, &mut problems).into_iter();
+    let variables = variables.map(|(name, value)| (name, value.text)).collect();
     // A line that is wrong is skipped with a warning: there are no errors.
     (variables, problems.finish().unwrap_or_default())
 }
 
-fn pair(line: &str) -> Option<(&str, &str)> {
-    let line = line.trim();
-    if line.starts_with('#') {
-        return None;
+/// What a line is.
+enum Line<'a> {
+    /// Empty, or a comment.
+    Nothing,
+    /// `value`: everything after the `=`, as it is written but for blanks at its end.
+    Pair {
+        name: &'a str,
+        value: &'a str,
+    },
+    NoPair,
+}
+
+impl<'a> Line<'a> {
+    fn of(line: &'a str) -> Self {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            return Self::Nothing;
+        }
+        match line.split_once('=') {
+            Some((name, value)) => Self::Pair {
+                name: without_export(name.trim()),
+                value,
+            },
+            None => Self::NoPair,
+        }
     }
-    let (name, value) = line.split_once('=')?;
-    let (name, value) = (without_export(name.trim()), without_quotes(value.trim()));
-    (!name.is_empty() && !value.is_empty()).then_some((name, value))
 }
 
 fn without_export(name: &str) -> &str {
@@ -66,15 +118,75 @@ fn without_export(name: &str) -> &str {
     }
 }
 
-/// Removes one pair of quotes, not more.
-fn without_quotes(value: &str) -> &str {
-    let inside = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
-    inside('"').or_else(|| inside('\'')).unwrap_or(value)
+/// Why a value may not be what its author meant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Doubt {
+    OpenQuote,
+    AfterQuote,
+    Comment,
+}
+
+impl Doubt {
+    /// Code, message and help.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::OpenQuote => (
+                "env-quote-open",
+                "the quote before the value is not closed in this line, and is a part of the value",
+                "a value stands on one line, with quotes on both sides or on none",
+            ),
+            Self::AfterQuote => (
+                "env-quote-inside",
+                "something follows the closing quote, so that the quotes are parts of the value",
+                "a value has quotes on both sides or on none",
+            ),
+            Self::Comment => (
+                "env-comment-in-value",
+                "no comment can follow a value: the `#` and what is after it are parts of the value",
+                "put the comment on a line of its own, or the whole value in quotes if it is one",
+            ),
+        }
+    }
+}
+
+/// A value without blanks around it and without one pair of quotes, and what is odd about it.
+fn unquoted(written: &str) -> (&str, Option<Doubt>) {
+    let value = written.trim();
+    let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
+        return (value, has_comment(written).then_some(Doubt::Comment));
+    };
+    let after = value.strip_prefix(quote).unwrap_or_default();
+    match after.strip_suffix(quote) {
+        Some(inside) => (inside, None),
+        None => {
+            let doubt = match after.split_once(quote) {
+                None => Doubt::OpenQuote,
+                Some((_, rest)) if rest.trim_start().starts_with('#') => Doubt::Comment,
+                Some(_) => Doubt::AfterQuote,
+            };
+            (value, Some(doubt))
+        }
+    }
+}
+
+/// Whether a `#` follows a blank.
+fn has_comment(value: &str) -> bool {
+    let after = value
+        .match_indices('#')
+        .map(|(place, _)| value.split_at(place));
+    let mut before = after.map(|(before, _)| before);
+    before.any(|before| before.ends_with(char::is_whitespace))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names and texts.
+    fn texts(variables: Variables) -> Vec<(String, String)> {
+        let pair = |(name, value): (String, Value)| (name, value.text);
+        variables.into_iter().map(pair).collect()
+    }
 
     #[test]
     fn every_rule_of_the_specification() {
@@ -85,32 +197,31 @@ mod tests {
             ("A=1\rB=2", &[("A", "1\rB=2")]),
             ("# A=1\n  #B=2\n\n \t \nC=3", &[("C", "3")]),
             ("A=b=c", &[("A", "b=c")]),
-            ("no pair", &[]),
             ("\u{a0} A\u{3000}= 1 \u{2003}", &[("A", "1")]),
             ("A=\"x y\"\nB='x'", &[("A", "x y"), ("B", "x")]),
             ("A=\"\"x\"\"", &[("A", "\"x\"")]),
             ("A='\"x\"'", &[("A", "\"x\"")]),
-            ("A=\"x'", &[("A", "\"x'")]),
-            ("A=\"", &[("A", "\"")]),
             ("A=\"\"\nB=''", &[]),
             ("A=\nB=  ", &[]),
-            ("=1", &[]),
             ("A=1\nA=2", &[("A", "2")]),
             ("A=1\nA=", &[("A", "1")]),
-            ("A=1 # x", &[("A", "1 # x")]),
+            (
+                "A=#fff\nB=a#b\nC='a # b'",
+                &[("A", "#fff"), ("B", "a#b"), ("C", "a # b")],
+            ),
             ("A=$B\nB=${A}", &[("A", "$B"), ("B", "${A}")]),
             ("A=x\\ny", &[("A", "x\\ny")]),
             ("export A=1\nexport\tB=2", &[("A", "1"), ("B", "2")]),
-            ("exportA=1\nexport=2", &[("exportA", "1"), ("export", "2")]),
+            ("exportA=1\nexport=2", &[("export", "2"), ("exportA", "1")]),
         ];
         for (text, pairs) in table {
             let mut problems = Problems::default();
             let parsed = read(".env", text, &mut problems);
-            let expected: Variables = pairs
+            let expected: Vec<(String, String)> = pairs
                 .iter()
                 .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
                 .collect();
-            assert_eq!(parsed, expected, "{text:?}");
+            assert_eq!(texts(parsed), expected, "{text:?}");
             assert_eq!(problems.finish(), Ok(vec![]), "{text:?}");
         }
     }
@@ -131,5 +242,70 @@ mod tests {
             .collect();
         assert_eq!(lines, [3, 4]);
         assert!(!format!("{warnings:?}").contains("canary"));
+    }
+
+    /// The value stays what the specification says; that it may not be what was meant is said with its line.
+    #[test]
+    fn what_may_not_be_meant_is_a_warning_with_its_line() {
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(&'a str, u32)]);
+        let table: &[Row<'_>] = &[
+            ("\nno pair\nA=1", &[("A", "1")], &[("env-line-ignored", 2)]),
+            ("A: 1", &[], &[("env-line-ignored", 1)]),
+            ("export A", &[], &[("env-line-ignored", 1)]),
+            ("=1", &[], &[("env-name-invalid", 1)]),
+            ("NAME WITH BLANK=1", &[], &[("env-name-invalid", 1)]),
+            ("A=\"x", &[("A", "\"x")], &[("env-quote-open", 1)]),
+            ("A=\"x'", &[("A", "\"x'")], &[("env-quote-open", 1)]),
+            ("A='", &[("A", "'")], &[("env-quote-open", 1)]),
+            ("A=\"x # y", &[("A", "\"x # y")], &[("env-quote-open", 1)]),
+            ("A=\"x\"y", &[("A", "\"x\"y")], &[("env-quote-inside", 1)]),
+            (
+                "A=   # note",
+                &[("A", "# note")],
+                &[("env-comment-in-value", 1)],
+            ),
+            ("A=1 # x", &[("A", "1 # x")], &[("env-comment-in-value", 1)]),
+            (
+                "A=a#b\t#",
+                &[("A", "a#b\t#")],
+                &[("env-comment-in-value", 1)],
+            ),
+            (
+                "A=\"a # b\" # c",
+                &[("A", "\"a # b\" # c")],
+                &[("env-comment-in-value", 1)],
+            ),
+            // A key over several lines: what is no pair is said once.
+            (
+                "A=\"-----BEGIN\nMIIE\nAAAA\nAA\n-----END\"\nB=1",
+                &[("A", "\"-----BEGIN"), ("B", "1")],
+                &[("env-quote-open", 1), ("env-line-ignored", 2)],
+            ),
+        ];
+        for (text, pairs, doubts) in table {
+            let mut problems = Problems::default();
+            let parsed = texts(read(".env", text, &mut problems));
+            let parsed: Vec<(&str, &str)> = parsed.iter().map(|(n, v)| (&**n, &**v)).collect();
+            assert_eq!(parsed, *pairs, "{text:?}");
+            let warnings = problems.finish().unwrap();
+            let said: Vec<(&str, u32)> = warnings
+                .iter()
+                .map(|w| (&*w.code, w.place.as_ref().unwrap().line))
+                .collect();
+            assert_eq!(said, *doubts, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_variable_knows_the_line_that_set_it_last() {
+        let mut problems = Problems::default();
+        let parsed = read("pm/.env", "A=1\n\nA=2\nA=\n", &mut problems);
+        let Origin::Template(place) = &parsed["A"].origin else {
+            panic!("{parsed:?}");
+        };
+        assert_eq!(
+            (&*parsed["A"].text, &*place.file, place.line),
+            ("2", "pm/.env", 3)
+        );
     }
 }

@@ -3,10 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Environment, Expansion, Variable};
+use crate::{Environment, Expansion, Origin, Variable};
 
 /// Names and values.
-pub(crate) type Variables = BTreeMap<String, String>;
+pub(crate) type Variables = BTreeMap<String, Value>;
+
+/// The value of a variable, and who set it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Value {
+    pub text: String,
+    pub origin: Origin,
+}
 
 /// Where the values of references come from.
 #[derive(Debug, Clone, Copy)]
@@ -38,10 +45,14 @@ pub fn expand(text: &str, environment: &Environment) -> Expansion {
     sources.expand(text)
 }
 
-/// The last of several with the same name wins.
+/// Variables of the operator. The last of several with the same name wins.
 pub(crate) fn variables(list: &[Variable]) -> Variables {
+    let value = |var: &Variable| Value {
+        text: var.value.clone(),
+        origin: Origin::Operator,
+    };
     list.iter()
-        .map(|var| (var.name.clone(), var.value.clone()))
+        .map(|var| (var.name.clone(), value(var)))
         .collect()
 }
 
@@ -69,7 +80,7 @@ impl Sources<'_> {
                     let whole = written.len() == text.len();
                     let granted = || self.granted.get(name).filter(|_| whole);
                     match self.vars.get(name).or_else(granted) {
-                        Some(value) => out.push_str(value),
+                        Some(value) => out.push_str(&value.text),
                         None => {
                             unresolved.add(name);
                             out.push_str(if whole { "" } else { written });

@@ -224,9 +224,13 @@ impl<'a> Field<'a> {
 
     /// The value of a pair in the mapping at `above`.
     fn of(pair: &'a Pair, above: &At) -> Self {
+        let mut at = above.below(above.field.key(Rc::clone(&pair.key)), &pair.value);
+        if let (None, Some(merged)) = (&above.alias, &pair.alias) {
+            at.alias = Some(Rc::new(merged.clone()));
+        }
         Self {
             node: &pair.value,
-            at: above.below(above.field.key(Rc::clone(&pair.key)), &pair.value),
+            at,
         }
     }
 }
@@ -237,6 +241,11 @@ impl At {
             pos: node.pos.clone(),
             field,
             workspace: self.workspace.clone(),
+            // The outermost is the one that brings everything here.
+            alias: self
+                .alias
+                .clone()
+                .or_else(|| node.alias.clone().map(Rc::new)),
         }
     }
 }

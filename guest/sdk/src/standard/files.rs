@@ -156,7 +156,11 @@ fn decode(path: &str, bytes: &[u8]) -> Result<Rc<str>, Unreadable> {
             let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
             let pos = Pos::of_file(path, u32::try_from(line).unwrap_or(u32::MAX));
-            Err(Unreadable::Inside(pos, "it is not UTF-8".to_owned()))
+            let what = match bytes {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16; save it as UTF-8",
+                _ => "it is not UTF-8",
+            };
+            Err(Unreadable::Inside(pos, what.to_owned()))
         }
     }
 }

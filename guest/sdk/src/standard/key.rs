@@ -1,51 +1,71 @@
-//! Keys of workspaces: paths of slugs, unique where names repeat. A key depends on names alone.
+//! Keys of workspaces: paths of slugs, unique in the plan and readable. A key depends on the names of a workspace, its
+//! siblings and its ancestors, never on the order in which they stand. The host makes the keys that people see by the same
+//! rule, from the same names, so that a message of a plugin means the workspace that it seems to mean.
+//!
+//! # The rule
+//!
+//! 1. A name is taken in Unicode's normalisation form C.
+//! 2. Its slug is the name transliterated to ASCII (`deunicode`), in small letters, with one `-` for whatever stands
+//!    between letters and digits; `workspace` when nothing is left; cut to 63 bytes.
+//! 3. Where siblings would have equal slugs, each is called by its own name's digest too: `-` and the first 8 hex digits
+//!    of the SHA-256 of the name, after a slug that is cut so that both have 63 bytes at most. Where that is still equal
+//!    to a sibling's slug, all that are equal take 8 digits more, until none are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use deunicode::deunicode_with_tofu;
 
 use super::limits;
+use super::name::{self, Name};
 
-/// The slugs of siblings, in their order. The first of several equal ones keeps its slug; later ones get the first
-/// of `-2`, `-3`, … that no sibling has.
-pub(crate) fn slugs<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let natural: Vec<String> = names.map(slug).collect();
-    let mut taken: BTreeSet<String> = natural.iter().cloned().collect();
-    let mut seen = BTreeSet::new();
-    // By what stands before the number, the number to try next: nothing is tried twice.
-    let mut next: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut unique = Vec::with_capacity(natural.len());
-    for slug in &natural {
-        if seen.insert(slug) {
-            unique.push(slug.clone());
-            continue;
+/// Hex digits that a step adds.
+const STEP: usize = 8;
+
+/// The slugs of siblings, in their order. Different as long as the names are.
+pub(crate) fn slugs(names: &[Name]) -> Vec<String> {
+    let mut digits = vec![0; names.len()];
+    loop {
+        let slugs: Vec<String> = names
+            .iter()
+            .zip(&digits)
+            .map(|(name, digits)| slug(name, *digits))
+            .collect();
+        let mut equal: BTreeMap<&str, usize> = BTreeMap::new();
+        for slug in &slugs {
+            *equal.entry(slug).or_default() += 1;
         }
-        let stem = shortened(slug, limits::SLUG_BYTES - NUMBER_BYTES);
-        let number = next.entry(stem).or_insert(2);
-        let candidate = loop {
-            let candidate = format!("{stem}-{number}");
-            *number += 1;
-            if taken.insert(candidate.clone()) {
-                break candidate;
+        let mut longer = false;
+        for (slug, digits) in slugs.iter().zip(&mut digits) {
+            let shared = equal.get(slug.as_str()).is_some_and(|count| *count > 1);
+            if shared && *digits < MOST_DIGITS {
+                *digits += STEP;
+                longer = true;
             }
-        };
-        unique.push(candidate);
+        }
+        if !longer {
+            return slugs;
+        }
     }
-    unique
 }
 
-/// Bytes of `-10000`, the last that [`limits::WORKSPACES`] allows.
-const NUMBER_BYTES: usize = 6;
+/// Two names with one digest of so many digits do not exist.
+const MOST_DIGITS: usize = 48;
 
-/// The letters and digits of ASCII in lower case; `-` for whatever is between them.
-fn slug(name: &str) -> String {
-    let words = name
+/// The slug with so many digits of the name's digest.
+fn slug(name: &Name, digits: usize) -> String {
+    let plain = deunicode_with_tofu(name.as_str(), " ");
+    let words = plain
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty());
-    let slug = words.collect::<Vec<_>>().join("-").to_ascii_lowercase();
+    let mut slug = words.collect::<Vec<_>>().join("-").to_ascii_lowercase();
     if slug.is_empty() {
-        "workspace".to_owned()
-    } else {
-        shortened(&slug, limits::SLUG_BYTES).to_owned()
+        slug.push_str("workspace");
     }
+    if digits == 0 {
+        return shortened(&slug, limits::SLUG_BYTES).to_owned();
+    }
+    let stem = shortened(&slug, limits::SLUG_BYTES - 1 - digits);
+    format!("{stem}-{}", name::hex(&name.digest(), digits))
 }
 
 /// A slug is ASCII.
@@ -55,36 +75,87 @@ fn shortened(slug: &str, bytes: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn slugs_are_unique_and_plain() {
-        let long = "x".repeat(80);
-        let (x63, x57) = ("x".repeat(63), format!("{}-2", "x".repeat(57)));
-        for (names, expected) in [
-            (&["Dev Lead"][..], &["dev-lead"][..]),
-            (&["A11y + SEO  Auditor!"], &["a11y-seo-auditor"]),
-            (&["--a--"], &["a"]),
-            (
-                &["Führung", "東京", "é"],
-                &["f-hrung", "workspace", "workspace-2"],
-            ),
-            (&["A", "a", "A"], &["a", "a-2", "a-3"]),
-            (&["x", "x", "x-2"], &["x", "x-3", "x-2"]),
-            (
-                &["x", "x-2", "x", "x-2", "x"],
-                &["x", "x-2", "x-3", "x-2-2", "x-4"],
-            ),
-            (&[&long, &long], &[&x63, &x57]),
-        ] {
-            assert_eq!(slugs(names.iter().copied()), expected, "{names:?}");
-        }
+    fn of(names: &[&str]) -> Vec<String> {
+        let names: Vec<Name> = names.iter().map(|name| Name::new(name)).collect();
+        slugs(&names)
     }
 
     #[test]
-    fn many_equal_names_are_all_different() {
-        let slugs = slugs(std::iter::repeat_n("same", 20_000));
+    fn slugs_are_plain_and_readable_in_any_alphabet() {
+        for (name, slug) in [
+            ("Dev Lead", "dev-lead"),
+            ("A11y + SEO  Auditor!", "a11y-seo-auditor"),
+            ("--a--", "a"),
+            ("Führung", "fuhrung"),
+            // The same letters, composed and not.
+            ("Fu\u{308}hrung", "fuhrung"),
+            ("東京", "dong-jing"),
+            ("Аналитик", "analitik"),
+            ("🦄 Team", "unicorn-team"),
+            ("…!", "workspace"),
+        ] {
+            assert_eq!(of(&[name]), [slug], "{name:?}");
+        }
+        assert_eq!(of(&["x".repeat(80).as_str()]), ["x".repeat(63)]);
+    }
+
+    // The digits are the beginnings of `printf '%s' NAME | sha256sum`.
+    #[test]
+    fn equal_slugs_are_told_apart_by_their_own_names() {
+        assert_eq!(
+            of(&["C++ Dev", "C# Dev", "Lead"]),
+            ["c-dev-86b0173d", "c-dev-1ad8b15c", "lead"]
+        );
+        let (a, b) = (
+            format!("{}a", "x".repeat(70)),
+            format!("{}b", "x".repeat(70)),
+        );
+        let slugs = of(&[&a, &b]);
+        assert!(slugs.iter().all(|slug| slug.len() == 63), "{slugs:?}");
+        assert_ne!(slugs[0], slugs[1]);
+    }
+
+    #[test]
+    fn a_name_like_a_suffixed_slug_takes_no_ones_place() {
+        let names = ["C++ Dev", "C# Dev", "c dev 86b0173d"];
+        let slugs = of(&names);
         let unique: BTreeSet<&String> = slugs.iter().collect();
-        assert_eq!(unique.len(), 20_000);
+        assert_eq!(unique.len(), 3, "{slugs:?}");
+        assert_eq!(slugs[1], "c-dev-1ad8b15c");
+        assert!(slugs[0].starts_with("c-dev-86b0173d") && slugs[0].len() == 22);
+    }
+
+    proptest! {
+        /// Few letters, so that slugs are often equal.
+        #[test]
+        fn slugs_of_siblings_are_unique_and_do_not_depend_on_their_order(
+            names in prop::collection::btree_set("[aA+ #äé東\u{308}-]{0,6}|x{62,66}", 1..12),
+            seed in any::<u64>(),
+        ) {
+            let names: BTreeSet<Name> = names.iter().map(|name| Name::new(name)).collect();
+            let names: Vec<Name> = names.into_iter().collect();
+            let mut moved = names.clone();
+            let length = moved.len();
+            for place in 0..length {
+                moved.swap(place, (seed as usize).wrapping_mul(place + 7) % length);
+            }
+            let by_name = |names: &[Name]| -> BTreeMap<Name, String> {
+                names.iter().cloned().zip(slugs(names)).collect()
+            };
+            let first = by_name(&names);
+            prop_assert_eq!(&first, &by_name(&moved));
+            let unique: BTreeSet<&String> = first.values().collect();
+            prop_assert_eq!(unique.len(), names.len());
+            for slug in first.values() {
+                let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+                prop_assert!(slug.len() <= 63 && slug.split('-').all(word), "{:?}", slug);
+            }
+        }
     }
 }

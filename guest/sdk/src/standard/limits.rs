@@ -1,6 +1,6 @@
 //! Every limit of the importer, with its unit and its reason, in one place. Nothing is enforced here.
 //!
-//! The host has its own limits on a call (see `wit/v0.1.0/plugin.wit`); these are
+//! The host has its own limits on a call (see `wit/v0.2.0-dev/plugin.wit`); these are
 //! lower, so that what passes them is a sentence with a place and not a trap.
 
 /// Bytes of all YAML files together. The largest known template has 0.2 MiB.

@@ -9,17 +9,18 @@ use super::environment::Layers;
 use super::expand::{self, Sources, Variables};
 use super::fields::{Number, Reader};
 use super::files::{self, Template, Unreadable};
-use super::problems::{Problems, quoted};
+use super::name::Name;
+use super::problems::{Pos, Problems, quoted};
 use super::requirements::{Has, Scope};
 use super::schema::{self, Defaults};
 use super::steps::{Settings, Steps};
 use super::{
-    channel, include, key, limits, merge, mount, plugin, prompt, render, requirements, schedule,
-    seed, settings,
+    channel, identity, include, key, limits, merge, mount, plugin, prompt, render, requirements,
+    schedule, seed, settings,
 };
 use crate::{
-    Canvas, Content, Diagnostic, EnvVar, Memory, MemoryScope, Org, Plan, Refusal, Request,
-    SeedFile, TemplateFiles, Workspace,
+    Canvas, Content, Diagnostic, EnvVar, Former, Memory, MemoryScope, Org, Origin, Plan, Refusal,
+    Request, SeedFile, TemplateFiles, Workspace,
 };
 
 /// Turns a template into a plan, or says everything that is wrong with it.
@@ -45,12 +46,16 @@ pub(crate) fn import(
     Ok(plan)
 }
 
+/// Where a template begins, unless it is asked for another file: the first one that is there.
+const YAML: &str = "org.yaml";
+const YML: &str = "org.yml";
+
 /// The path of the file with which the template begins.
 fn entry(asked: &str, template: &mut Template<'_>, problems: &mut Problems) -> Option<String> {
     const HELP: &str =
         "an org template is a folder with an `org.yaml` that has `name` and `workspaces`";
     let candidates = if asked.is_empty() {
-        vec!["org.yaml".to_owned(), "org.yml".to_owned()]
+        vec![YAML.to_owned(), YML.to_owned()]
     } else {
         match files::joined("", asked) {
             Ok(path) => vec![path],
@@ -61,9 +66,12 @@ fn entry(asked: &str, template: &mut Template<'_>, problems: &mut Problems) -> O
             }
         }
     };
-    let found = candidates
-        .iter()
-        .find(|path| !matches!(template.text(path), Err(Unreadable::Missing)));
+    let found = candidates.iter().find(|path| is_there(path, template));
+    if asked.is_empty() && found.is_some_and(|found| found == YAML) && is_there(YML, template) {
+        let message = format!("this file is not read: `{YAML}` beside it is the template's");
+        let warning = Diagnostic::new("two-entries", message).on(&Pos::of_file(YML, 0));
+        problems.warn(warning.help("remove one of them"));
+    }
     if found.is_none() {
         let message = format!(
             "there is no {} in the template",
@@ -72,6 +80,10 @@ fn entry(asked: &str, template: &mut Template<'_>, problems: &mut Problems) -> O
         problems.error(Diagnostic::new("template-missing", message).help(HELP));
     }
     found.cloned()
+}
+
+fn is_there(path: &str, template: &mut Template<'_>) -> bool {
+    !matches!(template.text(path), Err(Unreadable::Missing))
 }
 
 fn assemble(
@@ -92,7 +104,7 @@ fn assemble(
         org,
         granted: &granted,
         layers,
-        folders: seed::Folders::default(),
+        folders: seed::Folders::of(&org.workspaces),
         bytes: 0,
         global_memories: org.global_memories.as_slice(),
         workspaces: Vec::new(),
@@ -196,6 +208,7 @@ impl<'a> Assembly<'a, '_> {
             has: Some(Has { key, vars }),
         });
         routing_targets(org, self.problems);
+        identity::check(&org.workspaces, self.problems);
         if org.workspaces.is_empty() && self.problems.errors() == 0 {
             let message = "the template has no workspaces";
             self.problems
@@ -221,24 +234,15 @@ impl<'a> Assembly<'a, '_> {
     }
 
     fn siblings(&mut self, siblings: &'a [schema::Workspace], parent: Parent<'_>) {
-        let slugs = key::slugs(siblings.iter().map(|sibling| &*sibling.name));
-        let mut names = BTreeSet::new();
-        for (spec, slug) in siblings.iter().zip(slugs) {
-            if !spec.name.is_empty() && !names.insert(&spec.name) {
-                let message = format!(
-                    "another workspace beside it is called {} too; its key ends in `{slug}`",
-                    quoted(&spec.name)
-                );
-                self.problems
-                    .warn(Diagnostic::new("workspace-name-twice", message).about(&spec.at));
-            }
+        let names: Vec<Name> = siblings.iter().map(|one| Name::new(&one.name)).collect();
+        for (spec, slug) in siblings.iter().zip(key::slugs(&names)) {
             let key = match parent.key {
                 Some(parent) => format!("{parent}/{slug}"),
                 None => slug,
             };
             let spawning = parent.spawning && spec.spawning;
             if spawning {
-                self.workspace(spec, key.clone(), parent.key);
+                self.workspace(spec, key.clone());
             } else {
                 self.scopes.push(Scope {
                     needs: &spec.needs,
@@ -253,7 +257,7 @@ impl<'a> Assembly<'a, '_> {
         }
     }
 
-    fn workspace(&mut self, spec: &'a schema::Workspace, key: String, parent: Option<&str>) {
+    fn workspace(&mut self, spec: &'a schema::Workspace, key: String) {
         if self.bytes > limits::PLAN_BYTES {
             return;
         }
@@ -294,13 +298,18 @@ impl<'a> Assembly<'a, '_> {
             env = base
                 .vars
                 .iter()
-                .map(|(name, value)| env_var(name, value))
+                .map(|(name, value)| EnvVar {
+                    name: name.clone(),
+                    value: value.text.clone(),
+                    secret: true,
+                    origin: value.origin.clone(),
+                })
                 .collect();
         }
         let workspace = Workspace {
             key: settings.key,
-            parent: parent.map(str::to_owned),
             name: settings.name,
+            renamed_from: settings.renamed_from,
             role: settings.role,
             runtime: settings.runtime,
             model: settings.model,
@@ -378,6 +387,7 @@ impl<'a> Assembly<'a, '_> {
             external: spec.external,
             warnings: Vec::new(),
             name: spec.name.to_string(),
+            renamed_from: spec.renamed_from.iter().map(|f| f.former.clone()).collect(),
             role: spec.role.clone(),
             runtime,
             model: spec
@@ -559,9 +569,17 @@ fn bytes_of(workspace: &Workspace, vars: &Variables) -> usize {
         Content::Inline(bytes) => bytes.len(),
         Content::Template(_) | Content::TemplateText(_) => 0,
     });
-    let vars = vars
-        .iter()
-        .map(|(name, value)| ENTRY + name.len() + value.len());
+    let vars = vars.iter().map(|(name, value)| {
+        let file = match &value.origin {
+            Origin::Template(place) => place.file.len(),
+            Origin::Plugin | Origin::Operator => 0,
+        };
+        ENTRY + name.len() + value.text.len() + file
+    });
+    let former = workspace.renamed_from.iter().map(|former| match former {
+        Former::Name(name) => ENTRY + name.len(),
+        Former::Path(names) => names.iter().map(|name| ENTRY + name.len()).sum(),
+    });
     let memories = workspace
         .memories
         .iter()
@@ -570,21 +588,18 @@ fn bytes_of(workspace: &Workspace, vars: &Variables) -> usize {
         .plugins
         .iter()
         .map(|plugin| ENTRY + plugin.source.len() + plugin.config.as_ref().map_or(0, String::len));
-    files.chain(vars).chain(memories).chain(plugins).sum()
+    files
+        .chain(vars)
+        .chain(former)
+        .chain(memories)
+        .chain(plugins)
+        .sum()
 }
 
 fn seeded(memory: &schema::Memory, scope: MemoryScope) -> Memory {
     Memory {
         content: memory.content.clone(),
         scope,
-    }
-}
-
-fn env_var(name: &str, value: &str) -> EnvVar {
-    EnvVar {
-        name: name.to_owned(),
-        value: value.to_owned(),
-        secret: true,
     }
 }
 

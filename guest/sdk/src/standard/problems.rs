@@ -23,6 +23,8 @@ pub(crate) struct At {
     pub pos: Pos,
     pub field: FieldPath,
     pub workspace: Option<Rc<str>>,
+    /// Where the alias stands through which it is used; `pos` is then in what the alias stands for.
+    pub alias: Option<Rc<Pos>>,
 }
 
 /// Path in the composed document, such as `workspaces[0].tier`. What is above is shared, so that a place costs the
@@ -53,6 +55,7 @@ impl At {
             pos,
             field: FieldPath::default(),
             workspace: None,
+            alias: None,
         }
     }
 }
@@ -119,8 +122,16 @@ impl Diagnostic {
         Self {
             field: Some(at.field.to_string()).filter(|field| !field.is_empty()),
             workspace: at.workspace.as_deref().map(str::to_owned),
-            ..self.on(&at.pos)
+            ..self.used(at.alias.as_deref()).on(&at.pos)
         }
+    }
+
+    /// Says where the alias stands that brought the problem to where it is one.
+    fn used(mut self, alias: Option<&Pos>) -> Self {
+        if let Some(alias) = alias {
+            self.message += &format!("; an alias in {alias} uses this");
+        }
+        self
     }
 
     /// Where it stands.
@@ -137,6 +148,13 @@ impl Pos {
             line,
             column: 0,
         }
+    }
+}
+
+/// `org.yaml:7`
+impl fmt::Display for Pos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
     }
 }
 

@@ -149,7 +149,7 @@ impl Tier {
             let lacking = |number: &usize| {
                 let has = scopes.get(*number)?.has.as_ref()?;
                 let is_set = |vars: &Variables, name: &String| {
-                    vars.get(name).is_some_and(|value| !value.is_empty())
+                    vars.get(name).is_some_and(|value| !value.text.is_empty())
                 };
                 let met = entry
                     .names

@@ -1,9 +1,12 @@
 //! Resolves schedules (org-template.md §7): cron line, time zone, prompt. A schedule that is wrong is an error with
 //! its place; none is skipped in silence.
 
+use std::collections::BTreeMap;
+
+use super::fields::Text;
 use super::files::Template;
-use super::problems::{Problems, quoted};
-use super::{cron, prompt, schema};
+use super::problems::{At, Problems, quoted};
+use super::{cron, name, prompt, schema};
 use crate::{Diagnostic, Schedule};
 
 /// The schedules of a list. `folder` is where prompt files are; `None` when that is a problem of its own.
@@ -13,47 +16,47 @@ pub(crate) fn resolve(
     template: &mut Template<'_>,
     problems: &mut Problems,
 ) -> Vec<Schedule> {
-    let mut names = std::collections::BTreeSet::new();
+    let mut names: BTreeMap<String, &At> = BTreeMap::new();
     let mut resolved = Vec::with_capacity(list.len());
-    for (spec, number) in list.iter().zip(1..) {
-        let name = match &spec.name {
-            Some(name) => name.text.clone(),
-            None => {
-                let name = format!("schedule-{number}");
-                let message = format!("this schedule has no name and is called `{name}`");
-                problems.warn(Diagnostic::new("schedule-unnamed", message).about(&spec.at));
-                name
-            }
+    for spec in list {
+        let Some(schedule) = one(spec, folder, template, problems) else {
+            continue;
         };
-        if !names.insert(name.clone()) {
+        if spec.name.is_none() {
             let message = format!(
-                "another schedule of this list is called {} too",
-                quoted(&name)
+                "this schedule has no name and is called {} after what it says",
+                quoted(&schedule.name)
             );
-            problems.warn(Diagnostic::new("schedule-name-twice", message).about(&spec.at));
+            let warning = Diagnostic::new("schedule-unnamed", message).about(&spec.at);
+            problems.warn(warning.help("give it a `name`, which stays when the schedule changes"));
         }
-        resolved.extend(one(spec, name, folder, template, problems));
+        if let Some(first) = names.get(&schedule.name) {
+            let message = format!(
+                "another schedule of this list is called {} too, in {}",
+                quoted(&schedule.name),
+                first.pos
+            );
+            let warning = Diagnostic::new("schedule-name-twice", message).about(&spec.at);
+            problems.warn(warning);
+        } else {
+            names.insert(schedule.name.clone(), &spec.at);
+        }
+        resolved.push(schedule);
     }
     resolved
 }
 
 fn one(
     spec: &schema::Schedule,
-    name: String,
     folder: Option<&str>,
     template: &mut Template<'_>,
     problems: &mut Problems,
 ) -> Option<Schedule> {
     let before = problems.errors();
-    let cron = spec.cron.as_ref().and_then(|cron| {
-        let checked = cron::check(&cron.text);
-        let checked = checked.map_err(|why| {
-            let message = format!("{} is no cron line: {why}", quoted(&cron.text));
-            let help = "five fields: minute, hour, day of the month, month, day of the week; for example `0 9 * * 1-5`";
-            problems.error(Diagnostic::new("cron-invalid", message).about(&cron.at).help(help));
-        });
-        checked.ok()
-    });
+    let cron = spec
+        .cron
+        .as_ref()
+        .and_then(|cron| cron_line(cron, problems));
     let timezone = match &spec.timezone {
         None => DEFAULT_TIMEZONE.to_owned(),
         Some(timezone) => {
@@ -73,21 +76,58 @@ fn one(
     };
     let prompt = prompt::resolve(&spec.prompt, folder, template, problems);
     if prompt.is_none() && folder.is_some() && problems.errors() == before {
-        let message = format!("the schedule {} has no prompt", quoted(&name));
+        let which = match &spec.name {
+            Some(name) => format!("the schedule {}", quoted(&name.text)),
+            None => "this schedule".to_owned(),
+        };
         let help = "give it `prompt`, or `prompt_file` with a file that is not empty";
         problems.error(
-            Diagnostic::new("schedule-prompt-missing", message)
+            Diagnostic::new("schedule-prompt-missing", format!("{which} has no prompt"))
                 .about(&spec.at)
                 .help(help),
         );
     }
+    let (cron, prompt) = (cron?, prompt?);
+    let name = match &spec.name {
+        Some(name) => name.text.clone(),
+        None => named_by_content(&cron, &timezone, &prompt),
+    };
     Some(Schedule {
         name,
-        cron: cron?,
+        cron,
         timezone,
-        prompt: prompt?,
+        prompt,
         enabled: spec.enabled,
     })
+}
+
+fn cron_line(cron: &Text, problems: &mut Problems) -> Option<String> {
+    match cron::read(&cron.text) {
+        Ok(line) => {
+            if line.never_fires() {
+                let message = format!(
+                    "{} never fires: none of its months has such a day",
+                    quoted(&cron.text)
+                );
+                problems.warn(Diagnostic::new("cron-never", message).about(&cron.at));
+            }
+            Some(line.text)
+        }
+        Err(why) => {
+            let message = format!("{} is no cron line: {why}", quoted(&cron.text));
+            let help = "five fields: minute, hour, day of the month, month, day of the week; for example `0 9 * * 1-5`";
+            let problem = Diagnostic::new("cron-invalid", message).about(&cron.at);
+            problems.error(problem.help(help));
+            None
+        }
+    }
+}
+
+/// The name of a schedule that has none: it stays when others come, go or move. None of the texts has a NUL in it.
+fn named_by_content(cron: &str, timezone: &str, prompt: &str) -> String {
+    const DIGITS: usize = 8;
+    let digest = name::digest(&format!("{cron}\0{timezone}\0{prompt}"));
+    format!("schedule-{}", name::hex(&digest, DIGITS))
 }
 
 const DEFAULT_TIMEZONE: &str = "UTC";

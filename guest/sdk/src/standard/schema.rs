@@ -8,7 +8,7 @@ use super::fields::{Field, Fields, Number, Reader, Text};
 use super::problems::{At, quoted};
 use super::yaml::{Node, Value};
 use super::{limits, text};
-use crate::{Diagnostic, MemoryScope, WorkspaceAccess};
+use crate::{Diagnostic, Former, MemoryScope, WorkspaceAccess};
 
 /// A whole template.
 pub(crate) struct Org {
@@ -36,6 +36,7 @@ pub(crate) struct Workspace {
     pub at: At,
     /// Empty after a reported problem.
     pub name: Rc<str>,
+    pub renamed_from: Vec<FormerName>,
     pub role: String,
     pub runtime: Option<Text>,
     pub model: Option<Text>,
@@ -58,6 +59,12 @@ pub(crate) struct Workspace {
     pub canvas: Option<(f64, f64)>,
     pub needs: Needs,
     pub children: Vec<Workspace>,
+}
+
+/// What a workspace was called, and where that is said.
+pub(crate) struct FormerName {
+    pub former: Former,
+    pub at: At,
 }
 
 #[derive(Default)]
@@ -197,6 +204,7 @@ fn workspace(
     }
     let name = fields.required("name", "a workspace", reader);
     let name = name.and_then(|name| workspace_name(&name, reader));
+    let name: Option<Rc<str>> = name.map(Rc::from);
     let name = name.unwrap_or_default();
     fields.at.workspace = (!name.is_empty()).then(|| Rc::clone(&name));
     if let Some(template) = fields.get("template") {
@@ -211,6 +219,7 @@ fn workspace(
     let workspace = Workspace {
         at: fields.at.clone(),
         name,
+        renamed_from: renamed_from(&mut fields, reader),
         role: fields
             .text("role", reader)
             .map(|role| role.text.trim_end().to_owned())
@@ -246,7 +255,7 @@ fn workspace(
     Some(workspace)
 }
 
-fn workspace_name(name: &Text, reader: &mut Reader<'_>) -> Option<Rc<str>> {
+fn workspace_name(name: &Text, reader: &mut Reader<'_>) -> Option<String> {
     let trimmed = name.text.trim();
     if trimmed.len() > limits::NAME_BYTES {
         let message = format!(
@@ -259,7 +268,61 @@ fn workspace_name(name: &Text, reader: &mut Reader<'_>) -> Option<Rc<str>> {
         reader.problems.error(problem.help(help));
         return None;
     }
-    Some(trimmed.into())
+    Some(trimmed.to_owned())
+}
+
+/// A name, or a list whose items are names or lists of names.
+fn renamed_from(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Vec<FormerName> {
+    let Some(field) = fields.get("renamed_from") else {
+        return Vec::new();
+    };
+    let items = match &field.node.value {
+        Value::Scalar { .. } => vec![field],
+        _ => field.items(reader),
+    };
+    let items = items.iter();
+    items.filter_map(|item| former_name(item, reader)).collect()
+}
+
+fn former_name(item: &Field<'_>, reader: &mut Reader<'_>) -> Option<FormerName> {
+    let at = item.at.clone();
+    let former =
+        if matches!(item.node.value, Value::List(_)) {
+            let names = item.items(reader);
+            if names.is_empty() || names.len() > limits::WORKSPACE_DEPTH {
+                let message = format!(
+                    "a path of former names has 1 to {} names, and this has {}",
+                    limits::WORKSPACE_DEPTH,
+                    names.len()
+                );
+                let problem = Diagnostic::new("renamed-from-path", message).about(&at);
+                reader.problems.error(problem.help(
+                    "it has the names from the org down: the ancestors' first, then its own",
+                ));
+                return None;
+            }
+            let names: Option<Vec<String>> = names
+                .iter()
+                .map(|name| one_former_name(name, reader))
+                .collect();
+            Former::Path(names?)
+        } else {
+            Former::Name(one_former_name(item, reader)?)
+        };
+    Some(FormerName { former, at })
+}
+
+fn one_former_name(item: &Field<'_>, reader: &mut Reader<'_>) -> Option<String> {
+    let before = reader.problems.errors();
+    let name = item
+        .text(reader)
+        .filter(|name| !name.text.trim().is_empty());
+    if name.is_none() && reader.problems.errors() == before {
+        let message = "a former name is empty";
+        let problem = Diagnostic::new("renamed-from-empty", message).about(&item.at);
+        reader.problems.error(problem);
+    }
+    workspace_name(&name?, reader)
 }
 
 fn trimmed(text: Option<Text>) -> String {

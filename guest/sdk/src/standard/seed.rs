@@ -4,20 +4,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::files::Template;
+use super::files::{self, Template};
 use super::limits;
 use super::problems::{At, Pos, Problems, quoted};
-use crate::{Content, Diagnostic, EntryKind, SeedFile};
+use super::schema::Workspace;
+use super::secret::{self, Secret};
+use crate::{Content, Diagnostic, Entry, EntryKind, SeedFile};
 
 /// Lists folders, each once however many workspaces share it.
-#[derive(Default)]
 pub(crate) struct Folders {
+    /// The `files_dir` of every workspace: the `.env` of each is read as variables.
+    roles: BTreeSet<String>,
     listed: BTreeMap<String, Option<Rc<[SeedFile]>>>,
     warned: BTreeSet<String>,
     total: usize,
 }
 
 impl Folders {
+    pub fn of(workspaces: &[Workspace]) -> Self {
+        let mut roles = BTreeSet::new();
+        let mut open: Vec<&Workspace> = workspaces.iter().collect();
+        while let Some(workspace) = open.pop() {
+            let dir = workspace.files_dir.as_ref();
+            roles.extend(dir.and_then(|dir| files::joined("", &dir.text).ok()));
+            open.extend(&workspace.children);
+        }
+        Self {
+            roles,
+            listed: BTreeMap::new(),
+            warned: BTreeSet::new(),
+            total: 0,
+        }
+    }
+
     /// The files of a folder and of the folders in it; `None` after a reported problem.
     pub fn files(
         &mut self,
@@ -76,7 +95,7 @@ impl Folders {
             for entry in entries.iter() {
                 let path = join(&below, &entry.name);
                 let source = join(folder, &path);
-                match judge(&entry.name, &entry.kind) {
+                match judge(&source, self.is_read(&source), entry) {
                     Verdict::Descend => open.push(path),
                     Verdict::Silent => {}
                     Verdict::LeftOut(code, why) => self.left_out(code, why, &source, problems),
@@ -110,6 +129,12 @@ impl Folders {
         Some(files.into())
     }
 
+    /// Whether a file is read as variables.
+    fn is_read(&self, file: &str) -> bool {
+        let role = |folder| self.roles.contains(folder);
+        file == ".env" || file.strip_suffix("/.env").is_some_and(role)
+    }
+
     /// Once per file, however many folders it is in.
     fn left_out(&mut self, code: &str, why: &str, file: &str, problems: &mut Problems) {
         if self.warned.insert(file.to_owned()) {
@@ -130,8 +155,10 @@ enum Verdict {
     LeftOut(&'static str, &'static str),
 }
 
-fn judge(name: &str, kind: &EntryKind) -> Verdict {
-    if name == ".git" || name.starts_with(".env") {
+/// `path` is the entry's in the template; `is_read`: it is the `.env` of a role, which becomes variables.
+fn judge(path: &str, is_read: bool, entry: &Entry) -> Verdict {
+    let Entry { name, kind, .. } = entry;
+    if name == ".git" || is_read {
         return Verdict::Silent;
     }
     if name.contains('\\') || name.contains(char::is_control) {
@@ -140,25 +167,25 @@ fn judge(name: &str, kind: &EntryKind) -> Verdict {
             "its name has a backslash or a control character",
         );
     }
-    match kind {
-        EntryKind::Directory => Verdict::Descend,
-        EntryKind::Symlink => Verdict::LeftOut("symlink-not-copied", "it is a symbolic link"),
-        EntryKind::Other => Verdict::LeftOut("file-not-copied", "it is no ordinary file"),
-        EntryKind::File if is_private_key(name) => Verdict::LeftOut(
-            "key-not-copied",
-            "by its name it is a private key; give secrets as variables",
+    match (secret::by_name(path), kind) {
+        (Some(Secret::Example), _) => Verdict::Silent,
+        (Some(Secret::Variables), _) => Verdict::LeftOut(
+            "secret-not-copied",
+            "it may hold secrets, and is not read; only the `.env` of the template and the one of `files_dir` are",
         ),
-        EntryKind::File => Verdict::Copy {
+        (Some(Secret::Credentials), _) => Verdict::LeftOut(
+            "secret-not-copied",
+            "by its name it holds secrets; give secrets as variables",
+        ),
+        (None, EntryKind::Directory) => Verdict::Descend,
+        (None, EntryKind::Symlink) => {
+            Verdict::LeftOut("symlink-not-copied", "it is a symbolic link")
+        }
+        (None, EntryKind::Other) => Verdict::LeftOut("file-not-copied", "it is no ordinary file"),
+        (None, EntryKind::File) => Verdict::Copy {
             text: has_suffix(name, &[".sh", ".py", ".md"]),
         },
     }
-}
-
-fn is_private_key(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
-    let public = has_suffix(name, &[".pub"]);
-    let named = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    named && !public || has_suffix(name, &[".pem", ".key", ".p12", ".pfx"])
 }
 
 fn has_suffix(name: &str, suffixes: &[&str]) -> bool {

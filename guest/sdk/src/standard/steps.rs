@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::merge::ListedPlugin;
 use super::problems::At;
 use crate::{
-    Channel, Diagnostic, Memory, Plan, Refusal, Schedule, SkippedChannel, WorkspaceAccess,
+    Channel, Diagnostic, Former, Memory, Plan, Refusal, Schedule, SkippedChannel, WorkspaceAccess,
 };
 
 /// The steps of the standard import that another plugin can change; by default each leaves everything as it is.
@@ -47,6 +47,8 @@ pub struct Settings {
     pub(crate) warnings: Vec<Diagnostic>,
     /// The name, as it is written. The key depends on the template's name alone.
     pub name: String,
+    /// What it was called before, newest first.
+    pub renamed_from: Vec<Former>,
     /// What the workspace is for.
     pub role: String,
     /// What runs it.

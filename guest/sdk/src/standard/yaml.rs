@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use super::limits;
 use super::problems::{Pos, quoted};
+use super::tabs::Tabs;
 use crate::Diagnostic;
 
 /// A node. Aliases and includes share nodes, so a tree may be larger than what is in memory.
@@ -15,6 +16,8 @@ use crate::Diagnostic;
 pub(crate) struct Node {
     pub value: Value,
     pub pos: Pos,
+    /// Where the alias stands that put this node here; `pos` is then that of its anchor.
+    pub alias: Option<Pos>,
     /// Of everything from here down, what is shared counted wherever it stands.
     pub size: Size,
     /// Collections inside each other from here down.
@@ -29,7 +32,7 @@ pub(crate) struct Size {
     bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Value {
     Scalar {
         text: String,
@@ -48,6 +51,8 @@ pub(crate) struct Pair {
     pub key: Rc<str>,
     pub pos: Pos,
     pub value: Rc<Node>,
+    /// Where the alias stands from which `<<` took the pair.
+    pub alias: Option<Pos>,
 }
 
 /// Whoever has a file composed: gives tags their meaning, and hears of problems that leave the rest readable.
@@ -92,6 +97,7 @@ impl Node {
             size: Size::text(&text),
             value: Value::Scalar { text, plain },
             pos,
+            alias: None,
             height: 0,
         }
     }
@@ -100,8 +106,20 @@ impl Node {
         Self {
             value: Value::Omitted,
             pos,
+            alias: None,
             size: Size::NODE,
             height: 0,
+        }
+    }
+
+    /// The same where an alias stands. What is below stays shared.
+    fn used_at(&self, alias: Pos) -> Self {
+        Self {
+            value: self.value.clone(),
+            pos: self.pos.clone(),
+            alias: Some(alias),
+            size: self.size,
+            height: self.height,
         }
     }
 
@@ -143,13 +161,11 @@ pub(crate) fn compose(
         anchors: BTreeMap::new(),
         total: Size::default(),
         root: None,
+        tabs: Tabs::of(text),
     };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| {
-            let message = format!("this is not YAML: {}", error.info());
-            Box::new(Diagnostic::new("yaml-syntax", message).on(&composer.pos(error.marker())))
-        })?;
+        let (event, span) = event.map_err(|error| composer.syntax(&error))?;
         composer.event(event, span.start)?;
     }
     Ok(composer.root)
@@ -165,6 +181,7 @@ struct Composer<'a> {
     /// What was composed so far.
     total: Size,
     root: Option<Rc<Node>>,
+    tabs: Tabs<'a>,
 }
 
 struct Open {
@@ -207,6 +224,16 @@ enum Next {
 impl Composer<'_> {
     fn event(&mut self, event: Event<'_>, start: Marker) -> Result<(), Box<Diagnostic>> {
         let pos = self.pos(&start);
+        let node = matches!(
+            event,
+            Event::Scalar(..)
+                | Event::SequenceStart(..)
+                | Event::MappingStart(..)
+                | Event::Alias(_)
+        );
+        if node && self.tabs.are_before(start.line(), start.col()) {
+            return Err(self.indented_with_a_tab(start.line()));
+        }
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
                 let help =
@@ -240,7 +267,7 @@ impl Composer<'_> {
                     return Err(Box::new(Diagnostic::new("yaml-alias", message).on(&pos)));
                 };
                 self.total.add(node.size, &pos)?;
-                self.add(node, 0)
+                self.add(Rc::new(node.used_at(pos)), 0)
             }
             Event::DocumentStart(_)
             | Event::DocumentEnd
@@ -288,6 +315,7 @@ impl Composer<'_> {
         let node = Node {
             value,
             pos: open.pos,
+            alias: None,
             size,
             height: open.height,
         };
@@ -361,11 +389,32 @@ impl Composer<'_> {
                     added.add(Size::text(&pair.key), &source.pos)?;
                     added.add(pair.value.size, &source.pos)?;
                     keys.insert(Rc::clone(&pair.key), pair.pos.clone());
-                    pairs.push(pair.clone());
+                    pairs.push(Pair {
+                        alias: source.alias.clone().or_else(|| pair.alias.clone()),
+                        ..pair.clone()
+                    });
                 }
             }
         }
         Ok((pairs, added))
+    }
+
+    /// What keeps the text from being YAML. A tab is the most likely reason.
+    fn syntax(&self, error: &ScanError) -> Box<Diagnostic> {
+        let pos = self.pos(error.marker());
+        match self.tabs.first_until(error.marker().line()) {
+            Some(line) => self.indented_with_a_tab(line),
+            None => {
+                let message = format!("this is not YAML: {}", error.info());
+                Box::new(Diagnostic::new("yaml-syntax", message).on(&pos))
+            }
+        }
+    }
+
+    fn indented_with_a_tab(&self, line: usize) -> Box<Diagnostic> {
+        let pos = Pos::of_file(self.file, u32::try_from(line).unwrap_or(u32::MAX));
+        let problem = Diagnostic::new("yaml-tab", "this line is indented with a tab");
+        Box::new(problem.on(&pos).help("YAML is indented with spaces"))
     }
 
     fn pos(&self, marker: &Marker) -> Pos {
@@ -391,6 +440,7 @@ impl Mapping {
                 key,
                 pos,
                 value: node,
+                alias: None,
             }),
             Next::NoValue => {}
         }

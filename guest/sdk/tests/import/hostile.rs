@@ -99,7 +99,13 @@ fn the_deepest_tree_that_is_allowed_fits_the_stack() {
 fn many_workspaces() {
     let plan = |count: usize| {
         let list: String = (0..count)
-            .map(|number| format!("- {{name: W {}}}\n", number % 100))
+            .map(|number| {
+                format!(
+                    "- {{name: W {}{}}}\n",
+                    number % 100,
+                    "!".repeat(number / 100)
+                )
+            })
             .collect();
         org(&format!(
             "name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}"
@@ -108,7 +114,11 @@ fn many_workspaces() {
     let workspaces = plan(10_000).plan().workspaces;
     let keys: std::collections::BTreeSet<&str> =
         workspaces.iter().map(|w| w.key.as_str()).collect();
-    assert_eq!(keys.len(), 10_000);
+    assert_eq!(
+        keys.len(),
+        10_000,
+        "a hundred slugs, a hundred names for each"
+    );
     assert_eq!(
         plan(10_001).errors(),
         ["too-many-workspaces org.yaml:10004:3 workspaces[10000]"]
@@ -120,7 +130,10 @@ fn sizes_are_bounded() {
     let comment = format!("#{}\n", "x".repeat(1 << 20));
     let mut case = org("name: O\nworkspaces: [!include 1.yaml, !include 2.yaml]");
     for file in ["1.yaml", "2.yaml"] {
-        case = case.file(file, &format!("{}name: A\nruntime: r", comment.repeat(5)));
+        case = case.file(
+            file,
+            &format!("{}name: A{file}\nruntime: r", comment.repeat(5)),
+        );
     }
     assert_eq!(case.errors(), ["yaml-too-large org.yaml:2:31"]);
     let list: String = (0..2_100)
@@ -130,7 +143,7 @@ fn sizes_are_bounded() {
         "name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}"
     ));
     for number in 0..2_100 {
-        case = case.file(&format!("{number}.yaml"), "name: A");
+        case = case.file(&format!("{number}.yaml"), &format!("name: A{number}"));
     }
     assert_eq!(case.errors()[0], "too-many-files org.yaml:2003:3");
 }
@@ -160,7 +173,9 @@ fn problems_are_bounded() {
 #[test]
 fn generated_files_are_bounded() {
     let prompt = "x".repeat(100_000);
-    let list = "- {name: A}\n".repeat(500);
+    let list: String = (0..500)
+        .map(|number| format!("- {{name: A{number}}}\n"))
+        .collect();
     let yaml =
         format!("name: O\ndefaults: {{runtime: r, initial_prompt: {prompt}}}\nworkspaces:\n{list}");
     assert_eq!(code(&org(&yaml).errors()), "plan-too-large");
@@ -169,10 +184,9 @@ fn generated_files_are_bounded() {
 #[test]
 fn what_a_few_lines_multiply_is_bounded() {
     let list = |lines: &str| {
-        format!(
-            "{lines}workspaces:\n{}",
-            "- {name: A, external: true, url: http://x}\n".repeat(2_000)
-        )
+        let one = |number| format!("- {{name: A{number}, external: true, url: http://x}}\n");
+        let workspaces: String = (0..2_000).map(one).collect();
+        format!("{lines}workspaces:\n{workspaces}")
     };
     let long = "x".repeat(99_000);
     let plan = |defaults: &str| {

@@ -10,6 +10,8 @@
 mod expander;
 mod hostile;
 mod includes;
+mod intent;
+mod names;
 mod real;
 mod render;
 mod rules;

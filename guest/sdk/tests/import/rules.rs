@@ -1,7 +1,7 @@
 //! The rules of org-template.md, §1 and §3 to §9, by small templates.
 
 use orghost_plugin::{
-    Content, Entry, EntryKind, FileError, MemoryScope, TemplateFiles, WorkspaceAccess,
+    Content, Entry, EntryKind, FileError, MemoryScope, Origin, TemplateFiles, WorkspaceAccess,
     standard::import_org,
 };
 
@@ -218,6 +218,7 @@ fn what_is_wrong_has_a_code_and_a_place() {
 #[test]
 fn what_is_odd_is_a_warning() {
     const CRON: &str = "cron_expr: '* * * * *', prompt: x";
+    const NEVER: &str = "cron_expr: 0 0 30 2 *, prompt: x";
     for (lines, expected) in [
         ("tire: 2", "unknown-key org.yaml:5:5 workspaces[0].tire"),
         (
@@ -257,8 +258,8 @@ fn what_is_odd_is_a_warning() {
             "channel-skipped org.yaml:5:16 workspaces[0].channels[0]",
         ),
         (
-            "children: [{name: B, runtime: r}, {name: B, runtime: r}]",
-            "workspace-name-twice org.yaml:5:39 workspaces[0].children[1]",
+            &format!("schedules: [{{name: s, {NEVER}}}]"),
+            "cron-never org.yaml:5:38 workspaces[0].schedules[0].cron_expr",
         ),
         (
             &format!("schedules: [{{{CRON}}}]"),
@@ -496,44 +497,18 @@ fn a_prompt_file_is_checked_where_it_is() {
 #[test]
 fn spawning_false_leaves_out_the_subtree() {
     let case = org(
-        "name: O\ndefaults: {runtime: r}\nworkspaces:\n- {name: A, children: [{name: B, spawning: false, required_env: [B_KEY], children: [{name: C, required_env: [C_KEY]}]}, {name: B}]}\n",
+        "name: O\ndefaults: {runtime: r}\nworkspaces:\n- {name: A, children: [{name: B!, spawning: false, required_env: [B_KEY], children: [{name: C, required_env: [C_KEY]}]}, {name: B}]}\n",
     );
     let plan = case.plan();
     let keys: Vec<&str> = plan.workspaces.iter().map(|w| w.key.as_str()).collect();
-    // The key of the second B does not depend on whether the first is spawned.
-    assert_eq!(keys, ["a", "a/b-2"]);
+    // The key of the other one does not depend on whether this one is spawned. `printf B | sha256sum`
+    assert_eq!(keys, ["a", "a/b-df7e70e5"]);
     let required: Vec<(&str, usize)> = plan
         .required_env
         .iter()
         .map(|r| (r.any_of[0].as_str(), r.missing_for.len()))
         .collect();
     assert_eq!(required, [("B_KEY", 0), ("C_KEY", 0)]);
-}
-
-#[test]
-fn keys_and_parents() {
-    let case = org(
-        "name: O\ndefaults: {runtime: r}\nworkspaces:\n- name: PM\n  children:\n  - {name: Dev Lead, children: [{name: PM}]}\n  - {name: Dev lead}\n- name: pm\n",
-    );
-    let plan = case.plan();
-    let found: Vec<(&str, Option<&str>)> = plan
-        .workspaces
-        .iter()
-        .map(|w| (w.key.as_str(), w.parent.as_deref()))
-        .collect();
-    let expected = [
-        ("pm", None),
-        ("pm/dev-lead", Some("pm")),
-        ("pm/dev-lead/pm", Some("pm/dev-lead")),
-        ("pm/dev-lead-2", Some("pm")),
-        ("pm-2", None),
-    ];
-    assert_eq!(found, expected);
-    assert!(
-        plan.warnings.is_empty(),
-        "names differ: {:?}",
-        plan.warnings
-    );
 }
 
 const ENV_ORG: &str = "name: O\ndefaults: {runtime: r}\nworkspaces:\n- {name: A, files_dir: a, workspace_dir: '${DIR}', workspace_access: read_only}\n- {name: B}\n";
@@ -549,18 +524,31 @@ fn variables_are_layered() {
     let env = |index: usize| {
         let env = plan.workspaces[index].env.iter();
         env.map(|var| {
-            format!(
-                "{}={}{}",
-                var.name,
-                var.value,
-                if var.secret { "*" } else { "" }
-            )
+            assert!(var.secret, "{var:?}");
+            let by = match &var.origin {
+                Origin::Template(place) => format!("{}:{}", place.file, place.line),
+                Origin::Operator => "operator".to_owned(),
+                Origin::Plugin => "plugin".to_owned(),
+            };
+            format!("{}={} {by}", var.name, var.value)
         })
         .collect::<Vec<_>>()
-        .join(" ")
     };
-    assert_eq!(env(0), "DIR=/own* OWN=1* ROOT=1* X=operator* Y=y*");
-    assert_eq!(env(1), "DIR=/root* ROOT=1* X=operator* Y=y*");
+    let own = [
+        "DIR=/own a/.env:1",
+        "OWN=1 a/.env:3",
+        "ROOT=1 .env:2",
+        "X=operator operator",
+        "Y=y operator",
+    ];
+    assert_eq!(env(0), own);
+    let root = [
+        "DIR=/root .env:1",
+        "ROOT=1 .env:2",
+        "X=operator operator",
+        "Y=y operator",
+    ];
+    assert_eq!(env(1), root);
     assert_eq!(plan.workspaces[0].workspace_dir.as_deref(), Some("/own"));
     // `.env` itself is never seeded.
     assert!(seeded(&plan.workspaces[0], ".env").is_none());
@@ -635,6 +623,18 @@ fn only_two_places_expand() {
 }
 
 #[test]
+fn the_env_file_of_a_role_inside_of_another_is_read_and_no_mistake() {
+    let case = org(
+        "name: O\ndefaults: {runtime: r}\nworkspaces:\n- {name: A, files_dir: a}\n- {name: B, files_dir: a/b}\n",
+    );
+    let case = case
+        .file("a/b/.env", "X=1")
+        .file("a/c/.env", "X=1")
+        .file("a/b/x", "");
+    assert_eq!(case.warnings(), ["secret-not-copied a/c/.env:0:0"]);
+}
+
+#[test]
 fn the_folder_is_seeded_without_secrets() {
     let mut case = workspace(
         "files_dir: ./d/\nsystem_prompt: |\n  inline  \ninitial_memories: [{content: m}]",
@@ -657,8 +657,12 @@ fn the_folder_is_seeded_without_secrets() {
         "tls/server.pem",
         "tls/server.KEY",
         "keyboard.md",
+        ".npmrc",
+        ".aws/credentials",
+        "prod.env",
+        "sub/.env",
     ] {
-        case.files.0.insert(format!("d/{path}"), b"x".to_vec());
+        case.files.0.insert(format!("d/{path}"), b"X=x".to_vec());
     }
     let one = case.one();
     let file = |file: &orghost_plugin::SeedFile| match &file.content {
@@ -681,9 +685,14 @@ fn the_folder_is_seeded_without_secrets() {
     assert_eq!(one.files.iter().map(file).collect::<Vec<_>>(), expected);
     assert_eq!(inline(&one, "system-prompt.md"), "inline  \n");
     let expected = [
-        "key-not-copied d/id_rsa:0:0",
-        "key-not-copied d/tls/server.KEY:0:0",
-        "key-not-copied d/tls/server.pem:0:0",
+        "secret-not-copied d/.aws:0:0",
+        "secret-not-copied d/.npmrc:0:0",
+        "secret-not-copied d/id_rsa:0:0",
+        "secret-not-copied d/prod.env:0:0",
+        "secret-not-copied d/sub/.env:0:0",
+        "secret-not-copied d/sub/.env.local:0:0",
+        "secret-not-copied d/tls/server.KEY:0:0",
+        "secret-not-copied d/tls/server.pem:0:0",
     ];
     assert_eq!(case.warnings(), expected);
 }

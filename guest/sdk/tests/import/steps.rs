@@ -3,7 +3,7 @@
 use orghost_plugin::standard::{self, Data, ListedPlugin, Settings, Steps};
 use orghost_plugin::testing::Template;
 use orghost_plugin::{
-    Content, Description, Diagnostic, EnvVar, Plan, Plugin, Refusal, Request, SeedFile,
+    Content, Description, Diagnostic, EnvVar, Origin, Plan, Plugin, Refusal, Request, SeedFile,
     TemplateFiles, WorkspaceAccess,
 };
 
@@ -78,6 +78,7 @@ impl Steps for Rules {
                     name: name.to_owned(),
                     value: value.to_owned(),
                     secret: false,
+                    origin: Origin::Plugin,
                 });
             }
         }
@@ -114,7 +115,7 @@ fn what_a_step_changes_is_in_the_plan_and_in_the_files() {
 #[test]
 fn what_a_step_refuses_stands_among_the_other_problems() {
     let errors = Template::org(
-        "name: O\nworkspaces:\n  - {name: Forbidden, runtime: r}\n  - {name: Forbidden}\n  - {name: C, runtime: r, tier: 9}\n",
+        "name: O\nworkspaces:\n  - {name: Forbidden, runtime: r}\n  - {name: B}\n  - {name: C, runtime: r, tier: 9}\n",
     )
     .errors::<House>();
     let errors: Vec<String> = errors.iter().map(brief).collect();
@@ -177,7 +178,11 @@ impl<const RULE: u8> Plugin for Broken<RULE> {
         match RULE {
             2 => plan.workspaces.swap(0, last),
             3 => plan.workspaces[last].tier = 0,
-            4 => plan.workspaces[last].parent = None,
+            4 => {
+                let mut twin = plan.workspaces[last].clone();
+                twin.key += "-twin";
+                plan.workspaces.push(twin);
+            }
             5 => plan.workspaces[0].key = "A".to_owned(),
             6 => plan.workspaces[0].files.reverse(),
             7 => return Err(Diagnostic::new("bad", &request.environment.granted[0].value).into()),
@@ -211,7 +216,7 @@ fn the_harness_notices_a_broken_contract() {
     says(breaks::<Broken<1>>(), "is not of the form 1.2.3");
     says(breaks::<Broken<2>>(), "does not stand before it");
     says(breaks::<Broken<3>>(), "the tier is not 1 to 4");
-    says(breaks::<Broken<4>>(), "without its last slug");
+    says(breaks::<Broken<4>>(), "has the same name");
     says(breaks::<Broken<5>>(), "no path of slugs");
     says(breaks::<Broken<6>>(), "not sorted by path");
     says(breaks::<Broken<7>>(), "shows the value of TOKEN");

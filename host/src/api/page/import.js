@@ -200,8 +200,9 @@ class Options {
       make('div', { class: 'variable' }, make('label', { for: this.#engine.id }, 'Engine'), this.#engine),
       make('div', { class: 'variable' }, make('label', { for: this.#ready.id }, 'Wait until each workspace answers, at most so many seconds'), this.#ready),
       flag('prune', 'Remove workspaces that are no longer in the template'),
+      flag('yes', 'Also when that removes more than half of what runs'),
       flag('skip_external', 'Leave out !external subtrees instead of failing'),
-      flag('keep_failed', 'Leave a failed container that was seeded, for diagnosis'));
+      flag('keep_failed', 'Leave a failed container that was seeded, for diagnosis, instead of starting again what it replaced'));
   }
 
   values() {

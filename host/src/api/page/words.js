@@ -9,9 +9,14 @@ const STEP_SENTENCES = {
   create: 'is being created, not started',
   seed: 'gets its configuration',
   verify: 'has its configuration read back and compared',
+  stop: 'is ready to take over: the one before is stopped',
   start: 'starts',
   ready: 'started; waiting until it answers',
+  rollback: 'failed: the one before is started again',
 };
+
+/** What a workspace is at a step that is not one of the way up. */
+const STEP_WORDS = { remove: 'clearing away', stop: 'replacing', rollback: 'taking back' };
 
 const OPERATIONS = {
   up: ['Bring up', 'is being brought up', 'was brought up'],
@@ -27,7 +32,7 @@ const OPERATION_TONES = { queued: 'wait', running: 'busy', done: 'good', failed:
 /** What a workspace is just now: a word, a tone, and why. `step` is the one that it is at. */
 export function stateOf(workspace, step) {
   const { outcome, state, reason } = workspace;
-  if (step !== undefined) return { word: step === 'remove' ? 'clearing away' : 'provisioning', tone: 'busy', step };
+  if (step !== undefined) return { word: STEP_WORDS[step] ?? 'provisioning', tone: 'busy', step };
   if (workspace.external) return { word: 'external', tone: 'good' };
   if (outcome === 'provisioning') return { word: 'provisioning', tone: 'busy' };
   if (outcome === 'failed' || outcome === 'skipped') return { word: outcome, tone: outcome === 'failed' ? 'bad' : 'wait', detail: reason };

@@ -195,7 +195,7 @@ fn again(case: &Case, file: &Path) -> String {
     )
 }
 
-/// `org-import 0.1.0 · contract ✓ 31 · org-template/1 ✗ 2 of 58 · own – · sha256:… · suite 1`
+/// `org-import 0.1.0 · contract ✓ 31 · org-template/1 ✗ 2 of 58 · own – · sha256:… · suite 2`
 fn summary(report: &Report) -> String {
     let name = match &report.description {
         Some(said) => format!("{} {}", said.name, in_line(&said.version)),

@@ -73,7 +73,7 @@ fn away(endpoint: &str, error: &dyn std::error::Error) -> EngineError {
 pub(super) fn listed(found: ContainerSummary) -> Option<Observed> {
     use ContainerSummaryStateEnum as Is;
     let labels = found.labels.unwrap_or_default();
-    let own = format!("/{}", names::container(&names::id(&labels)?));
+    let own = format!("/{}", names::container(&names::generation(&labels)?));
     if !found.names.unwrap_or_default().contains(&own) {
         return None;
     }
@@ -127,7 +127,7 @@ fn observed(labels: &Labels, state: State, published: Option<u16>) -> Option<Obs
     let on_host = || labels.get(names::HOST_PORT)?.parse().ok();
     let port: Option<u16> = published.or_else(on_host);
     Some(Observed {
-        id: names::id(labels)?,
+        generation: names::generation(labels)?,
         key: labels.get(names::WORKSPACE)?.clone(),
         spec: labels.get(names::SPEC).cloned().unwrap_or_default(),
         state,

@@ -13,7 +13,8 @@ use bollard::models::{
 use super::names;
 use crate::limits;
 use crate::policy::Tier;
-use crate::provision::engine::{VolumeKind, process_env};
+use crate::provision::engine::{Volume, VolumeKind, process_env};
+use crate::provision::generations::Generation;
 use crate::provision::mount::Bind;
 use crate::provision::seed::OWNER;
 use crate::provision::spec::{OperationId, Spec};
@@ -26,6 +27,8 @@ const SOCKET: &str = "/var/run/docker.sock";
 
 /// What [`Spec`] does not say.
 pub(super) struct Around<'a> {
+    /// Which container it is to be.
+    pub(super) generation: &'a Generation,
     /// The image.
     pub(super) image: &'a str,
     /// Who makes it.
@@ -41,14 +44,14 @@ pub(super) struct Around<'a> {
 pub(super) fn body(spec: &Spec, around: &Around<'_>) -> ContainerCreateBody {
     let port = format!("{}/tcp", spec.runtime.port);
     let env = process_env(spec, CONFIGS, "0.0.0.0", spec.runtime.port);
-    let mut labels = names::of_workspace(spec, around.operation);
+    let mut labels = names::of_generation(spec, around.generation, around.operation);
     labels.insert(names::SPEC.to_owned(), spec.digest.clone());
     if spec.tier == Tier::Four {
         labels.insert(names::HOST_PORT.to_owned(), spec.runtime.port.to_string());
     }
     // The host's network goes with neither a network of its own nor published ports.
     let endpoint = EndpointSettings {
-        aliases: Some(vec![names::container(&spec.id)]),
+        aliases: Some(vec![names::alias(&spec.id)]),
         ..EndpointSettings::default()
     };
     let endpoints = HashMap::from([(names::network(&spec.org), endpoint)]);
@@ -127,8 +130,8 @@ pub(in crate::provision) fn share(tier: Tier) -> limits::Share {
 }
 
 fn mounts(spec: &Spec, around: &Around<'_>) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = volumes(spec)
-        .map(|kind| volume(spec, kind, around.operation))
+    let mut mounts: Vec<Mount> = volumes(spec, around.generation)
+        .map(|of| volume(spec, &of, around.operation))
         .collect();
     if let Some(Bind { source, writable }) = &around.bind {
         mounts.push(bind(source, WORKSPACE, *writable));
@@ -139,16 +142,12 @@ fn mounts(spec: &Spec, around: &Around<'_>) -> Vec<Mount> {
     mounts
 }
 
-pub(in crate::provision) fn volume(
-    spec: &Spec,
-    kind: VolumeKind,
-    operation: &OperationId,
-) -> Mount {
+pub(in crate::provision) fn volume(spec: &Spec, volume: &Volume, operation: &OperationId) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
-        source: Some(names::volume(&spec.id, kind)),
+        source: Some(names::volume(volume)),
         target: Some(
-            match kind {
+            match volume.kind() {
                 VolumeKind::Configs => CONFIGS,
                 VolumeKind::Workspace => WORKSPACE,
             }
@@ -158,7 +157,7 @@ pub(in crate::provision) fn volume(
             // What the image has there is no part of the seed.
             no_copy: Some(true),
             // Somebody may remove the volume in this very moment; then the engine makes it anew.
-            labels: Some(volume_labels(spec, kind, operation)),
+            labels: Some(volume_labels(spec, volume, operation)),
             ..MountVolumeOptions::default()
         }),
         ..Mount::default()
@@ -167,11 +166,14 @@ pub(in crate::provision) fn volume(
 
 pub(super) fn volume_labels(
     spec: &Spec,
-    kind: VolumeKind,
+    volume: &Volume,
     operation: &OperationId,
 ) -> names::Labels {
-    let mut labels = names::of_workspace(spec, operation);
-    labels.insert(names::VOLUME.to_owned(), kind.to_string());
+    let mut labels = match volume {
+        Volume::Configs(generation) => names::of_generation(spec, generation, operation),
+        Volume::Workspace(_) => names::of_workspace(spec, operation),
+    };
+    labels.insert(names::VOLUME.to_owned(), volume.kind().to_string());
     labels
 }
 

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::provision::engine::{Sighting, Thing, VolumeKind};
+use crate::provision::engine::{Sighting, Thing, Volume, VolumeKind};
+use crate::provision::generations::Generation;
 use crate::provision::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 
 /// As the engine stores them.
@@ -13,6 +14,7 @@ pub(in crate::provision) const INSTANCE: &str = "orghost.instance";
 pub(in crate::provision) const ORG: &str = "orghost.org";
 pub(in crate::provision) const WORKSPACE: &str = "orghost.workspace";
 pub(in crate::provision) const ID: &str = "orghost.id";
+pub(in crate::provision) const GENERATION: &str = "orghost.generation";
 pub(in crate::provision) const SPEC: &str = "orghost.spec";
 pub(in crate::provision) const VOLUME: &str = "orghost.volume";
 pub(in crate::provision) const OPERATION: &str = "orghost.operation";
@@ -20,12 +22,25 @@ pub(in crate::provision) const OPERATION: &str = "orghost.operation";
 pub(in crate::provision) const HOST_PORT: &str = "orghost.host-port";
 const MANAGED: &str = "orghost.managed";
 
-pub(in crate::provision) fn container(id: &WorkspaceId) -> String {
+/// The name by which the others of its org reach a workspace, whichever of its generations runs.
+pub(in crate::provision) fn alias(id: &WorkspaceId) -> String {
     format!("ws-{id}")
 }
 
-pub(in crate::provision) fn volume(id: &WorkspaceId, kind: VolumeKind) -> String {
-    format!("ws-{id}-{kind}")
+pub(in crate::provision) fn container(generation: &Generation) -> String {
+    let name = alias(&generation.id);
+    match generation.number {
+        0 => name,
+        number => format!("{name}-{number}"),
+    }
+}
+
+pub(in crate::provision) fn volume(volume: &Volume) -> String {
+    let of = match volume {
+        Volume::Configs(generation) => container(generation),
+        Volume::Workspace(id) => alias(id),
+    };
+    format!("{of}-{}", volume.kind())
 }
 
 pub(in crate::provision) fn network(org: &OrgId) -> String {
@@ -44,7 +59,18 @@ pub(in crate::provision) fn of_org(org: &OrgId) -> Labels {
         .into()
 }
 
-/// What the containers and volumes of a workspace carry.
+/// What a generation's container and its seed carry.
+pub(in crate::provision) fn of_generation(
+    spec: &Spec,
+    generation: &Generation,
+    operation: &OperationId,
+) -> Labels {
+    let mut labels = of_workspace(spec, operation);
+    labels.insert(GENERATION.to_owned(), generation.number.to_string());
+    labels
+}
+
+/// What the volumes of a workspace carry.
 pub(in crate::provision) fn of_workspace(spec: &Spec, operation: &OperationId) -> Labels {
     let mut labels = of_org(&spec.org);
     let own = [
@@ -81,15 +107,13 @@ pub(in crate::provision) fn sighting(
     instance: &InstanceId,
     thing: Thing,
 ) -> Option<Sighting> {
-    let id = id(labels)?;
     let is_own = labels.get(INSTANCE).map(String::as_str) == Some(instance.as_str());
-    let name = match thing {
-        Thing::Container => container(&id),
-        Thing::Volume(kind) => volume(&id, kind),
+    let name = match &thing {
+        Thing::Container(generation) => container(generation),
+        Thing::Volume(of) => volume(of),
     };
-    (is_own && is_of_workspace(labels, &id)).then_some(Sighting {
+    (is_own && is_of_workspace(labels, thing.id())).then_some(Sighting {
         org: labels.get(ORG)?.clone(),
-        id,
         thing,
         name,
     })
@@ -122,8 +146,31 @@ pub(in crate::provision) fn id(labels: &Labels) -> Option<WorkspaceId> {
     WorkspaceId::parse(labels.get(ID)?)
 }
 
-pub(in crate::provision) fn kind(labels: &Labels) -> Option<VolumeKind> {
+/// Which generation it is of. What a version made that knew none has no label, and is the first.
+pub(in crate::provision) fn generation(labels: &Labels) -> Option<Generation> {
+    let number = match labels.get(GENERATION) {
+        Some(number) => number.parse().ok()?,
+        None => 0,
+    };
+    Some(Generation {
+        id: id(labels)?,
+        number,
+    })
+}
+
+/// Which volume it is.
+pub(in crate::provision) fn volume_of(labels: &Labels) -> Option<Volume> {
     let kinds = [VolumeKind::Configs, VolumeKind::Workspace];
     let found = labels.get(VOLUME)?;
-    kinds.into_iter().find(|kind| kind.to_string() == *found)
+    Some(
+        match kinds.into_iter().find(|kind| kind.to_string() == *found)? {
+            VolumeKind::Configs => Volume::Configs(generation(labels)?),
+            VolumeKind::Workspace => Volume::Workspace(id(labels)?),
+        },
+    )
+}
+
+/// Whether it is of this very generation.
+pub(in crate::provision) fn is_of_generation(labels: &Labels, wanted: &Generation) -> bool {
+    is_of_workspace(labels, &wanted.id) && generation(labels).as_ref() == Some(wanted)
 }

@@ -10,16 +10,23 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::confine::Confinement;
 use crate::env_map::EnvMap;
+use crate::isolation::{Isolation, Unconfined};
 use crate::provision::engine::{EngineError, State, VolumeKind};
+use crate::provision::generations::Generation;
 use crate::provision::spec::OrgId;
 
 /// The version of everything here. A file of another version is not understood, and never touched.
 pub const VERSION: u32 = 1;
 
-/// The folder of one workspace: `<state>/local/<id>`.
+/// The folder of one generation, and that of its workspace: the same for the
+/// first generation, and for a later one its number in it.
 #[derive(Debug, Clone)]
-pub struct Place(PathBuf);
+pub struct Place {
+    folder: PathBuf,
+    home: PathBuf,
+}
 
 /// `container.json`: what was made, and everything that its supervisor needs.
 /// It is there exactly as long as the container is.
@@ -37,8 +44,11 @@ pub struct Container {
     pub spec: String,
     /// The operation that made it.
     pub operation: String,
-    /// The program and its arguments; never empty.
+    /// The program, an absolute path, and its arguments; never empty.
     pub command: Vec<String>,
+    /// What the program is kept from; absent in a container that an earlier orghost made, which confined nothing.
+    #[serde(default)]
+    pub confinement: Option<Confinement>,
     /// The whole environment of the program but `PORT`.
     pub env: EnvMap,
     /// Where the program is started.
@@ -100,59 +110,98 @@ pub enum Phase {
 pub struct Lock(pub File);
 
 impl Place {
-    /// The folder of the workspace `id` below the engine's folder.
-    pub fn new(engine: &Path, id: &str) -> Self {
-        Self(engine.join(id))
+    /// The folder of a generation below the engine's folder.
+    pub fn new(engine: &Path, generation: &Generation) -> Self {
+        let home = engine.join(generation.id.as_str());
+        let folder = match generation.number {
+            0 => home.clone(),
+            number => home.join(number.to_string()),
+        };
+        Self { folder, home }
     }
 
-    /// A workspace's folder whose path is known.
-    pub fn at(path: &Path) -> Self {
-        Self(path.to_owned())
+    /// A generation's folder whose path is known.
+    pub fn at(folder: &Path) -> Self {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let home = match name.and_then(number) {
+            Some(_) => folder.parent().unwrap_or(folder),
+            None => folder,
+        };
+        Self {
+            folder: folder.to_owned(),
+            home: home.to_owned(),
+        }
     }
 
     /// The folder itself.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 
     /// See [`Container`].
     pub fn container(&self) -> PathBuf {
-        self.0.join("container.json")
+        self.folder.join("container.json")
     }
 
     /// See [`Diary`].
     pub fn diary(&self) -> PathBuf {
-        self.0.join("run.json")
+        self.folder.join("run.json")
     }
 
     /// The file that a supervisor locks.
     pub fn lock(&self) -> PathBuf {
-        self.0.join("lock")
+        self.folder.join("lock")
     }
 
     /// What the program prints.
     pub fn log(&self) -> PathBuf {
-        self.0.join("log")
+        self.folder.join("log")
     }
 
     /// What it printed before that.
     pub fn old_log(&self) -> PathBuf {
-        self.0.join("log.1")
+        self.folder.join("log.1")
     }
 
     /// A home for programs that have no workspace of their own; goes with the container.
     pub fn scratch(&self) -> PathBuf {
-        self.0.join("scratch")
+        self.folder.join("scratch")
     }
 
     /// The folder of a volume.
     pub fn volume(&self, kind: VolumeKind) -> PathBuf {
-        self.0.join(kind.to_string())
+        self.above(kind).join(kind.to_string())
     }
 
     /// See [`Volume`].
     pub fn volume_facts(&self, kind: VolumeKind) -> PathBuf {
-        self.0.join(format!("{kind}.json"))
+        self.above(kind).join(format!("{kind}.json"))
+    }
+
+    /// Each generation has a seed of its own; the agent's work is the workspace's.
+    fn above(&self, kind: VolumeKind) -> &Path {
+        match kind {
+            VolumeKind::Configs => &self.folder,
+            VolumeKind::Workspace => &self.home,
+        }
+    }
+
+    /// The numbers of the later generations that have a folder here.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn later(&self) -> Result<Vec<u32>, EngineError> {
+        let listing = match fs::read_dir(&self.home) {
+            Ok(listing) => listing,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(unusable(&self.home, &e)),
+        };
+        let mut numbers = Vec::new();
+        for entry in listing {
+            let name = entry.map_err(|e| unusable(&self.home, &e))?.file_name();
+            numbers.extend(name.to_str().and_then(number));
+        }
+        Ok(numbers)
     }
 
     /// Makes the folder. Nobody else may look into it: it holds secrets.
@@ -160,10 +209,10 @@ impl Place {
     /// # Errors
     /// The operating system's.
     pub fn make(&self) -> Result<(), EngineError> {
-        make_folder(&self.0)
+        make_folder(&self.folder)
     }
 
-    /// Removes the folder when nothing is left in it but writes that were cut off.
+    /// Removes the folders when nothing is left in them but writes that were cut off.
     pub fn tidy(&self) {
         if self.container().exists() {
             return;
@@ -173,7 +222,8 @@ impl Place {
         for path in facts.iter().chain([&self.container(), &self.diary()]) {
             let _ = fs::remove_file(new(path));
         }
-        let _ = fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(&self.folder);
+        let _ = fs::remove_dir(&self.home);
     }
 
     /// Whether a supervisor lives.
@@ -231,6 +281,15 @@ impl Place {
 }
 
 impl Container {
+    /// What its program is kept from.
+    pub fn isolation(&self) -> Isolation {
+        let unconfined = || Isolation::None {
+            reason: Unconfined::MadeEarlier,
+        };
+        let confinement = self.confinement.as_ref();
+        confinement.map_or_else(unconfined, Confinement::isolation)
+    }
+
     /// Whether it is of this org of this host.
     pub fn belongs_to(&self, org: &OrgId) -> bool {
         self.instance == org.instance().as_str() && self.org == org.slug()
@@ -242,6 +301,12 @@ impl Volume {
     pub fn belongs_to(&self, org: &OrgId) -> bool {
         self.instance == org.instance().as_str() && self.org == org.slug()
     }
+}
+
+/// The number of a later generation, from its folder's name.
+fn number(name: &str) -> Option<u32> {
+    let number: u32 = name.parse().ok()?;
+    (number > 0 && number.to_string() == name).then_some(number)
 }
 
 /// Makes a folder that only this user may look into, and those above it.
@@ -341,6 +406,7 @@ pub fn unusable(path: &Path, error: &io::Error) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provision::spec::WorkspaceId;
 
     #[test]
     fn what_is_not_understood_is_not_guessed_at() {
@@ -358,6 +424,28 @@ mod tests {
             let error = read::<Diary>(&path).unwrap_err();
             assert_eq!(error.code(), "folder");
             assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_later_generation_has_a_folder_of_its_own_and_shares_the_work() {
+        let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();
+        let engine = Path::new("/e");
+        let first = Generation::first(&id);
+        let home = engine.join(id.as_str());
+        for (generation, folder) in [
+            (first.clone(), home.clone()),
+            (first.next(), home.join("1")),
+        ] {
+            let place = Place::new(engine, &generation);
+            assert_eq!(place.path(), folder);
+            assert_eq!(place.volume(VolumeKind::Configs), folder.join("configs"));
+            for place in [&place, &Place::at(&folder)] {
+                assert_eq!(place.volume(VolumeKind::Workspace), home.join("workspace"));
+            }
+        }
+        for name in ["0", "01", "+1", "scratch", "4294967296"] {
+            assert_eq!(number(name), None, "{name}");
         }
     }
 

@@ -11,7 +11,7 @@
 //! supervisor is what orphans are handed to. Should the supervisor itself be
 //! killed, the kernel kills the program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, PipeWriter, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -159,12 +159,14 @@ pub fn supervise(folder: &Path) -> ExitCode {
     }
 }
 
-/// Becomes the program of a workspace: `SUPERVISOR PROGRAM ARGUMENTS…`.
-/// Exists because a process can only ask for its own death with its parent,
-/// between being made and being the program. Descriptor 0 is a pipe to the
-/// supervisor: it closes when the program runs, or else says why it does not.
-pub fn exec_child(command: &[OsString]) -> ExitCode {
-    let [supervisor, program, arguments @ ..] = command else {
+/// Becomes the program of a workspace: `SUPERVISOR FOLDER PORT`. Exists
+/// because a process can only ask for its own death with its parent, and
+/// confine itself, between being made and being the program. Its own
+/// environment is empty: the program's is in the folder, and steers nothing
+/// of orghost. Descriptor 0 is a pipe to the supervisor: it closes when the
+/// program runs, or else says why it does not.
+pub fn exec_child(arguments: &[OsString]) -> ExitCode {
+    let [supervisor, folder, port] = arguments else {
         return ExitCode::FAILURE;
     };
     let Ok(report) = io::stdin().as_fd().try_clone_to_owned() else {
@@ -175,10 +177,38 @@ pub fn exec_child(command: &[OsString]) -> ExitCode {
     if asked.is_err() || parent.as_deref() != supervisor.to_str() {
         return ExitCode::FAILURE;
     }
-    let mut program = Command::new(program);
-    let error = program.args(arguments).stdin(Stdio::null()).exec();
-    let _ = File::from(report).write_all(error.to_string().as_bytes());
+    let why = become_program(&Place::at(Path::new(folder)), port);
+    let _ = File::from(report).write_all(why.as_bytes());
     ExitCode::FAILURE
+}
+
+/// Returns only when it does not, and says why.
+fn become_program(place: &Place, port: &OsStr) -> String {
+    let container: Container = match disk::read(&place.container()) {
+        Ok(Some(container)) => container,
+        Ok(None) => return "its container was removed".to_owned(),
+        Err(error) => return error.to_string(),
+    };
+    let Some((program, arguments)) = container.command.split_first() else {
+        return "its container names no program".to_owned();
+    };
+    // A name would be searched for in the program's own PATH.
+    if !Path::new(program).is_absolute() {
+        return "its path is not absolute".to_owned();
+    }
+    let Some(confinement) = &container.confinement else {
+        return "an earlier orghost made its container, without confining it".to_owned();
+    };
+    if let Err(error) = confinement.apply() {
+        return error.to_string();
+    }
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(&container.env);
+    command
+        .env("PORT", port)
+        .stdin(Stdio::null())
+        .exec()
+        .to_string()
 }
 
 impl Report {
@@ -227,6 +257,7 @@ impl Supervisor {
         let failed = |e: io::Error| Report::from(disk::unusable(&place.log(), &e));
         // A program's orphans become the supervisor's children, and so cannot escape it.
         set_child_subreaper(Some(getpid())).map_err(|e| refused(e.into()))?;
+        disk::make_folder(&place.scratch())?;
         let (output, input) = io::pipe().map_err(refused)?;
         let supervisor = Self {
             log: Log::open(&place).map_err(failed)?,
@@ -320,10 +351,9 @@ impl Supervisor {
         let mut command = Command::new("/proc/self/exe");
         command
             .args([EXEC_CHILD, "--", &self.diary.supervisor.to_string()])
-            .args(&self.container.command)
+            .arg(self.place.path())
+            .arg(port.number.to_string())
             .env_clear()
-            .envs(&self.container.env)
-            .env("PORT", port.number.to_string())
             .current_dir(&self.container.directory)
             .stdin(to_report)
             .stdout(self.input.try_clone().map_err(refused)?)

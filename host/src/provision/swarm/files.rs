@@ -17,8 +17,8 @@ use crate::provision::docker::answer;
 use crate::provision::docker::body::CONFIGS;
 use crate::provision::docker::names::{self, Labels};
 use crate::provision::engine::EngineError;
+use crate::provision::generations::Generation;
 use crate::provision::seed::{FileFacts, OWNER};
-use crate::provision::spec::WorkspaceId;
 
 /// What a secret's bytes are: the engine never gives them back.
 const SHA256: &str = "orghost.sha256";
@@ -87,14 +87,15 @@ impl File {
         })
     }
 
-    /// Its workspace's, and by its content: what is in use is never changed. An engine allows 64 characters.
-    pub(super) fn name(&self, id: &WorkspaceId) -> String {
+    /// Its generation's, and by its content: what is in use is never changed. An engine allows 64 characters, of which the
+    /// longest name of a container takes 46.
+    pub(super) fn name(&self, generation: &Generation) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("{}\0{:o}\0", self.path, self.mode));
         hash.update(&self.bytes);
         let mut digits = hex(&hash.finalize());
-        digits.truncate(24);
-        format!("{}-{digits}", names::container(id))
+        digits.truncate(16);
+        format!("{}-{digits}", names::container(generation))
     }
 
     /// The bytes for the engine, and how it makes a file of them.
@@ -109,10 +110,10 @@ impl File {
         (STANDARD.encode(NOTHING), Some(template))
     }
 
-    pub(super) fn config(&self, id: &WorkspaceId, labels: &Labels) -> ConfigSpec {
+    pub(super) fn config(&self, generation: &Generation, labels: &Labels) -> ConfigSpec {
         let (data, templating) = self.data();
         ConfigSpec {
-            name: Some(self.name(id)),
+            name: Some(self.name(generation)),
             labels: Some(labels.clone()),
             data: Some(data),
             templating,
@@ -120,14 +121,14 @@ impl File {
     }
 
     /// Its label and its bytes travel in one request, which the engine stores as one piece.
-    pub(super) fn secret(&self, id: &WorkspaceId, labels: &Labels) -> SecretSpec {
+    pub(super) fn secret(&self, generation: &Generation, labels: &Labels) -> SecretSpec {
         let (data, templating) = self.data();
         let facts = FileFacts::of(&self.bytes, self.mode);
         let mut labels = labels.clone();
         labels.insert(SHA256.to_owned(), facts.sha256);
         labels.insert(SIZE.to_owned(), facts.size.to_string());
         SecretSpec {
-            name: Some(self.name(id)),
+            name: Some(self.name(generation)),
             labels: Some(labels),
             data: Some(data),
             templating,
@@ -138,12 +139,12 @@ impl File {
     /// How a service names a config, and where it is mounted.
     pub(super) fn mount_config(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         config: String,
     ) -> TaskSpecContainerSpecConfigs {
         TaskSpecContainerSpecConfigs {
             config_id: Some(config),
-            config_name: Some(self.name(id)),
+            config_name: Some(self.name(generation)),
             file: Some(TaskSpecContainerSpecFile1 {
                 name: Some(format!("{CONFIGS}/{}", self.path)),
                 uid: Some(OWNER.to_string()),
@@ -157,12 +158,12 @@ impl File {
     /// See [`File::mount_config`].
     pub(super) fn mount_secret(
         &self,
-        id: &WorkspaceId,
+        generation: &Generation,
         secret: String,
     ) -> TaskSpecContainerSpecSecrets {
         TaskSpecContainerSpecSecrets {
             secret_id: Some(secret),
-            secret_name: Some(self.name(id)),
+            secret_name: Some(self.name(generation)),
             file: Some(TaskSpecContainerSpecFile {
                 name: Some(format!("{CONFIGS}/{}", self.path)),
                 uid: Some(OWNER.to_string()),

@@ -13,7 +13,8 @@ use crate::limits;
 use crate::policy::Tier;
 use crate::provision::docker::body::{self, CONFIGS, WORKSPACE};
 use crate::provision::docker::names;
-use crate::provision::engine::{State, VolumeKind, process_env};
+use crate::provision::engine::{State, Volume, process_env};
+use crate::provision::generations::Generation;
 use crate::provision::mount::Bind;
 use crate::provision::seed::OWNER;
 use crate::provision::spec::{OperationId, Spec};
@@ -29,6 +30,7 @@ const BESIDE: i64 = 64 << 20;
 
 /// What [`Spec`] does not say.
 pub(super) struct Around<'a> {
+    pub(super) generation: &'a Generation,
     pub(super) image: &'a str,
     pub(super) operation: &'a OperationId,
     /// The operator's directory.
@@ -38,11 +40,11 @@ pub(super) struct Around<'a> {
 }
 
 pub(super) fn body(spec: &Spec, around: &Around<'_>) -> ServiceSpec {
-    let mut labels = names::of_workspace(spec, around.operation);
+    let mut labels = names::of_generation(spec, around.generation, around.operation);
     labels.insert(names::SPEC.to_owned(), spec.digest.clone());
     labels.insert(PORT.to_owned(), spec.runtime.port.to_string());
     ServiceSpec {
-        name: Some(names::container(&spec.id)),
+        name: Some(names::container(around.generation)),
         labels: Some(labels),
         mode: Some(replicas(0)),
         // Its name is its one task's address: there is nothing to balance.
@@ -91,6 +93,7 @@ fn task(spec: &Spec, around: &Around<'_>) -> TaskSpec {
         }),
         networks: Some(vec![NetworkAttachmentConfig {
             target: Some(names::network(&spec.org)),
+            aliases: Some(vec![names::alias(&spec.id)]),
             ..NetworkAttachmentConfig::default()
         }]),
         ..TaskSpec::default()
@@ -125,9 +128,9 @@ fn container(spec: &Spec, image: &str, mounts: Vec<Mount>) -> TaskSpecContainerS
 fn mounts(spec: &Spec, around: &Around<'_>) -> Vec<Mount> {
     // The seed is mounted over it file by file. The workspace's user may write beside it.
     let mut mounts = vec![tmpfs(CONFIGS, BESIDE, 0o1777)];
-    if volumes(spec).any(|kind| kind == VolumeKind::Workspace) {
-        mounts.push(body::volume(spec, VolumeKind::Workspace, around.operation));
-    }
+    let work = |of: &Volume| matches!(of, Volume::Workspace(_));
+    let work = volumes(spec, around.generation).filter(work);
+    mounts.extend(work.map(|of| body::volume(spec, &of, around.operation)));
     if let Some(Bind { source, writable }) = &around.bind {
         mounts.push(body::bind(source, WORKSPACE, *writable));
     }

@@ -1,10 +1,10 @@
-//! Version 0.2.0-dev of the contract, from and to the types of 0.1.0, which are the SDK's. The only place that knows how
-//! they differ: the later one has no `parent` in a workspace, since the key says it, and has `log`.
+//! Version 0.1.0 of the contract, from and to the types of 0.2.0-dev, which are the SDK's. The only place that knows how
+//! they differ: 0.1.0 says a workspace's parent, which its key says already, and cannot say who set a variable and what
+//! a workspace was called before.
 
 use super::Component;
-use crate::bindings::exports::orghost::plugin as sdk;
-use crate::bindings::v0_2_0_dev::exports::orghost::plugin::{expander, importer};
-use crate::bindings::v0_2_0_dev::orghost::plugin::template_files;
+use crate::bindings::v0_1_0::exports::orghost::plugin::{expander, importer};
+use crate::bindings::v0_1_0::orghost::plugin::template_files;
 use crate::{Entry, EntryKind, FileError, Plugin, TemplateFiles};
 
 /// The host's files.
@@ -28,10 +28,10 @@ impl<P: Plugin> importer::Guest for Component<P> {
     }
 
     fn import_org(request: importer::Request) -> Result<importer::Plan, Vec<importer::Diagnostic>> {
-        let request = sdk::importer::Request {
+        let request = crate::Request {
             entry: request.entry,
             environment: environment(request.environment),
-            options: sdk::importer::Options {
+            options: crate::Options {
                 skip_external: request.options.skip_external,
             },
         };
@@ -75,12 +75,12 @@ fn entry(entry: template_files::Entry) -> Entry {
     }
 }
 
-fn environment(values: importer::Environment) -> sdk::importer::Environment {
-    let variable = |variable: importer::Variable| sdk::importer::Variable {
+fn environment(values: importer::Environment) -> crate::Environment {
+    let variable = |variable: importer::Variable| crate::Variable {
         name: variable.name,
         value: variable.value,
     };
-    sdk::importer::Environment {
+    crate::Environment {
         vars: all(values.vars, variable),
         granted: all(values.granted, variable),
     }
@@ -93,7 +93,7 @@ fn all<A, B>(list: Vec<A>, convert: impl FnMut(A) -> B) -> Vec<B> {
 /// Functions that convert records whose fields are the same.
 macro_rules! unchanged {
     ($($function:ident: $record:ident { $($field:ident),* })*) => {$(
-        fn $function(made: sdk::importer::$record) -> importer::$record {
+        fn $function(made: crate::$record) -> importer::$record {
             importer::$record { $($field: made.$field),* }
         }
     )*};
@@ -105,6 +105,7 @@ unchanged! {
     org: Org { name, description }
     requirement: Requirement { any_of, missing_for }
     agent_plugin: AgentPlugin { source, config }
+    // Who set it is left out.
     env_var: EnvVar { name, value, secret }
     schedule: Schedule { name, cron, timezone, prompt, enabled }
     config_entry: ConfigEntry { name, value, secret }
@@ -112,7 +113,7 @@ unchanged! {
     canvas: Canvas { x, y }
 }
 
-fn plan(made: sdk::importer::Plan) -> importer::Plan {
+fn plan(made: crate::Plan) -> importer::Plan {
     importer::Plan {
         org: org(made.org),
         workspaces: all(made.workspaces, workspace),
@@ -122,8 +123,10 @@ fn plan(made: sdk::importer::Plan) -> importer::Plan {
     }
 }
 
-fn workspace(made: sdk::importer::Workspace) -> importer::Workspace {
+/// What it was called before is left out.
+fn workspace(made: crate::Workspace) -> importer::Workspace {
     importer::Workspace {
+        parent: made.parent().map(str::to_owned),
         key: made.key,
         name: made.name,
         role: made.role,
@@ -134,9 +137,9 @@ fn workspace(made: sdk::importer::Workspace) -> importer::Workspace {
         url: made.url,
         workspace_dir: made.workspace_dir,
         workspace_access: match made.workspace_access {
-            sdk::importer::WorkspaceAccess::None => importer::WorkspaceAccess::None,
-            sdk::importer::WorkspaceAccess::ReadOnly => importer::WorkspaceAccess::ReadOnly,
-            sdk::importer::WorkspaceAccess::ReadWrite => importer::WorkspaceAccess::ReadWrite,
+            crate::WorkspaceAccess::None => importer::WorkspaceAccess::None,
+            crate::WorkspaceAccess::ReadOnly => importer::WorkspaceAccess::ReadOnly,
+            crate::WorkspaceAccess::ReadWrite => importer::WorkspaceAccess::ReadWrite,
         },
         plugins: all(made.plugins, agent_plugin),
         files: all(made.files, seed_file),
@@ -150,19 +153,19 @@ fn workspace(made: sdk::importer::Workspace) -> importer::Workspace {
     }
 }
 
-fn seed_file(made: sdk::importer::SeedFile) -> importer::SeedFile {
+fn seed_file(made: crate::SeedFile) -> importer::SeedFile {
     importer::SeedFile {
         path: made.path,
         content: match made.content {
-            sdk::importer::Content::Inline(bytes) => importer::Content::Inline(bytes),
-            sdk::importer::Content::Template(path) => importer::Content::Template(path),
-            sdk::importer::Content::TemplateText(path) => importer::Content::TemplateText(path),
+            crate::Content::Inline(bytes) => importer::Content::Inline(bytes),
+            crate::Content::Template(path) => importer::Content::Template(path),
+            crate::Content::TemplateText(path) => importer::Content::TemplateText(path),
         },
         secret: made.secret,
     }
 }
 
-fn channel(made: sdk::importer::Channel) -> importer::Channel {
+fn channel(made: crate::Channel) -> importer::Channel {
     importer::Channel {
         kind: made.kind,
         config: all(made.config, config_entry),
@@ -171,18 +174,18 @@ fn channel(made: sdk::importer::Channel) -> importer::Channel {
     }
 }
 
-fn memory(made: sdk::importer::Memory) -> importer::Memory {
+fn memory(made: crate::Memory) -> importer::Memory {
     importer::Memory {
         content: made.content,
         scope: match made.scope {
-            sdk::importer::MemoryScope::Local => importer::MemoryScope::Local,
-            sdk::importer::MemoryScope::Team => importer::MemoryScope::Team,
-            sdk::importer::MemoryScope::Global => importer::MemoryScope::Global,
+            crate::MemoryScope::Local => importer::MemoryScope::Local,
+            crate::MemoryScope::Team => importer::MemoryScope::Team,
+            crate::MemoryScope::Global => importer::MemoryScope::Global,
         },
     }
 }
 
-fn diagnostic(made: sdk::importer::Diagnostic) -> importer::Diagnostic {
+fn diagnostic(made: crate::Diagnostic) -> importer::Diagnostic {
     importer::Diagnostic {
         code: made.code,
         message: made.message,

@@ -1,0 +1,55 @@
+//! Names of workspaces, as they are compared: in Unicode's normalisation form C, letter by letter. And digests, which
+//! stand for a name or a text where it is too long, or no slug.
+
+use sha2::{Digest as _, Sha256};
+use unicode_normalization::UnicodeNormalization as _;
+
+/// A name in normalisation form C.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name(String);
+
+/// A SHA-256.
+pub(crate) type Hash = [u8; 32];
+
+impl Name {
+    pub fn new(name: &str) -> Self {
+        Self(name.nfc().collect())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn digest(&self) -> Hash {
+        digest(&self.0)
+    }
+}
+
+/// Who a workspace is: its own name and those of its ancestors, from the org down. Equal for equal paths alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Identity(Hash);
+
+impl Identity {
+    /// What every root is below.
+    pub const ORG: Self = Self([0; 32]);
+
+    /// Of the child with this name.
+    pub fn below(self, name: &Name) -> Self {
+        let mut sha = Sha256::new();
+        sha.update(self.0);
+        sha.update(name.as_str());
+        Self(sha.finalize().into())
+    }
+}
+
+/// The SHA-256 of a text.
+pub(crate) fn digest(text: &str) -> Hash {
+    Sha256::digest(text).into()
+}
+
+/// The first digits of a digest.
+pub(crate) fn hex(digest: &Hash, digits: usize) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16);
+    let nibbles = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles.take(digits).filter_map(digit).collect()
+}

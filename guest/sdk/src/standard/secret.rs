@@ -1,0 +1,99 @@
+//! Which files hold secrets, by their names. It looks into none.
+
+/// Why a file is taken for a secret.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Secret {
+    /// A file of variables, such as `prod.env`.
+    Variables,
+    /// What says which variables there are, such as `.env.example`.
+    Example,
+    /// A private key, or what a program keeps its passwords in.
+    Credentials,
+}
+
+/// What a file or a folder is, by its name and those of the folders that it is in.
+pub(crate) fn by_name(path: &str) -> Option<Secret> {
+    path.split('/')
+        .find_map(|name| part(&name.to_ascii_lowercase()))
+}
+
+fn part(name: &str) -> Option<Secret> {
+    let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));
+    if name == ".envrc" || name.starts_with(".env.") || ends(&[".env"]) {
+        let example = ends(&[".example", ".sample", ".template", ".dist"]);
+        return Some(if example {
+            Secret::Example
+        } else {
+            Secret::Variables
+        });
+    }
+    let key = KEYS.iter().any(|prefix| name.starts_with(prefix)) && !ends(&[".pub"]);
+    let known = key || ends(&SUFFIXES) || FILES.contains(&name) || FOLDERS.contains(&name);
+    known.then_some(Secret::Credentials)
+}
+
+/// Private keys of ssh; `.pub` is the public one.
+const KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
+
+const SUFFIXES: [&str; 8] = [
+    ".pem",
+    ".key",
+    ".p12",
+    ".pfx",
+    ".jks",
+    ".keystore",
+    ".kdbx",
+    ".ppk",
+];
+
+/// In which programs keep passwords and tokens.
+const FILES: [&str; 12] = [
+    ".boto",
+    ".dockercfg",
+    ".git-credentials",
+    ".htpasswd",
+    ".my.cnf",
+    ".netrc",
+    ".npmrc",
+    ".pgpass",
+    ".pypirc",
+    ".s3cfg",
+    ".vault-token",
+    "_netrc",
+];
+
+/// Folders with nothing else in them.
+const FOLDERS: [&str; 6] = [".aws", ".azure", ".docker", ".gnupg", ".kube", ".ssh"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        for (path, secret) in [
+            (".env", Some(Secret::Variables)),
+            ("sub/.env.local", Some(Secret::Variables)),
+            ("prod.env", Some(Secret::Variables)),
+            (".envrc", Some(Secret::Variables)),
+            (".env.example", Some(Secret::Example)),
+            ("prod.env.sample", None),
+            (".envoy.yaml", None),
+            ("environment.md", None),
+            ("id_rsa", Some(Secret::Credentials)),
+            ("id_ed25519.bak", Some(Secret::Credentials)),
+            ("id_rsa.pub", None),
+            ("tls/server.KEY", Some(Secret::Credentials)),
+            ("server.pem", Some(Secret::Credentials)),
+            ("keyboard.md", None),
+            (".netrc", Some(Secret::Credentials)),
+            ("sub/.npmrc", Some(Secret::Credentials)),
+            (".git-credentials", Some(Secret::Credentials)),
+            (".aws", Some(Secret::Credentials)),
+            ("x/.docker/config.json", Some(Secret::Credentials)),
+            ("docker/config.json", None),
+        ] {
+            assert_eq!(by_name(path), secret, "{path}");
+        }
+    }
+}
