@@ -576,7 +576,7 @@ async fn what_happens_is_counted_and_logged_without_what_callers_make_up() {
         "orghost_workspaces_waiting 0",
         "orghost_workspaces_running 0",
         // The sweeper, which always runs.
-        "orghost_tasks 1",
+        "orghost_tasks 2",
         "orghost_plan_duration_seconds_count{result=\"approved\"} 1",
         "orghost_event_listeners 1",
         "# EOF",

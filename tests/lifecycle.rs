@@ -12,18 +12,12 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use orghost::config::{Config, EngineKind};
 use orghost::daemon::sweep::Seen;
-use orghost::daemon::{Daemon, Parts};
-use orghost::planner::{Loaded, Planner};
-use orghost::plugin::Sandbox;
-use orghost::policy::Policy;
-use orghost::provision::backend::Engines;
-use orghost::snapshot::Snapshots;
 use orghost::store::Store;
-use orghost::vault::Vault;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::Operator;
+use crate::support::daemon::{daemon, import};
 use crate::support::fake_docker::{FakeDocker, Fault, When};
 use crate::support::server::Server;
 
@@ -682,6 +676,105 @@ async fn what_is_gone_on_with_waits_for_its_engine() {
     assert_eq!(docker.containers(), ["ws-one running"]);
 }
 
+/// What is to be done to a workspace waits for its engine: while that is started anew, and after the host was killed.
+#[tokio::test]
+async fn a_restart_waits_for_its_engine() {
+    let operator = Operator::new();
+    let socket = operator.home.path().join("engine.sock");
+    let endpoint = format!("unix://{}", socket.display());
+    let mut operator = operator.with_env("DOCKER_HOST", &endpoint);
+    let docker = FakeDocker::start();
+    let real = docker.endpoint();
+    let appear = || std::os::unix::fs::symlink(real.strip_prefix("unix://").unwrap(), &socket);
+    appear().unwrap();
+    let args = ["--demo", "--engine", "docker"];
+    let server = Server::start(&operator, &args);
+    assert_eq!(server.import(json!({"inline": ONE})).await["state"], "done");
+    let id = ids(&server).await["one"].clone();
+    let restart = format!("/v1/workspaces/{id}/restart");
+
+    std::fs::remove_file(&socket).unwrap();
+    let (status, accepted) = server.ask(Method::POST, &restart, None).await;
+    assert_eq!(status, 202, "{accepted}");
+    let operation = format!("/v1/operations/{}", accepted["id"].as_str().unwrap());
+    let waiting = server.get(&format!("{operation}?wait=1")).await;
+    assert_eq!(waiting["state"], "queued", "{waiting}");
+    appear().unwrap();
+    let ended = server.get(&format!("{operation}?wait=60")).await;
+    assert_eq!(ended["state"], "done", "{ended}");
+    assert_eq!(server.stop(), 0);
+
+    // It ends the host once the restart is stored.
+    operator = operator.with_env("ORGHOST_KILL_AT", "accepted");
+    let server = Server::start(&operator, &args);
+    let request = server.request(Method::POST, &restart);
+    assert!(request.send().await.is_err());
+    drop(server);
+    operator.env.pop();
+    std::fs::remove_file(&socket).unwrap();
+    docker.forget();
+    let server = Server::start(&operator, &args);
+    let operations = server.get("/v1/orgs/acme/operations").await;
+    let newest = &operations["operations"][0];
+    assert_eq!(newest["operation"], "restart", "{operations}");
+    let operation = format!("/v1/operations/{}", newest["id"].as_str().unwrap());
+    let waiting = server.get(&format!("{operation}?wait=1")).await;
+    assert_eq!(waiting["state"], "queued", "{waiting}");
+    appear().unwrap();
+    let ended = server.get(&format!("{operation}?wait=60")).await;
+    assert_eq!(ended["state"], "done", "{ended}");
+    assert_eq!(docker.containers(), ["ws-one-2 running"]);
+    assert_eq!(server.stop(), 0);
+}
+
+/// Whoever met a dead workspace may go away at any time: its restart is stored and begun, or neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
+    let docker = FakeDocker::start();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let config = Config {
+        engine: Some(EngineKind::Docker),
+        ..Config::default()
+    };
+    let daemon = daemon(folder.path(), store.clone(), config, docker.endpoint());
+    let ended = async || {
+        while !store.unended().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    daemon.import(import(ONE)).await.unwrap();
+    ended().await;
+    while daemon.tasks().count_running() > 0 {
+        tokio::task::yield_now().await;
+    }
+    docker.end("ws-one");
+    docker.forget();
+
+    // Nobody can write, so that whoever asks is in the middle of it.
+    let other = rusqlite::Connection::open(folder.path().join("orghost.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let workspaces = store.workspaces("acme").await.unwrap();
+    let accepting = async {
+        while daemon.tasks().count_running() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        fate = daemon.suspect("acme", &workspaces[0]) => panic!("{fate:?}"),
+        () = accepting => {}
+    }
+    // The caller is gone.
+    other.execute_batch("ROLLBACK").unwrap();
+    while store.operations("acme", None, 10).await.unwrap().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ended().await;
+    assert_eq!(docker.containers(), ["ws-one-1 running"]);
+    let left = daemon.drain(Duration::from_secs(30)).await;
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// Makes the store forget Acme, and leaves everything on the engine.
 fn forget_acme(operator: &Operator) {
     let store = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
@@ -712,21 +805,8 @@ async fn only_what_was_seen_twice_is_swept() {
     ];
     let all = docker.containers();
     let state = operator.state();
-    let (config, store) = (Arc::new(Config::default()), Store::open(&state).unwrap());
-    let planner = Planner::new(config.clone(), Arc::default(), &state);
-    let key = Vault::new_key().unwrap();
-    let daemon = Daemon::new(Parts {
-        config,
-        planner,
-        loaded: Loaded::new(Sandbox::new(None).unwrap()),
-        policy: Policy::default(),
-        lock: store.lock().unwrap(),
-        store,
-        vault: Vault::of_text(&key).unwrap(),
-        snapshots: Snapshots::of(&state),
-        templates: state.join("templates"),
-        engines: Engines::new(Some(docker.endpoint()), state.join("local"), "/none".into()),
-    });
+    let store = Store::open(&state).unwrap();
+    let daemon = daemon(&state, store, Config::default(), docker.endpoint());
     let mut seen = Seen::default();
     let sweep = async |seen: &mut Seen| daemon.sweep(seen, true).await.unwrap();
     let found = sweep(&mut seen).await;

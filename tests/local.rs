@@ -2,7 +2,7 @@
 //! processes, real folders. Programs are shell scripts; where one must
 //! listen, this test binary is the agent (see [`agent`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -109,7 +109,7 @@ impl World {
         let template = TemplateDir::open(&self.root.path().join("template")).unwrap();
         let runtime = Runtime {
             command: Some(self.command.clone()),
-            env: BTreeMap::from([("FROM_RUNTIME".to_owned(), "1".to_owned())]),
+            env: orghost::env_map::EnvMap::from([("FROM_RUNTIME".to_owned(), "1".to_owned())]),
             executable_seed: self.executable_seed,
             ..Runtime::default()
         };

@@ -88,7 +88,7 @@ fn template(org: &str, workspaces: usize) -> Value {
 }
 
 /// The seed of a failed run, or a new one.
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let named = std::env::var("ORGHOST_TEST_SEED");
     named.map_or_else(
         |_| {

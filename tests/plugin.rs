@@ -1,11 +1,10 @@
 //! The committed component: where it came from, what it imports, and that it
 //! is the same logic as the crate that it was built from.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use orghost::plan::{Former, Origin};
-use orghost::plugin::{CallError, ORG_IMPORT, Request, Sandbox, Terms};
+use orghost::plugin::{CallError, EnvMap, ORG_IMPORT, Request, Sandbox, Terms};
 use orghost::template::TemplateDir;
 use orghost_build::{Guest, Inputs, Provenance};
 
@@ -74,7 +73,7 @@ fn a_variable_says_who_set_it_and_a_workspace_what_it_was_called() {
 
 /// What the native crate makes of a template, told in the words of the host's plan.
 fn natively(folder: &Path) -> Result<Vec<String>, Vec<String>> {
-    let request = native::request(&BTreeMap::new());
+    let request = native::request(&EnvMap::default());
     let files = native::Files(TemplateDir::open(folder).unwrap());
     match org_import::import_org(&files, &request) {
         Ok(plan) => Ok(plan
@@ -201,7 +200,7 @@ fn a_rebuilt_component_gives_the_same_plans() {
 fn a_plan_is_the_same_every_time_and_in_every_instance() {
     let template = TemplateDir::open(&root().join("tests/cases/forty/template")).unwrap();
     let request = Request {
-        vars: BTreeMap::from([("TELEGRAM_BOT_TOKEN".into(), "1:a".into())]),
+        vars: EnvMap::from([("TELEGRAM_BOT_TOKEN".into(), "1:a".into())]),
         ..Request::default()
     };
     let sandbox = Sandbox::new(None).unwrap();

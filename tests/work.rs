@@ -8,7 +8,7 @@ use futures_util::{FutureExt as _, StreamExt as _, poll};
 use orghost::daemon::line::Lines;
 use orghost::event::{Event, Operation, What};
 use orghost::provision::turns::Turns;
-use orghost::store::{Filter, Store};
+use orghost::store::{Filter, Followed, Store};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -257,7 +257,9 @@ async fn followers_see_every_event_once_and_in_order() {
         let mut seen = Vec::new();
         let wanted = org.map_or(2 * EACH - usize::try_from(after).unwrap(), |_| EACH);
         while seen.len() < wanted {
-            let event = events.next().await.unwrap().unwrap();
+            let Followed::Event(event) = events.next().await.unwrap().unwrap() else {
+                panic!("nothing is forgotten here");
+            };
             seen.push(event.seq);
             if pause > 0 && seen.len().is_multiple_of(pause) {
                 // Falls behind by more than is kept for it.
@@ -487,5 +489,60 @@ async fn an_import_behind_a_removal_keeps_what_it_needs() {
     assert_eq!(states, ["superseded", "done", "done"]);
     assert_eq!(fake.containers().len(), 2, "{:?}", fake.containers());
     take_down(&server, "acme").await;
+    assert_eq!(server.stop(), 0);
+}
+
+/// What was cancelled is not gone on with, whatever happens to the host before it could take back what was under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cancelled_stays_cancelled_after_a_kill() {
+    let (fake, gate, operator) = held();
+    let server = Server::start(&operator, &SERVE);
+    let under_way = accepted(&server, org("Acme", 2)).await;
+    let waits = accepted(&server, org("Acme", 3)).await;
+    let other = accepted(&server, org("Other", 1)).await;
+    for id in [&under_way, &waits] {
+        let path = format!("/v1/operations/{id}");
+        let (status, answer) = server.ask(Method::DELETE, &path, None).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+    server.kill();
+    let_go(&gate);
+    fake.forget();
+    let server = Server::start(&operator, &SERVE);
+    assert_eq!(ended(&server, &other).await["state"], "done");
+    for id in [&under_way, &waits] {
+        assert_eq!(ended(&server, id).await["state"], "cancelled");
+        let path = format!("/v1/operations/{id}");
+        let (status, answer) = server.ask(Method::DELETE, &path, None).await;
+        assert_eq!((status, &answer["code"]), (409, &json!("operation-ended")));
+    }
+    // Nothing of it was begun, and nothing waits for it.
+    assert_eq!(fake.containers().len(), 1, "{:?}", fake.containers());
+    for workspace in server.get("/v1/orgs/acme").await["workspaces"]
+        .as_array()
+        .unwrap()
+    {
+        assert_eq!(workspace["outcome"], "skipped", "{workspace}");
+    }
+    take_down(&server, "other").await;
+    assert_eq!(server.stop(), 0);
+}
+
+/// A host that stops does not take what was cancelled for what it has to leave to the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cancelled_stays_cancelled_when_the_host_stops() {
+    let (fake, gate, operator) = held();
+    let server = Server::start(&operator, &SERVE);
+    let id = accepted(&server, org("Acme", 2)).await;
+    let path = format!("/v1/operations/{id}");
+    assert_eq!(server.ask(Method::DELETE, &path, None).await.0, 202);
+    server.ask_to_stop();
+    logged(&operator, "stopping: what runs").await;
+    let_go(&gate);
+    assert_eq!(server.ended(), 0);
+    fake.forget();
+    let server = Server::start(&operator, &SERVE);
+    assert_eq!(ended(&server, &id).await["state"], "cancelled");
+    assert!(fake.containers().is_empty(), "{:?}", fake.containers());
     assert_eq!(server.stop(), 0);
 }

@@ -245,7 +245,6 @@ fn own_program() -> Result<std::path::PathBuf, Problem> {
 
 fn block_on<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|e| Problem::one(Class::Failed, Diagnostic::new("runtime", e.to_string())))?;

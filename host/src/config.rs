@@ -14,12 +14,13 @@ use serde::Deserialize;
 use crate::catalog::PluginName;
 use crate::catalog::signature::PublicKey;
 use crate::diagnostic::Diagnostic;
+use crate::env_map::EnvMap;
 use crate::limits;
 use crate::plan::is_identifier;
 use crate::plugin::{PluginDigest, Terms, Wasi};
 
 /// What the process environment says; taken once, at the start.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Environment {
     vars: BTreeMap<OsString, OsString>,
 }
@@ -74,8 +75,25 @@ pub struct ServerKeys {
     pub requests_per_second: u32,
     /// What is done about workspaces of this host that belong to no org; default `report`.
     pub sweep: Sweep,
+    /// Days that events and operations that ended are kept; default 90.
+    pub keep_days: u32,
+    /// Events that are kept, the newest; default 1 000 000.
+    pub keep_events: u32,
+    /// Operations that are kept, the newest; default 100 000.
+    pub keep_operations: u32,
     /// A collector of traces (OTLP over HTTP), for builds with the feature `otel`.
     pub otlp: Option<String>,
+}
+
+/// How much is kept of what happened. What is too old and what is too much goes, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Events.
+    pub events: u32,
+    /// Operations that ended.
+    pub operations: u32,
+    /// Days, of both.
+    pub days: u32,
 }
 
 /// What a sweep does about what it finds.
@@ -103,6 +121,9 @@ impl Default for ServerKeys {
             drain_seconds: 30,
             requests_per_second: 100,
             sweep: Sweep::default(),
+            keep_days: 90,
+            keep_events: 1_000_000,
+            keep_operations: 100_000,
             otlp: None,
         }
     }
@@ -166,7 +187,7 @@ pub struct Runtime {
     pub health: Option<String>,
     /// Variables that every workspace of this runtime gets, below its own.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: EnvMap,
     /// Seeded files keep their permission to be run on the local engine. Default: they lose it.
     #[serde(default)]
     pub executable_seed: bool,
@@ -248,6 +269,13 @@ fn default_port() -> u16 {
     8000
 }
 
+impl std::fmt::Debug for Environment {
+    /// Names alone: the values are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.vars.keys()).finish()
+    }
+}
+
 impl Default for Runtime {
     fn default() -> Self {
         Self {
@@ -255,7 +283,7 @@ impl Default for Runtime {
             command: None,
             port: default_port(),
             health: None,
-            env: BTreeMap::new(),
+            env: EnvMap::default(),
             executable_seed: false,
             read: Vec::new(),
             write: Vec::new(),
@@ -470,6 +498,15 @@ impl Config {
 }
 
 impl ServerKeys {
+    /// How much of what happened is kept.
+    pub fn keep(&self) -> Keep {
+        Keep {
+            events: self.keep_events,
+            operations: self.keep_operations,
+            days: self.keep_days,
+        }
+    }
+
     fn nonsense(&self) -> Option<(String, &'static str)> {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             let message = "[server] has one of tls_cert and tls_key".to_owned();
@@ -478,6 +515,15 @@ impl ServerKeys {
         if self.requests_per_second == 0 {
             let message = "server.requests_per_second is 0: nobody could ask anything".to_owned();
             return Some((message, "at least 1; 100 is usual"));
+        }
+        let kept = [
+            ("keep_days", self.keep_days),
+            ("keep_events", self.keep_events),
+            ("keep_operations", self.keep_operations),
+        ];
+        if let Some((key, _)) = kept.iter().find(|(_, kept)| *kept == 0) {
+            let message = format!("server.{key} is 0: nobody could see what became of anything");
+            return Some((message, "at least 1; leave it out for the default"));
         }
         let wrong = self.grant.iter().find(|name| !is_identifier(name))?;
         let message = format!("server.grant: {wrong:?} is not a name of a variable");

@@ -131,6 +131,9 @@ pub struct Failure {
     /// The last lines that it printed, when it had been started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
+    /// It was going well until somebody cancelled. Known only to whoever did it.
+    #[serde(skip)]
+    pub is_cancelled: bool,
     /// How it ended, when it had been started and ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -253,16 +256,16 @@ impl Operation {
         }
     }
 
-    /// From the word; what is none counts as an `up`, which repairs whatever it finds.
-    pub fn parse(word: &str) -> Self {
+    /// From the word; `None` for every other one.
+    pub fn parse(word: &str) -> Option<Self> {
         let all = [
+            Self::Up,
             Self::Down,
             Self::Restart,
             Self::Stop,
             Self::Start,
             Self::Remove,
         ];
-        let found = all.into_iter().find(|operation| operation.as_str() == word);
-        found.unwrap_or(Self::Up)
+        all.into_iter().find(|operation| operation.as_str() == word)
     }
 }

@@ -12,12 +12,14 @@ pub mod api;
 pub mod backup;
 pub mod catalog;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod conformance;
 pub mod daemon;
 pub mod diagnostic;
 mod digest;
 mod env_file;
+pub mod env_map;
 pub mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;

@@ -220,6 +220,18 @@ pub const OPERATIONS_OF_ORG: usize = 16;
 /// Bytes of templates of accepted operations that are in memory at a time.
 pub const TEMPLATES_HELD: usize = 512 << 20;
 
+/// Whoever wants a template loaded waits so long for room for it.
+pub const MEMORY_WAIT: Duration = Duration::from_secs(10);
+
+/// Plans that wait for their turn, of all callers: each holds its template, and its caller may go away meanwhile.
+pub const PLANS_WAITING: usize = 1_024;
+
+/// What is done to a workspace waits so long for an engine that is being started again.
+pub const ENGINE_AWAY: Duration = Duration::from_secs(60);
+
+/// Between two looks for what is kept no longer.
+pub const PRUNE_EVERY: Duration = Duration::from_secs(600);
+
 /// Storing what was accepted: a template and a few rows, behind as many others as wait for the disk.
 pub const ACCEPT: Duration = Duration::from_secs(60);
 

@@ -41,7 +41,7 @@ pub enum Planned {
 /// How a host is at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Moment {
-    /// How many operations there ever were, by what they do and how they are.
+    /// How many operations are kept, by what they do and how they are.
     pub operations: Vec<(Operation, OperationState, u64)>,
     /// Operations that were accepted and did not end.
     pub open: usize,
@@ -49,6 +49,10 @@ pub struct Moment {
     pub waiting: usize,
     /// Workspaces whose turn it is.
     pub running: usize,
+    /// Calls into plugins that wait for their turn.
+    pub plans_waiting: usize,
+    /// Calls into plugins that run.
+    pub plans_running: usize,
     /// Background tasks that run.
     pub tasks: usize,
     /// Events that were stored.
@@ -179,6 +183,16 @@ fn registry_of(moment: &Moment) -> Registry {
             "workspaces_running",
             "Workspaces that are being worked on",
             moment.running,
+        ),
+        (
+            "plans_waiting",
+            "Calls into plugins that wait for their turn",
+            moment.plans_waiting,
+        ),
+        (
+            "plans_running",
+            "Calls into plugins that run",
+            moment.plans_running,
         ),
         ("tasks", "Background tasks that run", moment.tasks),
     ];

@@ -111,13 +111,21 @@ pub enum Access {
 }
 
 /// An agent plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct AgentPlugin {
     /// A name or an address.
     pub source: String,
     /// Its configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<serde_json::Value>,
+}
+
+impl fmt::Debug for AgentPlugin {
+    /// Without the configuration: it may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("AgentPlugin");
+        shown.field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 /// A file under `/configs`. The path is untrusted text until policy has judged it.
@@ -132,7 +140,7 @@ pub struct SeedFile {
 }
 
 /// Where the bytes of a seeded file come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Content {
     /// These bytes.
     Inline(Vec<u8>),
@@ -145,8 +153,18 @@ pub enum Content {
     },
 }
 
+impl fmt::Debug for Content {
+    /// Without the bytes: they may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+            Self::Template { path, .. } => write!(f, "Template({path:?})"),
+        }
+    }
+}
+
 /// A variable of a workspace's process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EnvVar {
     /// A POSIX identifier, when it is sane.
     pub name: String,
@@ -156,6 +174,17 @@ pub struct EnvVar {
     pub secret: bool,
     /// Who set it.
     pub origin: Origin,
+}
+
+impl fmt::Debug for EnvVar {
+    /// Without the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("EnvVar");
+        shown
+            .field("name", &self.name)
+            .field("secret", &self.secret);
+        shown.field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 /// Who set a variable. Not part of a plan's JSON.
@@ -217,7 +246,7 @@ pub struct Channel {
 }
 
 /// One value of a channel's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigEntry {
     /// The key.
     pub name: String,
@@ -225,6 +254,17 @@ pub struct ConfigEntry {
     pub value: String,
     /// The value is shown to nobody unasked.
     pub secret: bool,
+}
+
+impl fmt::Debug for ConfigEntry {
+    /// Without the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ConfigEntry");
+        shown
+            .field("name", &self.name)
+            .field("secret", &self.secret);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// A channel that the plan leaves out.

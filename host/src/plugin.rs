@@ -26,6 +26,7 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 use crate::diagnostic::Diagnostic;
+pub use crate::env_map::EnvMap;
 use crate::limits;
 use crate::plan::Plan;
 use crate::template::TemplateDir;
@@ -132,9 +133,6 @@ pub struct Request {
     /// Leave out `!external` subtrees instead of failing.
     pub skip_external: bool,
 }
-
-/// Names and values, sorted.
-pub type EnvMap = std::collections::BTreeMap<String, String>;
 
 /// The result of expanding one text.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
+use crate::env_map::EnvMap;
 use crate::identity::NamePath;
 use crate::isolation::Target;
 use crate::limits;
@@ -135,7 +136,7 @@ pub struct Workspace {
     /// What stands under `/configs`, sorted by path.
     pub files: BTreeMap<SeedPath, SeedSource>,
     /// POSIX names, none of them the host's own.
-    pub env: BTreeMap<String, String>,
+    pub env: EnvMap,
     /// Where an external workspace runs.
     pub url: Option<String>,
 }
@@ -163,7 +164,7 @@ pub struct SeedSource {
 }
 
 /// See [`SeedSource`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum SeedContent {
     /// These bytes.
     Inline(Vec<u8>),
@@ -174,6 +175,16 @@ pub enum SeedContent {
         /// Turn CR LF into LF.
         text: bool,
     },
+}
+
+impl std::fmt::Debug for SeedContent {
+    /// Without the bytes: they may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+            Self::Template { path, .. } => write!(f, "Template({:?})", path.as_str()),
+        }
+    }
 }
 
 /// A directory to mount at `/workspace`.
@@ -574,7 +585,7 @@ fn seed_path(path: &str, judged: &mut Judged<'_>) -> Option<SeedPath> {
     Some(SeedPath(path.to_owned()))
 }
 
-fn env(vars: &[EnvVar], judged: &mut Judged<'_>) -> BTreeMap<String, String> {
+fn env(vars: &[EnvVar], judged: &mut Judged<'_>) -> EnvMap {
     if vars.len() > limits::ENV_VARS {
         judged.add(
             "too-many-variables",
@@ -585,9 +596,9 @@ fn env(vars: &[EnvVar], judged: &mut Judged<'_>) -> BTreeMap<String, String> {
             ),
             "set fewer variables",
         );
-        return BTreeMap::new();
+        return EnvMap::default();
     }
-    let mut approved = BTreeMap::new();
+    let mut approved = EnvMap::default();
     for EnvVar { name, value, .. } in vars {
         let wrong = if !plan::is_identifier(name) {
             Some("env-name")

@@ -87,6 +87,14 @@ impl From<StoreError> for Problem {
                 "state-locked",
                 "wait until it is done, or use another --state folder",
             ),
+            StoreError::InUse { .. } => (
+                "store-in-use",
+                "stop that orghost first (a server that runs, or a command), or use its version; nothing was changed",
+            ),
+            StoreError::Unreadable { .. } => (
+                "store-unreadable",
+                "another version of orghost or a person wrote it: use that version, or restore a backup; nothing was changed",
+            ),
             StoreError::Newer { .. } => (
                 "store-newer",
                 "use the newer orghost, or another --state folder; nothing was changed",

@@ -89,6 +89,27 @@ pub enum Outcome {
     Failed(Box<Failure>),
     /// It was not tried.
     Skipped(String),
+    /// Somebody cancelled: it was not tried, or it was cut short here and taken back.
+    Cancelled(Option<Box<Failure>>),
+}
+
+impl Outcome {
+    fn of(failure: Failure) -> Self {
+        match failure.is_cancelled {
+            true => Self::Cancelled(Some(Box::new(failure))),
+            false => Self::Failed(Box::new(failure)),
+        }
+    }
+
+    /// Whether it is not there because somebody cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled(_))
+    }
+
+    /// Whether it is there, as it should be.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Unchanged(_) | Self::External(_) | Self::Up(_))
+    }
 }
 
 /// How a `down` ended.
@@ -130,9 +151,8 @@ pub enum ProvisionError {
 impl Summary {
     /// How many did not come up, or did not go.
     pub fn failed(&self) -> usize {
-        let down =
-            |outcome: &&(_, Outcome)| matches!(outcome.1, Outcome::Failed(_) | Outcome::Skipped(_));
-        self.outcomes.iter().filter(down).count() + self.not_removed.len()
+        let down = self.outcomes.iter().filter(|(_, outcome)| !outcome.is_up());
+        down.count() + self.not_removed.len()
     }
 }
 
@@ -344,14 +364,14 @@ async fn bring_up<E: Engine>(
     if found.leftovers().next().is_some() {
         return match finish(run, spec, current, found, options).await {
             Ok(url) => Outcome::Up(url),
-            Err(failure) => Outcome::Failed(Box::new(failure)),
+            Err(failure) => Outcome::of(failure),
         };
     }
     match options.wait {
         None => Outcome::Unchanged(current.url),
         Some(limit) => match ready::still_answers(run, spec, &current.generation, limit).await {
             Ok(url) => Outcome::Unchanged(url),
-            Err(failure) => Outcome::Failed(Box::new(failure)),
+            Err(failure) => Outcome::of(failure),
         },
     }
 }
@@ -364,12 +384,12 @@ async fn climb<E: Engine>(
     options: &Options,
 ) -> Outcome {
     if run.cancel.is_cancelled() {
-        return Outcome::Skipped("cancelled".to_owned());
+        return Outcome::Cancelled(None);
     }
     // Held until it is started, or has failed: the limit is one of work, not of waiting.
     let turn = tokio::select! {
         turn = run.turns.take(spec.org.slug()) => turn,
-        () = run.cancel.cancelled() => return Outcome::Skipped("cancelled".to_owned()),
+        () = run.cancel.cancelled() => return Outcome::Cancelled(None),
     };
     let climbed = async {
         let created = Workspace::<E, Created>::create(run, spec, found).await?;
@@ -381,7 +401,7 @@ async fn climb<E: Engine>(
     };
     match climbed.await {
         Ok(url) => Outcome::Up(url),
-        Err(failure) => Outcome::Failed(Box::new(failure)),
+        Err(failure) => Outcome::of(failure),
     }
 }
 
@@ -460,6 +480,10 @@ fn event(org: &OrgId, job: &Job, outcome: &Outcome, options: &Options) -> Event 
         },
         Outcome::Failed(failure) => What::Failed(failure),
         Outcome::Skipped(reason) => What::Skipped { reason },
+        Outcome::Cancelled(Some(failure)) => What::Failed(failure),
+        Outcome::Cancelled(None) => What::Skipped {
+            reason: "cancelled".to_owned(),
+        },
     };
     Event::of_workspace(org, &job.key, &job.id, what)
 }

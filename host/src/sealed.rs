@@ -100,11 +100,7 @@ pub async fn reseal(
 ) -> Result<usize, SealedError> {
     // What nothing is made from any more needs no key.
     let used = store.snapshots().await?;
-    let swept = snapshots.sweep(&used);
-    swept.map_err(|reason| SnapshotError::Disk {
-        path: PathBuf::from("snapshots"),
-        reason,
-    })?;
+    snapshots.sweep(&used)?;
     let mut sealed = 0;
     for digest in snapshots.kept()? {
         if !vault.is_current(&snapshots.head(&digest)?) {

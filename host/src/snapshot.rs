@@ -19,12 +19,19 @@ use crate::vault::{Sealed, Vault, VaultError};
 const PURPOSE: &str = "snapshot";
 
 /// The files of a template, by their paths.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Bundle {
     entries: BTreeMap<String, Entry>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl std::fmt::Debug for Bundle {
+    /// Without the bytes: `.env` files are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.entries.keys()).finish()
+    }
+}
+
+#[derive(Clone, PartialEq, Eq)]
 enum Entry {
     File {
         bytes: Vec<u8>,
@@ -371,6 +378,21 @@ impl Snapshots {
         Bundle::of_own_tar(&vault.open(PURPOSE, &sealed)?).map_err(failed)
     }
 
+    /// How many bytes a snapshot takes in its file: somewhat more than in memory. Nothing is read.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Disk`], [`SnapshotError::Gone`].
+    pub fn bytes(&self, digest: &str) -> Result<u64, SnapshotError> {
+        let path = self.file(digest);
+        match std::fs::metadata(&path) {
+            Ok(file) => Ok(file.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(SnapshotError::Gone(digest.to_owned()))
+            }
+            Err(reason) => Err(SnapshotError::Disk { path, reason }),
+        }
+    }
+
     /// The digests of all snapshots that are kept.
     ///
     /// # Errors
@@ -417,19 +439,23 @@ impl Snapshots {
     /// Removes what no org is made from any more. Only for the one writer.
     ///
     /// # Errors
-    /// The operating system's.
-    pub fn sweep(&self, used: &[String]) -> io::Result<()> {
+    /// [`SnapshotError::Disk`].
+    pub fn sweep(&self, used: &[String]) -> Result<(), SnapshotError> {
+        let failed = |reason| SnapshotError::Disk {
+            path: self.folder.clone(),
+            reason,
+        };
         let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
+            entries => entries.map_err(failed)?,
         };
         for entry in entries {
-            let path = entry?.path();
+            let path = entry.map_err(failed)?.path();
             let digest = path.file_stem().and_then(|stem| stem.to_str());
             if path.extension().is_some_and(|e| e == "sealed")
                 && digest.is_some_and(|digest| !used.iter().any(|used| used == digest))
             {
-                std::fs::remove_file(path)?;
+                std::fs::remove_file(path).map_err(failed)?;
             }
         }
         Ok(())

@@ -3,7 +3,9 @@
 
 pub mod browser;
 pub mod component;
+pub mod daemon;
 pub mod disk;
+pub mod engine;
 pub mod fake_docker;
 pub mod native;
 pub mod registry;

@@ -226,7 +226,9 @@ impl Outcomes {
     /// Its step and code, as `create image-missing`.
     pub fn failure(&self, key: &str) -> String {
         match &self.0[key] {
-            Outcome::Failed(failure) => format!("{} {}", failure.step.as_str(), failure.code),
+            Outcome::Failed(failure) | Outcome::Cancelled(Some(failure)) => {
+                format!("{} {}", failure.step.as_str(), failure.code)
+            }
             other => format!("{other:?}"),
         }
     }
@@ -241,7 +243,9 @@ impl Outcomes {
 
     pub fn left_behind(&self, key: &str) -> Vec<String> {
         match &self.0[key] {
-            Outcome::Failed(failure) => failure.left_behind.clone(),
+            Outcome::Failed(failure) | Outcome::Cancelled(Some(failure)) => {
+                failure.left_behind.clone()
+            }
             _ => Vec::new(),
         }
     }

@@ -13,16 +13,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::Json;
+use super::parameters::Asker;
 use super::problem::told;
 use super::templates::{RequirementView, TemplateView, names, planned};
 use super::{Api, ProblemDocument, orgs};
-use crate::daemon::{Import, Request};
+use crate::daemon::{Import, Request, Source};
 use crate::diagnostic::Diagnostic;
+use crate::env_map::EnvMap;
 use crate::identity::NamePath;
 use crate::limits;
 use crate::plan::{Plan, Workspace};
 use crate::problem::{Class, Problem};
-use crate::snapshot::Bundle;
 use crate::store::{Filter, LastOutcome, OperationState, WorkspaceRow};
 
 /// Seconds that the answer waits for workspaces to be seeded and started, as the reference waits for their preparation; not
@@ -202,10 +203,13 @@ impl IntoResponse for Refused {
 #[utoipa::path(get, path = "/org/templates", tag = "compatibility", operation_id = "compat_templates", responses(
     (status = 200, description = "All of them, at most 500", body = Vec<CompatTemplate>),
 ))]
-pub async fn templates(State(api): State<Api>) -> Result<axum::Json<Vec<CompatTemplate>>, Problem> {
+pub async fn templates(
+    State(api): State<Api>,
+    Asker(caller): Asker,
+) -> Result<axum::Json<Vec<CompatTemplate>>, Problem> {
     let mut names = names(&api).await?;
     names.truncate(TEMPLATES);
-    let planned = planned(&api, names).await.into_iter();
+    let planned = planned(&api, &caller, names).await.into_iter();
     let templates = planned.filter_map(|view| {
         let TemplateView::Planned(plan) = view else {
             return None;
@@ -241,10 +245,11 @@ pub async fn templates(State(api): State<Api>) -> Result<axum::Json<Vec<CompatTe
 ))]
 pub async fn import(
     State(api): State<Api>,
+    Asker(caller): Asker,
     body: Result<Json<CompatImport>, Problem>,
 ) -> Result<Response, Refused> {
     let Json(body) = body?;
-    let import = wanted(&api, body).await?;
+    let import = wanted(&api, caller, body)?;
     let judged = api.daemon.plan(import.clone()).await?;
     let plan = match &judged.verdict {
         Ok(approved) => approved.plan(),
@@ -295,16 +300,16 @@ pub async fn import(
     Ok((status, axum::Json(imported)).into_response())
 }
 
-async fn wanted(api: &Api, body: CompatImport) -> Result<Import, Problem> {
+fn wanted(api: &Api, caller: String, body: CompatImport) -> Result<Import, Problem> {
     // The reference takes an empty text for none.
     let dir = body.dir.filter(|dir| !dir.is_empty());
-    let (bundle, template) = match (dir, body.template) {
-        (Some(dir), None) => (api.template(&dir).await?, dir),
-        (None, Some(Inline::Text(text))) => (Bundle::of_text(&text), "inline".to_owned()),
+    let (source, template) = match (dir, body.template) {
+        (Some(dir), None) => (Source::Named(dir.clone()), dir),
+        (None, Some(Inline::Text(text))) => (Source::Text(text), "inline".to_owned()),
         (None, Some(Inline::Object(object))) => {
             // JSON is YAML; with line breaks, so that what is wrong has a line.
-            let text = serde_json::to_string_pretty(&object).unwrap_or_default();
-            (Bundle::of_text(&text), "inline".to_owned())
+            let text = format!("{:#}", serde_json::Value::Object(object));
+            (Source::Text(text), "inline".to_owned())
         }
         _ => {
             let message = "the body has exactly one of `dir` and `template`";
@@ -313,8 +318,9 @@ async fn wanted(api: &Api, body: CompatImport) -> Result<Import, Problem> {
         }
     };
     Ok(Import {
-        bundle: bundle.into(),
-        vars: BTreeMap::new(),
+        caller,
+        template: source,
+        vars: EnvMap::default(),
         request: Request {
             template,
             grant: api.daemon.config().server.grant.clone(),

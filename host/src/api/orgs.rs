@@ -10,20 +10,18 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
 
-use super::parameters::{Bounded, Path, Query};
+use super::parameters::{Asker, Bounded, Path, Query};
 use super::upload::{Upload, UploadForm};
 use super::{
     Api, ImportBody, OperationView, Operations, OrgSummary, Orgs, PlanAnswer, ProblemDocument,
 };
 use crate::admission::changes;
-use crate::daemon::{Import, Request, blocking};
+use crate::daemon::{Import, Request, Source};
 use crate::diagnostic::Diagnostic;
 use crate::planner::Giver;
 use crate::problem::{Class, Problem};
-use crate::snapshot::Bundle;
 use crate::status::{self, OrgStatus};
 use crate::store::{Filter, LastOutcome, OperationRow};
-use crate::template::TemplateDir;
 
 /// A page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -119,10 +117,11 @@ pub async fn list(
 ))]
 pub async fn import(
     State(api): State<Api>,
+    Asker(caller): Asker,
     Query(wait): Query<Wait>,
     upload: Upload,
 ) -> Result<Response, Problem> {
-    let row = api.daemon.import(wanted(&api, upload).await?).await?;
+    let row = api.daemon.import(wanted(caller, upload)?).await?;
     followed(&api, row, wait.wait.map(Bounded::get)).await
 }
 
@@ -133,12 +132,14 @@ pub async fn import(
     (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
     (status = 409, description = "The org's name is another one's, or it is on another engine", body = ProblemDocument),
     (status = 422, description = "There is no plan", body = ProblemDocument),
+    (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
 ))]
 pub async fn plan(
     State(api): State<Api>,
+    Asker(caller): Asker,
     upload: Upload,
 ) -> Result<axum::Json<PlanAnswer>, Problem> {
-    let judged = api.daemon.plan(wanted(&api, upload).await?).await?;
+    let judged = api.daemon.plan(wanted(caller, upload)?).await?;
     let (plan, violations) = match &judged.verdict {
         Ok(approved) => (approved.plan(), &[][..]),
         Err(rejected) => (&rejected.plan, &rejected.violations[..]),
@@ -319,13 +320,13 @@ pub async fn ended(
 }
 
 /// The template that a body means, and the rest of it.
-async fn wanted(api: &Api, Upload { body, archive }: Upload) -> Result<Import, Problem> {
-    let (bundle, label) = match (&body.template, &body.inline, archive) {
-        (Some(name), None, None) => (api.template(name).await?, name.clone()),
-        (None, Some(text), None) => (Bundle::of_text(text), "inline".to_owned()),
+fn wanted(caller: String, Upload { body, archive }: Upload) -> Result<Import, Problem> {
+    let (source, label) = match (body.template, body.inline, archive) {
+        (Some(name), None, None) => (Source::Named(name.clone()), name),
+        (None, Some(text), None) => (Source::Text(text), "inline".to_owned()),
         (None, None, Some(archive)) => {
-            let bundle = blocking(move || Bundle::of_archive(&archive)).await?;
-            (bundle?, body.source.unwrap_or_else(|| "archive".to_owned()))
+            let label = body.source.unwrap_or_else(|| "archive".to_owned());
+            (Source::Archive(archive), label)
         }
         _ => {
             let diagnostic = Diagnostic::new(
@@ -336,7 +337,8 @@ async fn wanted(api: &Api, Upload { body, archive }: Upload) -> Result<Import, P
         }
     };
     Ok(Import {
-        bundle: bundle.into(),
+        caller,
+        template: source,
         vars: body.env,
         request: Request {
             template: label,
@@ -353,24 +355,4 @@ async fn wanted(api: &Api, Upload { body, archive }: Upload) -> Result<Import, P
             take_over: body.take_over,
         },
     })
-}
-
-impl Api {
-    /// One of the server's templates, by the name of its folder.
-    pub(super) async fn template(&self, name: &str) -> Result<Bundle, Problem> {
-        let message = format!("there is no template {name:?} on this server");
-        let unknown =
-            move || Problem::one(Class::Unknown, Diagnostic::new("unknown-template", message));
-        let is_plain =
-            !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
-        if !is_plain {
-            return Err(unknown());
-        }
-        let folder = self.daemon.templates().join(name);
-        let read = move || {
-            let template = TemplateDir::open(&folder).map_err(|_| unknown())?;
-            Ok(Bundle::of_template(&template)?)
-        };
-        blocking(read).await?
-    }
 }

@@ -1,5 +1,7 @@
 //! Parameters of a path or a query on their way in: what is wrong with them is a problem document too.
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::request::Parts;
@@ -7,12 +9,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
+use crate::token::Caller;
 
 /// Parameters of a path.
 pub struct Path<T>(pub T);
 
 /// Parameters of a query. Whoever misspells one is told so.
 pub struct Query<T>(pub T);
+
+/// Whose turn a request takes, where callers take turns: its caller's token.
+pub struct Asker(pub String);
 
 /// A number in a range, both ends included: what is outside is refused, not corrected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -63,6 +69,17 @@ where
         let axum::extract::Query(value) =
             read.map_err(|rejection| malformed(rejection.body_text()))?;
         Ok(Self(value))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let caller = parts.extensions.get::<Caller>();
+        Ok(Self(
+            caller.map(|caller| caller.id.clone()).unwrap_or_default(),
+        ))
     }
 }
 

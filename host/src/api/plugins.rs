@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::{Component, Json};
-use super::parameters::{Path, Query};
+use super::parameters::{Asker, Path, Query};
 use super::{Api, ProblemDocument};
 use crate::catalog::Fetched;
 use crate::installer::{InstalledPlugin, Plugins, name};
@@ -49,7 +49,8 @@ pub struct ExpandBody {
     text: String,
     /// Variables.
     #[serde(default)]
-    env: std::collections::BTreeMap<String, String>,
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    env: crate::env_map::EnvMap,
     /// Variables of the server's own environment, for texts that are one reference; the operator lists those that may be
     /// asked for.
     #[serde(default)]
@@ -133,8 +134,10 @@ pub async fn remove(
 ))]
 pub async fn expand(
     State(api): State<Api>,
+    Asker(caller): Asker,
     Json(body): Json<ExpandBody>,
 ) -> Result<axum::Json<Expansion>, Problem> {
-    let expansion = api.daemon.expand(body.text, body.env, body.grant);
+    let daemon = &api.daemon;
+    let expansion = daemon.expand(&caller, body.text, body.env, body.grant);
     Ok(axum::Json(expansion.await?))
 }

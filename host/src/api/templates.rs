@@ -10,10 +10,11 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use super::orgs::Page;
-use super::parameters::Query;
+use super::parameters::{Asker, Query};
 use super::{Api, ProblemDocument};
-use crate::daemon::{Import, Request, blocking};
+use crate::daemon::{Import, Request, Source, blocking};
 use crate::diagnostic::Diagnostic;
+use crate::env_map::EnvMap;
 use crate::plan::{Plan, Requirement};
 use crate::problem::{Class, Problem};
 
@@ -113,13 +114,14 @@ impl PlannedTemplate {
 ))]
 pub async fn list(
     State(api): State<Api>,
+    Asker(caller): Asker,
     Query(page): Query<Page>,
 ) -> Result<axum::Json<Templates>, Problem> {
     let after = page.after.clone().unwrap_or_default();
     let mut rest = names(&api).await?.into_iter().filter(|name| *name > after);
     let names: Vec<_> = rest.by_ref().take(page.limit()).collect();
     let next = rest.next().and(names.last().cloned());
-    let templates = planned(&api, names).await;
+    let templates = planned(&api, &caller, names).await;
     Ok(axum::Json(Templates { templates, next }))
 }
 
@@ -153,10 +155,10 @@ fn read_names(folder: &Path) -> Result<Vec<String>, Problem> {
 }
 
 /// Plans templates, whatever variables they lack and whatever policy says of them.
-pub async fn planned(api: &Api, names: Vec<String>) -> Vec<TemplateView> {
+pub async fn planned(api: &Api, caller: &str, names: Vec<String>) -> Vec<TemplateView> {
     let deadline = Instant::now() + PATIENCE;
     let views = names.into_iter().map(async |name| {
-        let plan = timeout_at(deadline, plan(api, &name)).await;
+        let plan = timeout_at(deadline, plan(api, caller, &name)).await;
         let plan = plan.unwrap_or_else(|_| {
             let message = "there was no time left to plan it: ask for fewer templates at once";
             let diagnostic = Diagnostic::new("not-planned", message);
@@ -176,10 +178,11 @@ pub async fn planned(api: &Api, names: Vec<String>) -> Vec<TemplateView> {
         .await
 }
 
-async fn plan(api: &Api, name: &str) -> Result<PlannedTemplate, Problem> {
+async fn plan(api: &Api, caller: &str, name: &str) -> Result<PlannedTemplate, Problem> {
     let import = Import {
-        bundle: api.template(name).await?.into(),
-        vars: Default::default(),
+        caller: caller.to_owned(),
+        template: Source::Named(name.to_owned()),
+        vars: EnvMap::default(),
         request: Request {
             template: name.to_owned(),
             ..Request::default()

@@ -11,7 +11,6 @@ use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 
 /// A body of `POST /v1/orgs` or `POST /v1/plans`.
-#[derive(Debug)]
 pub struct Upload {
     /// What is wanted.
     pub body: ImportBody,

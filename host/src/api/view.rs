@@ -1,6 +1,5 @@
 //! What the API says, beside what [`crate::status`] and [`crate::plan`] say themselves.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use super::parameters::Bounded;
 use crate::admission::Change;
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
+use crate::env_map::EnvMap;
 use crate::isolation::Isolation;
 use crate::store::{OperationRow, Stored};
 
@@ -23,7 +23,8 @@ pub struct ImportBody {
     /// The text of an `org.yaml` that needs no other file.
     pub inline: Option<String>,
     /// Variables: for expansion, and in every workspace. Kept sealed, never shown.
-    pub env: BTreeMap<String, String>,
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub env: EnvMap,
     /// Variables of the server's own environment that the template may use; the operator lists those that may be asked for.
     pub grant: Vec<String>,
     /// The name of an installed plugin.
@@ -174,13 +175,15 @@ impl From<OperationRow> for OperationView {
     }
 }
 
-impl<'a> From<&'a Stored> for EventView<'a> {
-    fn from(stored: &'a Stored) -> Self {
-        Self {
+impl<'a> TryFrom<&'a Stored> for EventView<'a> {
+    type Error = serde_json::Error;
+
+    fn try_from(stored: &'a Stored) -> Result<Self, serde_json::Error> {
+        Ok(Self {
             seq: stored.seq,
             at_ms: stored.at_ms,
             operation_id: &stored.operation,
-            event: serde_json::from_str(&stored.body).unwrap_or_default(),
-        }
+            event: serde_json::from_str(&stored.body)?,
+        })
     }
 }

@@ -103,6 +103,7 @@ async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
     }
     daemon.resume().await?;
     daemon.keep_sweeping()?;
+    daemon.keep_pruning()?;
     let handle = Handle::new();
     let connections = Connections::to(Api::new(daemon.clone()).router());
     let failed = |error: std::io::Error| {

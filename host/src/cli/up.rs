@@ -292,8 +292,8 @@ pub fn print_summary(
     let came_up = tally(|o| matches!(o, Outcome::Up(_)));
     let unchanged = tally(|o| matches!(o, Outcome::Unchanged(_)));
     let external = tally(|o| matches!(o, Outcome::External(_)));
-    let failed = tally(|o| matches!(o, Outcome::Failed(_)));
-    let skipped = tally(|o| matches!(o, Outcome::Skipped(_)));
+    let failed = tally(|o| matches!(o, Outcome::Failed(_) | Outcome::Cancelled(Some(_))));
+    let skipped = tally(|o| matches!(o, Outcome::Skipped(_) | Outcome::Cancelled(None)));
     if json {
         let workspaces: Vec<_> = summary
             .outcomes
@@ -308,7 +308,7 @@ pub fn print_summary(
         }));
     }
     for (key, outcome) in &summary.outcomes {
-        if let Outcome::Failed(failure) = outcome {
+        if let Outcome::Failed(failure) | Outcome::Cancelled(Some(failure)) = outcome {
             note(&format!(
                 "\n{key} failed at {}: {}",
                 failure.step.as_str(),
@@ -350,7 +350,12 @@ fn outcome_json(key: &str, outcome: &Outcome) -> serde_json::Value {
         Outcome::Unchanged(url) => json!({"key": key, "outcome": "unchanged", "url": url}),
         Outcome::External(url) => json!({"key": key, "outcome": "external", "url": url}),
         Outcome::Up(url) => json!({"key": key, "outcome": "up", "url": url}),
-        Outcome::Failed(failure) => json!({"key": key, "outcome": "failed", "failure": failure}),
+        Outcome::Failed(failure) | Outcome::Cancelled(Some(failure)) => {
+            json!({"key": key, "outcome": "failed", "failure": failure})
+        }
+        Outcome::Cancelled(None) => {
+            json!({"key": key, "outcome": "skipped", "reason": "cancelled"})
+        }
         Outcome::Skipped(reason) => json!({"key": key, "outcome": "skipped", "reason": reason}),
     }
 }

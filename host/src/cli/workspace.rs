@@ -18,6 +18,9 @@ use crate::store::{OperationState, Store, WorkspaceRow};
 pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Result<Exit, Problem> {
     let daemon = serve::daemon(host, (*host.config).clone(), &PolicyKeys::default()).await?;
     let (org, workspace) = find(daemon.store(), at).await?;
+    // Whoever waits at a terminal learns at once that there is no engine.
+    let engine = daemon.org(&org).await?.engine;
+    daemon.engines().get(engine).await?;
     let accepted = match operation {
         Operation::Stop => daemon.stop(workspace.id.as_str()).await?,
         Operation::Start => daemon.start(workspace.id.as_str()).await?,

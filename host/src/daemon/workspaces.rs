@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Daemon, Made};
+use super::execute::Ended;
+use super::{Daemon, Made, flag};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Operation, What};
 use crate::identity::NamePath;
@@ -38,7 +39,14 @@ pub(super) struct Slots(Mutex<HashMap<At, Slot>>);
 #[derive(Default)]
 pub(super) struct Slot {
     is_running: bool,
-    pending: Option<OperationRow>,
+    pending: Option<Pending>,
+}
+
+/// What is to be done to a workspace next.
+struct Pending {
+    row: OperationRow,
+    /// An engine that is away is waited for so long.
+    patience: Duration,
 }
 
 /// Checks under way: whoever has the same suspicion waits for the same check.
@@ -192,8 +200,22 @@ impl Daemon {
         }
     }
 
-    /// Takes in what is to be done to a workspace: as an operation of its own, or as the one that waits already.
+    /// Takes in what is to be done to a workspace: as an operation of its own, or as the one that waits already. Whoever asks
+    /// may go away meanwhile: what is stored is also begun.
     async fn change(
+        &self,
+        org: String,
+        workspace: WorkspaceRow,
+        operation: Operation,
+        request: Value,
+    ) -> Result<OperationRow, Problem> {
+        let name = format!("accept {} {org}/{}", operation.as_str(), workspace.key);
+        let this = self.clone();
+        let work = async move { this.take_in(org, workspace, operation, request).await };
+        self.whole(name, work).await
+    }
+
+    async fn take_in(
         &self,
         org: String,
         workspace: WorkspaceRow,
@@ -203,7 +225,10 @@ impl Daemon {
         let host = &self.0;
         let at = (org, workspace.id.clone());
         let _one = host.accepting.lock().await;
-        let waiting = self.slots().get(&at).and_then(|slot| slot.pending.clone());
+        let waiting = self.slots().get(&at).and_then(|slot| {
+            let pending = slot.pending.as_ref()?;
+            Some(pending.row.clone())
+        });
         if let Some(waiting) = waiting {
             if is_served_by(&waiting, operation, &request) {
                 return Ok(waiting);
@@ -223,19 +248,31 @@ impl Daemon {
             let diagnostic = Diagnostic::new("store", "what was just stored is not there");
             Problem::one(Class::Failed, diagnostic)
         })?;
-        self.line_up(at, row.clone()).await?;
+        #[cfg(feature = "fault-injection")]
+        crate::fault::at("accepted");
+        self.line_up(at, row.clone(), limits::ENGINE_AWAY).await?;
         Ok(row)
     }
 
     /// Makes an operation the next one of its workspace. What waited until now is done by it.
-    pub(super) async fn line_up(&self, at: At, row: OperationRow) -> Result<(), Problem> {
+    pub(super) async fn line_up(
+        &self,
+        at: At,
+        row: OperationRow,
+        patience: Duration,
+    ) -> Result<(), Problem> {
         let cancel = self.0.tasks.stopping().child_token();
         self.cancels().insert(row.id.clone(), cancel);
         let waited = {
             let mut slots = self.slots();
-            slots.entry(at.clone()).or_default().pending.replace(row)
+            let pending = Pending { row, patience };
+            slots
+                .entry(at.clone())
+                .or_default()
+                .pending
+                .replace(pending)
         };
-        if let Some(waited) = waited {
+        if let Some(Pending { row: waited, .. }) = waited {
             let state = OperationState::Superseded;
             self.0.store.settle(&waited.id, state, &[]).await?;
             self.cancels().remove(&waited.id);
@@ -246,7 +283,7 @@ impl Daemon {
 
     /// Begins what waits for a workspace, unless something is being done to it.
     fn cycle(&self, at: &At) {
-        let row = {
+        let Pending { row, patience } = {
             let mut slots = self.slots();
             let Some(slot) = slots.get_mut(at) else {
                 return;
@@ -254,12 +291,12 @@ impl Daemon {
             if slot.is_running {
                 return;
             }
-            let Some(row) = slot.pending.take() else {
+            let Some(pending) = slot.pending.take() else {
                 slots.remove(at);
                 return;
             };
             slot.is_running = true;
-            row
+            pending
         };
         let cycle = Arc::new(Cycle {
             daemon: self.clone(),
@@ -271,7 +308,7 @@ impl Daemon {
         let (this, of, id) = (self.clone(), cycle.clone(), row.id.clone());
         let (who, subject) = (at.1.clone(), row.workspace.clone());
         let work = async move {
-            let ended = this.carry_out(&row, &who, &cancel).boxed().await;
+            let ended = this.carry_out(&row, &who, &cancel, patience).boxed().await;
             this.settle(&row, ended).await;
             drop(of);
         };
@@ -284,39 +321,47 @@ impl Daemon {
         let _ = self.0.tasks.spawn(name, limits::OPERATION, work, broken);
     }
 
-    /// Does it; whether it was cut short.
     async fn carry_out(
         &self,
         row: &OperationRow,
         id: &WorkspaceId,
         cancel: &CancellationToken,
-    ) -> Result<bool, Problem> {
+        patience: Duration,
+    ) -> Result<Ended, Problem> {
         let known = self.org(&row.org).await?;
         let org = OrgId::known(self.0.store.instance().clone(), &known.slug);
-        let engine = self.0.engines.get(known.engine).await?;
-        let looks_dead = flag(&row.request, "looks_dead");
-        if row.operation == Operation::Restart && !looks_dead {
-            // The slow part: nobody else waits for it.
-            tokio::select! {
-                () = self.farewell(&engine, &org, id) => {}
-                () = cancel.cancelled() => return Ok(true),
-            }
-        }
-        let mut place = match row.operation {
-            Operation::Remove => self.0.lines.join(&row.org, usize::MAX),
-            _ => Some(self.0.lines.join_shared(&row.org)),
+        let engine = match self.engine(known.engine, &org, cancel, patience).await {
+            Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
+            engine => engine?,
         };
-        if let Some(place) = &mut place {
-            tokio::select! {
-                () = place.turn() => {}
-                () = cancel.cancelled() => return Ok(true),
+        let looks_dead = flag(&row.request, "looks_dead");
+        let ready = async {
+            if row.operation == Operation::Restart && !looks_dead {
+                // The slow part: nobody else waits for it.
+                self.farewell(&engine, &org, id).await;
             }
-        }
-        if cancel.is_cancelled() {
-            return Ok(true);
-        }
+            let room = match row.operation {
+                Operation::Stop | Operation::Remove => None,
+                _ => Some(self.ask_room(&row.org).await?.await),
+            };
+            let mut place = match row.operation {
+                Operation::Remove => self.0.lines.join(&row.org, usize::MAX),
+                _ => Some(self.0.lines.join_shared(&row.org)),
+            };
+            if let Some(place) = &mut place {
+                place.turn().await;
+            }
+            Ok::<_, Problem>((room, place))
+        };
+        let (room, _place) = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(Ended::CutShort),
+            ready = ready => ready?,
+        };
         let store = &self.0.store;
-        store.run(&row.id).await?;
+        if !store.run(&row.id).await? {
+            return Ok(Ended::CutShort);
+        }
         // What it was when it was asked for does not count any more.
         let rows = store.workspaces(&row.org).await?;
         let Some(now) = rows.iter().find(|now| now.id == *id) else {
@@ -332,13 +377,13 @@ impl Daemon {
             workspaces: 1,
         }))
         .await?;
-        let outcome = match row.operation {
-            Operation::Stop => {
+        let outcome = match (row.operation, room) {
+            (Operation::Stop, _) => {
                 store.want(id, Desired::Stopped).await?;
                 one::stop(&run, &org, (&key, id)).await?;
                 None
             }
-            Operation::Remove => {
+            (Operation::Remove, _) => {
                 let volumes = flag(&row.request, "volumes");
                 let mut doomed = descendants(&rows, &now.path);
                 if !flag(&row.request, "cascade") {
@@ -354,9 +399,16 @@ impl Daemon {
             }
             _ if looks_dead && now.wanted == Desired::Stopped => None,
             _ if looks_dead && is_alive(&engine, id).await => None,
-            Operation::Restart if now.outcome == LastOutcome::Removed => return Err(gone(&key)),
-            _ => {
-                let made = self.remake(&row.org).await?;
+            (Operation::Restart, _) if now.outcome == LastOutcome::Removed => {
+                return Err(gone(&key));
+            }
+            (_, None) => None,
+            (_, Some(room)) => {
+                let made = tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Ok(Ended::CutShort),
+                    made = self.remake(&row.org, room) => made?,
+                };
                 let Made {
                     admitted, request, ..
                 } = &made;
@@ -376,17 +428,17 @@ impl Daemon {
                 Some(one::renew(&run, &org, job, &options, anew).boxed().await?)
             }
         };
-        let (failed, was_cut) = match &outcome {
-            Some(Outcome::Failed(failure)) => (1, failure.code == "cancelled"),
-            Some(Outcome::Skipped(_)) => (1, true),
-            _ => (0, false),
-        };
+        let is_failed = matches!(
+            outcome,
+            Some(Outcome::Failed(_) | Outcome::Skipped(_) | Outcome::Cancelled(_))
+        );
+        let failed = usize::from(is_failed);
         run.emit(tell(What::Ended { failed })).await?;
-        if was_cut && cancel.is_cancelled() {
-            return Ok(true);
+        if outcome.is_some_and(|outcome| outcome.is_cancelled()) {
+            return Ok(Ended::CutShort);
         }
         store.finish(&row.id, failed).await?;
-        Ok(false)
+        Ok(Ended::Whole)
     }
 
     /// The signal before a restart. Whatever comes of it, the restart goes on.
@@ -472,10 +524,6 @@ fn descendants<'a>(rows: &'a [WorkspaceRow], path: &NamePath) -> Vec<&'a Workspa
     let mut rows: Vec<_> = managed.collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.path.depth()));
     rows
-}
-
-fn flag(request: &Value, name: &str) -> bool {
-    request.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
 fn unknown(what: &str) -> Problem {

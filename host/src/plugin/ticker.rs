@@ -38,7 +38,8 @@ impl Ticker {
     }
 
     /// Waits for a slot, and keeps the epoch advancing until the guard is dropped. A call has a deadline, so a slot
-    /// becomes free.
+    /// becomes free. The thread that calls is kept waiting: a server lets fewer calls run than there are slots, and has its
+    /// callers wait before they take a thread (`daemon/planning.rs`).
     pub fn running(&self) -> Running<'_> {
         let slots = limits::CONCURRENT_CALLS as usize;
         let mut calls = self

@@ -47,7 +47,7 @@ impl<'a> Ascent<'a> {
         outcome: Outcome,
     ) -> Vec<(&'a Job, Outcome)> {
         let mut settled = vec![(job, outcome.clone())];
-        let is_down = matches!(outcome, Outcome::Failed(_) | Outcome::Skipped(_));
+        let is_down = !outcome.is_up();
         self.outcomes.insert(index, (job.key.clone(), outcome));
         let children = self.children.remove(&index).unwrap_or_default();
         if is_down {

@@ -2,7 +2,6 @@
 //! journal and the undoing are [`provision`](super)'s. It cannot start what
 //! was not seeded, because [`Engine::start`] takes a [`Verified`].
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 
@@ -13,6 +12,7 @@ use super::generations::Generation;
 use super::seed::{ReadBack, Verified};
 use super::spec::{InstanceId, OperationId, OrgId, Spec, WorkspaceId};
 use crate::config::EngineKind;
+use crate::env_map::EnvMap;
 
 /// Runs workspaces. Three engines implement it, and one suite of tests holds for all of them.
 pub trait Engine: Send + Sync {
@@ -432,7 +432,7 @@ impl fmt::Display for VolumeKind {
 
 /// The variables that a workspace's process gets: its own, above its
 /// runtime's, below the host's (`spec/provisioning.md` §5).
-pub fn process_env(spec: &Spec, configs: &str, host: &str, port: u16) -> BTreeMap<String, String> {
+pub fn process_env(spec: &Spec, configs: &str, host: &str, port: u16) -> EnvMap {
     let mut env = spec.runtime.env.clone();
     env.extend(spec.env.clone());
     let reserved = [

@@ -73,6 +73,7 @@ impl StepError {
             reason: self.to_string(),
             help: help.to_owned(),
             last_lines: Vec::new(),
+            is_cancelled: matches!(self, Self::Cancelled),
             exit_code,
             left_behind: Vec::new(),
             before: None,

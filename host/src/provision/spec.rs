@@ -2,13 +2,12 @@
 //! digest that decides whether a re-run has anything to do. Pure but for
 //! reading the template's files once, to know their digests.
 
-use std::collections::BTreeMap;
-
 use sha2::{Digest as _, Sha256};
 
 use super::seed::{Programs, Seed, SeedError};
 use crate::config::Runtime;
 use crate::digest::hex;
+use crate::env_map::EnvMap;
 pub use crate::ids::{InstanceId, OperationId, OrgId, WorkspaceId};
 use crate::plan::WorkspaceKey;
 use crate::policy::{Mount, Tier, Workspace};
@@ -34,7 +33,7 @@ pub struct Spec {
     /// How much of the machine it gets.
     pub tier: Tier,
     /// Its own variables.
-    pub env: BTreeMap<String, String>,
+    pub env: EnvMap,
     /// A directory of the operator's.
     pub mount: Option<Mount>,
     /// What stands under `/configs`.

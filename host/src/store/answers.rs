@@ -2,7 +2,8 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{Store, StoreError, now_ms};
+use super::error::{json, unreadable};
+use super::{Store, StoreError};
 use crate::limits;
 
 /// An answer, as it was given.
@@ -36,24 +37,27 @@ impl Store {
         digest: &str,
     ) -> Result<Earlier, StoreError> {
         let (caller, key, digest) = (caller.to_owned(), key.to_owned(), digest.to_owned());
-        self.with(move |db| {
-            let tx = db.transaction()?;
-            let now = now_ms();
+        let now = self.clock.now_ms();
+        self.write(move |db| {
             let kept = i64::try_from(limits::ANSWER_KEPT.as_millis()).unwrap_or(i64::MAX);
-            tx.execute("DELETE FROM answers WHERE at_ms < ?1", [now.saturating_sub(kept)])?;
-            let found = tx
+            db.execute("DELETE FROM answers WHERE at_ms < ?1", [now.saturating_sub(kept)])?;
+            let found = db
                 .query_row(
                     "SELECT digest, status, headers, body FROM answers WHERE caller = ?1 AND key = ?2",
                     [&caller, &key],
                     |row| {
-                        let answered: Option<u16> = row.get(1)?;
-                        let headers: Option<String> = row.get(2)?;
-                        let body: Option<Vec<u8>> = row.get(3)?;
-                        let answer = answered.map(|status| Answer {
-                            status,
-                            headers: serde_json::from_str(&headers.unwrap_or_default()).unwrap_or_default(),
-                            body: body.unwrap_or_default(),
-                        });
+                        let name = format_args!("answer {key} of {caller}");
+                        let parts: (Option<u16>, Option<String>, Option<Vec<u8>>) =
+                            (row.get(1)?, row.get(2)?, row.get(3)?);
+                        let answer = match parts {
+                            (None, None, None) => None,
+                            (Some(status), Some(headers), Some(body)) => Some(Answer {
+                                status,
+                                headers: json(name, "headers", &headers)?,
+                                body,
+                            }),
+                            _ => return Err(unreadable(name, "a part of it is missing")),
+                        };
                         Ok((row.get::<_, String>(0)?, answer))
                     },
                 )
@@ -63,11 +67,11 @@ impl Store {
                 Some((_, Some(answer))) => Earlier::Answered(answer),
                 Some((_, None)) => Earlier::New,
                 None => {
-                    tx.execute(
+                    db.execute(
                         "INSERT INTO answers (caller, key, digest, at_ms) VALUES (?1, ?2, ?3, ?4)",
                         params![caller, key, digest, now],
                     )?;
-                    tx.execute(
+                    db.execute(
                         "DELETE FROM answers WHERE caller = ?1 AND rowid IN (SELECT rowid FROM answers
                          WHERE caller = ?1 ORDER BY at_ms DESC, rowid DESC LIMIT -1 OFFSET ?2)",
                         params![caller, limits::ANSWERS_OF_CALLER],
@@ -75,7 +79,6 @@ impl Store {
                     Earlier::New
                 }
             };
-            tx.commit()?;
             Ok(earlier)
         })
         .await
@@ -89,7 +92,7 @@ impl Store {
         answer: Answer,
     ) -> Result<(), StoreError> {
         let (caller, key) = (caller.to_owned(), key.to_owned());
-        self.with(move |db| {
+        self.write(move |db| {
             let headers = serde_json::json!(answer.headers).to_string();
             db.execute(
                 "UPDATE answers SET status = ?3, headers = ?4, body = ?5 WHERE caller = ?1 AND key = ?2",
@@ -103,7 +106,7 @@ impl Store {
     /// Gives a key back: its request changed nothing.
     pub async fn free_key(&self, caller: &str, key: &str) -> Result<(), StoreError> {
         let (caller, key) = (caller.to_owned(), key.to_owned());
-        self.with(move |db| {
+        self.write(move |db| {
             db.execute(
                 "DELETE FROM answers WHERE caller = ?1 AND key = ?2",
                 [caller, key],

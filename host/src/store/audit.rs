@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::{Store, StoreError, now_ms};
+use super::{Store, StoreError};
 use crate::limits;
 
 /// One request that changed something, or was refused.
@@ -31,12 +31,13 @@ pub struct AuditRow {
 impl Store {
     /// Appends a row, and gives its place; the row's own place and time do not count.
     pub async fn audit(&self, row: AuditRow) -> Result<i64, StoreError> {
-        self.with(move |db| {
+        let now = self.clock.now_ms();
+        self.write(move |db| {
             db.execute(
                 "INSERT INTO audit (at_ms, caller, name, address, action, target, status, request)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
-                    now_ms(),
+                    now,
                     row.caller,
                     row.name,
                     row.address,
@@ -66,7 +67,7 @@ impl Store {
 
     /// Says of an audited request what was answered.
     pub async fn audit_answered(&self, seq: i64, status: u16) -> Result<(), StoreError> {
-        self.with(move |db| {
+        self.write(move |db| {
             db.execute(
                 "UPDATE audit SET status = ?2 WHERE seq = ?1",
                 params![seq, status],
@@ -82,7 +83,7 @@ impl Store {
         before: Option<i64>,
         limit: usize,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        self.with(move |db| {
+        self.read(move |db| {
             let mut query = db.prepare_cached(
                 "SELECT seq, at_ms, caller, name, address, action, target, status, request FROM audit
                  WHERE ?1 IS NULL OR seq < ?1 ORDER BY seq DESC LIMIT ?2",

@@ -3,8 +3,9 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::error::{json, of_row, word};
 use super::sources::write_source;
-use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow, now_ms, write_org};
+use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow, write_org};
 use crate::diagnostic::Diagnostic;
 use crate::event::Operation;
 use crate::ids::{OperationId, WorkspaceId};
@@ -44,6 +45,8 @@ pub struct OperationRow {
     pub began_ms: i64,
     /// When it ended.
     pub ended_ms: Option<i64>,
+    /// When somebody cancelled it: nothing more of it is begun, also not by another process.
+    pub cancel_ms: Option<i64>,
 }
 
 /// The one workspace that an operation is about.
@@ -90,22 +93,21 @@ impl OperationState {
         !matches!(self, Self::Queued | Self::Running)
     }
 
-    fn parse(word: &str) -> Self {
+    fn parse(word: &str) -> Option<Self> {
         let all = [
             Self::Queued,
             Self::Running,
             Self::Done,
+            Self::Failed,
             Self::Cancelled,
             Self::Superseded,
         ];
-        let found = all.into_iter().find(|state| state.as_str() == word);
-        found.unwrap_or(Self::Failed)
+        all.into_iter().find(|state| state.as_str() == word)
     }
 }
 
-/// Rows are never deleted, so that `rowid` tells their order; the clock may be moved.
-const COLUMNS: &str =
-    "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms, workspace_id";
+/// `rowid` tells their order: a new row's is above those of all rows that are there. The clock may be moved.
+const COLUMNS: &str = "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms, workspace_id, cancel_ms";
 
 impl Store {
     /// Opens an operation that is done at once. It counts as cut off until [`Store::end`].
@@ -125,17 +127,10 @@ impl Store {
         workspace: Option<Subject>,
         request: serde_json::Value,
     ) -> Result<OperationId, StoreError> {
-        let org = org.to_owned();
-        self.with(move |db| {
-            insert(
-                db,
-                &org,
-                operation,
-                workspace.as_ref(),
-                &request.to_string(),
-            )
-        })
-        .await
+        let (org, now) = (org.to_owned(), self.clock.now_ms());
+        let request = request.to_string();
+        self.write(move |db| insert(db, &org, operation, workspace.as_ref(), &request, now))
+            .await
     }
 
     /// Accepts an org: it, what it is made from, and the operation that brings it up, all of them or none.
@@ -146,39 +141,39 @@ impl Store {
         source: SourceRow,
         vars: Sealed,
     ) -> Result<OperationId, StoreError> {
-        self.with(move |db| {
-            let tx = db.transaction()?;
-            write_org(&tx, &org, &workspaces)?;
-            write_source(&tx, &org.slug, &source, &vars)?;
+        let now = self.clock.now_ms();
+        self.write(move |db| {
+            write_org(db, &org, &workspaces)?;
+            write_source(db, &org.slug, &source, &vars, now)?;
             let request = source.request.to_string();
-            let id = insert(&tx, &org.slug, Operation::Up, None, &request)?;
-            tx.commit()?;
-            Ok(id)
+            insert(db, &org.slug, Operation::Up, None, &request, now)
         })
         .await
     }
 
-    /// A queued operation begins. It counts as cut off until it ends.
-    pub async fn run(&self, id: &OperationId) -> Result<(), StoreError> {
+    /// A queued operation begins, and counts as cut off until it ends. Says whether it may: nobody cancelled it.
+    pub async fn run(&self, id: &OperationId) -> Result<bool, StoreError> {
         let id = id.0.clone();
-        self.with(move |db| {
-            db.execute(
-                "UPDATE operations SET state = 'running' WHERE id = ?1 AND ended_ms IS NULL",
+        self.write(move |db| {
+            let began = db.execute(
+                "UPDATE operations SET state = 'running' WHERE id = ?1 AND ended_ms IS NULL AND cancel_ms IS NULL",
                 [id],
-            )
-            .map(drop)
+            );
+            began.map(|rows| rows > 0)
         })
         .await
     }
 
-    /// Closes the operations of an org that run, and those that were cut off; `failed` workspaces did not do as they should.
+    /// Closes the operations of an org that run, and those that were cut off; `failed` workspaces did not do as they should,
+    /// which is no failure of what was cancelled.
     pub async fn end(&self, org: &str, failed: usize) -> Result<(), StoreError> {
-        let org = org.to_owned();
-        self.with(move |db| {
+        let (org, now) = (org.to_owned(), self.clock.now_ms());
+        self.write(move |db| {
             db.execute(
-                "UPDATE operations SET ended_ms = ?2, failed = ?3, state = iif(?3 > 0, 'failed', 'done')
+                "UPDATE operations SET ended_ms = ?2, failed = ?3, state =
+                 iif(?3 > 0, iif(cancel_ms IS NULL, 'failed', 'cancelled'), 'done')
                  WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'",
-                params![org, now_ms(), failed as i64],
+                params![org, now, failed as i64],
             )
             .map(drop)
         })
@@ -187,26 +182,40 @@ impl Store {
 
     /// Closes one operation that was done; `failed` workspaces did not do as they should.
     pub async fn finish(&self, id: &OperationId, failed: usize) -> Result<(), StoreError> {
-        let id = id.0.clone();
-        self.with(move |db| {
+        let (id, now) = (id.0.clone(), self.clock.now_ms());
+        self.write(move |db| {
             db.execute(
                 "UPDATE operations SET ended_ms = ?2, failed = ?3, state = iif(?3 > 0, 'failed', 'done') WHERE id = ?1",
-                params![id, now_ms(), failed as i64],
+                params![id, now, failed as i64],
             )
             .map(drop)
         })
         .await
     }
 
-    /// Puts an operation back in the queue: the host stops, and goes on with it when it is started again.
-    pub async fn requeue(&self, id: &OperationId) -> Result<(), StoreError> {
+    /// Puts an operation back in the queue: the host stops, and goes on with it when it is started again. Says whether it did:
+    /// what was cancelled is not gone on with.
+    pub async fn requeue(&self, id: &OperationId) -> Result<bool, StoreError> {
         let id = id.0.clone();
-        self.with(move |db| {
-            db.execute(
-                "UPDATE operations SET state = 'queued', ended_ms = NULL, failed = 0 WHERE id = ?1",
+        self.write(move |db| {
+            let requeued = db.execute(
+                "UPDATE operations SET state = 'queued', ended_ms = NULL, failed = 0 WHERE id = ?1 AND cancel_ms IS NULL",
                 [id],
-            )
-            .map(drop)
+            );
+            requeued.map(|rows| rows > 0)
+        })
+        .await
+    }
+
+    /// Remembers that somebody cancelled an operation, before anything is done about it. Says whether it had not ended.
+    pub async fn cancel(&self, id: &OperationId) -> Result<bool, StoreError> {
+        let (id, now) = (id.0.clone(), self.clock.now_ms());
+        self.write(move |db| {
+            let cancelled = db.execute(
+                "UPDATE operations SET cancel_ms = coalesce(cancel_ms, ?2) WHERE id = ?1 AND ended_ms IS NULL",
+                params![id, now],
+            );
+            cancelled.map(|rows| rows > 0)
         })
         .await
     }
@@ -218,12 +227,12 @@ impl Store {
         state: OperationState,
         errors: &[Diagnostic],
     ) -> Result<(), StoreError> {
-        let id = id.0.clone();
+        let (id, now) = (id.0.clone(), self.clock.now_ms());
         let errors = serde_json::json!(errors).to_string();
-        self.with(move |db| {
+        self.write(move |db| {
             db.execute(
                 "UPDATE operations SET ended_ms = coalesce(ended_ms, ?2), state = ?3, errors = ?4 WHERE id = ?1",
-                params![id, now_ms(), state.as_str(), errors],
+                params![id, now, state.as_str(), errors],
             )
             .map(drop)
         })
@@ -233,7 +242,7 @@ impl Store {
     /// One operation.
     pub async fn operation(&self, id: &str) -> Result<Option<OperationRow>, StoreError> {
         let id = id.to_owned();
-        self.with(move |db| {
+        self.read(move |db| {
             let query = format!("SELECT {COLUMNS} FROM operations WHERE id = ?1");
             db.query_row(&query, [id], operation).optional()
         })
@@ -242,7 +251,7 @@ impl Store {
 
     /// Operations that did not end, of all orgs, oldest first.
     pub async fn unended(&self) -> Result<Vec<OperationRow>, StoreError> {
-        self.with(move |db| {
+        self.read(move |db| {
             let query =
                 format!("SELECT {COLUMNS} FROM operations WHERE ended_ms IS NULL ORDER BY rowid");
             db.prepare(&query)?.query_map([], operation)?.collect()
@@ -258,7 +267,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<OperationRow>, StoreError> {
         let (org, before) = (org.to_owned(), before.map(str::to_owned));
-        self.with(move |db| {
+        self.read(move |db| {
             let query = format!(
                 "SELECT {COLUMNS} FROM operations
                  WHERE org = ?1 AND (?2 IS NULL OR rowid < (SELECT rowid FROM operations WHERE id = ?2))
@@ -271,16 +280,16 @@ impl Store {
         .await
     }
 
-    /// How many operations there ever were, by what they do and how they are.
+    /// How many operations are kept, by what they do and how they are.
     pub async fn tally(&self) -> Result<Vec<(Operation, OperationState, u64)>, StoreError> {
-        self.with(move |db| {
+        self.read(move |db| {
             let query = "SELECT kind, state, count(*) FROM operations GROUP BY kind, state";
             let counted = |row: &Row<'_>| {
                 let (kind, state): (String, String) = (row.get(0)?, row.get(1)?);
                 let count = row.get::<_, i64>(2)?.unsigned_abs();
                 Ok((
-                    Operation::parse(&kind),
-                    OperationState::parse(&state),
+                    word("operations", "kind", &kind, Operation::parse)?,
+                    word("operations", "state", &state, OperationState::parse)?,
                     count,
                 ))
             };
@@ -292,7 +301,7 @@ impl Store {
     /// Operations of an org that began and never ended: their process was killed.
     pub async fn cut_off(&self, org: &str) -> Result<Vec<CutOff>, StoreError> {
         let org = org.to_owned();
-        self.with(move |db| {
+        self.read(move |db| {
             let mut operations = db.prepare(
                 "SELECT id, kind FROM operations WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'
                  ORDER BY rowid",
@@ -310,10 +319,11 @@ impl Store {
                 let at = steps.query_map([&id], |row| {
                     Ok(format!("{}: {}", row.get::<_, String>(0)?, row.get::<_, String>(1)?))
                 })?;
+                let name = format_args!("operation {id}");
                 Ok(CutOff {
                     steps: at.collect::<rusqlite::Result<_>>()?,
+                    operation: word(name, "kind", &kind, Operation::parse)?,
                     id: OperationId(id),
-                    operation: Operation::parse(&kind),
                 })
             })
             .collect()
@@ -328,6 +338,7 @@ fn insert(
     operation: Operation,
     workspace: Option<&Subject>,
     request: &str,
+    now_ms: i64,
 ) -> rusqlite::Result<OperationId> {
     db.query_row(
         "INSERT INTO operations (org, kind, began_ms, state, workspace, workspace_id, request)
@@ -335,7 +346,7 @@ fn insert(
         params![
             org,
             operation.as_str(),
-            now_ms(),
+            now_ms,
             workspace.map(|workspace| &workspace.key),
             workspace.and_then(|workspace| Some(workspace.id.as_ref()?.as_str())),
             request
@@ -345,23 +356,26 @@ fn insert(
 }
 
 fn operation(row: &Row<'_>) -> rusqlite::Result<OperationRow> {
-    let json = |text: String| serde_json::from_str(&text).unwrap_or_default();
-    let errors: String = row.get(7)?;
+    let id: String = row.get(0)?;
+    let (kind, state): (String, String) = (row.get(2)?, row.get(4)?);
+    let (request, errors): (String, String) = (row.get(5)?, row.get(7)?);
+    let name = format!("operation {id}");
     let key: Option<String> = row.get(3)?;
-    let id = match row.get_ref(10)? {
+    let subject = match row.get_ref(10)? {
         ValueRef::Null => None,
-        _ => Some(super::workspaces::id(row, 10)?),
+        _ => Some(of_row(&name, super::workspaces::id(row, 10))?),
     };
     Ok(OperationRow {
-        id: OperationId(row.get(0)?),
+        id: OperationId(id),
         org: row.get(1)?,
-        operation: Operation::parse(&row.get::<_, String>(2)?),
-        workspace: key.map(|key| Subject { id, key }),
-        state: OperationState::parse(&row.get::<_, String>(4)?),
-        request: json(row.get(5)?),
+        operation: word(&name, "kind", &kind, Operation::parse)?,
+        workspace: key.map(|key| Subject { id: subject, key }),
+        state: word(&name, "state", &state, OperationState::parse)?,
+        request: json(&name, "request", &request)?,
         failed: row.get(6)?,
-        errors: serde_json::from_str(&errors).unwrap_or_default(),
+        errors: json(&name, "errors", &errors)?,
         began_ms: row.get(8)?,
         ended_ms: row.get(9)?,
+        cancel_ms: row.get(11)?,
     })
 }

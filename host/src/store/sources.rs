@@ -1,8 +1,9 @@
 //! What orgs were made from, and sealed texts.
 
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Store, StoreError, now_ms};
+use super::error::json;
+use super::{Store, StoreError};
 use crate::vault::Sealed;
 
 /// What an org was last asked to be made from.
@@ -43,26 +44,21 @@ impl Store {
         source: SourceRow,
         vars: Sealed,
     ) -> Result<(), StoreError> {
-        let org = org.to_owned();
-        self.with(move |db| {
-            let tx = db.transaction()?;
-            write_source(&tx, &org, &source, &vars)?;
-            tx.commit()
-        })
-        .await
+        let (org, now) = (org.to_owned(), self.clock.now_ms());
+        self.write(move |db| write_source(db, &org, &source, &vars, now))
+            .await
     }
 
     /// Forgets what an org was made from: it was made from something that could not be kept.
     pub async fn drop_source(&self, org: &str) -> Result<(), StoreError> {
         let org = org.to_owned();
-        self.with(move |db| {
-            let tx = db.transaction()?;
-            tx.execute("DELETE FROM sources WHERE org = ?1", [&org])?;
-            tx.execute(
+        self.write(move |db| {
+            db.execute("DELETE FROM sources WHERE org = ?1", [&org])?;
+            db.execute(
                 "DELETE FROM sealed WHERE name = ?1",
                 [Label::vars(&org).as_str()],
-            )?;
-            tx.commit()
+            )
+            .map(drop)
         })
         .await
     }
@@ -70,15 +66,15 @@ impl Store {
     /// What an org was last asked to be made from.
     pub async fn source(&self, org: &str) -> Result<Option<SourceRow>, StoreError> {
         let org = org.to_owned();
-        self.with(move |db| {
+        self.read(move |db| {
             db.query_row(
                 "SELECT snapshot, request FROM sources WHERE org = ?1",
-                [org],
+                [&org],
                 |row| {
+                    let request: String = row.get(1)?;
                     Ok(SourceRow {
                         snapshot: row.get(0)?,
-                        request: serde_json::from_str(&row.get::<_, String>(1)?)
-                            .unwrap_or_default(),
+                        request: json(format_args!("source of {org}"), "request", &request)?,
                     })
                 },
             )
@@ -89,7 +85,7 @@ impl Store {
 
     /// The snapshots that orgs are made from.
     pub async fn snapshots(&self) -> Result<Vec<String>, StoreError> {
-        self.with(|db| {
+        self.read(|db| {
             db.prepare("SELECT DISTINCT snapshot FROM sources")?
                 .query_map([], |row| row.get(0))?
                 .collect()
@@ -100,7 +96,7 @@ impl Store {
     /// A sealed text.
     pub async fn sealed(&self, label: &Label) -> Result<Option<Sealed>, StoreError> {
         let name = label.0.clone();
-        self.with(move |db| {
+        self.read(move |db| {
             db.query_row("SELECT value FROM sealed WHERE name = ?1", [name], |row| {
                 row.get(0).map(Sealed)
             })
@@ -112,7 +108,7 @@ impl Store {
     /// Keeps a sealed text, in the place of an older one.
     pub async fn put_sealed(&self, label: &Label, text: Sealed) -> Result<(), StoreError> {
         let name = label.0.clone();
-        self.with(move |db| {
+        self.write(move |db| {
             db.execute(
                 "INSERT OR REPLACE INTO sealed VALUES (?1, ?2)",
                 params![name, text.0],
@@ -124,17 +120,18 @@ impl Store {
 }
 
 pub(super) fn write_source(
-    tx: &Transaction<'_>,
+    db: &Connection,
     org: &str,
     source: &SourceRow,
     vars: &Sealed,
+    now_ms: i64,
 ) -> rusqlite::Result<()> {
-    tx.execute(
+    db.execute(
         "INSERT INTO sources VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org)
          DO UPDATE SET snapshot = excluded.snapshot, request = excluded.request, at_ms = excluded.at_ms",
-        params![org, source.snapshot, source.request.to_string(), now_ms()],
+        params![org, source.snapshot, source.request.to_string(), now_ms],
     )?;
-    tx.execute(
+    db.execute(
         "INSERT OR REPLACE INTO sealed VALUES (?1, ?2)",
         params![Label::vars(org).as_str(), vars.0],
     )?;

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{Store, StoreError, now_ms};
+use super::{Store, StoreError};
 use crate::token::{Scope, TokenDigest};
 
 /// A token, without its text and its digest.
@@ -54,7 +54,7 @@ impl Store {
         lifetime_ms: Option<i64>,
         digest: TokenDigest,
     ) -> Result<TokenRow, StoreError> {
-        let created_ms = now_ms();
+        let created_ms = self.clock.now_ms();
         let row = TokenRow {
             id: id.to_owned(),
             name: name.to_owned(),
@@ -65,7 +65,7 @@ impl Store {
             used_ms: None,
         };
         let kept = row.clone();
-        self.with(move |db| {
+        self.write(move |db| {
             db.execute(
                 "INSERT INTO tokens (id, name, scope, hash, created_ms, expires_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 params![row.id, row.name, scope.as_str(), digest.0, row.created_ms, row.expires_ms],
@@ -77,7 +77,7 @@ impl Store {
 
     /// Every token, also those that do not count any more, oldest first.
     pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
-        self.with(|db| {
+        self.read(|db| {
             db.prepare(&format!(
                 "SELECT {COLUMNS} FROM tokens ORDER BY created_ms, id"
             ))?
@@ -89,17 +89,17 @@ impl Store {
 
     /// Whether some token counts just now.
     pub async fn has_token(&self) -> Result<bool, StoreError> {
-        let now = now_ms();
+        let now = self.clock.now_ms();
         Ok(self.tokens().await?.iter().any(|token| token.counts(now)))
     }
 
     /// Revokes a token, for good. Says whether there is such a token.
     pub async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
-        let id = id.to_owned();
-        self.with(move |db| {
+        let (id, now) = (id.to_owned(), self.clock.now_ms());
+        self.write(move |db| {
             let revoked = db.execute(
                 "UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?2) WHERE id = ?1",
-                params![id, now_ms()],
+                params![id, now],
             );
             revoked.map(|rows| rows > 0)
         })
@@ -108,39 +108,33 @@ impl Store {
 
     /// What is known of what somebody presents; remembers that it was used.
     pub async fn admission(&self, presented: Option<TokenDigest>) -> Result<Admission, StoreError> {
-        self.with(move |db| {
-            let Some(digest) = presented else {
-                let any = db
-                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM tokens)")?
-                    .query_row([], |row| row.get(0))?;
-                return Ok(Admission { any, token: None });
-            };
+        let known = self.read(move |db| {
+            let any = "SELECT EXISTS (SELECT 1 FROM tokens)";
+            let any = db.prepare_cached(any)?.query_row([], |row| row.get(0))?;
             let query = format!("SELECT {COLUMNS} FROM tokens WHERE hash = ?1");
-            let found = db
-                .prepare_cached(&query)?
-                .query_row([digest.0], token)
-                .optional()?;
-            let now = now_ms();
-            let any = match found {
-                Some(_) => true,
-                None => db
-                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM tokens)")?
-                    .query_row([], |row| row.get(0))?,
+            let found = match presented {
+                Some(digest) => db
+                    .prepare_cached(&query)?
+                    .query_row([digest.0], token)
+                    .optional()?,
+                None => None,
             };
-            let token = found.filter(|token| token.counts(now));
-            if let Some(token) = token
-                .as_ref()
-                .filter(|t| t.used_ms.is_none_or(|at| now - at >= USED_MS))
-            {
-                // A full disk must not keep callers from looking.
-                let _ = db.execute(
-                    "UPDATE tokens SET used_ms = ?2 WHERE id = ?1",
-                    params![token.id, now],
-                );
-            }
-            Ok(Admission { any, token })
-        })
-        .await
+            Ok((any, found))
+        });
+        let (any, found) = known.await?;
+        let now = self.clock.now_ms();
+        let token = found.filter(|token| token.counts(now));
+        let is_new_use = |used: i64| now - used >= USED_MS;
+        if let Some(token) = token.as_ref().filter(|t| t.used_ms.is_none_or(is_new_use)) {
+            let id = token.id.clone();
+            let used = self.write(move |db| {
+                let used = "UPDATE tokens SET used_ms = ?2 WHERE id = ?1";
+                db.execute(used, params![id, now]).map(drop)
+            });
+            // A full disk must not keep callers from looking.
+            let _ = used.await;
+        }
+        Ok(Admission { any, token })
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
+use super::error::of_row;
 use super::{Label, Store, StoreError};
 use crate::config::EngineKind;
 use crate::digest::hex;
@@ -211,21 +212,38 @@ fn path(row: &Row<'_>, column: usize) -> rusqlite::Result<NamePath> {
 const COLUMNS: &str =
     "id, key, path, name, runtime, tier, external, url, outcome, reason, wanted, planned";
 
+fn org(row: &Row<'_>) -> rusqlite::Result<OrgRow> {
+    let slug: String = row.get(0)?;
+    let read = || {
+        Ok(OrgRow {
+            slug: slug.clone(),
+            name: row.get(1)?,
+            engine: row.get(2)?,
+            template: row.get(3)?,
+        })
+    };
+    of_row(format_args!("org {slug}"), read())
+}
+
 fn workspace(row: &Row<'_>) -> rusqlite::Result<WorkspaceRow> {
-    Ok(WorkspaceRow {
-        id: id(row, 0)?,
-        key: parsed(row, 1, |text| WorkspaceKey::new(&text))?,
-        path: path(row, 2)?,
-        name: row.get(3)?,
-        runtime: row.get(4)?,
-        tier: row.get(5)?,
-        external: row.get(6)?,
-        url: row.get(7)?,
-        outcome: row.get(8)?,
-        reason: row.get(9)?,
-        wanted: row.get(10)?,
-        planned: row.get(11)?,
-    })
+    let read = || {
+        Ok(WorkspaceRow {
+            id: id(row, 0)?,
+            key: parsed(row, 1, |text| WorkspaceKey::new(&text))?,
+            path: path(row, 2)?,
+            name: row.get(3)?,
+            runtime: row.get(4)?,
+            tier: row.get(5)?,
+            external: row.get(6)?,
+            url: row.get(7)?,
+            outcome: row.get(8)?,
+            reason: row.get(9)?,
+            wanted: row.get(10)?,
+            planned: row.get(11)?,
+        })
+    };
+    let name: String = row.get(0)?;
+    of_row(format_args!("workspace {name}"), read())
 }
 
 impl Store {
@@ -234,19 +252,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`], as for all methods below.
     pub async fn orgs(&self) -> Result<Vec<OrgRow>, StoreError> {
-        self.with(|db| {
+        self.read(|db| {
             let mut query =
                 db.prepare("SELECT slug, name, engine, template FROM orgs ORDER BY slug")?;
-            query
-                .query_map([], |row| {
-                    Ok(OrgRow {
-                        slug: row.get(0)?,
-                        name: row.get(1)?,
-                        engine: row.get(2)?,
-                        template: row.get(3)?,
-                    })
-                })?
-                .collect()
+            query.query_map([], org)?.collect()
         })
         .await
     }
@@ -254,7 +263,7 @@ impl Store {
     /// The workspaces of an org, parents first; those that are no longer in its template come last.
     pub async fn workspaces(&self, org: &str) -> Result<Vec<WorkspaceRow>, StoreError> {
         let org = org.to_owned();
-        self.with(move |db| {
+        self.read(move |db| {
             let mut query = db.prepare(&format!(
                 "SELECT {COLUMNS} FROM workspaces WHERE org = ?1 ORDER BY planned DESC, position, key"
             ))?;
@@ -266,7 +275,7 @@ impl Store {
     /// A workspace by its identity, and its org's slug.
     pub async fn workspace(&self, id: &str) -> Result<Option<(String, WorkspaceRow)>, StoreError> {
         let id = id.to_owned();
-        self.with(move |db| {
+        self.read(move |db| {
             db.query_row(
                 &format!("SELECT {COLUMNS}, org FROM workspaces WHERE id = ?1"),
                 [id],
@@ -280,23 +289,26 @@ impl Store {
     /// Every identity that was given in an org, also to workspaces that are no more: their work may still be there.
     pub async fn identities(&self, org: &str) -> Result<Vec<Known>, StoreError> {
         let org = org.to_owned();
-        self.with(move |db| {
+        self.read(move |db| {
             let mut query = db.prepare(
                 "SELECT identities.path, identities.id, workspaces.planned
                  FROM identities LEFT JOIN workspaces ON workspaces.id = identities.id
                  WHERE identities.org = ?1 ORDER BY identities.path",
             )?;
             query
-                .query_map([org], |row| {
-                    Ok(Known {
-                        path: path(row, 0)?,
-                        id: id(row, 1)?,
-                        presence: match row.get(2)? {
-                            Some(true) => Presence::Planned,
-                            Some(false) => Presence::Left,
-                            None => Presence::Gone,
-                        },
-                    })
+                .query_map([&org], |row| {
+                    let read = || {
+                        Ok(Known {
+                            path: path(row, 0)?,
+                            id: id(row, 1)?,
+                            presence: match row.get(2)? {
+                                Some(true) => Presence::Planned,
+                                Some(false) => Presence::Left,
+                                None => Presence::Gone,
+                            },
+                        })
+                    };
+                    of_row(format_args!("an identity of {org}"), read())
                 })?
                 .collect()
         })
@@ -306,7 +318,7 @@ impl Store {
     /// Remembers what somebody wants of a workspace.
     pub async fn want(&self, id: &WorkspaceId, wanted: Desired) -> Result<(), StoreError> {
         let id = id.as_str().to_owned();
-        self.with(move |db| {
+        self.write(move |db| {
             let change = "UPDATE workspaces SET wanted = ?2 WHERE id = ?1";
             db.execute(change, params![id, wanted]).map(drop)
         })
@@ -316,7 +328,7 @@ impl Store {
     /// Remembers where a workspace answers now.
     pub async fn moved(&self, id: &WorkspaceId, url: Option<String>) -> Result<(), StoreError> {
         let id = id.as_str().to_owned();
-        self.with(move |db| {
+        self.write(move |db| {
             let change = "UPDATE workspaces SET url = ?2 WHERE id = ?1";
             db.execute(change, params![id, url]).map(drop)
         })
@@ -330,12 +342,7 @@ impl Store {
         org: OrgRow,
         workspaces: Vec<WorkspaceRow>,
     ) -> Result<(), StoreError> {
-        self.with(move |db| {
-            let tx = db.transaction()?;
-            write_org(&tx, &org, &workspaces)?;
-            tx.commit()
-        })
-        .await
+        self.write(move |db| write_org(db, &org, &workspaces)).await
     }
 
     /// Forgets the workspaces of an org that are in its template no longer, but those that are `left`. Who they were is
@@ -347,7 +354,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let left = serde_json::json!(left).to_string();
         let org = org.to_owned();
-        self.with(move |db| {
+        self.write(move |db| {
             db.execute(
                 "DELETE FROM workspaces
                  WHERE org = ?1 AND NOT planned AND id NOT IN (SELECT value FROM json_each(?2))",
@@ -362,27 +369,26 @@ impl Store {
     /// to be done: an import that was accepted meanwhile needs all of them.
     pub async fn forget_org(&self, org: &str) -> Result<(), StoreError> {
         let org = org.to_owned();
-        self.with(move |db| {
-            let tx = db.transaction()?;
-            let gone = tx.execute(
+        self.write(move |db| {
+            let gone = db.execute(
                 "DELETE FROM orgs WHERE slug = ?1 AND NOT EXISTS
                  (SELECT 1 FROM operations WHERE org = ?1 AND kind = 'up' AND state = 'queued')",
                 [&org],
             )?;
             if gone > 0 {
-                tx.execute(
+                db.execute(
                     "DELETE FROM sealed WHERE name = ?1",
                     [Label::vars(&org).as_str()],
                 )?;
             }
-            tx.commit()
+            Ok(())
         })
         .await
     }
 }
 
 pub(super) fn write_org(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     org: &OrgRow,
     workspaces: &[WorkspaceRow],
 ) -> rusqlite::Result<()> {
@@ -440,11 +446,7 @@ fn insert(
 }
 
 /// Workspaces that are no longer in the template give way to those that are: a key means one workspace.
-fn rename_left(
-    tx: &Transaction<'_>,
-    org: &str,
-    workspaces: &[WorkspaceRow],
-) -> rusqlite::Result<()> {
+fn rename_left(tx: &Connection, org: &str, workspaces: &[WorkspaceRow]) -> rusqlite::Result<()> {
     let left: Vec<(String, NamePath)> = tx
         .prepare("SELECT id, path FROM workspaces WHERE org = ?1 AND NOT planned")?
         .query_map([org], |row| Ok((row.get(0)?, path(row, 1)?)))?

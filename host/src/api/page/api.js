@@ -77,7 +77,9 @@ export async function followEvents({ org, after, signal, onEvent, onConnection }
       onConnection('live');
       for await (const message of messages(response.body, () => line.heard())) {
         tries = 0;
-        if (message.id !== undefined) last = message.id;
+        // Without an id it tells of events that are kept no longer: the page reads again how things are anyway.
+        if (message.id === undefined) continue;
+        last = message.id;
         if (message.data) onEvent(JSON.parse(message.data));
       }
     } catch (error) {

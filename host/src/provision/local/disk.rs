@@ -2,7 +2,6 @@
 //! the files of a workspace's folder, and the formats of those that hold facts.
 //! Never reads or writes a workspace's own files.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -12,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::confine::Confinement;
+use crate::env_map::EnvMap;
 use crate::isolation::{Isolation, Unconfined};
 use crate::provision::engine::{EngineError, State, VolumeKind};
 use crate::provision::generations::Generation;
@@ -50,7 +50,7 @@ pub struct Container {
     #[serde(default)]
     pub confinement: Option<Confinement>,
     /// The whole environment of the program but `PORT`.
-    pub env: BTreeMap<String, String>,
+    pub env: EnvMap,
     /// Where the program is started.
     pub directory: PathBuf,
     /// Milliseconds between TERM and KILL.

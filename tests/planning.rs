@@ -1,0 +1,137 @@
+//! Plans and the rest of a server: whoever waits for a plan keeps nobody else waiting.
+
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::Operator;
+use crate::support::component::of_wat;
+use crate::support::server::Server;
+
+/// Describes itself, and then plans until its deadline.
+const SLOW: &str = r#"
+(module
+  (memory (export "memory") 1)
+  (data (i32.const 0) "slow1.0.0")
+  (data (i32.const 64) "\00\00\00\00\04\00\00\00\04\00\00\00\05\00\00\00\00\00\00\00\00\00\00\00")
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+  (func (export "orghost:plugin/importer@0.1.0#describe") (result i32) i32.const 64)
+  (func (export "orghost:plugin/importer@0.1.0#import-org") (param i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (loop $again br $again) unreachable
+  ))
+"#;
+
+const ORG: &str = "name: Acme\ndefaults: {runtime: x}\nworkspaces: [{name: One}]\n";
+
+/// A server with the plugin `slow`, whose plans take as long as `deadline_ms` says.
+fn server(deadline_ms: u32) -> (Operator, Server) {
+    let operator = Operator::new();
+    let plugin = operator.file("slow.wasm", of_wat(SLOW, "plugin"));
+    let plugin = plugin.to_str().unwrap();
+    operator
+        .run(&["plugin", "add", plugin, "--name", "slow"])
+        .exits(0);
+    let config = format!(
+        "[server]\nrequests_per_second = 10000\n[plugins.slow]\ndeadline_ms = {deadline_ms}\n"
+    );
+    let config = operator.file("orghost.toml", config);
+    let config = config.to_str().unwrap();
+    let server = Server::start(
+        &operator,
+        &["--demo", "--engine", "local", "--config", config],
+    );
+    (operator, server)
+}
+
+/// A number of the server's metrics.
+async fn metric(server: &Server, name: &str) -> usize {
+    let answer = server.request(Method::GET, "/metrics").send().await;
+    let text = answer.unwrap().text().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("{name}: {text}"))
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_slow_plans_keep_nobody_else_waiting() {
+    const PLANS: usize = 500;
+    let (_operator, server) = server(600_000);
+    let plan = || {
+        let body = json!({"inline": ORG, "plugin": "slow"});
+        let request = server.request(Method::POST, "/v1/plans").json(&body);
+        request.send()
+    };
+    let mut plans: FuturesUnordered<_> = (0..PLANS).map(|_| plan()).collect();
+    let look = async {
+        loop {
+            let waiting = metric(&server, "orghost_plans_waiting").await;
+            let running = metric(&server, "orghost_plans_running").await;
+            if waiting + running == PLANS {
+                break;
+            }
+        }
+        let mut times = Vec::new();
+        for _ in 0..100 {
+            let began = Instant::now();
+            assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]));
+            times.push(began.elapsed());
+        }
+        times.sort();
+        eprintln!(
+            "/v1/orgs beside {PLANS} waiting plans: {:?} at the median, {:?} at the most",
+            times[50], times[99]
+        );
+        let waiting = metric(&server, "orghost_plans_waiting").await;
+        let running = metric(&server, "orghost_plans_running").await;
+        assert_eq!(waiting + running, PLANS, "some did not wait until the end");
+        waiting
+    };
+    let waited = tokio::select! {
+        waited = look => waited,
+        ended = plans.next() => panic!("a plan ended: {ended:?}"),
+    };
+    assert!(waited > PLANS / 2, "{waited} waited");
+    // Whoever goes away waits no longer.
+    drop(plans);
+    while metric(&server, "orghost_plans_waiting").await > 0 {
+        tokio::task::yield_now().await;
+    }
+    server.kill();
+}
+
+/// One caller's plans are many and slow; another one's is neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_take_turns_at_planning() {
+    let (operator, server) = server(300);
+    let token = |name: &str| {
+        let made = operator.run(&["token", "new", name, "--scope", "plan", "--json"]);
+        made.exits(0).json()["token"].as_str().unwrap().to_owned()
+    };
+    let (many, few) = (token("many"), token("few"));
+    let plan = |token: &str, plugin: Option<&str>| {
+        let body = json!({"inline": ORG, "plugin": plugin});
+        let request = server.request(Method::POST, "/v1/plans").bearer_auth(token);
+        request.json(&body).send()
+    };
+    let mut slow: FuturesUnordered<_> = (0..200).map(|_| plan(&many, Some("slow"))).collect();
+    let first = slow.next().await.unwrap().unwrap();
+    assert_eq!(first.status().as_u16(), 422, "it broke, after its deadline");
+    let mut ended = 1;
+    let quick = plan(&few, None);
+    tokio::pin!(quick);
+    let answer = loop {
+        tokio::select! {
+            answer = &mut quick => break answer.unwrap(),
+            Some(_) = slow.next() => ended += 1,
+        }
+    };
+    assert_eq!(answer.status().as_u16(), 200);
+    assert!(ended < 150, "{ended} of 200 came first");
+    drop(slow);
+    server.kill();
+}

@@ -1,0 +1,202 @@
+//! Nothing grows for ever: what is forgotten, what never is, and what a listener is told of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use futures_util::StreamExt as _;
+use orghost::clock::Clock;
+use orghost::config::{Config, EngineKind, Keep, ServerKeys};
+use orghost::daemon::Daemon;
+use orghost::event::Operation;
+use orghost::store::{Filter, Followed, Gap, OperationRow, Store};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::Operator;
+use crate::support::daemon::{daemon, import};
+use crate::support::fake_docker::FakeDocker;
+use crate::support::server::Server;
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// A clock that a test sets, and what it is set with.
+fn made_up() -> (Clock, Arc<AtomicI64>) {
+    let now = Arc::new(AtomicI64::new(1_700_000_000_000));
+    let read = now.clone();
+    (Clock::of(move || read.load(Ordering::SeqCst)), now)
+}
+
+async fn ended(daemon: &Daemon, accepted: &OperationRow) -> OperationRow {
+    let store = daemon.store();
+    let mut events = std::pin::pin!(store.follow(0, Filter::default()));
+    loop {
+        let row = store.operation(accepted.id.as_str()).await.unwrap();
+        let row = row.unwrap();
+        if row.state.is_final() {
+            return row;
+        }
+        // The end itself is no event.
+        let pause = std::time::Duration::from_millis(1);
+        let _ = tokio::time::timeout(pause, events.next()).await;
+    }
+}
+
+/// Rows of events and operations, bytes of the database, files of snapshots.
+fn size(state: &std::path::Path) -> [usize; 4] {
+    let db = rusqlite::Connection::open(state.join("orghost.db")).unwrap();
+    let number = |query: &str| -> usize {
+        let number: i64 = db.query_row(query, [], |row| row.get(0)).unwrap();
+        usize::try_from(number).unwrap()
+    };
+    [
+        number("SELECT count(*) FROM events"),
+        number("SELECT count(*) FROM operations"),
+        number("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"),
+        std::fs::read_dir(state.join("snapshots")).unwrap().count(),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_year_of_imports_leaves_the_store_as_large_as_a_season() {
+    let docker = FakeDocker::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, now) = made_up();
+    let store = Store::open_with(folder.path(), clock).unwrap();
+    let config = Config {
+        engine: Some(EngineKind::Docker),
+        server: ServerKeys {
+            keep_days: 30,
+            keep_events: 400,
+            keep_operations: 50,
+            ..ServerKeys::default()
+        },
+        ..Config::default()
+    };
+    let daemon = daemon(folder.path(), store, config, docker.endpoint());
+    let mut sizes = Vec::new();
+    for day in 1..=365 {
+        now.fetch_add(DAY_MS, Ordering::SeqCst);
+        // Another name each day, so that there is something to do, and another template to keep.
+        let template = format!(
+            "name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{{name: One, role: Day {day}}}]\n"
+        );
+        let accepted = daemon.import(import(&template)).await.unwrap();
+        let row = ended(&daemon, &accepted).await;
+        assert_eq!(row.state.as_str(), "done", "day {day}: {row:?}");
+        daemon.prune().await.unwrap();
+        if day % 91 == 0 {
+            sizes.push(size(folder.path()));
+        }
+    }
+    let [season, .., year] = sizes[..] else {
+        panic!("{sizes:?}");
+    };
+    let [events, operations, bytes, snapshots] = year;
+    assert!(events <= 400 && operations <= 31, "{sizes:?}");
+    assert!(bytes <= season[2] + 16 * 4096, "{sizes:?}");
+    assert_eq!(snapshots, 1, "{sizes:?}");
+    let left = daemon.drain(std::time::Duration::from_secs(30)).await;
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_an_operation_under_way_needs_is_never_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, now) = made_up();
+    let store = Store::open_with(folder.path(), clock).unwrap();
+    let event = |org: &str| orghost::event::Event {
+        org: org.to_owned(),
+        workspace: None,
+        workspace_id: None,
+        what: orghost::event::What::Ended { failed: 0 },
+    };
+    let open = store.begin("open", Operation::Up).await.unwrap();
+    let done = store.begin("done", Operation::Up).await.unwrap();
+    for _ in 0..10 {
+        store.append(&open, &event("open")).await.unwrap();
+        store.append(&done, &event("done")).await.unwrap();
+    }
+    store.end("done", 0).await.unwrap();
+    now.fetch_add(400 * DAY_MS, Ordering::SeqCst);
+    let keep = Keep {
+        events: 5,
+        operations: 1,
+        days: 365,
+    };
+    let pruned = store.prune(keep).await.unwrap();
+    assert_eq!((pruned.events, pruned.operations), (10, 1));
+    assert_eq!(store.unended().await.unwrap().len(), 1);
+    let of = |operation: &str| Filter {
+        operation: Some(operation.to_owned()),
+        ..Filter::default()
+    };
+    let kept = store.events(0, &of(open.as_str()), 100).await.unwrap();
+    assert_eq!(kept.len(), 10);
+    // Places go on where they were.
+    assert_eq!(store.newest().await.unwrap(), 20);
+
+    // Whoever follows it misses nothing; whoever follows all is told what is missing.
+    let mut one = std::pin::pin!(store.follow(0, of(open.as_str())));
+    let Followed::Event(first) = one.next().await.unwrap().unwrap() else {
+        panic!("nothing of this operation is gone");
+    };
+    assert_eq!(first.seq, kept[0].seq);
+    let mut all = std::pin::pin!(store.follow(3, Filter::default()));
+    let gap = all.next().await.unwrap().unwrap();
+    assert_eq!(
+        gap,
+        Followed::Gap(Gap {
+            after: 3,
+            until: 20
+        })
+    );
+    let Followed::Event(next) = all.next().await.unwrap().unwrap() else {
+        panic!("a gap is told once");
+    };
+    assert!(next.seq > 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_was_away_too_long_is_told_what_it_missed() {
+    let docker = FakeDocker::start();
+    let operator = Operator::new().with_env("DOCKER_HOST", &docker.endpoint());
+    let config = operator.file("orghost.toml", "[server]\nkeep_events = 3\n");
+    let args = [
+        "--demo",
+        "--engine",
+        "docker",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let server = Server::start(&operator, &args);
+    let org = "name: Acme\ndefaults: {runtime: x}\nworkspaces: [{name: One}]\n";
+    server.import(json!({"inline": org})).await;
+    assert_eq!(server.stop(), 0);
+
+    // It forgets what is too much when it is started.
+    let server = Server::start(&operator, &args);
+    let said = loop {
+        let request = server.request(Method::GET, "/v1/events");
+        let mut stream = request.header("last-event-id", "1").send().await.unwrap();
+        let first = stream.chunk().await.unwrap().unwrap();
+        let first = String::from_utf8_lossy(&first).into_owned();
+        if first.contains("event: gap") {
+            break first;
+        }
+    };
+    assert!(said.contains("\"after\":1"), "{said}");
+    assert!(said.contains("\"until\":"), "{said}");
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn a_retention_of_nothing_is_refused() {
+    for key in ["keep_days", "keep_events", "keep_operations"] {
+        let operator = Operator::new();
+        let config = operator.file("orghost.toml", format!("[server]\n{key} = 0\n"));
+        let ran = operator.run(&["status", "--json", "--config", config.to_str().unwrap()]);
+        let ran = ran.exits(2);
+        assert_eq!(ran.error_codes(), ["config-invalid"]);
+        assert!(ran.stdout.contains(key), "{}", ran.stdout);
+    }
+}

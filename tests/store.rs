@@ -1,0 +1,201 @@
+//! The store: what fails fails alone, what cannot be read is an error that names the row, and nobody changes a store under
+//! the hands of an older orghost.
+
+use std::path::Path;
+
+use orghost::config::EngineKind;
+use orghost::event::{Event, Operation, What};
+use orghost::store::{Filter, OrgRow, SourceRow, Store, StoreError};
+use orghost::vault::Vault;
+
+use crate::support::Operator;
+
+/// The schema of version 2, as it was released.
+const VERSION_2: &str = include_str!("stores/version-2.sql");
+
+fn database(state: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open(state.join("orghost.db")).unwrap()
+}
+
+fn acme() -> OrgRow {
+    OrgRow {
+        slug: "acme".to_owned(),
+        name: "Acme".to_owned(),
+        engine: EngineKind::Local,
+        template: "inline".to_owned(),
+    }
+}
+
+fn source() -> SourceRow {
+    SourceRow {
+        snapshot: "0".repeat(64),
+        request: serde_json::json!({}),
+    }
+}
+
+fn event(org: &str) -> Event {
+    Event {
+        org: org.to_owned(),
+        workspace: None,
+        workspace_id: None,
+        what: What::Ended { failed: 0 },
+    }
+}
+
+/// Many writers share one transaction: those that fail take nothing of the others with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_to_be_written_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let vault = Vault::of_text(&Vault::new_key().unwrap()).unwrap();
+    let operation = store.begin("acme", Operation::Up).await.unwrap();
+    let writes = (0..300).map(|number| {
+        let (store, operation, vault) = (&store, &operation, &vault);
+        async move {
+            match number % 3 {
+                // No such org: the database refuses it.
+                0 => {
+                    let sealed = vault.seal("x", b"x").unwrap();
+                    store.put_source("nobody", source(), sealed).await.is_err()
+                }
+                _ => store.append(operation, &event("acme")).await.is_ok(),
+            }
+        }
+    });
+    let all = futures_util::future::join_all(writes).await;
+    assert!(all.iter().all(|as_it_should| *as_it_should));
+    let events = store.events(0, &Filter::default(), 1_000).await.unwrap();
+    let places: Vec<_> = events.iter().map(|event| event.seq).collect();
+    assert_eq!(places, (1..=200).collect::<Vec<_>>());
+    assert!(
+        store.all_sealed().await.unwrap().is_empty(),
+        "half of it is there"
+    );
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_by_who_asks_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    for number in 0..200 {
+        let id = store.begin("acme", Operation::Up).await.unwrap();
+        let read = store.operation(id.as_str()).await.unwrap();
+        assert!(
+            read.is_some(),
+            "operation {number} was answered and is not there"
+        );
+    }
+}
+
+/// Stored data that this orghost does not understand is never taken for something else.
+#[tokio::test]
+async fn what_cannot_be_understood_is_an_error_that_names_its_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let vault = Vault::of_text(&Vault::new_key().unwrap()).unwrap();
+    store.put_org(acme(), Vec::new()).await.unwrap();
+    let sealed = vault.seal("x", b"x").unwrap();
+    store.put_source("acme", source(), sealed).await.unwrap();
+    let id = store.begin("acme", Operation::Stop).await.unwrap();
+    store.take_key("me", "k", "d").await.unwrap();
+    let db = database(folder.path());
+    let operation = format!("operation {}", id.as_str());
+    let spoilt = [
+        ("operations", "state", "'half'", operation.as_str()),
+        ("operations", "kind", "'levitate'", &operation),
+        ("operations", "request", "'{'", &operation),
+        ("operations", "errors", "'[1]'", &operation),
+        ("orgs", "engine", "'podman'", "org acme"),
+        ("sources", "request", "'{'", "source of acme"),
+        ("answers", "status", "200", "answer k of me"),
+        ("meta", "value", "'soon'", "meta events_gone"),
+    ];
+    for (table, column, value, row) in spoilt {
+        let only = if table == "meta" {
+            "WHERE name = 'events_gone'"
+        } else {
+            ""
+        };
+        let sound: rusqlite::types::Value = db
+            .query_row(&format!("SELECT {column} FROM {table} {only}"), [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        let set = |value: &str| format!("UPDATE {table} SET {column} = {value} {only}");
+        db.execute(&set(value), []).unwrap();
+        let read = match table {
+            "operations" => store.operation(id.as_str()).await.map(drop),
+            "orgs" => store.orgs().await.map(drop),
+            "sources" => store.source("acme").await.map(drop),
+            "answers" => store.take_key("me", "k", "d").await.map(drop),
+            _ => {
+                use futures_util::StreamExt as _;
+                let mut events = std::pin::pin!(store.follow(0, Filter::default()));
+                events.next().await.unwrap().map(drop)
+            }
+        };
+        match read {
+            Err(StoreError::Unreadable { row: named, .. }) => assert_eq!(named, row),
+            other => panic!("{table}.{column}: {other:?}"),
+        }
+        if table == "operations" {
+            assert!(store.unended().await.is_err(), "{column}");
+        }
+        db.execute(&set("?1"), [sound]).unwrap();
+    }
+    assert!(store.operation(id.as_str()).await.unwrap().is_some());
+}
+
+/// A state folder as version 2 left it.
+fn of_version_2(operator: &Operator) {
+    std::fs::create_dir_all(operator.state()).unwrap();
+    let db = database(&operator.state());
+    db.execute_batch(VERSION_2).unwrap();
+    let org = "INSERT INTO orgs VALUES ('acme', 'Acme', 'local', 'inline')";
+    db.execute(org, []).unwrap();
+}
+
+fn version(operator: &Operator) -> u32 {
+    let db = database(&operator.state());
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn a_store_that_an_older_orghost_works_on_is_left_as_it_is() {
+    let operator = Operator::new();
+    of_version_2(&operator);
+    let lock = std::fs::File::create(operator.state().join("orghost.lock")).unwrap();
+    lock.lock().unwrap();
+    for args in [
+        &["status", "--json"][..],
+        &["serve", "--json"],
+        &["token", "list", "--json"],
+    ] {
+        let ran = operator.run(args).exits(1);
+        assert_eq!(ran.error_codes(), ["store-in-use"], "{args:?}");
+        assert!(ran.stdout.contains("version 2"), "{}", ran.stdout);
+    }
+    assert_eq!(version(&operator), 2);
+    drop(lock);
+
+    // Nobody works on it any more.
+    let ran = operator.run(&["status", "--json"]).exits(0);
+    assert_eq!(ran.json()["orgs"][0]["org"], "acme");
+    assert!(version(&operator) > 2);
+    let db = database(&operator.state());
+    let vacuum: u32 = db
+        .pragma_query_value(None, "auto_vacuum", |row| row.get(0))
+        .unwrap();
+    assert_eq!(vacuum, 2, "it gives room back to the disk");
+}
+
+#[test]
+fn a_command_reads_beside_a_server_of_the_same_version() {
+    let operator = Operator::new();
+    operator.run(&["status"]).exits(0);
+    let lock = std::fs::File::create(operator.state().join("orghost.lock")).unwrap();
+    lock.lock().unwrap();
+    operator.run(&["status", "--json"]).exits(0);
+    operator.run(&["token", "list", "--json"]).exits(0);
+}
