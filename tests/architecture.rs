@@ -39,6 +39,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("tracing_subscriber::", &["cli/"]),
     ("axum_server::", &["cli/serve.rs", "cli/tls.rs"]),
     ("governor::", &["api/auth.rs"]),
+    ("reqwest::", &["client.rs", "client/"]),
+    ("vte::", &["cli/terminal.rs"]),
     ("opentelemetry", &["cli/traces.rs"]),
 ];
 
@@ -88,6 +90,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "conformance.rs",
         &["crate::cli", "crate::policy", "crate::provision"],
+    ),
+    (
+        "client.rs",
+        &["crate::store", "crate::daemon", "crate::api", "crate::cli"],
     ),
     (
         "planner.rs",

@@ -5,6 +5,7 @@
 //! to the process, the next one finds what there is to do, makes the same plan of the same snapshot, and goes on.
 
 pub mod access;
+pub mod last_lines;
 pub mod line;
 pub mod sweep;
 pub mod tasks;
@@ -46,6 +47,7 @@ use crate::store::{
 };
 use crate::template::TemplateDir;
 use crate::vault::Vault;
+use last_lines::LastLines;
 use line::{Lines, Place};
 use sweep::Orphan;
 use tasks::{Broken, Closed, Tasks};
@@ -78,6 +80,7 @@ struct Inner {
     checks: Checks,
     agent_tokens: OnceCell<AgentTokens>,
     orphans: Mutex<Vec<Orphan>>,
+    last_lines: LastLines,
     /// Closed last.
     _lock: WriteLock,
 }
@@ -173,6 +176,7 @@ impl Daemon {
             checks: Checks::default(),
             agent_tokens: OnceCell::new(),
             orphans: Mutex::default(),
+            last_lines: LastLines::default(),
             _lock: parts.lock,
         }))
     }
@@ -349,6 +353,11 @@ impl Daemon {
         let host = &self.0;
         let made = || AgentTokens::of(&host.store, &host.vault);
         host.agent_tokens.get_or_try_init(made).await
+    }
+
+    /// What failed workspaces printed; not for everybody.
+    pub fn last_lines(&self) -> &LastLines {
+        &self.0.last_lines
     }
 
     /// What runs workspaces.
@@ -712,7 +721,9 @@ impl Daemon {
             wait: request.ready_seconds.map(Duration::from_secs),
             prune: request.prune,
         };
+        let keep_words = |event: &Event| self.0.last_lines.keep(&row.id, event);
         let mut run = self.run(&engine, row, cancel);
+        run.observer = &keep_words;
         run.keep_failed = request.keep_failed;
         let Admitted {
             org,

@@ -53,6 +53,8 @@ pub struct Options {
 pub struct Summary {
     /// One for each workspace of the plan.
     pub outcomes: Vec<(WorkspaceKey, Outcome)>,
+    /// Keys that are not in the plan, and were removed.
+    pub removed: Vec<String>,
     /// Keys that are in the org and not in the plan, and were left alone.
     pub orphans: Vec<String>,
     /// Of those, the ones that should have been removed, and why they were not.
@@ -264,6 +266,7 @@ async fn ascend<E: Engine>(
     let left = left.into_iter().map(|orphan| orphan.key);
     Ok(Summary {
         outcomes: ascent.outcomes(),
+        removed: pruned.removed,
         orphans: left.chain(pruned.left).collect(),
         not_removed: pruned.failed,
     })

@@ -320,7 +320,9 @@ impl Daemon {
         let Some(now) = rows.iter().find(|now| now.key == key.as_str()) else {
             return Err(unknown(key.as_str()));
         };
-        let run = self.run(&engine, row, cancel);
+        let keep_words = |event: &Event| self.0.last_lines.keep(&row.id, event);
+        let mut run = self.run(&engine, row, cancel);
+        run.observer = &keep_words;
         let tell = |what| Event {
             org: row.org.clone(),
             workspace: Some(key.clone()),

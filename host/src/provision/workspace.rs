@@ -530,10 +530,14 @@ fn failure(step: Step, error: &StepError) -> Failure {
             None,
         ),
         StepError::Cancelled => ("cancelled", "run the same command again to go on", None),
-        StepError::Ended(exit_code) => ("ended", "its last lines say why", *exit_code),
+        StepError::Ended(exit_code) => (
+            "ended",
+            "correct its program or its settings and run the same command again; --keep-failed keeps its container",
+            *exit_code,
+        ),
         StepError::NotReady(..) => (
             "not-ready",
-            "its last lines may say why; --timeout SECONDS gives it longer",
+            "--timeout SECONDS gives it longer; --keep-failed keeps its container for diagnosis",
             None,
         ),
     };
