@@ -96,7 +96,6 @@ fn a_project_needs_a_name_and_room() {
     for name in [
         "Acme",
         "a--b",
-        "-a",
         "a-",
         "../up",
         "",

@@ -401,16 +401,19 @@ fn an_env_that_is_no_assignment_is_told_by_its_place_and_never_shown() {
     for (text, why) in [
         ("hunter2", "it has no `=`"),
         ("=hunter2", "it begins with `=`"),
-        ("hunter2==", "what stands before its `=` is no name"),
+        ("hunter-2==", "what stands before its `=` is no name"),
     ] {
         let args = ["plan", &template, "-e", "A=1", "--env", text];
         let ran = operator.run(&[&args[..], &["--json"]].concat()).exits(2);
         assert_eq!(ran.error_codes(), ["env-name"]);
         let message = ran.json()["errors"][0]["message"].to_string();
-        assert!(message.contains("--env number 2") && message.contains(why), "{message}");
+        assert!(
+            message.contains("--env number 2") && message.contains(why),
+            "{message}"
+        );
         let people = operator.run(&args).exits(2);
         for said in [ran.stdout, people.stderr] {
-            assert!(!said.contains("hunter2"), "{said}");
+            assert!(!said.contains("hunter"), "{said}");
         }
     }
 }
@@ -419,7 +422,8 @@ fn an_env_that_is_no_assignment_is_told_by_its_place_and_never_shown() {
 #[test]
 fn progress_adds_up_when_workspaces_are_removed() {
     let operator = Operator::new();
-    let org = |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
+    let org =
+        |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
     let template = operator.template(&[("org.yaml", &org("{name: A}, {name: B}, {name: C}"))]);
     let up = ["up", &template, "--demo", "--engine", "local", "--prune"];
     let first = operator.run(&up).exits(0).stdout;
@@ -429,7 +433,10 @@ fn progress_adds_up_when_workspaces_are_removed() {
     let mut lines: Vec<&str> = pruned.lines().collect();
     assert_eq!(lines.len(), 4, "{pruned}");
     assert!(lines[0].starts_with("[1/1] a: unchanged"), "{pruned}");
-    assert!(lines[1].starts_with("[1 removed] ") && lines[2].starts_with("[2 removed] "), "{pruned}");
+    assert!(
+        lines[1].starts_with("[1 removed] ") && lines[2].starts_with("[2 removed] "),
+        "{pruned}"
+    );
     assert_eq!(
         lines.pop().unwrap(),
         "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer in the template, and removed"
@@ -437,7 +444,10 @@ fn progress_adds_up_when_workspaces_are_removed() {
     operator.template(&[("org.yaml", &org("{name: A}, {name: B}"))]);
     operator.run(&up).exits(0);
     let down = operator.run(&["down", "acme", "--volumes"]).exits(0).stdout;
-    assert!(down.contains("[1/2 removed] ") && down.contains("[2/2 removed] "), "{down}");
+    assert!(
+        down.contains("[1/2 removed] ") && down.contains("[2/2 removed] "),
+        "{down}"
+    );
     assert!(down.contains("acme: 2 workspaces removed"), "{down}");
 }
 
@@ -451,7 +461,11 @@ fn status_shows_a_state_and_below_it_the_reason() {
     let up = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&up).exits(4);
     let status = operator.run(&["status"]).exits(0).stdout;
-    let rows: Vec<Vec<&str>> = status.lines().skip(2).map(|line| line.split_whitespace().collect()).collect();
+    let rows: Vec<Vec<&str>> = status
+        .lines()
+        .skip(2)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
     assert_eq!(rows[0][..2], ["good", "running"], "{status}");
     assert_eq!(rows[1][..3], ["bad", "absent", "bad"], "{status}");
     assert_eq!(rows[3][..3], ["bad/child", "absent", "good"], "{status}");

@@ -88,7 +88,10 @@ async fn a_busy_server_is_asked_again_with_the_same_key() {
     let key = asked[0].key.as_ref().unwrap();
     assert!(asked.iter().all(|asked| asked.key.as_ref() == Some(key)));
     let whys: Vec<Why> = pauses.lock().unwrap().iter().map(|p| p.why).collect();
-    assert_eq!(whys, [Why::Busy, Why::Busy, Why::Busy, Why::Away, Why::Busy]);
+    assert_eq!(
+        whys,
+        [Why::Busy, Why::Busy, Why::Busy, Why::Away, Why::Busy]
+    );
     // A server that asks for no pause at all gets one.
     assert!(waits(&pauses).iter().all(|wait| *wait >= PATIENCE.first));
     // Another import is another request.
@@ -138,11 +141,13 @@ async fn nobody_waits_for_what_comes_after_patience() {
 
 #[tokio::test]
 async fn what_is_final_is_not_asked_again() {
-    for (status, code) in [(404, "unknown-org"), (409, "org-changed"), (503, "engine-away")] {
-        let server = Scripted::default().on(
-            "GET /v1/orgs/acme",
-            [Answer::problem(status, code, None)],
-        );
+    for (status, code) in [
+        (404, "unknown-org"),
+        (409, "org-changed"),
+        (503, "engine-away"),
+    ] {
+        let server =
+            Scripted::default().on("GET /v1/orgs/acme", [Answer::problem(status, code, None)]);
         let (client, pauses) = client(&server, PATIENCE).await;
         let error = client.org("acme").await.unwrap_err();
         assert!(matches!(error, ClientError::Said(_)), "{error}");
@@ -197,8 +202,8 @@ async fn a_cut_stream_is_taken_up_where_it_was() {
         .on(
             "GET /v1/events",
             [
-                Answer::CutsAfter(vec![(4, unchanged("a"))]),
-                Answer::CutsAfter(vec![]),
+                Answer::EndsAfter(vec![(4, unchanged("a"))]),
+                Answer::HangsUp,
                 Answer::Tells(vec![(5, unchanged("b")), (9, ended())]),
             ],
         );
@@ -306,15 +311,13 @@ fn operator(url: &str) -> (Operator, String) {
 async fn up_says_that_it_waits_and_goes_on() {
     let server = acme(Scripted::default().on(
         "POST /v1/orgs",
-        [
-            Answer::busy(Some("1")),
-            Answer::operation(202, "queued"),
-        ],
+        [Answer::busy(Some("1")), Answer::operation(202, "queued")],
     ));
     let (operator, template) = operator(&server.start().await);
     let ran = tokio::task::block_in_place(|| operator.run(&["up", &template])).exits(0);
     assert!(
-        ran.stderr.contains("the server is busy; trying again in 1 s"),
+        ran.stderr
+            .contains("the server is busy; trying again in 1 s"),
         "{}",
         ran.stderr
     );

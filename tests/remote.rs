@@ -110,7 +110,7 @@ fn errors_and_exit_codes_are_those_of_this_machine() {
                 .exits(code)
                 .json();
             // A refused `up` is one problem of the API, whose errors are the violations.
-            let told = |json: &serde_json::Value| {
+            let told = |json: &Value| {
                 let list = json.get("errors").or(json.get("violations")).cloned();
                 list.map(|list| list[0]["code"].clone())
             };
@@ -177,14 +177,24 @@ fn what_a_workspace_printed_before_it_failed_is_shown() {
     let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
     let there = operator.run(&["up", &template, "--wait"]).exits(4).stderr;
     let said = &there[there.find("its last lines say why:").unwrap()..];
-    assert!(said.contains("  | boom") && said.contains("  | password=hunter2"), "{there}");
+    assert!(
+        said.contains("  | boom") && said.contains("  | password=hunter2"),
+        "{there}"
+    );
     let here = Operator::new();
     let up = [&["up", &template, "--wait"][..], &flags].concat();
     let here = here.run(&up).exits(4).stderr;
     assert_eq!(there, here, "as on this machine");
 
-    let summary = operator.run(&["up", &template, "--wait", "--json"]).exits(4).events();
-    assert_eq!(failure(&summary)["last_lines"][..2], [json!("boom"), json!("password=hunter2")]);
+    let summary = operator
+        .run(&["up", &template, "--wait", "--json"])
+        .exits(4)
+        .events();
+    let lines = failure(&summary)["last_lines"].clone();
+    assert_eq!(
+        (&lines[0], &lines[1]),
+        (&json!("boom"), &json!("password=hunter2"))
+    );
     operator.run(&["down", "acme", "--volumes"]).exits(0);
     // It may be a secret: nothing at rest holds it.
     drop(server);
@@ -210,7 +220,10 @@ fn nothing_is_said_of_last_lines_where_there_are_none() {
             .stderr,
     ];
     for said in said {
-        assert!(said.contains("help: ") && !said.contains("last lines"), "{said}");
+        assert!(
+            said.contains("help: ") && !said.contains("last lines"),
+            "{said}"
+        );
     }
     there.run(&["down", "acme", "--volumes"]).exits(0);
 }
@@ -252,10 +265,14 @@ fn an_interrupt_ends_the_following_and_not_the_operation() {
     let machine = Operator::new();
     let gate = machine.home.path().join("gate");
     let program = env!("CARGO_BIN_EXE_orghost");
-    let wait = format!("until [ -e {} ]; do /bin/sleep 0.1; done; exec {program} demo-runtime", gate.display());
+    let wait = format!(
+        "until [ -e {} ]; do /bin/sleep 0.1; done; exec {program} demo-runtime",
+        gate.display()
+    );
     let org = "name: Acme\nworkspaces: [{name: One, runtime: slow}]\n";
     let template = machine.template(&[("org.yaml", org)]);
-    let config = format!("[runtimes.slow]\ncommand = ['/bin/sh', '-c', '{wait}']\nhealth = '/health'\n");
+    let config =
+        format!("[runtimes.slow]\ncommand = ['/bin/sh', '-c', '{wait}']\nhealth = '/health'\n");
     let config = machine.file("orghost.toml", config).display().to_string();
     let server = Server::start(&machine, &["--engine", "local", "--config", &config]);
     let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
@@ -274,11 +291,16 @@ fn an_interrupt_ends_the_following_and_not_the_operation() {
         assert_eq!(child.wait().unwrap().code(), Some(code));
         assert_eq!(said["errors"][0]["code"], "interrupted", "{said}");
         let message = said["errors"][0]["message"].as_str().unwrap();
-        assert!(message.contains("the server goes on with this `up`"), "{message}");
+        assert!(
+            message.contains("the server goes on with this `up`"),
+            "{message}"
+        );
     }
     std::fs::write(gate, "").unwrap();
     // It comes up all the same.
-    let up = operator.run(&["up", &template, "--wait", "--json"]).exits(0);
+    let up = operator
+        .run(&["up", &template, "--wait", "--json"])
+        .exits(0);
     assert_eq!(up.events().last().unwrap()["failed"], 0);
     operator.run(&["down", "acme", "--volumes"]).exits(0);
 }
@@ -290,12 +312,17 @@ fn a_workspace_is_named_by_key_name_or_identity() {
     let here = Operator::new();
     for (operator, flags) in [(&there, &[][..]), (&here, &["--demo", "--engine", "local"])] {
         let template = operator.template(&[("org.yaml", org)]);
-        operator.run(&[&["up", &template][..], flags].concat()).exits(0);
+        operator
+            .run(&[&["up", &template][..], flags].concat())
+            .exits(0);
         let status = operator.run(&["status", "--json"]).exits(0).json();
         let id = |at: usize| status["orgs"][0]["workspaces"][at]["id"].as_str().unwrap();
         for name in ["dev-lead", "Dev Lead", id(0)] {
             let logs = operator.run(&["logs", name]).exits(0).stdout;
-            assert!(logs.contains(id(0)) || logs.contains("listening"), "{name}: {logs}");
+            assert!(
+                logs.contains(id(0)) || logs.contains("listening"),
+                "{name}: {logs}"
+            );
         }
         for command in ["logs", "stop", "start", "restart"] {
             let ran = operator.run(&[command, "Twin", "--json"]).exits(2);

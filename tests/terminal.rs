@@ -15,7 +15,10 @@ const TEXT: &str = "grün\r\nnext\r\n";
 fn loud() -> (Operator, String, String) {
     let operator = Operator::new();
     let template = operator.template(&[("org.yaml", ORG)]);
-    let config = format!("[runtimes.loud]\ncommand = ['/bin/sh', '-c', \"\"\"{}\"\"\"]\n", LOUD.replace('\\', "\\\\"));
+    let config = format!(
+        "[runtimes.loud]\ncommand = ['/bin/sh', '-c', \"\"\"{}\"\"\"]\n",
+        LOUD.replace('\\', "\\\\")
+    );
     let config = operator.file("orghost.toml", config).display().to_string();
     (operator, template, config)
 }
@@ -35,12 +38,22 @@ fn has_printed(operator: &Operator, logs: &[&str]) -> Ran {
 fn logs_are_harmless(operator: &Operator) {
     let printed = has_printed(operator, &["logs", "one"]);
     // Who reads bytes gets bytes.
-    assert!(printed.stdout.starts_with("\u{1b}[2J\u{1b}]0;owned\u{7}"), "{:?}", printed.stdout);
+    assert!(
+        printed.stdout.starts_with("\u{1b}[2J\u{1b}]0;owned\u{7}"),
+        "{:?}",
+        printed.stdout
+    );
     let (written, code) = on_a_terminal(operator.command(&["logs", "one"]));
-    assert_eq!((String::from_utf8_lossy(&written).as_ref(), code), (TEXT, 0));
+    assert_eq!(
+        (String::from_utf8_lossy(&written).as_ref(), code),
+        (TEXT, 0)
+    );
     let (written, _) = on_a_terminal(operator.command(&["logs", "one", "--raw"]));
     let raw = String::from_utf8_lossy(&written);
-    assert!(raw.contains("\u{1b}[2J") && raw.contains("\u{1b}]52;c;"), "{raw:?}");
+    assert!(
+        raw.contains("\u{1b}[2J") && raw.contains("\u{1b}]52;c;"),
+        "{raw:?}"
+    );
 }
 
 #[test]
@@ -69,11 +82,13 @@ fn following_a_log_ends_with_an_interrupt() {
     let up = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&up).exits(0);
     let mut command = operator.command(&["logs", "one", "--follow", "--json"]);
-    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut parsed = || -> serde_json::Value {
-        serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
-    };
+    let mut parsed =
+        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     while parsed()["line"] != "next" {}
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -85,7 +100,8 @@ fn following_a_log_ends_with_an_interrupt() {
 #[test]
 fn progress_on_a_terminal_tells_what_is_removed() {
     let operator = Operator::new();
-    let org = |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
+    let org =
+        |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
     let template = operator.template(&[("org.yaml", &org("{name: A}, {name: B}, {name: C}"))]);
     let up = ["up", &template, "--demo", "--engine", "local", "--prune"];
     operator.run(&up).exits(0);
@@ -93,7 +109,11 @@ fn progress_on_a_terminal_tells_what_is_removed() {
     let (written, code) = on_a_terminal(operator.command(&up));
     let written = String::from_utf8_lossy(&written);
     assert_eq!(code, 0, "{written}");
-    for line in ["[1 removed] ", "[2 removed] ", "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer"] {
+    for line in [
+        "[1 removed] ",
+        "[2 removed] ",
+        "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer",
+    ] {
         assert!(written.contains(line), "{line}: {written:?}");
     }
     operator.run(&["down", "acme", "--volumes"]).exits(0);

@@ -18,8 +18,8 @@ pub enum Answer {
     Says(u16, Vec<(&'static str, String)>, String),
     /// Events, after which the stream stays open.
     Tells(Vec<(i64, Value)>),
-    /// Events, after which the stream is cut.
-    CutsAfter(Vec<(i64, Value)>),
+    /// Events, after which the stream ends.
+    EndsAfter(Vec<(i64, Value)>),
     /// No answer: the connection is closed.
     HangsUp,
 }
@@ -98,20 +98,21 @@ impl Scripted {
 }
 
 async fn answer(State(scripted): State<Scripted>, request: Request) -> Response<Body> {
+    let (head, body) = request.into_parts();
     let header = |name: &str| {
-        let value = request.headers().get(name)?.to_str().ok()?;
+        let value = head.headers.get(name)?.to_str().ok()?;
         Some(value.to_owned())
     };
-    let what = format!("{} {}", request.method(), request.uri().path());
+    let what = format!("{} {}", head.method, head.uri.path());
     let asked = Asked {
         what: what.clone(),
-        query: request.uri().query().unwrap_or_default().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
         key: header("idempotency-key"),
         last_event: header("last-event-id"),
         at: Instant::now(),
     };
     // As a server does that reads a request before it answers.
-    let _ = axum::body::to_bytes(request.into_body(), usize::MAX).await;
+    let _ = axum::body::to_bytes(body, usize::MAX).await;
     let answer = {
         let mut script = scripted.0.lock().unwrap();
         script.asked.push(asked);
@@ -147,10 +148,7 @@ async fn answer(State(scripted): State<Scripted>, request: Request) -> Response<
             let endless = stream(&events).chain(futures_util::stream::pending());
             streamed(Body::from_stream(endless))
         }
-        Some(Answer::CutsAfter(events)) => {
-            let cut = futures_util::stream::iter([Err(std::io::Error::other("cut"))]);
-            streamed(Body::from_stream(stream(&events).chain(cut)))
-        }
+        Some(Answer::EndsAfter(events)) => streamed(Body::from_stream(stream(&events))),
         // Without a message on the test's output.
         Some(Answer::HangsUp) => std::panic::resume_unwind(Box::new("hangs up")),
     }

@@ -111,6 +111,9 @@ fn unread(field: Option<&str>, error: &MultipartError) -> Problem {
             diagnostic.field = field.map(str::to_owned);
             Problem::one(Class::Invalid, diagnostic)
         }
-        _ => wrong(field, format!("{what} cannot be read: {}", error.body_text())),
+        _ => wrong(
+            field,
+            format!("{what} cannot be read: {}", error.body_text()),
+        ),
     }
 }

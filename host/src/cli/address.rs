@@ -107,7 +107,10 @@ mod tests {
 
     #[test]
     fn a_key_wins_over_a_name() {
-        let all = [("acme", "lead", "A", "01"), ("acme", "pm/lead", "lead", "02")];
+        let all = [
+            ("acme", "lead", "A", "01"),
+            ("acme", "pm/lead", "lead", "02"),
+        ];
         assert_eq!(find("lead", &all).unwrap(), "01");
     }
 

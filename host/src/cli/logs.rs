@@ -18,9 +18,8 @@ use crate::provision::spec::WorkspaceId;
 pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
     let store = host.store()?;
     let found = find(&store, &command.at).await?;
-    let invalid = |code, message: String| {
-        Problem::one(Class::Invalid, Diagnostic::new(code, message))
-    };
+    let invalid =
+        |code, message: String| Problem::one(Class::Invalid, Diagnostic::new(code, message));
     let key = &found.workspace.key;
     if found.workspace.external {
         let message = format!("{key} runs elsewhere: this host has no log of it");

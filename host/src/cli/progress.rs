@@ -248,7 +248,10 @@ mod tests {
             event(Some("b"), What::Removed),
             event(Some("c"), What::Removed),
         ]);
-        assert_eq!(told, ["[1/1] a: unchanged", "[1 removed] b", "[2 removed] c"]);
+        assert_eq!(
+            told,
+            ["[1/1] a: unchanged", "[1 removed] b", "[2 removed] c"]
+        );
         let told = lines(&[
             began(Operation::Down, 2),
             event(Some("b"), What::Removed),

@@ -8,6 +8,8 @@ use super::text::turns;
 /// A filter that bytes go through in pieces of any size: a sequence or a character may be cut anywhere.
 #[derive(Default)]
 pub struct Harmless {
+    /// The beginning of a character.
+    begun: Vec<u8>,
     parser: Parser,
     passed: Passed,
 }
@@ -21,20 +23,34 @@ struct Passed {
 }
 
 impl Harmless {
-    /// The text of the next bytes. What is no UTF-8 is shown as U+FFFD.
+    /// The text of the next bytes. What is no UTF-8 is shown as U+FFFD, also a control character (C1) that is one byte.
     pub fn pass(&mut self, bytes: &[u8]) -> String {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match part.split_last() {
-                Some((b'\n', line)) => {
-                    self.parser.advance(&mut self.passed, line);
-                    // A sequence that does not end would hide everything after it: none is longer than its line.
-                    self.parser = Parser::default();
-                    self.passed.execute(b'\n');
-                }
-                _ => self.parser.advance(&mut self.passed, part),
+        self.begun.extend_from_slice(bytes);
+        let whole = self.begun.len() - begun_at_the_end(&self.begun);
+        let begun = self.begun.split_off(whole);
+        let bytes = std::mem::replace(&mut self.begun, begun);
+        for part in String::from_utf8_lossy(&bytes).split_inclusive('\n') {
+            let line = part.strip_suffix('\n');
+            // The parser gets whole characters: it loses some of those that follow one that was cut.
+            self.parser
+                .advance(&mut self.passed, line.unwrap_or(part).as_bytes());
+            if line.is_some() {
+                // A sequence that does not end would hide everything after it: none is longer than its line.
+                self.parser = Parser::default();
+                self.passed.execute(b'\n');
             }
         }
         std::mem::take(&mut self.passed.text)
+    }
+}
+
+/// How many bytes at the end are the beginning of a character.
+fn begun_at_the_end(bytes: &[u8]) -> usize {
+    let last = bytes.utf8_chunks().last();
+    let invalid = last.map_or(&[][..], |chunk| chunk.invalid());
+    match std::str::from_utf8(invalid) {
+        Err(error) if error.error_len().is_none() => invalid.len(),
+        _ => 0,
     }
 }
 
@@ -88,7 +104,7 @@ mod tests {
             // Character sets, resets, backspace, bell, delete.
             (b"a\x1b(0b\x1bcc\x08d\x07e\x7ff", "abcdef"),
             // C1: as a byte, and as the character that UTF-8 has for it.
-            (b"a\x9b2Jb", "a2Jb"),
+            (b"a\x9b2Jb", "a\u{fffd}2Jb"),
             (b"a\xc2\x9b2Jb\xc2\x9d0;t\xc2\x9c", "a2Jb0;t"),
             ("a\u{202e}b".as_bytes(), "a\u{fffd}b"),
             (b"a\xffb", "a\u{fffd}b"),

@@ -109,10 +109,7 @@ pub async fn find(store: &Store, at: &WorkspaceArgs) -> Result<Candidate, Proble
     let mut all = Vec::new();
     for org in store.orgs().await? {
         if at.org.as_deref().is_none_or(|name| org.is_called(name)) {
-            all.extend(Candidate::of(
-                &org.slug,
-                store.workspaces(&org.slug).await?,
-            ));
+            all.extend(Candidate::of(&org.slug, store.workspaces(&org.slug).await?));
         }
     }
     address::one(&at.workspace, all)

@@ -135,10 +135,7 @@ mod tests {
         let date = SystemTime::now() + Duration::from_secs(100);
         let until = asked(&httpdate::fmt_http_date(date)).unwrap();
         assert!((98..=100).contains(&until.as_secs()), "{until:?}");
-        assert_eq!(
-            asked("Fri, 31 Dec 1999 23:59:59 GMT"),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(asked("Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
         for nonsense in ["soon", "-1", "1.5", ""] {
             assert_eq!(asked(nonsense), None, "{nonsense}");
         }

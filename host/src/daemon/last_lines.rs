@@ -95,7 +95,10 @@ mod tests {
         kept.keep(&operation("b"), &failed("x", vec!["two".to_owned()]));
         kept.keep(&operation("b"), &failed("y", Vec::new()));
         let of_b = kept.of(&operation("b"));
-        assert_eq!(of_b.into_iter().collect::<Vec<_>>(), [("x".to_owned(), vec!["two".to_owned()])]);
+        assert_eq!(
+            of_b.into_iter().collect::<Vec<_>>(),
+            [("x".to_owned(), vec!["two".to_owned()])]
+        );
         let large = vec!["l".repeat(limits::LAST_LINES_HELD - 3)];
         kept.keep(&operation("c"), &failed("x", large));
         assert!(kept.of(&operation("a")).is_empty());

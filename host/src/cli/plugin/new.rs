@@ -37,7 +37,10 @@ pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Problem> {
         let help = "give the project another name, such as `acme-import`";
         return Err(Problem::one(Class::Invalid, diagnostic.help(help)));
     }
-    let folder = args.folder.clone().unwrap_or_else(|| PathBuf::from(name.as_str()));
+    let folder = args
+        .folder
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(name.as_str()));
     let unwritable = |error: io::Error| {
         let message = format!("{} cannot be made: {error}", folder.display());
         Problem::one(Class::Failed, Diagnostic::new("write", message))
