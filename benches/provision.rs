@@ -24,17 +24,18 @@ use bollard::query_parameters::{
     UploadToContainerOptionsBuilder,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use orghost::admission::identify;
 use orghost::config::{EngineKind, Environment, Runtime};
 use orghost::event::Operation;
 use orghost::limits;
 use orghost::plugin::{ORG_IMPORT, Request, Sandbox, Terms};
-use orghost::policy::{Approved, Policy};
+use orghost::policy::Policy;
 use orghost::provision::docker::Docker;
 use orghost::provision::engine::{VolumeKind, process_env};
 use orghost::provision::spec::{OrgId, Spec};
 use orghost::provision::workspace::Run;
 use orghost::provision::{self, Job, Options, Work};
-use orghost::store::{OrgRow, Store};
+use orghost::store::{OrgRow, Store, WorkspaceRow};
 use orghost::template::TemplateDir;
 use table::{Row, Target};
 use tempfile::TempDir;
@@ -169,7 +170,7 @@ struct World {
     engine: Docker,
     store: Store,
     org: OrgId,
-    approved: Approved,
+    rows: Vec<WorkspaceRow>,
     jobs: Vec<Job>,
     /// Holds the template, the state and the floor's configuration.
     dir: TempDir,
@@ -221,13 +222,15 @@ impl World {
         };
         let store = Store::open(&dir.path().join("state"))?;
         let org = OrgId::new(store.instance().clone(), "Bench");
-        let jobs = provision::jobs(&approved, &org, |_| runtime.clone(), &template)?;
+        let identities =
+            identify(&approved, &org, &[]).map_err(|problem| format!("{problem:?}"))?;
+        let jobs = provision::jobs(&approved, &org, &identities, |_| runtime.clone(), &template)?;
         Ok(Self {
             client,
             engine,
             store,
             org,
-            approved,
+            rows: provision::rows(&approved, &identities),
             jobs,
             dir,
         })
@@ -278,7 +281,8 @@ impl World {
             wait: None,
             prune: false,
         };
-        let up = provision::up(&run, &self.org, row, &self.approved, &self.jobs, &options).await?;
+        self.store.put_org(row, self.rows.clone()).await?;
+        let up = provision::up(&run, &self.org, &self.jobs, &options).await?;
         match up.failed() {
             0 => Ok(()),
             _ => Err(format!("{:?}", up.outcomes).into()),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use orghost::admission::identify;
 use orghost::config::{EngineKind, Runtime};
 use orghost::event::{Failure, Operation, Step};
 use orghost::plan::{
@@ -22,11 +23,13 @@ use orghost::provision::local::Local;
 use orghost::provision::spec::{OperationId, OrgId, Spec, WorkspaceId};
 use orghost::provision::workspace::Run;
 use orghost::provision::{self, Options, Outcome, Removal, Summary, Work};
-use orghost::store::{OrgRow, Store};
+use orghost::store::{OrgRow, Store, WorkspaceRow};
 use orghost::template::TemplateDir;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::world::path;
 
 /// Whatever is waited for happens sooner, or the test fails.
 const SOON: Duration = Duration::from_secs(20);
@@ -80,7 +83,7 @@ impl World {
         }
     }
 
-    fn jobs(&self, workspaces: &[Workspace]) -> (orghost::policy::Approved, Vec<provision::Job>) {
+    fn jobs(&self, workspaces: &[Workspace]) -> (Vec<WorkspaceRow>, Vec<provision::Job>) {
         let policy = Policy {
             max_tier: Tier::Two,
             allow_mount: vec![self.root.path().join("allowed")],
@@ -106,12 +109,14 @@ impl World {
             health: None,
             env: BTreeMap::from([("FROM_RUNTIME".to_owned(), "1".to_owned())]),
         };
-        let jobs = provision::jobs(&approved, &self.org, |_| runtime.clone(), &template).unwrap();
-        (approved, jobs)
+        let org = &self.org;
+        let ids = identify(&approved, org, &[]).unwrap();
+        let jobs = provision::jobs(&approved, org, &ids, |_| runtime.clone(), &template).unwrap();
+        (provision::rows(&approved, &ids), jobs)
     }
 
     async fn up(&self, workspaces: &[Workspace]) -> Summary {
-        let (approved, jobs) = self.jobs(workspaces);
+        let (rows, jobs) = self.jobs(workspaces);
         let operation = self.store.begin(self.org.slug(), Operation::Up).await;
         let run = self.run(operation.unwrap());
         let row = OrgRow {
@@ -125,7 +130,8 @@ impl World {
             wait: self.wait,
             prune: false,
         };
-        provision::up(&run, &self.org, row, &approved, &jobs, &options)
+        self.store.put_org(row, rows).await.unwrap();
+        provision::up(&run, &self.org, &jobs, &options)
             .await
             .unwrap()
     }
@@ -155,7 +161,7 @@ impl World {
     }
 
     fn id(&self, key: &str) -> WorkspaceId {
-        self.org.workspace(&WorkspaceKey::new(key).unwrap())
+        WorkspaceId::of(&self.org, &path(&WorkspaceKey::new(key).unwrap()), 0)
     }
 
     fn engine_folder(&self) -> PathBuf {
@@ -229,6 +235,7 @@ fn file(path: &str, text: &str) -> SeedFile {
 fn workspace(key: &str) -> Workspace {
     let key = WorkspaceKey::new(key).unwrap();
     Workspace {
+        path: path(&key),
         name: key.slug().to_owned(),
         role: String::new(),
         parent: key

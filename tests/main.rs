@@ -22,6 +22,7 @@ mod crash;
 mod docker;
 mod engines;
 mod hostile;
+mod identity;
 mod lifecycle;
 mod local;
 mod months;

@@ -26,6 +26,7 @@ fn workspace(key: &str) -> Workspace {
         parent: key
             .parent()
             .map(|parent| WorkspaceKey::new(parent).unwrap()),
+        path: crate::support::world::path(&key),
         key,
         name: "PM".into(),
         role: String::new(),

@@ -195,6 +195,9 @@ fn what_a_workspace_printed_before_it_failed_is_shown() {
         (&lines[0], &lines[1]),
         (&json!("boom"), &json!("password=hunter2"))
     );
+    // Who restarts it is told the same.
+    let restart = operator.run(&["restart", "one"]).exits(4).stderr;
+    assert!(restart.contains("  | boom"), "{restart}");
     operator.run(&["down", "acme", "--volumes"]).exits(0);
     // It may be a secret: nothing at rest holds it.
     drop(server);
@@ -269,17 +272,17 @@ fn an_interrupt_ends_the_following_and_not_the_operation() {
         "until [ -e {} ]; do /bin/sleep 0.1; done; exec {program} demo-runtime",
         gate.display()
     );
-    let org = "name: Acme\nworkspaces: [{name: One, runtime: slow}]\n";
-    let template = machine.template(&[("org.yaml", org)]);
     let config =
         format!("[runtimes.slow]\ncommand = ['/bin/sh', '-c', '{wait}']\nhealth = '/health'\n");
     let config = machine.file("orghost.toml", config).display().to_string();
     let server = Server::start(&machine, &["--engine", "local", "--config", &config]);
     let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
+    let org = |code| format!("name: Acme {code}\nworkspaces: [{{name: One, runtime: slow}}]\n");
     for (signal, code) in [
         (rustix::process::Signal::INT, 130),
         (rustix::process::Signal::TERM, 143),
     ] {
+        let template = operator.template(&[("org.yaml", &org(code))]);
         let mut command = operator.command(&["up", &template, "--wait", "--json"]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -297,12 +300,13 @@ fn an_interrupt_ends_the_following_and_not_the_operation() {
         );
     }
     std::fs::write(gate, "").unwrap();
-    // It comes up all the same.
-    let up = operator
-        .run(&["up", &template, "--wait", "--json"])
-        .exits(0);
-    assert_eq!(up.events().last().unwrap()["failed"], 0);
-    operator.run(&["down", "acme", "--volumes"]).exits(0);
+    // They come up all the same.
+    for code in [130, 143] {
+        let template = operator.template(&[("org.yaml", &org(code))]);
+        operator.run(&["up", &template, "--wait"]).exits(0);
+        let name = format!("acme-{code}");
+        operator.run(&["down", &name, "--volumes"]).exits(0);
+    }
 }
 
 #[test]

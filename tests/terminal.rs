@@ -99,22 +99,22 @@ fn following_a_log_ends_with_an_interrupt() {
 
 #[test]
 fn progress_on_a_terminal_tells_what_is_removed() {
-    let operator = Operator::new();
-    let org =
-        |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
-    let template = operator.template(&[("org.yaml", &org("{name: A}, {name: B}, {name: C}"))]);
-    let up = ["up", &template, "--demo", "--engine", "local", "--prune"];
-    operator.run(&up).exits(0);
-    operator.template(&[("org.yaml", &org("{name: A}"))]);
-    let (written, code) = on_a_terminal(operator.command(&up));
-    let written = String::from_utf8_lossy(&written);
-    assert_eq!(code, 0, "{written}");
-    for line in [
-        "[1 removed] ",
-        "[2 removed] ",
-        "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer",
-    ] {
-        assert!(written.contains(line), "{line}: {written:?}");
+    let summary = "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer in the template";
+    for kind in ["xterm", ""] {
+        let operator = Operator::new().with_env("TERM", kind);
+        let org = |names: &str| {
+            format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n")
+        };
+        let template = operator.template(&[("org.yaml", &org("{name: A}, {name: B}, {name: C}"))]);
+        let up = ["up", &template, "--demo", "--engine", "local", "--prune"];
+        operator.run(&up).exits(0);
+        operator.template(&[("org.yaml", &org("{name: A}"))]);
+        let (written, code) = on_a_terminal(operator.command(&up));
+        let written = String::from_utf8_lossy(&written);
+        assert_eq!(code, 0, "{written}");
+        for line in ["unchanged at ", "[1 removed] ", "[2 removed] ", summary] {
+            assert!(written.contains(line), "{kind} {line}: {written:?}");
+        }
+        operator.run(&["down", "acme", "--volumes"]).exits(0);
     }
-    operator.run(&["down", "acme", "--volumes"]).exits(0);
 }

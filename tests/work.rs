@@ -242,6 +242,7 @@ async fn followers_see_every_event_once_and_in_order() {
             let event = Event {
                 org: org.to_owned(),
                 workspace: None,
+                workspace_id: None,
                 what: began,
             };
             store.append(&operation, &event).await.unwrap();

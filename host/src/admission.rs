@@ -1,14 +1,21 @@
 //! Gives an approved plan its place on this host: identity, engine, runtimes, jobs. Reads, and changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
+use utoipa::ToSchema;
 
 use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind, Runtime};
 use crate::diagnostic::Diagnostic;
+use crate::identity::{Claim, Identities, Known, NamePath, Unclear};
+use crate::plan::WorkspaceKey;
 use crate::policy::{Approved, RuntimeName};
 use crate::problem::{Class, Problem};
 use crate::provision::backend::Engines;
-use crate::provision::spec::OrgId;
+use crate::provision::spec::{InstanceId, OrgId, WorkspaceId};
 use crate::provision::{self, Job};
 use crate::store::{OrgRow, Store};
 use crate::template::TemplateDir;
@@ -25,6 +32,8 @@ pub struct Admitted {
     pub row: OrgRow,
     /// The plan.
     pub approved: Approved,
+    /// Who its workspaces are.
+    pub identities: Identities,
     /// What there is to do.
     pub jobs: Vec<Job>,
 }
@@ -41,17 +50,28 @@ pub struct Site<'a> {
     pub tokens: &'a AgentTokens,
 }
 
-/// Admits a plan. An org stays on the engine that it was brought up on, and its identity is its own. `engine` is what was
-/// asked for; a new org without gets the operator's, else Docker where one answers, else the local one. Each workspace's
+/// Where an org shall come from and run.
+#[derive(Debug, Clone, Default)]
+pub struct Placement {
+    /// Where the template comes from, for people.
+    pub template: String,
+    /// What runs the workspaces. A new org without gets the operator's engine, else Docker where one answers, else the
+    /// local one.
+    pub engine: Option<EngineKind>,
+    /// The org may be one that came from another template.
+    pub take_over: bool,
+}
+
+/// Admits a plan. An org stays on the engine that it was brought up on, and its identity is its own. Each workspace's
 /// seed gets its token: the same whoever admits it, so that its spec is.
 ///
 /// # Errors
-/// Its name is another org's, its engine another one's, or a seed cannot be read.
+/// Its name is another org's, its engine another one's, it came from another template, two workspaces claim to be the
+/// same one, or a seed cannot be read.
 pub async fn admit(
     mut approved: Approved,
     template: &TemplateDir,
-    label: String,
-    engine: Option<EngineKind>,
+    placement: Placement,
     site: &Site<'_>,
 ) -> Result<Admitted, Problem> {
     let Site {
@@ -61,42 +81,158 @@ pub async fn admit(
         tokens,
     } = site;
     let name = approved.plan().org.name.clone();
-    let org = OrgId::new(store.instance().clone(), &name);
     let known = store.orgs().await?;
-    let known = known.iter().find(|row| row.slug == org.slug());
+    let (org, known) = recognise(store.instance(), &known, &name);
     let engine = match known {
-        None => engines.choose(engine.or(config.engine)).await,
-        Some(known) => same_place(known, &name, engine)?,
+        None => engines.choose(placement.engine.or(config.engine)).await,
+        Some(known) => same_place(known, &name, &placement)?,
     };
-    approved.seed_tokens(|key| tokens.token(&org.workspace(key)));
+    let identities = identify(&approved, &org, &store.identities(org.slug()).await?)?;
+    approved.seed_tokens(|path| {
+        let id = identities.id(path);
+        id.map(|id| tokens.token(id)).unwrap_or_default()
+    });
     // Every seed is read and hashed: megabytes, which must not hold up who else is served by this thread.
     let jobs = tokio::task::block_in_place(|| {
-        provision::jobs(&approved, &org, runtimes(config, engines), template)
+        let runtimes = runtimes(config, engines);
+        provision::jobs(&approved, &org, &identities, runtimes, template)
     })?;
     Ok(Admitted {
         row: OrgRow {
             slug: org.slug().to_owned(),
             name,
             engine,
-            template: label,
+            template: placement.template,
         },
         org,
         approved,
+        identities,
         jobs,
     })
 }
 
-fn same_place(
-    known: &OrgRow,
+/// What bringing a plan up would do to one workspace that is there, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Change {
+    /// How people address the workspace.
+    #[schema(value_type = String)]
+    pub workspace: WorkspaceKey,
+    /// What would become of it.
+    #[serde(flatten)]
+    pub what: Becomes,
+}
+
+/// See [`Change`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Becomes {
+    /// Nobody of its names was known.
+    Added,
+    /// It is the one that had these names: the outermost first.
+    Moved {
+        /// The names.
+        #[schema(value_type = Vec<String>)]
+        from: NamePath,
+    },
+    /// It is in the org, and in the template no longer. It stays, unless the operator prunes.
+    Left,
+}
+
+/// How the workspaces of a plan differ from those of its org, by who they are. Empty for an org that the host does not
+/// know. Changes nothing.
+///
+/// # Errors
+/// The store's, and [`identify`]'s.
+pub async fn changes(approved: &Approved, store: &Store) -> Result<Vec<Change>, Problem> {
+    let orgs = store.orgs().await?;
+    let (org, known) = recognise(store.instance(), &orgs, &approved.plan().org.name);
+    if known.is_none() {
+        return Ok(Vec::new());
+    }
+    let identities = identify(approved, &org, &store.identities(org.slug()).await?)?;
+    let mut changes = Vec::new();
+    for workspace in &approved.plan().workspaces {
+        let what = match identities.moved().get(&workspace.path) {
+            Some(from) => Becomes::Moved { from: from.clone() },
+            None if identities.added().contains(&workspace.path) => Becomes::Added,
+            None => continue,
+        };
+        let workspace = workspace.key.clone();
+        changes.push(Change { workspace, what });
+    }
+    let here: BTreeSet<&WorkspaceId> = identities.iter().map(|(_, id)| id).collect();
+    for row in store.workspaces(org.slug()).await? {
+        if !here.contains(&row.id) {
+            changes.push(Change {
+                workspace: row.key,
+                what: Becomes::Left,
+            });
+        }
+    }
+    Ok(changes)
+}
+
+/// The org of a name: the one that the host knows by it, however its slug was made, or a new one.
+fn recognise<'a>(
+    instance: &InstanceId,
+    known: &'a [OrgRow],
     name: &str,
-    engine: Option<EngineKind>,
-) -> Result<EngineKind, Problem> {
+) -> (OrgId, Option<&'a OrgRow>) {
+    if let Some(row) = known.iter().find(|row| is_same(&row.name, name)) {
+        return (OrgId::known(instance.clone(), &row.slug), Some(row));
+    }
+    let org = OrgId::new(instance.clone(), name);
+    let row = known.iter().find(|row| row.slug == org.slug());
+    (org, row)
+}
+
+/// Whether two names are one, however they are spelt in Unicode.
+fn is_same(a: &str, b: &str) -> bool {
+    a.nfc().eq(b.nfc())
+}
+
+/// Whether two texts name one place that templates come from.
+fn is_same_folder(a: &str, b: &str) -> bool {
+    let real = |text: &str| {
+        let path = Path::new(text);
+        path.is_absolute().then(|| path.canonicalize().ok())?
+    };
+    a == b || real(a).is_some_and(|real_a| Some(real_a) == real(b))
+}
+
+/// Who the workspaces of a plan are on this host.
+///
+/// # Errors
+/// Two of them say that they were the same one.
+pub fn identify(approved: &Approved, org: &OrgId, known: &[Known]) -> Result<Identities, Problem> {
+    let claims: Vec<Claim<'_>> = approved
+        .plan()
+        .workspaces
+        .iter()
+        .map(|workspace| Claim {
+            path: &workspace.path,
+            former: &workspace.renamed_from,
+        })
+        .collect();
+    Identities::assign(org, &claims, known).map_err(|unclear| {
+        let help = match &unclear {
+            Unclear::TwoClaims { .. } => "leave `renamed_from` at the one that keeps the work",
+            Unclear::StillThere { .. } => {
+                "remove `renamed_from`; or bring the rename up first, and then the template with the other one"
+            }
+        };
+        let diagnostic = Diagnostic::new("renamed-from", unclear.to_string()).help(help);
+        Problem::one(Class::Invalid, diagnostic)
+    })
+}
+
+fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<EngineKind, Problem> {
     let slug = &known.slug;
     let refused = |code, message: String, help: String| {
         let diagnostic = Diagnostic::new(code, message).help(help);
         Err(Problem::one(Class::Conflict, diagnostic))
     };
-    if known.name != name {
+    if !is_same(&known.name, name) {
         let message = format!(
             "another org, {:?}, is known here as {slug} already: {name:?} would take its place",
             known.name
@@ -105,7 +241,15 @@ fn same_place(
             format!("give the org another name, or take the other one down: orghost down {slug}");
         return refused("org-name-taken", message, help);
     }
-    match engine {
+    if !is_same_folder(&known.template, &placement.template) && !placement.take_over {
+        let message = format!(
+            "the org {slug} came from {}, and this template is {}",
+            known.template, placement.template
+        );
+        let help = "give this org another name; or, if it is the same one, take it over: --take-over (`take_over` in the API)";
+        return refused("org-elsewhere", message, help.to_owned());
+    }
+    match placement.engine {
         Some(engine) if engine != known.engine => {
             let message = format!(
                 "the org {slug} is on the engine {}, or has left its agents' work there",

@@ -132,7 +132,7 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         return elsewhere(&host, &server, cli.command);
     }
     match cli.command {
-        Command::Plan(command) => plan::plan(&host, &command),
+        Command::Plan(command) => block_on(plan::plan(&host, &command)),
         Command::Expand(command) => plan::expand(&host, &command),
         Command::Plugin(command) => plugin::run(&host, &command),
         Command::Up(command) => block_on(up::up(&host, &command)),
@@ -228,6 +228,14 @@ impl Host {
 
     fn store(&self) -> Result<Store, Problem> {
         Ok(Store::open(&self.folders.state)?)
+    }
+
+    /// The store when there is one: what only looks makes none.
+    fn known_store(&self) -> Result<Option<Store>, Problem> {
+        match Store::is_in(&self.folders.state) {
+            true => self.store().map(Some),
+            false => Ok(None),
+        }
     }
 
     fn engines(&self) -> Result<Engines, Problem> {

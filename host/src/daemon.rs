@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admitted, Site, admit};
+use crate::admission::{Admitted, Placement, Site, admit, identify};
 use crate::agent_token::AgentTokens;
 use crate::config::{Config, EngineKind};
 use crate::diagnostic::Diagnostic;
@@ -42,8 +42,8 @@ use crate::provision::workspace::Run;
 use crate::provision::{self, Options, Outcome};
 use crate::snapshot::{Bundle, SnapshotError, Snapshots};
 use crate::store::{
-    Label, OperationRow, OperationState, OrgRow, SourceRow, Store, StoreError, WorkspaceRow,
-    WriteLock,
+    Label, OperationRow, OperationState, OrgRow, SourceRow, Store, StoreError, Subject,
+    WorkspaceRow, WriteLock,
 };
 use crate::template::TemplateDir;
 use crate::vault::Vault;
@@ -140,6 +140,8 @@ pub struct Request {
     pub keep_failed: bool,
     /// Wait until each workspace answers, at most so many seconds.
     pub ready_seconds: Option<u64>,
+    /// The org may be one that came from another template.
+    pub take_over: bool,
 }
 
 /// An org, made of its source: what there is to do for it.
@@ -200,8 +202,19 @@ impl Daemon {
                 continue;
             }
             tracing::info!(operation = row.id.as_str(), org = row.org, "goes on");
-            if row.workspace.is_some() {
-                self.line_up(row.clone()).await?;
+            if let Some(subject) = &row.workspace {
+                match &subject.id {
+                    Some(id) => {
+                        let at = (row.org.clone(), id.clone());
+                        self.line_up(at, row.clone()).await?;
+                    }
+                    // An older version accepted it, and nobody knows its workspace any more.
+                    None => {
+                        let errors = [Diagnostic::new("unknown-workspace", "it is gone")];
+                        let state = OperationState::Failed;
+                        host.store.settle(&row.id, state, &errors).await?;
+                    }
+                }
                 continue;
             }
             match host.lines.join(&row.org, usize::MAX) {
@@ -263,8 +276,12 @@ impl Daemon {
         let row = made.admitted.row.clone();
         let known = host.store.orgs().await?;
         let known = known.iter().find(|known| known.slug == org);
-        if known.is_some_and(|known| known.engine != row.engine || known.name != row.name) {
-            // While this one was planned, a first import of this org was accepted, for another engine.
+        let is_elsewhere =
+            known.is_some_and(|known| known.engine != row.engine || known.name != row.name);
+        let identities = host.store.identities(&org).await?;
+        let now = identify(&made.admitted.approved, &made.admitted.org, &identities)?;
+        if is_elsewhere || now != made.admitted.identities {
+            // While this one was planned, another import of this org was accepted.
             let message = format!("another import of {org} was accepted meanwhile");
             let diagnostic = Diagnostic::new("org-changed", message).help("ask once more");
             return Err(Problem::one(Class::Conflict, diagnostic));
@@ -281,7 +298,7 @@ impl Daemon {
             snapshot,
             request: serde_json::json!(made.request),
         };
-        let rows = provision::rows(&made.admitted.approved);
+        let rows = provision::rows(&made.admitted.approved, &made.admitted.identities);
         let id = host.store.accept(row, rows, source, sealed).await?;
         self.enter(id, place, Some(made)).await
     }
@@ -544,8 +561,12 @@ impl Daemon {
             engines: &host.engines,
             tokens: self.agent_tokens().await?,
         };
-        let (label, engine) = (request.template.clone(), request.engine);
-        let admitted = admit(approved, &template, label, engine, &site).await?;
+        let placement = Placement {
+            template: request.template.clone(),
+            engine: request.engine,
+            take_over: request.take_over,
+        };
+        let admitted = admit(approved, &template, placement, &site).await?;
         Ok(Made {
             admitted,
             request,
@@ -571,7 +592,7 @@ impl Daemon {
         &self,
         org: &str,
         operation: Operation,
-        workspace: Option<&str>,
+        workspace: Option<Subject>,
         request: serde_json::Value,
         place: Place,
     ) -> Result<OperationRow, Problem> {
@@ -725,15 +746,8 @@ impl Daemon {
         let mut run = self.run(&engine, row, cancel);
         run.observer = &keep_words;
         run.keep_failed = request.keep_failed;
-        let Admitted {
-            org,
-            row,
-            approved,
-            jobs,
-        } = admitted;
-        let summary = provision::up(&run, org, row.clone(), approved, jobs, &options)
-            .boxed()
-            .await?;
+        let Admitted { org, jobs, .. } = admitted;
+        let summary = provision::up(&run, org, jobs, &options).boxed().await?;
         let was_cut = |outcome: &Outcome| match outcome {
             Outcome::Skipped(reason) => reason == "cancelled",
             Outcome::Failed(failure) => failure.code == "cancelled",
@@ -757,7 +771,7 @@ impl Daemon {
             }
             Err(problem) => return Err(problem),
         };
-        let org = OrgId::new(self.0.store.instance().clone(), &known.name);
+        let org = OrgId::known(self.0.store.instance().clone(), &known.slug);
         let engine = match self.engine(known.engine, cancel, patience).await {
             // The next process may have more luck.
             Err(_) if cancel.is_cancelled() => return Ok(true),
@@ -824,9 +838,11 @@ impl Daemon {
             return Ok(());
         };
         let is_stuck = |w: &&WorkspaceRow| {
-            let is_meant = row.workspace.as_ref().is_none_or(|key| *key == w.key);
-            is_meant && matches!(w.outcome.as_str(), "planned" | "provisioning")
+            let subject = row.workspace.as_ref();
+            let is_meant = subject.is_none_or(|subject| subject.id.as_ref() == Some(&w.id));
+            is_meant && w.outcome.is_on_its_way()
         };
+        let org = OrgId::known(self.0.store.instance().clone(), &row.org);
         let store = &self.0.store;
         for workspace in store.workspaces(&row.org).await?.iter().filter(is_stuck) {
             let failure = Failure {
@@ -838,18 +854,15 @@ impl Daemon {
                 exit_code: None,
                 left_behind: Vec::new(),
             };
-            let event = Event {
-                org: row.org.clone(),
-                workspace: WorkspaceKey::new(&workspace.key).ok(),
-                what: What::Failed(Box::new(failure)),
-            };
+            let what = What::Failed(Box::new(failure));
+            let event = Event::of_workspace(&org, &workspace.key, &workspace.id, what);
             store.append(&row.id, &event).await?;
         }
         Ok(())
     }
 
     /// An operation whose task broke: an event, a failed operation and failed workspaces, not a dead host.
-    async fn broke(&self, id: &OperationId, org: &str, key: Option<&str>, how: Broken) {
+    async fn broke(&self, id: &OperationId, org: &str, workspace: Option<&Subject>, how: Broken) {
         let reason = match how {
             Broken::Panicked(words) => format!("a defect of orghost: {words}"),
             Broken::TooLong(limit) => format!("it took longer than {} s", limit.as_secs()),
@@ -857,7 +870,8 @@ impl Daemon {
         let errors = [Diagnostic::new("operation-broke", &reason)];
         let event = Event {
             org: org.to_owned(),
-            workspace: key.and_then(|key| WorkspaceKey::new(key).ok()),
+            workspace: workspace.and_then(|subject| WorkspaceKey::new(&subject.key).ok()),
+            workspace_id: workspace.and_then(|subject| subject.id.clone()),
             what: What::Broke { reason },
         };
         let store = &self.0.store;

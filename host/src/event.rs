@@ -7,18 +7,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::EngineKind;
 use crate::plan::WorkspaceKey;
+use crate::provision::spec::{OrgId, WorkspaceId};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The org's slug.
     pub org: String,
-    /// Absent when it is about the org.
+    /// How people address the workspace; absent when it is about the org.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace: Option<WorkspaceKey>,
+    /// Who the workspace is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_id: Option<WorkspaceId>,
     /// What happened.
     #[serde(flatten)]
     pub what: What,
+}
+
+impl Event {
+    /// An event that is about a whole org.
+    pub fn of_org(org: &OrgId, what: What) -> Self {
+        Self {
+            org: org.slug().to_owned(),
+            workspace: None,
+            workspace_id: None,
+            what,
+        }
+    }
+
+    /// An event that is about one workspace of an org.
+    pub fn of_workspace(org: &OrgId, key: &WorkspaceKey, id: &WorkspaceId, what: What) -> Self {
+        Self {
+            org: org.slug().to_owned(),
+            workspace: Some(key.clone()),
+            workspace_id: Some(id.clone()),
+            what,
+        }
+    }
 }
 
 /// See [`Event`].

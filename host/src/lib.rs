@@ -21,6 +21,7 @@ mod digest;
 pub mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;
+pub mod identity;
 pub mod installer;
 pub mod limits;
 pub mod metrics;

@@ -95,6 +95,9 @@ pub const TEMPLATE_ENTRIES: usize = 10_000;
 /// Workspaces of one plan.
 pub const WORKSPACES: usize = 1_000;
 
+/// Bytes of a workspace's key.
+pub const KEY_BYTES: usize = 1024;
+
 /// Bytes of the configuration of one agent plugin, as JSON: parsed, it takes many times that in memory.
 pub const AGENT_PLUGIN_CONFIG: usize = 256 << 10;
 

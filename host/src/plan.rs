@@ -12,6 +12,8 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::diagnostic::Diagnostic;
+use crate::identity::NamePath;
+use crate::limits;
 
 /// What a plugin proposes for one template.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +41,8 @@ pub struct Org {
 
 /// A path of slugs, one for each ancestor and one for the workspace itself:
 /// `pm/dev-lead/core-lead`. A slug is `[a-z0-9]+(-[a-z0-9]+)*`, at most 63 bytes.
+/// Only how people address a workspace: a sibling that comes or goes may change
+/// it. [`NamePath`] says who a workspace is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkspaceKey(String);
@@ -46,8 +50,11 @@ pub struct WorkspaceKey(String);
 /// One workspace of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Workspace {
-    /// Unique in the plan.
+    /// Unique in the plan; made of names by the host.
     pub key: WorkspaceKey,
+    /// Who it is.
+    #[serde(skip)]
+    pub path: NamePath,
     /// What people call it.
     pub name: String,
     /// What it was called in earlier versions of the template, newest first.
@@ -277,11 +284,19 @@ impl WorkspaceKey {
     /// # Errors
     /// [`InvalidKey`] holds the text.
     pub fn new(text: &str) -> Result<Self, InvalidKey> {
-        if text.len() <= 1024 && text.split('/').all(is_slug) {
+        if text.len() <= limits::KEY_BYTES && text.split('/').all(is_slug) {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidKey(text.to_owned()))
         }
+    }
+
+    /// The key of a child of `parent`, or of a workspace without one. `slug` must be one.
+    pub(crate) fn below(parent: Option<&Self>, slug: &str) -> Self {
+        Self(match parent {
+            Some(parent) => format!("{parent}/{slug}"),
+            None => slug.to_owned(),
+        })
     }
 
     /// The key as text.

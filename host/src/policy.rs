@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
+use crate::identity::NamePath;
 use crate::limits;
 use crate::plan::{self, Access, Content, EnvVar, Plan, SeedFile, WorkspaceKey};
 use crate::template::{self, TemplatePath};
@@ -82,6 +83,8 @@ pub struct Rejected {
 /// One workspace, approved.
 #[derive(Debug, Clone)]
 pub struct Workspace {
+    /// Who it is.
+    pub path: NamePath,
     /// Unique in the org.
     pub key: WorkspaceKey,
     /// Stands earlier.
@@ -193,10 +196,10 @@ impl Approved {
     }
 
     /// Gives each workspace that this host provisions its token, as a seeded file.
-    pub fn seed_tokens(&mut self, token: impl Fn(&WorkspaceKey) -> String) {
+    pub fn seed_tokens(&mut self, token: impl Fn(&NamePath) -> String) {
         for workspace in self.workspaces.iter_mut().filter(|w| w.runtime.is_some()) {
             let source = SeedSource {
-                content: SeedContent::Inline(token(&workspace.key).into_bytes()),
+                content: SeedContent::Inline(token(&workspace.path).into_bytes()),
                 secret: true,
             };
             let path = SeedPath(TOKEN_FILE.to_owned());
@@ -278,6 +281,7 @@ impl Policy {
             tier = tier.min(Tier::Two);
         }
         Workspace {
+            path: workspace.path.clone(),
             key: workspace.key.clone(),
             parent: workspace.parent.clone(),
             name: workspace.name.clone(),

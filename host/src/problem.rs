@@ -135,6 +135,10 @@ impl From<ProvisionError> for Problem {
                         "nothing was created; correct the template and run the same command again",
                     ),
             ),
+            ProvisionError::Unidentified(_) => Self::one(
+                Class::Failed,
+                Diagnostic::new("no-identity", error.to_string()).help("a defect of orghost"),
+            ),
         }
     }
 }

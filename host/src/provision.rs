@@ -28,9 +28,10 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::config::Runtime;
 use crate::event::{Event, Failure, Operation, Step, What};
+use crate::identity::{Identities, NamePath};
 use crate::plan::WorkspaceKey;
 use crate::policy::{self, Approved, RuntimeName};
-use crate::store::{OrgRow, StoreError, WorkspaceRow};
+use crate::store::{Desired, LastOutcome, Store, StoreError, WorkspaceRow};
 use crate::template::TemplateDir;
 use engine::{Engine, EngineError, Observed, State, VolumeKind};
 use seed::SeedError;
@@ -104,6 +105,9 @@ pub enum ProvisionError {
         /// Its seed's problem.
         error: SeedError,
     },
+    /// A workspace was given no identity: a defect of orghost.
+    #[error("{0} has no identity")]
+    Unidentified(NamePath),
 }
 
 impl Summary {
@@ -120,6 +124,8 @@ impl Summary {
 pub struct Job {
     /// Its key.
     pub key: WorkspaceKey,
+    /// Who it is.
+    pub id: WorkspaceId,
     /// What there is to do for it.
     pub work: Work,
 }
@@ -133,15 +139,6 @@ pub enum Work {
     External(Option<String>),
 }
 
-impl Job {
-    fn id(&self) -> Option<&WorkspaceId> {
-        match &self.work {
-            Work::Provision(spec) => Some(&spec.id),
-            Work::External(_) => None,
-        }
-    }
-}
-
 /// What is to be done, in the plan's order. Reads the template, changes nothing.
 ///
 /// # Errors
@@ -149,15 +146,23 @@ impl Job {
 pub fn jobs(
     approved: &Approved,
     org: &OrgId,
+    identities: &Identities,
     runtimes: impl Fn(&RuntimeName) -> Runtime,
     template: &TemplateDir,
 ) -> Result<Vec<Job>, ProvisionError> {
+    let who = |path: &NamePath| {
+        let id = identities.id(path).cloned();
+        id.ok_or_else(|| ProvisionError::Unidentified(path.clone()))
+    };
     let job = |workspace: &policy::Workspace| {
+        let id = who(&workspace.path)?;
+        let parent = workspace.path.parent().map(|path| who(&path)).transpose()?;
         let work = match &workspace.runtime {
             None => Work::External(workspace.url.clone()),
             Some(runtime) => {
                 let spec = Spec::new(
                     org,
+                    (id.clone(), parent),
                     workspace,
                     runtime.as_str(),
                     &runtimes(runtime),
@@ -171,15 +176,16 @@ pub fn jobs(
         };
         Ok(Job {
             key: workspace.key.clone(),
+            id,
             work,
         })
     };
     approved.workspaces().iter().map(job).collect()
 }
 
-/// Brings an org up: what is there and equal is left alone, what changed is
-/// replaced, what is missing is made. One workspace's failure stops its
-/// descendants and nobody else.
+/// Brings an org up that the store knows: what is there and equal is left
+/// alone, what changed is replaced, what is missing is made. One workspace's
+/// failure stops its descendants and nobody else.
 ///
 /// # Errors
 /// When the engine or the store does not answer at all. A failed workspace is
@@ -187,21 +193,18 @@ pub fn jobs(
 pub async fn up<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
-    row: OrgRow,
-    approved: &Approved,
     jobs: &[Job],
     options: &Options,
 ) -> Result<Summary, ProvisionError> {
-    run.store.put_org(row, rows(approved)).await?;
     let result = ascend(run, org, jobs, options).await;
     // Whatever came of it, nothing of it is under way any more.
-    let failed = result.as_ref().map_or(jobs.len(), Summary::failed);
+    let failed = result
+        .as_ref()
+        .map_or(jobs.len(), |(summary, _)| summary.failed());
     let closed = close(run, org, failed).await;
-    let summary = result?;
+    let (summary, left) = result?;
     closed?;
-    let mut known: Vec<&str> = jobs.iter().map(|job| job.key.as_str()).collect();
-    known.extend(summary.orphans.iter().map(String::as_str));
-    run.store.keep_workspaces(org.slug(), &known).await?;
+    run.store.forget_unplanned(org.slug(), &left).await?;
     Ok(summary)
 }
 
@@ -210,10 +213,11 @@ async fn ascend<E: Engine>(
     org: &OrgId,
     jobs: &[Job],
     options: &Options,
-) -> Result<Summary, ProvisionError> {
+) -> Result<(Summary, Vec<WorkspaceId>), ProvisionError> {
     announce(run, org, Operation::Up, jobs.len()).await?;
 
-    let wanted: BTreeSet<&WorkspaceId> = jobs.iter().filter_map(Job::id).collect();
+    let is_ours = |job: &&Job| matches!(job.work, Work::Provision(_));
+    let wanted: BTreeSet<&WorkspaceId> = jobs.iter().filter(is_ours).map(|job| &job.id).collect();
     let observed = run.engine.observe(org).await?;
     let (observed, orphans): (Vec<_>, Vec<_>) = observed
         .into_iter()
@@ -248,7 +252,7 @@ async fn ascend<E: Engine>(
         };
         let settled = ascent.settle(index, job, outcome);
         for (job, outcome) in settled {
-            if let Err(error) = run.emit(event(org, &job.key, &outcome, options)).await {
+            if let Err(error) = run.emit(event(org, job, &outcome, options)).await {
                 // Those under way must not be dropped: each takes back what it made.
                 run.cancel.cancel();
                 broken.get_or_insert(error);
@@ -262,14 +266,19 @@ async fn ascend<E: Engine>(
     // Half-made by an operation that was cut off: it never ran, and nobody wants it.
     let is_doomed = |orphan: &Observed| options.prune || orphan.state == State::Created;
     let (doomed, left): (Vec<_>, Vec<_>) = orphans.into_iter().partition(is_doomed);
-    let pruned = remove_all(run, org, doomed, options.concurrency).await?;
-    let left = left.into_iter().map(|orphan| orphan.key);
-    Ok(Summary {
+    let names = Names::of(run.store, org).await?;
+    let pruned = remove_all(run, org, &names, doomed, options.concurrency).await?;
+    let left: Vec<Observed> = left.into_iter().chain(pruned.left).collect();
+    let summary = Summary {
         outcomes: ascent.outcomes(),
         removed: pruned.removed,
-        orphans: left.chain(pruned.left).collect(),
-        not_removed: pruned.failed,
-    })
+        orphans: left.iter().map(|orphan| names.key(orphan)).collect(),
+        not_removed: told(&names, &pruned.failed),
+    };
+    let there = left
+        .iter()
+        .chain(pruned.failed.iter().map(|(found, _)| found));
+    Ok((summary, there.map(|found| found.id.clone()).collect()))
 }
 
 /// Takes an org down: children before parents. Without `volumes` the agents'
@@ -308,11 +317,13 @@ async fn descend<E: Engine>(
 ) -> Result<Removal, ProvisionError> {
     let observed = run.engine.observe(org).await?;
     announce(run, org, Operation::Down, observed.len()).await?;
-    let gone = remove_all(run, org, observed, concurrency).await?;
+    let names = Names::of(run.store, org).await?;
+    let gone = remove_all(run, org, &names, observed, concurrency).await?;
+    let key = |found: &Observed| names.key(found);
     let mut removal = Removal {
-        removed: gone.removed,
-        failed: gone.failed,
-        kept: gone.left,
+        removed: gone.removed.iter().map(key).collect(),
+        failed: told(&names, &gone.failed),
+        kept: gone.left.iter().map(key).collect(),
     };
     if run.cancel.is_cancelled() {
         return Ok(removal);
@@ -333,16 +344,40 @@ async fn descend<E: Engine>(
 /// What became of the containers that were to be removed.
 #[derive(Default)]
 struct Gone {
-    removed: Vec<String>,
-    failed: Vec<(String, EngineError)>,
+    removed: Vec<Observed>,
+    failed: Vec<(Observed, EngineError)>,
     /// Not tried: somebody cancelled.
-    left: Vec<String>,
+    left: Vec<Observed>,
+}
+
+/// What the store calls an org's workspaces. A container's label only says what its workspace was called when it was made.
+struct Names(BTreeMap<WorkspaceId, WorkspaceKey>);
+
+impl Names {
+    async fn of(store: &Store, org: &OrgId) -> Result<Self, StoreError> {
+        let rows = store.workspaces(org.slug()).await?;
+        Ok(Self(
+            rows.into_iter().map(|row| (row.id, row.key)).collect(),
+        ))
+    }
+
+    /// The key of a container's workspace; its label when the store does not know it.
+    fn key(&self, found: &Observed) -> String {
+        let known = self.0.get(&found.id).map(ToString::to_string);
+        known.unwrap_or_else(|| found.key.clone())
+    }
+}
+
+fn told(names: &Names, failed: &[(Observed, EngineError)]) -> Vec<(String, EngineError)> {
+    let told = |(found, error): &(Observed, EngineError)| (names.key(found), error.clone());
+    failed.iter().map(told).collect()
 }
 
 /// Children before parents; those of one depth do not know each other.
 async fn remove_all<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
+    names: &Names,
     mut containers: Vec<Observed>,
     concurrency: usize,
 ) -> Result<Gone, StoreError> {
@@ -357,17 +392,18 @@ async fn remove_all<E: Engine>(
             while going.len() < concurrency.max(1)
                 && let Some(found) = waiting.next()
             {
-                going.push(async move { (found.key.clone(), remove(run, org, found).await) });
+                let key = WorkspaceKey::new(&names.key(found)).ok();
+                going.push(async move { (found, remove(run, org, key.as_ref(), found).await) });
             }
-            let Some((key, removed)) = going.next().await else {
+            let Some((found, removed)) = going.next().await else {
                 break;
             };
             match removed {
-                Ok(true) => gone.removed.push(key),
-                Ok(false) => gone.left.push(key),
-                Err(ProvisionError::Engine(error)) => gone.failed.push((key, error)),
+                Ok(true) => gone.removed.push(found.clone()),
+                Ok(false) => gone.left.push(found.clone()),
+                Err(ProvisionError::Engine(error)) => gone.failed.push((found.clone(), error)),
                 Err(ProvisionError::Store(error)) => broken = Some(error),
-                Err(ProvisionError::Seed { .. }) => {}
+                Err(ProvisionError::Seed { .. } | ProvisionError::Unidentified(_)) => {}
             }
         }
     }
@@ -442,15 +478,16 @@ fn is_equal(found: &Observed, spec: &Spec) -> bool {
 async fn remove<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
+    key: Option<&WorkspaceKey>,
     found: &Observed,
 ) -> Result<bool, ProvisionError> {
     if run.cancel.is_cancelled() {
         return Ok(false);
     }
-    let key = WorkspaceKey::new(&found.key).ok();
     let tell = |what| Event {
         org: org.slug().to_owned(),
-        workspace: key.clone(),
+        workspace: key.cloned(),
+        workspace_id: Some(found.id.clone()),
         what,
     };
     run.emit(tell(What::Step { step: Step::Remove })).await?;
@@ -465,11 +502,7 @@ async fn announce<E: Engine>(
     operation: Operation,
     workspaces: usize,
 ) -> Result<(), ProvisionError> {
-    let tell = |what| Event {
-        org: org.slug().to_owned(),
-        workspace: None,
-        what,
-    };
+    let tell = |what| Event::of_org(org, what);
     for cut_off in run.store.cut_off(org.slug()).await? {
         if cut_off.id != run.operation {
             let resumed = What::Resumed {
@@ -490,47 +523,43 @@ async fn announce<E: Engine>(
 }
 
 async fn close<E: Engine>(run: &Run<'_, E>, org: &OrgId, failed: usize) -> Result<(), StoreError> {
-    run.emit(Event {
-        org: org.slug().to_owned(),
-        workspace: None,
-        what: What::Ended { failed },
-    })
-    .await?;
+    run.emit(Event::of_org(org, What::Ended { failed })).await?;
     run.store.end(org.slug(), failed).await
 }
 
-fn event(org: &OrgId, key: &WorkspaceKey, outcome: &Outcome, options: &Options) -> Event {
-    Event {
-        org: org.slug().to_owned(),
-        workspace: Some(key.clone()),
-        what: match outcome.clone() {
-            Outcome::Unchanged(url) => What::Unchanged { url },
-            Outcome::External(url) => What::External { url },
-            Outcome::Up(url) => What::Up {
-                url,
-                ready: options.wait.is_some(),
-            },
-            Outcome::Failed(failure) => What::Failed(failure),
-            Outcome::Skipped(reason) => What::Skipped { reason },
+fn event(org: &OrgId, job: &Job, outcome: &Outcome, options: &Options) -> Event {
+    let what = match outcome.clone() {
+        Outcome::Unchanged(url) => What::Unchanged { url },
+        Outcome::External(url) => What::External { url },
+        Outcome::Up(url) => What::Up {
+            url,
+            ready: options.wait.is_some(),
         },
-    }
+        Outcome::Failed(failure) => What::Failed(failure),
+        Outcome::Skipped(reason) => What::Skipped { reason },
+    };
+    Event::of_workspace(org, &job.key, &job.id, what)
 }
 
 /// What the store is to know of an org's workspaces before anything was done for them.
-pub fn rows(approved: &Approved) -> Vec<WorkspaceRow> {
-    let row = |workspace: &crate::plan::Workspace| WorkspaceRow {
-        id: String::new(),
-        wanted: "running".to_owned(),
-        key: workspace.key.as_str().to_owned(),
-        name: workspace.name.clone(),
-        runtime: workspace.runtime.clone(),
-        tier: workspace.tier,
-        external: workspace.external,
-        url: workspace.url.clone(),
-        outcome: "planned".to_owned(),
-        reason: None,
+pub fn rows(approved: &Approved, identities: &Identities) -> Vec<WorkspaceRow> {
+    let row = |workspace: &crate::plan::Workspace| {
+        Some(WorkspaceRow {
+            id: identities.id(&workspace.path)?.clone(),
+            wanted: Desired::Running,
+            planned: true,
+            key: workspace.key.clone(),
+            path: workspace.path.clone(),
+            name: workspace.name.clone(),
+            runtime: workspace.runtime.clone(),
+            tier: workspace.tier,
+            external: workspace.external,
+            url: workspace.url.clone(),
+            outcome: LastOutcome::Planned,
+            reason: None,
+        })
     };
-    approved.plan().workspaces.iter().map(row).collect()
+    approved.plan().workspaces.iter().filter_map(row).collect()
 }
 
 /// The order of an `up`: who may go next, and who may not any more. Pure.

@@ -8,10 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::config::EngineKind;
-use crate::plan::WorkspaceKey;
 use crate::provision::backend::Engines;
 use crate::provision::engine::{Engine as _, EngineError, Observed, State};
-use crate::provision::spec::OrgId;
+use crate::provision::spec::{OrgId, WorkspaceId};
 use crate::store::{OrgRow, Store, StoreError, WorkspaceRow};
 
 /// An org, as `status` and the API show it.
@@ -56,17 +55,14 @@ pub struct WorkspaceStatus {
 /// # Errors
 /// The store's.
 pub async fn org(store: &Store, engines: &Engines, org: OrgRow) -> Result<OrgStatus, StoreError> {
-    let id = OrgId::new(store.instance().clone(), &org.name);
+    let id = OrgId::known(store.instance().clone(), &org.slug);
     let (mut seen, engine_error) = match observe(engines, org.engine, &id).await {
         Ok(seen) => (Some(seen), None),
         Err(error) => (None, Some(error.to_string())),
     };
     let mut workspaces = Vec::new();
     for mut row in store.workspaces(&org.slug).await? {
-        let found = match (&mut seen, WorkspaceKey::new(&row.key)) {
-            (Some(seen), Ok(key)) => Some(seen.remove(&id.workspace(&key).to_string())),
-            _ => None,
-        };
+        let found = seen.as_mut().map(|seen| seen.remove(&row.id));
         let (state, exit_code) = match &found {
             _ if row.external => ("external", None),
             None => ("unknown", None),
@@ -110,11 +106,11 @@ async fn observe(
     engines: &Engines,
     engine: EngineKind,
     id: &OrgId,
-) -> Result<BTreeMap<String, Observed>, EngineError> {
+) -> Result<BTreeMap<WorkspaceId, Observed>, EngineError> {
     let seen = engines.get(engine).await?.observe(id).await?;
     Ok(seen
         .into_iter()
-        .map(|found| (found.id.to_string(), found))
+        .map(|found| (found.id.clone(), found))
         .collect())
 }
 

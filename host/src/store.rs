@@ -14,6 +14,7 @@ mod operations;
 mod sources;
 mod tokens;
 mod whole;
+mod workspaces;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -21,18 +22,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, ErrorCode, Transaction};
 use tokio::sync::broadcast;
 
-use crate::config::EngineKind;
-use crate::plan::WorkspaceKey;
-use crate::provision::spec::{InstanceId, OrgId};
+use crate::provision::spec::InstanceId;
 pub use answers::{Answer, Earlier};
 pub use audit::AuditRow;
 pub use events::{Filter, Stored};
-pub use operations::{CutOff, OperationRow, OperationState};
+pub use operations::{CutOff, OperationRow, OperationState, Subject};
 pub use sources::{Label, SourceRow};
 pub use tokens::{Admission, TokenRow};
+pub use workspaces::{Desired, LastOutcome, OrgRow, WorkspaceRow};
+use workspaces::{migrate_to_names, write_org};
 
 /// The state folder's database, opened. Cheap to clone; closes with its last clone.
 #[derive(Debug, Clone)]
@@ -47,52 +48,6 @@ pub struct Store {
 /// The one writer of a state folder, until it is dropped.
 #[derive(Debug)]
 pub struct WriteLock(#[allow(dead_code, reason = "held, not read: closing it unlocks")] File);
-
-/// An org that the host knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrgRow {
-    /// Its identity in this state folder.
-    pub slug: String,
-    /// What people call it.
-    pub name: String,
-    /// Where its workspaces are: chosen once, kept for everything.
-    pub engine: EngineKind,
-    /// The folder that it was last brought up from.
-    pub template: String,
-}
-
-impl OrgRow {
-    /// Whether a person means this org: by its slug, or by its whole name.
-    pub fn is_called(&self, name: &str) -> bool {
-        self.slug == name || self.name == name
-    }
-}
-
-/// A workspace that the host knows.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-pub struct WorkspaceRow {
-    /// Its identity on this host; absent in a row that was never stored.
-    pub id: String,
-    /// Unique in the org.
-    pub key: String,
-    /// What people call it.
-    pub name: String,
-    /// What the template calls its runtime.
-    pub runtime: String,
-    /// 1 to 4.
-    pub tier: u8,
-    /// Runs elsewhere.
-    pub external: bool,
-    /// Where it answered when it came up.
-    pub url: Option<String>,
-    /// What the last operation made of it: `planned`, `provisioning`, `up`,
-    /// `failed`, `skipped`, `removed`, `external`.
-    pub outcome: String,
-    /// Why, when it failed or was skipped.
-    pub reason: Option<String>,
-    /// What somebody wants of it: `running`, or `stopped`.
-    pub wanted: String,
-}
 
 /// Why the store does not work.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +103,19 @@ pub enum StoreError {
 }
 
 /// Each entry takes the store from its index to the next version; released entries never change.
-const MIGRATIONS: [&str; 2] = ["
+const MIGRATIONS: [Migration; 3] = [
+    Migration::Sql(FIRST),
+    Migration::Sql(SECOND),
+    Migration::Code(migrate_to_names),
+];
+
+/// See [`MIGRATIONS`].
+enum Migration {
+    Sql(&'static str),
+    Code(fn(&Transaction<'_>) -> rusqlite::Result<()>),
+}
+
+const FIRST: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     INSERT INTO meta VALUES ('instance', lower(hex(randomblob(8))));
     CREATE TABLE orgs (
@@ -170,7 +137,9 @@ const MIGRATIONS: [&str; 2] = ["
         workspace TEXT, step TEXT, body TEXT NOT NULL
     ) STRICT;
     CREATE INDEX events_of_operation ON events(operation, workspace);
-", "
+";
+
+const SECOND: &str = "
     ALTER TABLE operations ADD COLUMN state TEXT NOT NULL DEFAULT 'running';
     UPDATE operations SET state = 'done' WHERE ended_ms IS NOT NULL;
     ALTER TABLE operations ADD COLUMN workspace TEXT;
@@ -201,7 +170,7 @@ const MIGRATIONS: [&str; 2] = ["
         address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, status INTEGER, request TEXT NOT NULL
     ) STRICT;
     CREATE INDEX audit_refused ON audit(seq) WHERE status IN (401, 403);
-"];
+";
 
 /// Events that a follower may be behind before it reads them from the database.
 const EVENTS_AHEAD: usize = 1024;
@@ -210,6 +179,11 @@ const FILE: &str = "orghost.db";
 const LOCK: &str = "orghost.lock";
 
 impl Store {
+    /// Whether a state folder has a store.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FILE).exists()
+    }
+
     /// Opens the store of a state folder, and makes both when they are not there.
     ///
     /// # Errors
@@ -309,141 +283,6 @@ impl Store {
         }
     }
 
-    /// Every org, by slug.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`], as for all methods below.
-    pub async fn orgs(&self) -> Result<Vec<OrgRow>, StoreError> {
-        self.with(|db| {
-            let mut query =
-                db.prepare("SELECT slug, name, engine, template FROM orgs ORDER BY slug")?;
-            query
-                .query_map([], |row| {
-                    Ok(OrgRow {
-                        slug: row.get(0)?,
-                        name: row.get(1)?,
-                        engine: engine(&row.get::<_, String>(2)?),
-                        template: row.get(3)?,
-                    })
-                })?
-                .collect()
-        })
-        .await
-    }
-
-    /// The workspaces of an org, parents first.
-    pub async fn workspaces(&self, org: &str) -> Result<Vec<WorkspaceRow>, StoreError> {
-        let org = org.to_owned();
-        self.with(move |db| {
-            let mut query = db.prepare(
-                "SELECT coalesce(id, ''), key, name, runtime, tier, external, url, outcome, reason, wanted
-                 FROM workspaces WHERE org = ?1 ORDER BY position, key",
-            )?;
-            query.query_map([org], workspace)?.collect()
-        })
-        .await
-    }
-
-    /// A workspace by its identity, and its org's slug.
-    pub async fn workspace(&self, id: &str) -> Result<Option<(String, WorkspaceRow)>, StoreError> {
-        let id = id.to_owned();
-        self.with(move |db| {
-            db.query_row(
-                "SELECT coalesce(id, ''), key, name, runtime, tier, external, url, outcome, reason, wanted, org
-                 FROM workspaces WHERE id = ?1",
-                [id],
-                |row| Ok((row.get(10)?, workspace(row)?)),
-            )
-            .optional()
-        })
-        .await
-    }
-
-    /// Remembers what somebody wants of a workspace: that it runs, or that it stays stopped.
-    pub async fn want(
-        &self,
-        org: &str,
-        key: &WorkspaceKey,
-        running: bool,
-    ) -> Result<(), StoreError> {
-        let (org, key) = (org.to_owned(), key.as_str().to_owned());
-        self.with(move |db| {
-            let wanted = if running { "running" } else { "stopped" };
-            db.execute(
-                "UPDATE workspaces SET wanted = ?3 WHERE org = ?1 AND key = ?2",
-                params![org, key, wanted],
-            )
-            .map(drop)
-        })
-        .await
-    }
-
-    /// Remembers where a workspace answers now.
-    pub async fn moved(&self, org: &str, key: &str, url: Option<String>) -> Result<(), StoreError> {
-        let (org, key) = (org.to_owned(), key.to_owned());
-        self.with(move |db| {
-            db.execute(
-                "UPDATE workspaces SET url = ?3 WHERE org = ?1 AND key = ?2",
-                params![org, key, url],
-            )
-            .map(drop)
-        })
-        .await
-    }
-
-    /// Remembers an org and what its plan says of its workspaces; the
-    /// outcomes of workspaces that it knew stay.
-    pub async fn put_org(
-        &self,
-        org: OrgRow,
-        workspaces: Vec<WorkspaceRow>,
-    ) -> Result<(), StoreError> {
-        let instance = self.instance.clone();
-        self.with(move |db| {
-            let tx = db.transaction()?;
-            write_org(&tx, instance, &org, &workspaces)?;
-            tx.commit()
-        })
-        .await
-    }
-
-    /// Forgets the workspaces of an org that are not among `keys`.
-    pub async fn keep_workspaces(&self, org: &str, keys: &[&str]) -> Result<(), StoreError> {
-        let keys = serde_json::json!(keys).to_string();
-        let org = org.to_owned();
-        self.with(move |db| {
-            db.execute(
-                "DELETE FROM workspaces
-                 WHERE org = ?1 AND key NOT IN (SELECT value FROM json_each(?2))",
-                [org, keys],
-            )
-            .map(drop)
-        })
-        .await
-    }
-
-    /// Forgets an org, its workspaces, what it was made from and its sealed variables. Events stay. Not when more of it is
-    /// to be done: an import that was accepted meanwhile needs all of them.
-    pub async fn forget_org(&self, org: &str) -> Result<(), StoreError> {
-        let org = org.to_owned();
-        self.with(move |db| {
-            let tx = db.transaction()?;
-            let gone = tx.execute(
-                "DELETE FROM orgs WHERE slug = ?1 AND NOT EXISTS
-                 (SELECT 1 FROM operations WHERE org = ?1 AND kind = 'up' AND state = 'queued')",
-                [&org],
-            )?;
-            if gone > 0 {
-                tx.execute(
-                    "DELETE FROM sealed WHERE name = ?1",
-                    [Label::vars(&org).as_str()],
-                )?;
-            }
-            tx.commit()
-        })
-        .await
-    }
-
     /// SQLite blocks; the async threads must not.
     async fn with<T: Send + 'static>(
         &self,
@@ -540,70 +379,13 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let found: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for (version, migration) in (1_u32..).zip(MIGRATIONS).skip(found as usize) {
-        tx.execute_batch(migration)?;
+        match migration {
+            Migration::Sql(sql) => tx.execute_batch(sql)?,
+            Migration::Code(change) => change(&tx)?,
+        }
         tx.pragma_update(None, "user_version", version)?;
     }
     tx.commit()
-}
-
-fn write_org(
-    tx: &Transaction<'_>,
-    instance: InstanceId,
-    org: &OrgRow,
-    workspaces: &[WorkspaceRow],
-) -> rusqlite::Result<()> {
-    let id = OrgId::new(instance, &org.name);
-    let id = |key: &str| Some(id.workspace(&WorkspaceKey::new(key).ok()?).to_string());
-    tx.execute(
-        "INSERT INTO orgs VALUES (?1, ?2, ?3, ?4) ON CONFLICT (slug)
-         DO UPDATE SET name = excluded.name, engine = excluded.engine, template = excluded.template",
-        params![org.slug, org.name, org.engine.as_str(), org.template],
-    )?;
-    for (position, row) in (0_i64..).zip(workspaces) {
-        tx.execute(
-            "INSERT INTO workspaces VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'running') ON CONFLICT (org, key)
-             DO UPDATE SET position = excluded.position, name = excluded.name, runtime = excluded.runtime,
-                           tier = excluded.tier, external = excluded.external, id = excluded.id,
-                           wanted = excluded.wanted",
-            params![
-                org.slug,
-                row.key,
-                position,
-                row.name,
-                row.runtime,
-                row.tier,
-                row.external,
-                row.url,
-                row.outcome,
-                row.reason,
-                id(&row.key)
-            ],
-        )?;
-    }
-    Ok(())
-}
-
-fn engine(name: &str) -> EngineKind {
-    match name {
-        "docker" => EngineKind::Docker,
-        "swarm" => EngineKind::Swarm,
-        _ => EngineKind::Local,
-    }
-}
-
-fn workspace(row: &Row<'_>) -> rusqlite::Result<WorkspaceRow> {
-    Ok(WorkspaceRow {
-        id: row.get(0)?,
-        key: row.get(1)?,
-        name: row.get(2)?,
-        runtime: row.get(3)?,
-        tier: row.get(4)?,
-        external: row.get(5)?,
-        url: row.get(6)?,
-        outcome: row.get(7)?,
-        reason: row.get(8)?,
-        wanted: row.get(9)?,
-    })
 }
 
 fn now_ms() -> i64 {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use orghost::admission::identify;
 use orghost::config::Runtime;
 use orghost::event::Operation;
+use orghost::identity::NamePath;
 use orghost::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
@@ -16,7 +18,7 @@ use orghost::provision::swarm::Swarm;
 use orghost::provision::turns::Turns;
 use orghost::provision::workspace::Run;
 use orghost::provision::{self, Job, Options, Outcome, ProvisionError, Removal, Summary, Work};
-use orghost::store::{OrgRow, Store};
+use orghost::store::{OrgRow, Store, WorkspaceRow};
 use orghost::template::TemplateDir;
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +110,7 @@ impl<E: Engine> World<E> {
         }
     }
 
-    fn approve(&self, workspaces: &[Workspace]) -> (orghost::policy::Approved, Vec<Job>) {
+    fn approve(&self, workspaces: &[Workspace]) -> (Vec<WorkspaceRow>, Vec<Job>) {
         let plan = Plan {
             org: Org {
                 name: "Acme".to_owned(),
@@ -134,8 +136,10 @@ impl<E: Engine> World<E> {
             health: Some("/health".to_owned()),
             env: BTreeMap::new(),
         };
-        let jobs = provision::jobs(&approved, &self.org(), |_| runtime.clone(), &template).unwrap();
-        (approved, jobs)
+        let org = self.org();
+        let ids = identify(&approved, &org, &[]).unwrap();
+        let jobs = provision::jobs(&approved, &org, &ids, |_| runtime.clone(), &template).unwrap();
+        (provision::rows(&approved, &ids), jobs)
     }
 
     async fn run(&self, operation: Operation) -> Run<'_, E> {
@@ -151,15 +155,16 @@ impl<E: Engine> World<E> {
     }
 
     pub async fn try_up(&self, workspaces: &[Workspace]) -> Result<Summary, ProvisionError> {
-        let (approved, jobs) = self.approve(workspaces);
+        let (rows, jobs) = self.approve(workspaces);
         let row = OrgRow {
             slug: "acme".to_owned(),
             name: "Acme".to_owned(),
             engine: self.engine.kind(),
             template: "template".to_owned(),
         };
+        self.store.put_org(row, rows).await?;
         let run = self.run(Operation::Up).await;
-        provision::up(&run, &self.org(), row, &approved, &jobs, &self.options).await
+        provision::up(&run, &self.org(), &jobs, &self.options).await
     }
 
     pub async fn up(&self, workspaces: &[Workspace]) -> Outcomes {
@@ -209,6 +214,12 @@ impl Outcomes {
     }
 }
 
+/// Who the workspace of a key is in a plan that a test made up: its slugs are its names.
+pub fn path(key: &WorkspaceKey) -> NamePath {
+    let names: Vec<String> = key.as_str().split('/').map(str::to_owned).collect();
+    NamePath::try_from(names).unwrap()
+}
+
 /// A workspace of tier 2 with a config, a secret and a file in a folder.
 pub fn workspace(key: &str) -> Workspace {
     let key = WorkspaceKey::new(key).unwrap();
@@ -219,6 +230,7 @@ pub fn workspace(key: &str) -> Workspace {
     };
     let config = format!("name: {}\nruntime: agent\n", key.slug());
     Workspace {
+        path: path(&key),
         name: key.slug().to_owned(),
         role: String::new(),
         parent: key

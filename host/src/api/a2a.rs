@@ -21,11 +21,11 @@ use super::{Api, ProblemDocument};
 use crate::daemon::access::may_call;
 use crate::daemon::workspaces::Fate;
 use crate::diagnostic::Diagnostic;
+use crate::identity::NamePath;
 use crate::limits;
-use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
 use crate::provision::spec::WorkspaceId;
-use crate::store::WorkspaceRow;
+use crate::store::{Desired, LastOutcome, WorkspaceRow};
 use crate::token::{Caller, Scope};
 
 /// Speaks to agents. Follows no redirects, and knows no proxies.
@@ -146,9 +146,9 @@ async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Respons
         Ok(Ok(Ok(answer))) => answer,
         Ok(Ok(Err(error))) if has_cause::<LengthLimitError>(&error) => return Err(too_large()),
         Ok(Ok(Err(error))) => {
-            tracing::info!(org, workspace = workspace.key, error = ?error, "an agent could not be reached");
+            tracing::info!(org, workspace = %workspace.key, error = ?error, "an agent could not be reached");
             return Err(match api.daemon.suspect(&org, &workspace).await {
-                Fate::Restarting => restarting(&workspace.key),
+                Fate::Restarting => restarting(workspace.key.as_str()),
                 Fate::Lives => {
                     let why = format!("{} did not answer: the connection failed", workspace.key);
                     Told::of(StatusCode::BAD_GATEWAY, "agent-unreachable", why).answer()
@@ -157,7 +157,7 @@ async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Respons
         }
         Ok(Err(_)) | Err(_) => {
             return Err(match api.daemon.suspect(&org, &workspace).await {
-                Fate::Restarting => restarting(&workspace.key),
+                Fate::Restarting => restarting(workspace.key.as_str()),
                 Fate::Lives => {
                     let why = format!("{} is busy: it did not answer in time", workspace.key);
                     Told::of(StatusCode::SERVICE_UNAVAILABLE, "agent-busy", why).after(30)
@@ -171,7 +171,7 @@ async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Respons
     }
     let is_suspicious = matches!(answer.status().as_u16(), 502..=504 | 521..=524);
     if is_suspicious && api.daemon.suspect(&org, &workspace).await == Fate::Restarting {
-        return Err(restarting(&workspace.key));
+        return Err(restarting(workspace.key.as_str()));
     }
     let (head, body) = answer.into_parts();
     let mut response = Response::new(Body::from_stream(bounded(Body::new(body), deadline)));
@@ -199,14 +199,7 @@ async fn authorised(api: &Api, id: &str, head: &Parts) -> Result<(String, Worksp
         };
         // What is not there is denied like what is not allowed: nobody learns which.
         let (org, workspace) = target.as_ref().ok_or_else(denied)?;
-        let keys = (
-            WorkspaceKey::new(&caller.1),
-            WorkspaceKey::new(&workspace.key),
-        );
-        let (Ok(from), Ok(to)) = keys else {
-            return Err(denied());
-        };
-        if caller.0 != *org || !may_call(&from, &to) {
+        if caller.0 != *org || !may_call(&caller.1, &workspace.path) {
             return Err(denied());
         }
     } else if !is_operator(head) {
@@ -217,12 +210,12 @@ async fn authorised(api: &Api, id: &str, head: &Parts) -> Result<(String, Worksp
         let diagnostic = Diagnostic::new("unknown-workspace", message);
         return Err(Problem::one(Class::Unknown, diagnostic).into_response());
     };
-    let refused = match workspace.outcome.as_str() {
+    let refused = match workspace.outcome {
         _ if workspace.external => Some(("external-workspace", "runs elsewhere")),
-        "removed" => Some(("workspace-removed", "was removed")),
-        _ if workspace.wanted == "stopped" => Some(("workspace-stopped", "is stopped")),
+        LastOutcome::Removed => Some(("workspace-removed", "was removed")),
+        _ if workspace.wanted == Desired::Stopped => Some(("workspace-stopped", "is stopped")),
         // Restarted at every call it would never come to rest.
-        "failed" | "skipped" => Some(("workspace-failed", "did not come up")),
+        LastOutcome::Failed | LastOutcome::Skipped => Some(("workspace-failed", "did not come up")),
         _ => None,
     };
     if let Some((code, why)) = refused {
@@ -232,12 +225,12 @@ async fn authorised(api: &Api, id: &str, head: &Parts) -> Result<(String, Worksp
     Ok((org, workspace))
 }
 
-/// The org and the key of the workspace that asks, after it has shown its own token.
+/// The org of the workspace that asks, and who it is there, after it has shown its own token.
 async fn proven(
     api: &Api,
     caller: &HeaderValue,
     headers: &HeaderMap,
-) -> Result<(String, String), Response> {
+) -> Result<(String, NamePath), Response> {
     let caller = caller.to_str().ok().and_then(WorkspaceId::parse);
     let token = headers.get(header::AUTHORIZATION);
     let token = token.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
@@ -252,7 +245,9 @@ async fn proven(
     let found = api.daemon.store().workspace(caller.as_str()).await;
     let found = found.map_err(failed)?;
     match found {
-        Some((org, row)) if !row.external && row.outcome != "removed" => Ok((org, row.key)),
+        Some((org, row)) if !row.external && row.outcome != LastOutcome::Removed => {
+            Ok((org, row.path))
+        }
         _ => Err(unproven()),
     }
 }
@@ -273,10 +268,10 @@ async fn address(
         return Ok(workspace.url.clone());
     }
     if api.daemon.suspect(org, workspace).await == Fate::Restarting {
-        return Err(restarting(&workspace.key));
+        return Err(restarting(workspace.key.as_str()));
     }
     // The look has stored what it saw.
-    let now = api.daemon.store().workspace(&workspace.id).await;
+    let now = api.daemon.store().workspace(workspace.id.as_str()).await;
     Ok(now.map_err(failed)?.and_then(|(_, row)| row.url))
 }
 

@@ -18,11 +18,12 @@ use super::templates::{RequirementView, TemplateView, names, planned};
 use super::{Api, ProblemDocument, orgs};
 use crate::daemon::{Import, Request};
 use crate::diagnostic::Diagnostic;
+use crate::identity::NamePath;
 use crate::limits;
 use crate::plan::{Plan, Workspace};
 use crate::problem::{Class, Problem};
 use crate::snapshot::Bundle;
-use crate::store::{Filter, OperationState, WorkspaceRow};
+use crate::store::{Filter, LastOutcome, OperationState, WorkspaceRow};
 
 /// Seconds that the answer waits for workspaces to be seeded and started, as the reference waits for their preparation; not
 /// for what runs in them. Those that are still under way then are in the answer, too: `/v1/events` tells the rest.
@@ -61,6 +62,9 @@ pub struct CompatImport {
     /// `merge`, the default, or `reconcile`: remove workspaces of this org that are no longer in the template.
     #[serde(default)]
     mode: Option<Mode>,
+    /// Bring the org up although it came from another template. Not the reference's: it takes every org over.
+    #[serde(default)]
+    take_over: bool,
 }
 
 /// See [`CompatImport::template`].
@@ -257,8 +261,8 @@ pub async fn import(
     let known = api.daemon.store().workspaces(&row.org).await;
     let known = known.map_err(Problem::from)?;
     let unchanged = unchanged(&api, row.id.as_str()).await?;
-    let known: BTreeMap<&str, &WorkspaceRow> =
-        known.iter().map(|row| (row.key.as_str(), row)).collect();
+    let known: BTreeMap<&NamePath, &WorkspaceRow> =
+        known.iter().map(|row| (&row.path, row)).collect();
     let mut error = match row.state {
         OperationState::Cancelled => Some("the import was cancelled".to_owned()),
         OperationState::Superseded => Some("a later operation took its place".to_owned()),
@@ -266,10 +270,10 @@ pub async fn import(
     };
     let mut workspaces = Vec::new();
     for workspace in &plan.workspaces {
-        let Some(row) = known.get(workspace.key.as_str()) else {
+        let Some(row) = known.get(&workspace.path) else {
             continue;
         };
-        if matches!(row.outcome.as_str(), "failed" | "skipped") {
+        if matches!(row.outcome, LastOutcome::Failed | LastOutcome::Skipped) {
             let reason = row.reason.as_deref().unwrap_or("it did not come up");
             error.get_or_insert_with(|| format!("{}: {reason}", workspace.name));
             continue;
@@ -314,6 +318,7 @@ async fn wanted(api: &Api, body: CompatImport) -> Result<Import, Problem> {
             template,
             grant: api.daemon.config().server.grant.clone(),
             prune: body.mode == Some(Mode::Reconcile),
+            take_over: body.take_over,
             ..Request::default()
         },
     })
@@ -345,7 +350,7 @@ impl CompatWorkspace {
         let channels = workspace.channels.iter();
         let left_out = workspace.skipped_channels.iter();
         Self {
-            id: row.id.clone(),
+            id: row.id.to_string(),
             name: workspace.name.clone(),
             tier: workspace.tier,
             skipped,

@@ -17,12 +17,13 @@ use super::upload::{Upload, UploadForm};
 use super::{
     Api, ImportBody, OperationView, Operations, OrgSummary, Orgs, PlanAnswer, ProblemDocument,
 };
+use crate::admission::changes;
 use crate::daemon::{Import, Request, blocking};
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 use crate::snapshot::Bundle;
 use crate::status::{self, OrgStatus};
-use crate::store::{Filter, OperationRow};
+use crate::store::{Filter, LastOutcome, OperationRow};
 use crate::template::TemplateDir;
 use crate::token::{Caller, Scope};
 
@@ -89,14 +90,14 @@ pub async fn list(
     let mut orgs = Vec::new();
     for row in rows.by_ref().take(limit) {
         let workspaces = store.workspaces(&row.slug).await?;
-        let count = |words: &[&str]| {
-            let of = |w: &&crate::store::WorkspaceRow| words.contains(&w.outcome.as_str());
+        let count = |outcomes: &[LastOutcome]| {
+            let of = |w: &&crate::store::WorkspaceRow| outcomes.contains(&w.outcome);
             workspaces.iter().filter(of).count()
         };
         orgs.push(OrgSummary {
             workspaces: workspaces.len(),
-            up: count(&["up", "external"]),
-            failed: count(&["failed", "skipped"]),
+            up: count(&[LastOutcome::Up, LastOutcome::External]),
+            failed: count(&[LastOutcome::Failed, LastOutcome::Skipped]),
             org: row.slug,
             name: row.name,
             engine: row.engine,
@@ -143,7 +144,12 @@ pub async fn plan(
         Ok(approved) => (approved.plan(), &[][..]),
         Err(rejected) => (&rejected.plan, &rejected.violations[..]),
     };
+    let changes = match &judged.verdict {
+        Ok(approved) => changes(approved, api.daemon.store()).await?,
+        Err(_) => Vec::new(),
+    };
     Ok(axum::Json(PlanAnswer {
+        changes,
         plan: serde_json::json!(plan),
         violations: violations.iter().map(|v| serde_json::json!(v)).collect(),
         planned_by: judged.planned_by,
@@ -327,7 +333,7 @@ async fn wanted(api: &Api, Upload { body, archive }: Upload) -> Result<Import, P
         (None, Some(text), None) => (Bundle::of_text(text), "inline".to_owned()),
         (None, None, Some(archive)) => {
             let bundle = blocking(move || Bundle::of_archive(&archive)).await?;
-            (bundle?, "archive".to_owned())
+            (bundle?, body.source.unwrap_or_else(|| "archive".to_owned()))
         }
         _ => {
             let diagnostic = Diagnostic::new(
@@ -349,6 +355,7 @@ async fn wanted(api: &Api, Upload { body, archive }: Upload) -> Result<Import, P
             prune: body.prune,
             keep_failed: body.keep_failed,
             ready_seconds: body.ready_seconds.map(Bounded::get),
+            take_over: body.take_over,
         },
     })
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::parameters::Bounded;
+use crate::admission::Change;
 use crate::config::EngineKind;
 use crate::diagnostic::Diagnostic;
 use crate::store::{OperationRow, Stored};
@@ -36,6 +37,10 @@ pub struct ImportBody {
     /// Wait until each workspace answers, at most so many seconds, before the operation counts as done.
     #[schema(value_type = Option<u64>, maximum = 86400)]
     pub ready_seconds: Option<Bounded<0, 86_400>>,
+    /// Where an uploaded archive comes from, for people: the folder that it was made of.
+    pub source: Option<String>,
+    /// Bring the org up although it came from another template.
+    pub take_over: bool,
 }
 
 /// An operation: what was asked for, and what came of it.
@@ -117,6 +122,9 @@ pub struct PlanAnswer {
     /// What policy refuses; empty when the plan may be provisioned.
     #[schema(value_type = Vec<Object>)]
     pub violations: Vec<serde_json::Value>,
+    /// Workspaces that would be added, are known by other names, or are in the template no longer; empty for an org that
+    /// this host does not know.
+    pub changes: Vec<Change>,
     /// The plugin, when it is not the built-in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planned_by: Option<String>,
@@ -146,7 +154,7 @@ impl From<OperationRow> for OperationView {
             id: row.id.as_str().to_owned(),
             org: row.org,
             operation: row.operation.as_str(),
-            workspace: row.workspace,
+            workspace: row.workspace.map(|subject| subject.key),
             state: row.state.as_str(),
             failed: row.failed,
             errors: row.errors,

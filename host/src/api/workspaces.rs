@@ -12,10 +12,8 @@ use super::orgs::Page;
 use super::parameters::{Bounded, Path, Query};
 use super::{Api, ProblemDocument};
 use crate::diagnostic::Diagnostic;
-use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::{Engine as _, EngineError};
-use crate::provision::spec::OrgId;
 use crate::status::{self, WorkspaceStatus};
 
 /// A page of an org's workspaces.
@@ -73,13 +71,16 @@ pub async fn list(
     let skipped = match &page.after {
         None => 0,
         Some(after) => {
-            let place = org.workspaces.iter().position(|w| w.row.key == *after);
+            let place = org
+                .workspaces
+                .iter()
+                .position(|w| w.row.key.as_str() == after);
             1 + place.ok_or_else(|| unknown(after))?
         }
     };
     let mut rest = org.workspaces.into_iter().skip(skipped);
     let workspaces: Vec<_> = rest.by_ref().take(page.limit()).collect();
-    let last = workspaces.last().map(|w| w.row.key.clone());
+    let last = workspaces.last().map(|w| w.row.key.to_string());
     Ok(axum::Json(Workspaces {
         engine_error: org.engine_error,
         next: rest.next().and(last),
@@ -102,7 +103,7 @@ pub async fn show(
     let row = api.daemon.org(&slug).await?;
     let org = status::org(store, api.daemon.engines(), row).await?;
     let mut workspaces = org.workspaces.into_iter();
-    let workspace = workspaces.find(|workspace| workspace.row.id == id);
+    let workspace = workspaces.find(|workspace| workspace.row.id.as_str() == id);
     Ok(axum::Json(WorkspaceView {
         org: slug,
         engine_error: org.engine_error,
@@ -130,11 +131,9 @@ pub async fn logs(
         return Err(Problem::one(Class::Conflict, diagnostic));
     }
     let org = api.daemon.org(&slug).await?;
-    let key = WorkspaceKey::new(&row.key).map_err(|_| unknown(&id))?;
-    let workspace = OrgId::new(api.daemon.store().instance().clone(), &org.name).workspace(&key);
     let engine = api.daemon.engines().get(org.engine).await?;
     // Asked before the answer begins: afterwards nothing but cutting it off is left.
-    match engine.inspect(&workspace).await {
+    match engine.inspect(&row.id).await {
         Err(EngineError::NotFound(_)) => {
             let message = format!("there is nothing of {} on its engine", row.key);
             let diagnostic = Diagnostic::new("workspace-absent", message);
@@ -145,7 +144,7 @@ pub async fn logs(
     let tail = lines
         .tail
         .map(|tail| usize::try_from(tail.get()).unwrap_or(usize::MAX));
-    let output = engine.logs(&workspace, tail, lines.follow);
+    let output = engine.logs(&row.id, tail, lines.follow);
     let stopping = api.daemon.tasks().stopping().clone();
     let output = output
         .take_until(stopping.cancelled_owned())

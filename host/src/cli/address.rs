@@ -1,7 +1,7 @@
 //! Which workspace a person means: by its key, its identity, or its exact name. Decides, and looks nothing up.
 
-use super::text::in_line;
 use crate::diagnostic::Diagnostic;
+use crate::identity::NamePath;
 use crate::problem::{Class, Problem};
 use crate::store::WorkspaceRow;
 
@@ -31,13 +31,15 @@ impl Candidate {
 /// # Errors
 /// There is none, or more than one, and then which.
 pub fn one(meant: &str, all: impl IntoIterator<Item = Candidate>) -> Result<Candidate, Problem> {
-    let (addressed, others): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .partition(|one| one.workspace.key == meant || one.workspace.id == meant);
+    let (addressed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| {
+        one.workspace.key.as_str() == meant || one.workspace.id.as_str() == meant
+    });
     let mut found = addressed;
     if found.is_empty() {
+        // However the name is spelled in Unicode.
+        let name = NamePath::root(meant);
         found = others;
-        found.retain(|one| one.workspace.name == meant);
+        found.retain(|one| one.workspace.path.name() == name.name());
     }
     let listed = list(&found);
     let diagnostic = match (found.pop(), found.is_empty()) {
@@ -59,7 +61,7 @@ pub fn one(meant: &str, all: impl IntoIterator<Item = Candidate>) -> Result<Cand
 fn list(found: &[Candidate]) -> String {
     let words = found.iter().map(|one| {
         let Candidate { org, workspace } = one;
-        format!("{} of {org} ({})", in_line(&workspace.key), workspace.id)
+        format!("{} of {org} ({})", workspace.key, workspace.id)
     });
     words.collect::<Vec<_>>().join(", or ")
 }
@@ -72,7 +74,7 @@ mod tests {
     fn candidates(all: &[(&str, &str, &str, &str)]) -> Vec<Candidate> {
         let one = |(org, key, name, id): &(&str, &str, &str, &str)| {
             let row = serde_json::json!({
-                "id": id, "key": key, "name": name, "runtime": "x", "tier": 2, "external": false,
+                "id": id.repeat(16), "key": key, "path": [name], "name": name, "planned": true, "runtime": "x", "tier": 2, "external": false,
                 "url": null, "outcome": "up", "reason": null, "wanted": "running",
             });
             Candidate {
@@ -84,9 +86,9 @@ mod tests {
     }
 
     fn find(meant: &str, all: &[(&str, &str, &str, &str)]) -> Result<String, Diagnostic> {
-        let mut found = one(meant, candidates(all)).map(|one| one.workspace.id);
+        let mut found = one(meant, candidates(all)).map(|one| one.workspace.id.to_string());
         match &mut found {
-            Ok(id) => Ok(id.clone()),
+            Ok(id) => Ok(id[..2].to_owned()),
             Err(problem) => Err(problem.errors.remove(0)),
         }
     }
@@ -99,7 +101,9 @@ mod tests {
         ];
         assert_eq!(find("pm/dev", &all).unwrap(), "02");
         assert_eq!(find("Entwickler für C++", &all).unwrap(), "02");
-        assert_eq!(find("01", &all).unwrap(), "01");
+        assert_eq!(find(&"01".repeat(16), &all).unwrap(), "01");
+        // The same name, with its accent as a character of its own.
+        assert_eq!(find("Entwickler fu\u{308}r C++", &all).unwrap(), "02");
         for nobody in ["dev", "entwickler für c++", "", "0"] {
             assert_eq!(find(nobody, &all).unwrap_err().code, "unknown-workspace");
         }
@@ -124,7 +128,7 @@ mod tests {
         for (meant, named, others) in [("Dev", ["01", "02"], "03"), ("a/dev", ["01", "03"], "02")] {
             let error = find(meant, &all).unwrap_err();
             assert_eq!(error.code, "ambiguous-workspace");
-            let says = |id: &str| error.message.contains(id);
+            let says = |id: &str| error.message.contains(&id.repeat(16));
             assert!(named.into_iter().all(says) && !says(others), "{error:?}");
         }
     }

@@ -78,6 +78,7 @@ pub enum Command {
     /// Stop and remove an org's workspaces
     ///
     /// The agents' own work (/workspace) is kept unless --volumes is given.
+    #[command(after_help = EXIT_CODES)]
     Down(DownCommand),
     /// Restart one workspace: stop it, seed it anew, start it
     Restart(WorkspaceArgs),
@@ -250,6 +251,9 @@ pub struct UpCommand {
     /// Remove workspaces that are in the org and no longer in the template
     #[arg(long)]
     pub prune: bool,
+    /// Bring the org up although it came from another folder, which this one replaces
+    #[arg(long)]
+    pub take_over: bool,
     /// Keep a failed container for diagnosis, if it was seeded
     #[arg(long)]
     pub keep_failed: bool,

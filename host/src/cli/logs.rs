@@ -4,6 +4,7 @@
 use console::Term;
 use futures_util::StreamExt;
 
+use super::address::Candidate;
 use super::args::LogsCommand;
 use super::report::Exit;
 use super::terminal::Harmless;
@@ -12,7 +13,6 @@ use super::{Host, print_json, text};
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::Engine as _;
-use crate::provision::spec::WorkspaceId;
 
 /// `orghost logs`.
 pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
@@ -20,21 +20,17 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
     let found = find(&store, &command.at).await?;
     let invalid =
         |code, message: String| Problem::one(Class::Invalid, Diagnostic::new(code, message));
-    let key = &found.workspace.key;
-    if found.workspace.external {
-        let message = format!("{key} runs elsewhere: this host has no log of it");
+    let Candidate { org, workspace } = found;
+    if workspace.external {
+        let message = format!("{} runs elsewhere: this host has no log of it", workspace.key);
         return Err(invalid("external-workspace", message));
     }
-    let id = WorkspaceId::parse(&found.workspace.id)
-        .ok_or_else(|| invalid("unknown-workspace", format!("{key} was never made here")))?;
     let orgs = store.orgs().await?;
-    let org = orgs
-        .into_iter()
-        .find(|org| org.slug == found.org)
-        .ok_or_else(|| invalid("unknown-org", format!("{} is gone", found.org)))?;
-    let engine = host.engines()?.get(org.engine).await?;
-    let mut bytes = std::pin::pin!(engine.logs(&id, command.tail, command.follow));
-    let mut output = Output::new(host.json, command.raw, key);
+    let row = orgs.into_iter().find(|row| row.slug == org);
+    let row = row.ok_or_else(|| invalid("unknown-org", format!("{org} is gone")))?;
+    let engine = host.engines()?.get(row.engine).await?;
+    let mut bytes = std::pin::pin!(engine.logs(&workspace.id, command.tail, command.follow));
+    let mut output = Output::new(host.json, command.raw, workspace.key.as_str());
     while let Some(chunk) = bytes.next().await {
         if !output.write(&chunk?)? {
             break;

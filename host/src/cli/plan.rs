@@ -15,6 +15,7 @@ use super::args::{EnvArgs, ExpandCommand, PlanArgs, PlanCommand, PluginArgs, Pol
 use super::report::{self, Exit};
 use super::text::{count, in_line, note, print_line, printable};
 use super::{Host, print_json};
+use crate::admission::{Becomes, Change, changes};
 use crate::config::{PolicyKeys, parse_env_file};
 use crate::diagnostic::Diagnostic;
 use crate::plan::{Plan, WorkspaceKey, is_identifier};
@@ -36,7 +37,7 @@ pub struct Judged {
 }
 
 /// `orghost plan`.
-pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Problem> {
+pub async fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Problem> {
     let judged = judge(host, &command.plan)?;
     let (plan, violations): (&Plan, &[Violation]) = match &judged.verdict {
         Ok(approved) => (approved.plan(), &[]),
@@ -52,10 +53,15 @@ pub fn plan(host: &Host, command: &PlanCommand) -> Result<Exit, Problem> {
     if let (Ok(approved), Some(out)) = (&judged.verdict, &command.render) {
         render(approved, &judged.template, out, command.plan.show_secrets)?;
     }
+    let changes = match (&judged.verdict, host.known_store()?) {
+        (Ok(approved), Some(store)) => changes(approved, &store).await?,
+        _ => Vec::new(),
+    };
     if host.json {
-        print_plan_json(shown, violations)?;
+        print_plan_json(shown, violations, &changes)?;
     } else {
         print_plan(&self::shown(serde_json::json!(shown))?);
+        print_changes(&changes);
         note_plugin(&judged);
         print_warnings(&plan.warnings, &command.plan.template);
         print_violations(&told(violations));
@@ -220,14 +226,35 @@ pub fn print_log(lines: &[String]) {
     }
 }
 
-fn print_plan_json(plan: &Plan, violations: &[Violation]) -> Result<(), Problem> {
+fn print_plan_json(
+    plan: &Plan,
+    violations: &[Violation],
+    changes: &[Change],
+) -> Result<(), Problem> {
     #[derive(serde::Serialize)]
     struct Document<'a> {
         #[serde(flatten)]
         plan: &'a Plan,
         violations: &'a [Violation],
+        changes: &'a [Change],
     }
-    print_json(&Document { plan, violations })
+    print_json(&Document {
+        plan,
+        violations,
+        changes,
+    })
+}
+
+/// What would become of an org that is known, one line for each workspace that is not simply the same.
+pub fn print_changes(changes: &[Change]) {
+    for Change { workspace, what } in changes {
+        let told = match what {
+            Becomes::Added => "is new".to_owned(),
+            Becomes::Moved { from } => format!("was {}", in_line(&from.to_string())),
+            Becomes::Left => "is in the template no longer; up --prune removes it".to_owned(),
+        };
+        print_line(&format!("{workspace} {told}"));
+    }
 }
 
 fn told(violations: &[Violation]) -> Vec<Diagnostic> {
@@ -242,7 +269,7 @@ pub fn print_refusal(host: &Host, rejected: &Rejected, args: &PlanArgs) -> Resul
         } else {
             rejected.plan.clone()
         };
-        return print_plan_json(&plan, &rejected.violations);
+        return print_plan_json(&plan, &rejected.violations, &[]);
     }
     print_violations(&told(&rejected.violations));
     Ok(())
@@ -264,6 +291,8 @@ pub struct Shown {
     pub warnings: Vec<Diagnostic>,
     #[serde(default)]
     pub violations: Vec<Diagnostic>,
+    #[serde(default)]
+    pub changes: Vec<Change>,
 }
 
 #[derive(Debug, Deserialize)]

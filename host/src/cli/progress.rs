@@ -75,12 +75,13 @@ impl Counts {
 impl Progress {
     /// Chooses by where standard output goes. `keys` are the workspaces that have a line each in a tree, in their order.
     pub fn new(json: bool, keys: &[WorkspaceKey]) -> Self {
-        let terminal = console::Term::stdout();
-        let rows = usize::from(terminal.size().0);
+        let rows = usize::from(console::Term::stdout().size().0);
         let fits = !keys.is_empty() && keys.len() < rows;
+        // A terminal of which nobody knows the kind (`TERM`) draws nothing.
+        let draws = !ProgressDrawTarget::stdout().is_hidden();
         let form = if json {
             Form::Json
-        } else if terminal.features().is_attended() && fits {
+        } else if draws && fits {
             Form::tree(keys)
         } else {
             Form::Plain
@@ -191,23 +192,23 @@ pub fn failure_details(failure: &Failure) -> Vec<String> {
     if let Some(code) = failure.exit_code {
         lines.push(format!("it ended with exit code {code}"));
     }
-    if !failure.last_lines.is_empty() {
-        lines.push(match &*failure.code {
-            "ended" => "its last lines say why:".to_owned(),
-            _ => "its last lines may say why:".to_owned(),
-        });
-        lines.extend(
-            failure
-                .last_lines
-                .iter()
-                .map(|line| format!("  | {}", printable(line))),
-        );
-    }
+    lines.extend(last_lines(&failure.last_lines, failure.code == "ended"));
     for left in &failure.left_behind {
         lines.push(format!("left behind: {}", printable(left)));
     }
     lines.push(format!("help: {}", failure.help));
     lines
+}
+
+/// What a workspace printed last, if it printed anything. One that ended by itself may be expected to have said why.
+pub fn last_lines(printed: &[String], ended: bool) -> impl Iterator<Item = String> {
+    let heading = match ended {
+        true => "its last lines say why:",
+        false => "its last lines may say why:",
+    };
+    let heading = (!printed.is_empty()).then(|| heading.to_owned());
+    let lines = printed.iter().map(|line| format!("  | {}", printable(line)));
+    heading.into_iter().chain(lines)
 }
 
 #[cfg(test)]
@@ -219,6 +220,7 @@ mod tests {
         Event {
             org: "acme".to_owned(),
             workspace: workspace.map(|key| WorkspaceKey::new(key).unwrap()),
+            workspace_id: None,
             what,
         }
     }

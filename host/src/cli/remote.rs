@@ -12,7 +12,7 @@ use super::args::{
     DownCommand, ExpandCommand, LogsCommand, PlanArgs, PlanCommand, UpCommand, WorkspaceArgs,
 };
 use super::interrupt::Interrupts;
-use super::progress::Progress;
+use super::progress::{Progress, last_lines};
 use super::report::Exit;
 use super::text::{count, in_line, note, print_line};
 use super::{Host, plan, print_json, up};
@@ -103,6 +103,7 @@ pub async fn plan(server: &Server, command: &PlanCommand) -> Result<Exit, Proble
         print_json(&answer)?;
     } else {
         plan::print_plan(&shown);
+        plan::print_changes(&shown.changes);
         if let Some(plugin) = answer.get("planned_by").and_then(Value::as_str) {
             note(&format!("planned by {}", in_line(plugin)));
         }
@@ -125,17 +126,14 @@ pub async fn up(server: &Server, command: &UpCommand) -> Result<Exit, Problem> {
     }
     let wishes = json!({
         "engine": command.engine.engine, "prune": command.prune, "keep_failed": command.keep_failed,
-        "ready_seconds": command.wait.then_some(command.timeout),
+        "ready_seconds": command.wait.then_some(command.timeout), "take_over": command.take_over,
     });
     let upload = upload(&command.plan, wishes)?;
     server.will_change();
     let accepted = server.client.import(&upload).await?;
     let status = server.client.org(&accepted.org).await?;
-    let keys = status
-        .workspaces
-        .iter()
-        .filter_map(|w| WorkspaceKey::new(&w.row.key).ok());
-    let keys: Vec<_> = keys.collect();
+    let planned = status.workspaces.iter().filter(|w| w.row.planned);
+    let keys: Vec<_> = planned.map(|w| w.row.key.clone()).collect();
     let progress = Progress::new(server.json, &keys);
     let mut outcomes = BTreeMap::new();
     let mut removed = Vec::new();
@@ -242,10 +240,10 @@ pub async fn logs(server: &Server, command: &LogsCommand) -> Result<Exit, Proble
     let Candidate { workspace, .. } = server.workspace(&command.at).await?;
     let logs = server
         .client
-        .logs(&workspace.id, command.tail, command.follow)
+        .logs(workspace.id.as_str(), command.tail, command.follow)
         .await?;
     let mut logs = std::pin::pin!(logs);
-    let mut output = super::logs::Output::new(server.json, command.raw, &workspace.key);
+    let mut output = super::logs::Output::new(server.json, command.raw, workspace.key.as_str());
     while let Some(chunk) = logs.next().await {
         if !output.write(&chunk?)? {
             break;
@@ -263,14 +261,25 @@ pub async fn act(
 ) -> Result<Exit, Problem> {
     let Candidate { workspace, .. } = server.workspace(at).await?;
     server.will_change();
-    let accepted = server.client.act(&workspace.id, action).await?;
-    let key = WorkspaceKey::new(&workspace.key).ok();
-    let progress = Progress::new(server.json, key.as_slice());
+    let accepted = server.client.act(workspace.id.as_str(), action).await?;
+    let progress = Progress::new(server.json, std::slice::from_ref(&workspace.key));
     let ended = server
         .follow(accepted, |event| progress.show(event))
         .await?;
     drop(progress);
     failed_as_a_whole(&ended)?;
+    let printed = ended.last_lines.get(&workspace.key);
+    let printed = printed.map_or(&[][..], Vec::as_slice);
+    if server.json {
+        print_json(&json!({
+            "event": "summary", "org": ended.org, "workspace": workspace.key, "operation": action,
+            "state": ended.state.as_str(), "last_lines": printed,
+        }))?;
+    } else {
+        for line in last_lines(printed, false) {
+            note(&line);
+        }
+    }
     cancelled(&ended)?;
     Ok(match ended.failed {
         0 => Exit::Done,
@@ -424,6 +433,9 @@ fn upload(args: &PlanArgs, mut request: Value) -> Result<Upload, Problem> {
         fields.insert("env".to_owned(), json!(wanted.vars));
         fields.insert("grant".to_owned(), json!(wanted.grant));
         fields.insert("skip_external".to_owned(), json!(policy.skip_external));
+        let folder = std::path::absolute(&args.template);
+        let folder = folder.unwrap_or_else(|_| args.template.clone());
+        fields.insert("source".to_owned(), json!(folder.display().to_string()));
         if let Some(plugin) = &args.plugin.plugin {
             fields.insert("plugin".to_owned(), json!(plugin));
         }

@@ -66,7 +66,7 @@ pub fn print(statuses: &[OrgStatus]) {
             .set_header(["WORKSPACE", "STATE", "RUNTIME", "TIER", "URL"]);
         for workspace in &org.workspaces {
             table.add_row([
-                in_line(&workspace.row.key),
+                workspace.row.key.to_string(),
                 workspace.state.clone().into_owned(),
                 in_line(&workspace.row.runtime),
                 workspace.row.tier.to_string(),

@@ -11,7 +11,7 @@ use super::progress::{Progress, failure_details};
 use super::report::{self, Exit};
 use super::text::{count, note, print_line, printable};
 use super::{Host, print_json};
-use crate::admission::{Admitted, Site, admit};
+use crate::admission::{Admitted, Placement, Site, admit};
 use crate::agent_token::AgentTokens;
 use crate::config::EngineKind;
 use crate::daemon::Request;
@@ -60,8 +60,7 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     let path = std::path::absolute(&command.plan.template);
     let path = path.unwrap_or_else(|_| command.plan.template.clone());
     let label = path.display().to_string();
-    let org = OrgId::new(store.instance().clone(), &approved.plan().org.name);
-    warn_of_former_name(&store.orgs().await?, org.slug(), &label);
+    warn_of_former_name(&store.orgs().await?, &approved.plan().org.name, &label);
     let engines = host.engines()?;
     let vault = host.vault(&store).await?;
     let site = Site {
@@ -70,8 +69,13 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         engines: &engines,
         tokens: &AgentTokens::of(&store, &vault).await?,
     };
-    let asked = command.engine.engine;
-    let admitted = admit(approved, &template, label, asked, &site).await?;
+    let placement = Placement {
+        template: label,
+        engine: command.engine.engine,
+        take_over: command.take_over,
+    };
+    let admitted = admit(approved, &template, placement, &site).await?;
+    let org = &admitted.org;
     let options = Options {
         concurrency: command
             .concurrency
@@ -102,20 +106,11 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         turns: &Turns::new(options.concurrency),
         keep_failed: command.keep_failed,
     };
-    let row = admitted.row.clone();
-    let work = provision::up(
-        &run,
-        &org,
-        row,
-        &admitted.approved,
-        &admitted.jobs,
-        &options,
-    );
     host.interrupts.cancel(
         &cancel,
         "stopping: workspaces under way are taken back (again to stop at once)",
     );
-    let summary = work.await?;
+    let summary = provision::up(&run, org, &admitted.jobs, &options).await?;
     drop(progress);
     print_summary(host.json, org.slug(), admitted.row.engine, &summary)?;
     Ok(ended(host, summary.failed() == 0))
@@ -129,7 +124,7 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
     let Some(row) = orgs.iter().find(|row| row.is_called(&command.org)) else {
         return Err(unknown_org(&store, &command.org).await?);
     };
-    let org = OrgId::new(store.instance().clone(), &row.name);
+    let org = OrgId::known(store.instance().clone(), &row.slug);
     let engine = host.engines()?.get(row.engine).await?;
     let progress = Progress::new(host.json, &[]);
     let observer = |event: &Event| progress.show(event);
@@ -164,7 +159,7 @@ async fn keep_source(
     admitted: &Admitted,
 ) -> Result<(), Problem> {
     let org = admitted.org.slug();
-    let rows = provision::rows(&admitted.approved);
+    let rows = provision::rows(&admitted.approved, &admitted.identities);
     store.put_org(admitted.row.clone(), rows).await?;
     let snapshots = Snapshots::of(&host.folders.state);
     let snapshot = match Bundle::of_template(template).and_then(|b| snapshots.put(&b, vault)) {
@@ -191,6 +186,7 @@ async fn keep_source(
         prune: command.prune,
         keep_failed: command.keep_failed,
         ready_seconds: command.wait.then_some(command.timeout),
+        take_over: command.take_over,
     };
     let source = SourceRow {
         snapshot,
@@ -230,8 +226,8 @@ fn ended(host: &Host, is_whole: bool) -> Exit {
     }
 }
 
-fn warn_of_former_name(orgs: &[OrgRow], slug: &str, template: &str) {
-    if orgs.iter().any(|row| row.slug == slug) {
+fn warn_of_former_name(orgs: &[OrgRow], name: &str, template: &str) {
+    if orgs.iter().any(|row| row.name == name) {
         return;
     }
     for other in orgs.iter().filter(|row| row.template == template) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::address::{self, Candidate};
 use super::args::WorkspaceArgs;
+use super::progress::last_lines;
 use super::report::Exit;
 use super::text::{note, print_line, printable};
 use super::{Host, print_json, serve};
@@ -22,9 +23,9 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
     host.interrupts
         .say("interrupted half-way: run the same command again to go on");
     let accepted = match operation {
-        Operation::Stop => daemon.stop(&workspace.id).await?,
-        Operation::Start => daemon.start(&workspace.id).await?,
-        _ => daemon.restart(&workspace.id).await?,
+        Operation::Stop => daemon.stop(workspace.id.as_str()).await?,
+        Operation::Start => daemon.start(workspace.id.as_str()).await?,
+        _ => daemon.restart(workspace.id.as_str()).await?,
     };
     let row = loop {
         let row = daemon.store().operation(accepted.id.as_str()).await?;
@@ -51,17 +52,24 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
         });
     }
     let workspaces = daemon.store().workspaces(&org).await?;
-    let now = workspaces.iter().find(|now| now.key == workspace.key);
+    let now = workspaces.iter().find(|now| now.id == workspace.id);
     let outcome = now.map_or("unknown", |now| now.outcome.as_str());
     let reason = now.and_then(|now| now.reason.clone());
+    let mut printed = daemon.last_lines().of(&row.id);
+    let printed = printed
+        .remove(workspace.key.as_str())
+        .unwrap_or_default();
     if host.json {
         print_json(&serde_json::json!({
             "event": "summary", "org": org, "workspace": workspace.key, "operation": operation,
-            "state": row.state.as_str(), "outcome": outcome, "reason": reason,
+            "state": row.state.as_str(), "outcome": outcome, "reason": reason, "last_lines": printed,
         }))?;
     } else {
         if let Some(reason) = reason {
             note(&printable(&reason));
+        }
+        for line in last_lines(&printed, false) {
+            note(&line);
         }
         print_line(&format!("{org}: {} is {outcome}", workspace.key));
     }

@@ -1,15 +1,11 @@
 //! Which workspace may call which. Pure, and denies what it does not know.
 
-use crate::plan::WorkspaceKey;
+use crate::identity::NamePath;
 
 /// Within one org: itself, its siblings under one parent, its ancestors and its descendants. Two roots are no siblings.
-pub fn may_call(caller: &WorkspaceKey, target: &WorkspaceKey) -> bool {
-    let is_above = |above: &WorkspaceKey, below: &WorkspaceKey| {
-        let rest = below.as_str().strip_prefix(above.as_str());
-        rest.is_some_and(|rest| rest.starts_with('/'))
-    };
+pub fn may_call(caller: &NamePath, target: &NamePath) -> bool {
     let are_siblings = caller.parent().is_some() && caller.parent() == target.parent();
-    caller == target || are_siblings || is_above(caller, target) || is_above(target, caller)
+    caller == target || are_siblings || target.is_below(caller) || caller.is_below(target)
 }
 
 #[cfg(test)]
@@ -19,8 +15,11 @@ mod tests {
     #[test]
     fn the_table() {
         let may = |caller, target| {
-            let key = |text| WorkspaceKey::new(text).unwrap();
-            may_call(&key(caller), &key(target))
+            let path = |text: &str| {
+                let names: Vec<String> = text.split('/').map(str::to_owned).collect();
+                NamePath::try_from(names).unwrap()
+            };
+            may_call(&path(caller), &path(target))
         };
         for (caller, target) in [
             ("pm", "pm"),

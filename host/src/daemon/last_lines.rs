@@ -83,6 +83,7 @@ mod tests {
         Event {
             org: "acme".to_owned(),
             workspace: WorkspaceKey::new(key).ok(),
+            workspace_id: None,
             what: What::Failed(Box::new(failure)),
         }
     }

@@ -173,6 +173,7 @@ impl Daemon {
         let event = Event {
             org: found.org.clone(),
             workspace: None,
+            workspace_id: None,
             what: What::Swept {
                 name: found.name.clone(),
             },

@@ -17,16 +17,17 @@ use tokio_util::sync::CancellationToken;
 use super::{Daemon, Made};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Operation, What};
+use crate::identity::NamePath;
 use crate::limits;
 use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::{Engine as _, EngineError, State};
-use crate::provision::spec::OrgId;
+use crate::provision::spec::{OrgId, WorkspaceId};
 use crate::provision::{Options, Outcome, one, signal};
-use crate::store::{OperationRow, OperationState, WorkspaceRow};
+use crate::store::{Desired, LastOutcome, OperationRow, OperationState, Subject, WorkspaceRow};
 
-/// A workspace: its org's slug, and its key.
-pub(super) type At = (String, String);
+/// A workspace: its org's slug, and who it is.
+pub(super) type At = (String, WorkspaceId);
 
 /// What is done to each workspace, and what is to be done to it next. A workspace without either is not in it.
 #[derive(Default)]
@@ -85,10 +86,10 @@ impl Daemon {
     /// [`Class::Unknown`]; [`Class::Conflict`] for external and removed ones.
     pub async fn restart(&self, id: &str) -> Result<OperationRow, Problem> {
         let (org, workspace) = self.managed(id).await?;
-        if workspace.outcome == "removed" {
+        if workspace.outcome == LastOutcome::Removed {
             return Err(gone(&workspace.key));
         }
-        self.change(org, workspace.key, Operation::Restart, Value::Null)
+        self.change(org, workspace, Operation::Restart, Value::Null)
             .await
     }
 
@@ -99,10 +100,10 @@ impl Daemon {
     pub async fn stop(&self, id: &str) -> Result<OperationRow, Problem> {
         self.has_room()?;
         let (org, workspace) = self.managed(id).await?;
-        if workspace.outcome == "removed" {
+        if workspace.outcome == LastOutcome::Removed {
             return Err(gone(&workspace.key));
         }
-        self.change(org, workspace.key, Operation::Stop, Value::Null)
+        self.change(org, workspace, Operation::Stop, Value::Null)
             .await
     }
 
@@ -113,7 +114,7 @@ impl Daemon {
     pub async fn start(&self, id: &str) -> Result<OperationRow, Problem> {
         self.has_room()?;
         let (org, workspace) = self.managed(id).await?;
-        self.change(org, workspace.key, Operation::Start, Value::Null)
+        self.change(org, workspace, Operation::Start, Value::Null)
             .await
     }
 
@@ -125,18 +126,18 @@ impl Daemon {
         self.has_room()?;
         let (org, workspace) = self.managed(id).await?;
         if !how.cascade {
-            self.is_childless(&org, &workspace.key).await?;
+            self.is_childless(&org, &workspace.path).await?;
         }
         let request = json!({ "cascade": how.cascade, "volumes": how.volumes });
-        self.change(org, workspace.key, Operation::Remove, request)
+        self.change(org, workspace, Operation::Remove, request)
             .await
     }
 
     /// Somebody could not reach a workspace: looks once whether it lives, for all who ask at the same time, and restarts it
     /// when it is dead.
     pub async fn suspect(&self, org: &str, workspace: &WorkspaceRow) -> Fate {
-        let at = (org.to_owned(), workspace.key.clone());
-        if self.slots().contains_key(&at) || is_on_its_way(workspace) {
+        let at = (org.to_owned(), workspace.id.clone());
+        if self.slots().contains_key(&at) || workspace.outcome.is_on_its_way() {
             return Fate::Restarting;
         }
         let cell = self.checks().entry(at.clone()).or_default().clone();
@@ -152,10 +153,8 @@ impl Daemon {
     async fn look(&self, org: &str, workspace: &WorkspaceRow) -> Fate {
         let looked = async {
             let row = self.org(org).await?;
-            let (id, key) = self.identity(org, &workspace.key).await?;
             let engine = self.0.engines.get(row.engine).await?;
-            let id = id.workspace(&key);
-            let found = engine.inspect(&id);
+            let found = engine.inspect(&workspace.id);
             let late = EngineError::TimedOut(limits::LIVENESS.as_secs());
             match timeout(limits::LIVENESS, found).await.unwrap_or(Err(late)) {
                 Ok(found) => Ok(Some(found)),
@@ -166,7 +165,7 @@ impl Daemon {
         let found = match looked.await {
             Ok(found) => found,
             Err(problem) => {
-                tracing::warn!(org, workspace = workspace.key, errors = ?problem.errors, "nobody knows whether it lives");
+                tracing::warn!(org, workspace = %workspace.key, errors = ?problem.errors, "nobody knows whether it lives");
                 return Fate::Lives;
             }
         };
@@ -175,7 +174,7 @@ impl Daemon {
                 // A local program gets another port at every start.
                 if found.url.is_some() && found.url != workspace.url {
                     let store = &self.0.store;
-                    let moved = store.moved(org, &workspace.key, found.url).await;
+                    let moved = store.moved(&workspace.id, found.url).await;
                     if let Err(error) = moved {
                         tracing::warn!(%error, "an address was not stored");
                     }
@@ -183,10 +182,10 @@ impl Daemon {
                 Fate::Lives
             }
             _ => {
-                tracing::warn!(org, workspace = workspace.key, "is dead, and is restarted");
+                tracing::warn!(org, workspace = %workspace.key, "is dead, and is restarted");
                 let request = json!({ "looks_dead": true });
-                let key = workspace.key.clone();
-                let accepted = self.change(org.to_owned(), key, Operation::Restart, request);
+                let workspace = workspace.clone();
+                let accepted = self.change(org.to_owned(), workspace, Operation::Restart, request);
                 if let Err(problem) = accepted.await {
                     tracing::error!(errors = ?problem.errors, "a dead workspace is not restarted");
                 }
@@ -199,12 +198,12 @@ impl Daemon {
     async fn change(
         &self,
         org: String,
-        key: String,
+        workspace: WorkspaceRow,
         operation: Operation,
         request: Value,
     ) -> Result<OperationRow, Problem> {
         let host = &self.0;
-        let at = (org, key);
+        let at = (org, workspace.id.clone());
         let _one = host.accepting.lock().await;
         let waiting = self.slots().get(&at).and_then(|slot| slot.pending.clone());
         if let Some(waiting) = waiting {
@@ -212,23 +211,26 @@ impl Daemon {
                 return Ok(waiting);
             }
             if waiting.operation == Operation::Remove {
-                return Err(gone(&at.1));
+                return Err(gone(&workspace.key));
             }
         }
-        let id = host.store.enqueue(&at.0, operation, Some(&at.1), request);
+        let subject = Subject {
+            id: Some(workspace.id),
+            key: workspace.key.as_str().to_owned(),
+        };
+        let id = host.store.enqueue(&at.0, operation, Some(subject), request);
         let id = id.await?;
         let row = host.store.operation(id.as_str()).await?;
         let row = row.ok_or_else(|| {
             let diagnostic = Diagnostic::new("store", "what was just stored is not there");
             Problem::one(Class::Failed, diagnostic)
         })?;
-        self.line_up(row.clone()).await?;
+        self.line_up(at, row.clone()).await?;
         Ok(row)
     }
 
     /// Makes an operation the next one of its workspace. What waited until now is done by it.
-    pub(super) async fn line_up(&self, row: OperationRow) -> Result<(), Problem> {
-        let at = (row.org.clone(), row.workspace.clone().unwrap_or_default());
+    pub(super) async fn line_up(&self, at: At, row: OperationRow) -> Result<(), Problem> {
         let cancel = self.0.tasks.stopping().child_token();
         self.cancels().insert(row.id.clone(), cancel);
         let waited = {
@@ -265,17 +267,19 @@ impl Daemon {
             daemon: self.clone(),
             at: at.clone(),
         });
-        let name = format!("{} {}/{}", row.operation.as_str(), at.0, at.1);
+        let key = row.workspace.as_ref().map_or("", |subject| &subject.key);
+        let name = format!("{} {}/{key}", row.operation.as_str(), at.0);
         let cancel = self.cancels().get(&row.id).cloned().unwrap_or_default();
         let (this, of, id) = (self.clone(), cycle.clone(), row.id.clone());
+        let (who, subject) = (at.1.clone(), row.workspace.clone());
         let work = async move {
-            let ended = this.carry_out(&row, &cancel).boxed().await;
+            let ended = this.carry_out(&row, &who, &cancel).boxed().await;
             this.settle(&row, ended).await;
             drop(of);
         };
         let (this, at) = (self.clone(), at.clone());
         let broken = move |how| async move {
-            this.broke(&id, &at.0, Some(&at.1), how).await;
+            this.broke(&id, &at.0, subject.as_ref(), how).await;
             drop(cycle);
         };
         // A host that stops begins nothing: it waits in the store for the next one.
@@ -286,17 +290,17 @@ impl Daemon {
     async fn carry_out(
         &self,
         row: &OperationRow,
+        id: &WorkspaceId,
         cancel: &CancellationToken,
     ) -> Result<bool, Problem> {
-        let key = row.workspace.as_deref().unwrap_or_default();
         let known = self.org(&row.org).await?;
-        let (org, key) = self.identity(&row.org, key).await?;
+        let org = OrgId::known(self.0.store.instance().clone(), &known.slug);
         let engine = self.0.engines.get(known.engine).await?;
         let looks_dead = flag(&row.request, "looks_dead");
         if row.operation == Operation::Restart && !looks_dead {
             // The slow part: nobody else waits for it.
             tokio::select! {
-                () = self.farewell(&engine, &org, &key) => {}
+                () = self.farewell(&engine, &org, id) => {}
                 () = cancel.cancelled() => return Ok(true),
             }
         }
@@ -317,17 +321,15 @@ impl Daemon {
         store.run(&row.id).await?;
         // What it was when it was asked for does not count any more.
         let rows = store.workspaces(&row.org).await?;
-        let Some(now) = rows.iter().find(|now| now.key == key.as_str()) else {
-            return Err(unknown(key.as_str()));
+        let Some(now) = rows.iter().find(|now| now.id == *id) else {
+            let key = row.workspace.as_ref().map_or("", |subject| &subject.key);
+            return Err(unknown(key));
         };
+        let key = now.key.clone();
         let keep_words = |event: &Event| self.0.last_lines.keep(&row.id, event);
         let mut run = self.run(&engine, row, cancel);
         run.observer = &keep_words;
-        let tell = |what| Event {
-            org: row.org.clone(),
-            workspace: Some(key.clone()),
-            what,
-        };
+        let tell = |what| Event::of_workspace(&org, &key, id, what);
         run.emit(tell(What::Began {
             operation: row.operation,
             engine: engine.kind(),
@@ -336,33 +338,33 @@ impl Daemon {
         .await?;
         let outcome = match row.operation {
             Operation::Stop => {
-                store.want(&row.org, &key, false).await?;
-                one::stop(&run, &org, &key).await?;
+                store.want(id, Desired::Stopped).await?;
+                one::stop(&run, &org, (&key, id)).await?;
                 None
             }
             Operation::Remove => {
                 let volumes = flag(&row.request, "volumes");
-                let mut doomed = descendants(&rows, key.as_str());
+                let mut doomed = descendants(&rows, &now.path);
                 if !flag(&row.request, "cascade") {
-                    self.is_childless(&row.org, key.as_str()).await?;
+                    self.is_childless(&row.org, &now.path).await?;
                     doomed.clear();
                 }
-                doomed.push(key.clone());
-                for key in doomed {
-                    store.want(&row.org, &key, false).await?;
-                    one::remove(&run, &org, &key, volumes).await?;
+                doomed.push(now);
+                for row in doomed {
+                    store.want(&row.id, Desired::Stopped).await?;
+                    one::remove(&run, &org, (&row.key, &row.id), volumes).await?;
                 }
                 None
             }
-            _ if looks_dead && now.wanted == "stopped" => None,
-            _ if looks_dead && is_alive(&engine, &org, &key).await => None,
-            Operation::Restart if now.outcome == "removed" => return Err(gone(key.as_str())),
+            _ if looks_dead && now.wanted == Desired::Stopped => None,
+            _ if looks_dead && is_alive(&engine, id).await => None,
+            Operation::Restart if now.outcome == LastOutcome::Removed => return Err(gone(&key)),
             _ => {
                 let made = self.remake(&row.org).await?;
                 let Made {
                     admitted, request, ..
                 } = &made;
-                let job = admitted.jobs.iter().find(|job| job.key == key);
+                let job = admitted.jobs.iter().find(|job| job.id == *id);
                 let job = job.ok_or_else(|| {
                     let message = format!("{key} is in the org's template no longer");
                     Problem::one(Class::Conflict, Diagnostic::new("not-planned", message))
@@ -372,7 +374,7 @@ impl Daemon {
                     wait: request.ready_seconds.map(Duration::from_secs),
                     prune: false,
                 };
-                store.want(&row.org, &key, true).await?;
+                store.want(id, Desired::Running).await?;
                 let anew = row.operation == Operation::Restart;
                 Some(one::renew(&run, &org, job, &options, anew).boxed().await?)
             }
@@ -395,19 +397,18 @@ impl Daemon {
         &self,
         engine: &crate::provision::backend::Backend,
         org: &OrgId,
-        key: &WorkspaceKey,
+        id: &WorkspaceId,
     ) {
-        let id = org.workspace(key);
         let said = async {
-            let found = engine.inspect(&id).await.map_err(|e| e.to_string())?;
+            let found = engine.inspect(id).await.map_err(|e| e.to_string())?;
             if found.state != State::Running {
                 return Ok(());
             }
             let url = found.url.ok_or("its engine knows no address of it")?;
-            signal::restart_pending(&url, &id).await
+            signal::restart_pending(&url, id).await
         };
         if let Err(why) = said.await {
-            tracing::warn!(org = org.slug(), workspace = %key, why, "was not told of its restart, which goes on");
+            tracing::warn!(org = org.slug(), workspace = %id, why, "was not told of its restart, which goes on");
         }
     }
 
@@ -426,24 +427,18 @@ impl Daemon {
         Ok((org, workspace))
     }
 
-    async fn is_childless(&self, org: &str, key: &str) -> Result<(), Problem> {
+    async fn is_childless(&self, org: &str, path: &NamePath) -> Result<(), Problem> {
         let rows = self.0.store.workspaces(org).await?;
-        let there = |row: &&WorkspaceRow| row.outcome != "removed" && !row.external;
-        let children = rows.iter().filter(|row| is_below(&row.key, key));
+        let there = |row: &&WorkspaceRow| row.outcome != LastOutcome::Removed && !row.external;
+        let children = rows.iter().filter(|row| row.path.is_below(path));
         let children: Vec<&str> = children.filter(there).map(|r| r.key.as_str()).collect();
         if children.is_empty() {
             return Ok(());
         }
-        let message = format!("{key} has {} below it", children.join(", "));
+        let message = format!("{} has {} below it", path.name(), children.join(", "));
         let diagnostic = Diagnostic::new("has-children", message)
             .help("remove those first, or all together: ?cascade=true");
         Err(Problem::one(Class::Conflict, diagnostic))
-    }
-
-    async fn identity(&self, org: &str, key: &str) -> Result<(OrgId, WorkspaceKey), Problem> {
-        let row = self.org(org).await?;
-        let key = WorkspaceKey::new(key).map_err(|_| unknown(key))?;
-        Ok((OrgId::new(self.0.store.instance().clone(), &row.name), key))
     }
 
     pub(super) fn slots(&self) -> MutexGuard<'_, HashMap<At, Slot>> {
@@ -457,11 +452,6 @@ impl Daemon {
     }
 }
 
-/// Whether somebody is making it already.
-fn is_on_its_way(workspace: &WorkspaceRow) -> bool {
-    matches!(workspace.outcome.as_str(), "planned" | "provisioning")
-}
-
 /// Whether what waits does what is asked for, too. A suspicion adds nothing to anything that waits.
 fn is_served_by(waiting: &OperationRow, operation: Operation, request: &Value) -> bool {
     let same = waiting.operation == operation && waiting.request == *request;
@@ -471,29 +461,18 @@ fn is_served_by(waiting: &OperationRow, operation: Operation, request: &Value) -
         || (is_thorough && matches!(operation, Operation::Start | Operation::Restart))
 }
 
-async fn is_alive(
-    engine: &crate::provision::backend::Backend,
-    org: &OrgId,
-    key: &WorkspaceKey,
-) -> bool {
-    let found = engine.inspect(&org.workspace(key)).await;
+async fn is_alive(engine: &crate::provision::backend::Backend, id: &WorkspaceId) -> bool {
+    let found = engine.inspect(id).await;
     found.is_ok_and(|found| found.state == State::Running)
 }
 
 /// Deepest first.
-fn descendants(rows: &[WorkspaceRow], key: &str) -> Vec<WorkspaceKey> {
-    let below = rows.iter().filter(|row| is_below(&row.key, key));
-    let managed = below.filter(|row| !row.external && row.outcome != "removed");
-    let mut keys: Vec<_> = managed
-        .filter_map(|row| WorkspaceKey::new(&row.key).ok())
-        .collect();
-    keys.sort_by_key(|key| std::cmp::Reverse(key.depth()));
-    keys
-}
-
-fn is_below(key: &str, ancestor: &str) -> bool {
-    key.strip_prefix(ancestor)
-        .is_some_and(|rest| rest.starts_with('/'))
+fn descendants<'a>(rows: &'a [WorkspaceRow], path: &NamePath) -> Vec<&'a WorkspaceRow> {
+    let below = rows.iter().filter(|row| row.path.is_below(path));
+    let managed = below.filter(|row| !row.external && row.outcome != LastOutcome::Removed);
+    let mut rows: Vec<_> = managed.collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.path.depth()));
+    rows
 }
 
 fn flag(request: &Value, name: &str) -> bool {
@@ -508,7 +487,7 @@ fn unknown(what: &str) -> Problem {
     )
 }
 
-fn gone(key: &str) -> Problem {
+fn gone(key: &WorkspaceKey) -> Problem {
     let message = format!("{key} was removed, or is about to be");
     let diagnostic = Diagnostic::new("workspace-removed", message)
         .help("start makes it again, of its org's template");

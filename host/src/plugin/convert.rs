@@ -2,12 +2,13 @@
 //! must be to be shown and judged at all is checked here; a plan that is not
 //! so is a lie, and is refused whole.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::bindings::latest::exports::orghost::plugin::importer as wit;
 use super::world::{Answer, Lie};
 use super::{CallError, Description, EnvMap, Request};
 use crate::diagnostic::Diagnostic;
+use crate::identity::{self, NamePath};
 use crate::limits;
 use crate::plan::{
     Access, AgentPlugin, Canvas, Channel, ConfigEntry, Content, EnvVar, Former, Memory,
@@ -72,38 +73,92 @@ fn plan(said: wit::Plan) -> Result<Plan, Lie> {
     if said.workspaces.len() > 10 * limits::WORKSPACES {
         return Err(format!("it has {} workspaces", said.workspaces.len()));
     }
-    let mut keys = BTreeSet::new();
+    let mut tree = Tree::default();
     let mut workspaces = Vec::with_capacity(said.workspaces.len());
     for workspace in said.workspaces {
-        let workspace = to_workspace(workspace)?;
-        let key = &workspace.key;
-        if let Some(parent) = &workspace.parent
-            && !keys.contains(parent)
-        {
-            return Err(format!("{key} stands before its parent"));
-        }
-        if !keys.insert(key.clone()) {
-            return Err(format!("the key {key} occurs twice"));
-        }
-        workspaces.push(workspace);
+        workspaces.push(to_workspace(workspace, &mut tree)?);
     }
+    let keys = tree.keys();
+    for workspace in &mut workspaces {
+        workspace.key = known_key(&keys, &workspace.path)?;
+        let parent = workspace.path.parent();
+        workspace.parent = parent.map(|path| known_key(&keys, &path)).transpose()?;
+    }
+    let keys: BTreeMap<&str, &WorkspaceKey> = tree
+        .paths
+        .iter()
+        .filter_map(|(said, path)| Some((said.as_str(), keys.get(path)?)))
+        .collect();
     Ok(Plan {
         org: Org {
             name: said.org.name,
             description: said.org.description,
         },
         workspaces,
-        required_env: requirements(said.required_env)?,
-        recommended_env: requirements(said.recommended_env)?,
+        required_env: requirements(said.required_env, &keys)?,
+        recommended_env: requirements(said.recommended_env, &keys)?,
         warnings: said.warnings.into_iter().map(diagnostic).collect(),
     })
 }
 
-fn to_workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
+/// Where the workspaces of a plan stand. A plugin's keys say so, and are used for nothing else.
+#[derive(Default)]
+struct Tree {
+    paths: BTreeMap<WorkspaceKey, NamePath>,
+    keys: BTreeMap<NamePath, WorkspaceKey>,
+}
+
+impl Tree {
+    /// Who the workspace of a plugin's key is.
+    fn enter(&mut self, key: &WorkspaceKey, name: &str) -> Result<NamePath, Lie> {
+        let parent = match key.parent().map(parse_key).transpose()? {
+            None => None,
+            Some(parent) => match self.paths.get(&parent) {
+                Some(path) => Some(path),
+                None => return Err(format!("{key} stands before its parent")),
+            },
+        };
+        let path = NamePath::below(parent, name);
+        if let Some(other) = self.keys.insert(path.clone(), key.clone()) {
+            let name = shortened(path.name());
+            return Err(format!(
+                "{other} and {key} have one parent and one name, {name:?}"
+            ));
+        }
+        if self.paths.insert(key.clone(), path.clone()).is_some() {
+            return Err(format!("the key {key} occurs twice"));
+        }
+        Ok(path)
+    }
+
+    /// The keys that people see.
+    fn keys(&self) -> BTreeMap<NamePath, WorkspaceKey> {
+        let paths: Vec<&NamePath> = self.keys.keys().collect();
+        identity::keys(&paths, &[])
+    }
+}
+
+fn known_key(
+    keys: &BTreeMap<NamePath, WorkspaceKey>,
+    path: &NamePath,
+) -> Result<WorkspaceKey, Lie> {
+    let key = keys.get(path);
+    let key = key.ok_or_else(|| format!("{} stands nowhere", shortened(path.name())))?;
+    if key.as_str().len() > limits::KEY_BYTES {
+        let (name, limit) = (shortened(path.name()), limits::KEY_BYTES);
+        return Err(format!(
+            "the names from the org down to {name:?} make a key of more than {limit} bytes"
+        ));
+    }
+    Ok(key.clone())
+}
+
+fn to_workspace(said: wit::Workspace, tree: &mut Tree) -> Result<Workspace, Lie> {
     let key = parse_key(&said.key)?;
     if said.name.trim().is_empty() {
         return Err(format!("{key} has no name"));
     }
+    let path = tree.enter(&key, &said.name)?;
     let plugins = said
         .plugins
         .into_iter()
@@ -118,8 +173,10 @@ fn to_workspace(said: wit::Workspace) -> Result<Workspace, Lie> {
         })
         .collect::<Result<_, Lie>>()?;
     Ok(Workspace {
-        parent: key.parent().map(parse_key).transpose()?,
+        // Until all names are known.
+        parent: None,
         key,
+        path,
         name: said.name,
         renamed_from: said.renamed_from.into_iter().map(former).collect(),
         role: said.role,
@@ -164,15 +221,21 @@ fn parse_key(text: &str) -> Result<WorkspaceKey, Lie> {
     WorkspaceKey::new(text).map_err(|e| shortened(&e.to_string()))
 }
 
-fn requirements(said: Vec<wit::Requirement>) -> Result<Vec<Requirement>, Lie> {
+fn requirements(
+    said: Vec<wit::Requirement>,
+    keys: &BTreeMap<&str, &WorkspaceKey>,
+) -> Result<Vec<Requirement>, Lie> {
     said.into_iter()
         .map(|requirement| {
             if requirement.any_of.is_empty() {
                 return Err("a requirement names no variable".to_owned());
             }
+            let missing_for = requirement.missing_for.into_iter();
             Ok(Requirement {
                 any_of: requirement.any_of,
-                missing_for: requirement.missing_for,
+                missing_for: missing_for
+                    .map(|said| keys.get(said.as_str()).map_or(said, ToString::to_string))
+                    .collect(),
             })
         })
         .collect()

@@ -31,7 +31,7 @@ pub async fn renew<E: Engine>(
             }
         }
     };
-    run.emit(event(org, &job.key, &outcome, options)).await?;
+    run.emit(event(org, job, &outcome, options)).await?;
     Ok(outcome)
 }
 
@@ -42,10 +42,11 @@ pub async fn renew<E: Engine>(
 pub async fn stop<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
-    key: &WorkspaceKey,
+    (key, id): (&WorkspaceKey, &WorkspaceId),
 ) -> Result<(), ProvisionError> {
-    run.engine.stop(&org.workspace(key)).await?;
-    run.emit(tell(org, key, What::Stopped)).await?;
+    run.engine.stop(id).await?;
+    run.emit(Event::of_workspace(org, key, id, What::Stopped))
+        .await?;
     Ok(())
 }
 
@@ -56,20 +57,20 @@ pub async fn stop<E: Engine>(
 pub async fn remove<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
-    key: &WorkspaceKey,
+    (key, id): (&WorkspaceKey, &WorkspaceId),
     volumes: bool,
 ) -> Result<(), ProvisionError> {
-    let id = org.workspace(key);
     let step = What::Step { step: Step::Remove };
-    run.emit(tell(org, key, step)).await?;
-    match find(run.engine, &id).await? {
+    run.emit(Event::of_workspace(org, key, id, step)).await?;
+    match find(run.engine, id).await? {
         Some(found) => workspace::take_away(run.engine, &found).await?,
-        None => run.engine.remove_volume(&id, VolumeKind::Configs).await?,
+        None => run.engine.remove_volume(id, VolumeKind::Configs).await?,
     }
     if volumes {
-        run.engine.remove_volume(&id, VolumeKind::Workspace).await?;
+        run.engine.remove_volume(id, VolumeKind::Workspace).await?;
     }
-    run.emit(tell(org, key, What::Removed)).await?;
+    run.emit(Event::of_workspace(org, key, id, What::Removed))
+        .await?;
     Ok(())
 }
 
@@ -78,13 +79,5 @@ async fn find<E: Engine>(engine: &E, id: &WorkspaceId) -> Result<Option<Observed
         Ok(found) => Ok(Some(found)),
         Err(EngineError::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-fn tell(org: &OrgId, key: &WorkspaceKey, what: What) -> Event {
-    Event {
-        org: org.slug().to_owned(),
-        workspace: Some(key.clone()),
-        what,
     }
 }

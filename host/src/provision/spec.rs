@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::seed::{Seed, SeedError};
 use crate::config::Runtime;
 use crate::digest::hex;
+use crate::identity::{self, NamePath};
 use crate::plan::WorkspaceKey;
 use crate::policy::{Mount, Tier, Workspace};
 use crate::template::TemplateDir;
@@ -61,19 +63,32 @@ pub struct InstanceId(pub(crate) String);
 #[serde(transparent)]
 pub struct OperationId(pub(crate) String);
 
-/// A workspace's identity: 32 hexadecimal digits, the same on every run of
-/// the same key in the same org of the same host. Never shortened
+/// A workspace's identity: 32 hexadecimal digits, given once for a path of
+/// names in an org of a host, and kept by the store. Never shortened
 /// (`spec/provisioning.md` §2).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct WorkspaceId(String);
 
+/// A text is no [`WorkspaceId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an identity of a workspace: 32 lower-case hexadecimal digits")]
+pub struct InvalidId(String);
+
 impl OrgId {
-    /// An org of a host. The slug of its name is its identity there.
+    /// An org that the host does not know yet: the slug of its name will be its identity there.
     pub fn new(instance: InstanceId, name: &str) -> Self {
         Self {
             instance,
             slug: slug(name),
+        }
+    }
+
+    /// An org that the store knows by this slug.
+    pub fn known(instance: InstanceId, slug: &str) -> Self {
+        Self {
+            instance,
+            slug: slug.to_owned(),
         }
     }
 
@@ -86,17 +101,14 @@ impl OrgId {
     pub fn slug(&self) -> &str {
         &self.slug
     }
-
-    /// The identity of one of its workspaces.
-    pub fn workspace(&self, key: &WorkspaceKey) -> WorkspaceId {
-        let text = format!("{}\0{}\0{}", self.instance.0, self.slug, key);
-        let mut digits = hex(&Sha256::digest(text));
-        digits.truncate(32);
-        WorkspaceId(digits)
-    }
 }
 
 impl InstanceId {
+    /// A known instance: 16 hexadecimal digits.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The identity as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -111,6 +123,27 @@ impl OperationId {
 }
 
 impl WorkspaceId {
+    /// The identity of a workspace that was never known. `generation` is above 0 when one who was called so before has
+    /// the identities below it.
+    pub fn of(org: &OrgId, path: &NamePath, generation: u32) -> Self {
+        let mut hash = Sha256::new();
+        // Every part with its length before it, so that no two paths share a text.
+        let mut part = |text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        };
+        part("orghost workspace 1");
+        part(&org.instance.0);
+        part(&org.slug);
+        part(&generation.to_string());
+        for name in path.names() {
+            part(name);
+        }
+        let mut digits = hex(&hash.finalize());
+        digits.truncate(32);
+        Self(digits)
+    }
+
     /// Accepts exactly 32 lower-case hexadecimal digits: what a label may hold.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text
@@ -122,6 +155,20 @@ impl WorkspaceId {
     /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for WorkspaceId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        Self::parse(&text).ok_or(InvalidId(text))
+    }
+}
+
+impl From<WorkspaceId> for String {
+    fn from(id: WorkspaceId) -> Self {
+        id.0
     }
 }
 
@@ -138,17 +185,18 @@ impl Spec {
     /// [`SeedError`] names the file.
     pub fn new(
         org: &OrgId,
+        (id, parent): (WorkspaceId, Option<WorkspaceId>),
         workspace: &Workspace,
         runtime_name: &str,
         runtime: &Runtime,
         template: &TemplateDir,
     ) -> Result<Self, SeedError> {
         let mut spec = Self {
-            id: org.workspace(&workspace.key),
+            id,
             org: org.clone(),
             key: workspace.key.clone(),
             name: workspace.name.clone(),
-            parent: workspace.parent.as_ref().map(|key| org.workspace(key)),
+            parent,
             runtime_name: runtime_name.to_owned(),
             runtime: runtime.clone(),
             tier: workspace.tier,
@@ -193,21 +241,15 @@ impl Spec {
 }
 
 /// A name as a slug: what stands in labels, commands and folders. A name that
-/// a slug cannot hold (letters other than ASCII's, too long) gets some digits
-/// of its digest, so that two such names do not become one org.
-pub fn slug(name: &str) -> String {
+/// a slug cannot hold (letters other than ASCII's, too long) is transliterated
+/// or cut, and gets some digits of its digest, so that two such names do not
+/// become one org.
+fn slug(name: &str) -> String {
     const LONGEST: usize = 48;
-    let mut slug = String::new();
-    for c in name.chars() {
-        if c.is_ascii_alphanumeric() {
-            slug.push(c.to_ascii_lowercase());
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
-        }
-    }
-    let mut slug = slug.trim_end_matches('-').to_owned();
+    let name: String = name.nfc().collect();
+    let mut slug = identity::readable(&name).unwrap_or_default();
     if slug.is_empty() || slug.len() > LONGEST || !name.is_ascii() {
-        let digest = hex(&Sha256::digest(name));
+        let digest = hex(&Sha256::digest(&name));
         slug.truncate(LONGEST);
         let digits = digest.get(..8).unwrap_or_default();
         slug = [slug.trim_end_matches('-'), digits].join("-");

@@ -127,12 +127,9 @@ impl<'a, E: Engine> Run<'a, E> {
         if self.cancel.is_cancelled() {
             return Err(StepError::Cancelled);
         }
-        self.emit(Event {
-            org: spec.org.slug().to_owned(),
-            workspace: Some(spec.key.clone()),
-            what: What::Step { step },
-        })
-        .await?;
+        let what = What::Step { step };
+        self.emit(Event::of_workspace(&spec.org, &spec.key, &spec.id, what))
+            .await?;
         // The image may have to be pulled first.
         let limit = match step {
             Step::Create => limits::PULL + limits::ENGINE_CALL,

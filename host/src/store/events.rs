@@ -6,7 +6,7 @@ use futures_util::Stream;
 use rusqlite::params;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Store, StoreError, now_ms};
+use super::{LastOutcome, Store, StoreError, now_ms};
 use crate::event::{Event, What};
 use crate::provision::spec::OperationId;
 
@@ -61,36 +61,40 @@ impl Store {
                 What::Step { step } => Some(step.as_str()),
                 _ => None,
             };
+            let id = event.workspace_id.as_ref().map(|id| id.as_str().to_owned());
             let outcome = match &event.what {
-                What::Step { .. } => Some(("provisioning", None, None)),
-                What::Unchanged { url } | What::Up { url, .. } => Some(("up", url.clone(), None)),
-                What::External { url } => Some(("external", url.clone(), None)),
+                What::Step { .. } => Some((LastOutcome::Provisioning, None, None)),
+                What::Unchanged { url } | What::Up { url, .. } => {
+                    Some((LastOutcome::Up, url.clone(), None))
+                }
+                What::External { url } => Some((LastOutcome::External, url.clone(), None)),
                 What::Failed(failure) => {
                     let reason = format!("{}: {}", failure.step.as_str(), failure.reason);
-                    Some(("failed", None, Some(reason)))
+                    Some((LastOutcome::Failed, None, Some(reason)))
                 }
-                What::Skipped { reason } => Some(("skipped", None, Some(reason.clone()))),
-                What::Stopped => Some(("stopped", None, None)),
-                What::Removed => Some(("removed", None, None)),
+                What::Skipped { reason } => Some((LastOutcome::Skipped, None, Some(reason.clone()))),
+                What::Stopped => Some((LastOutcome::Stopped, None, None)),
+                What::Removed => Some((LastOutcome::Removed, None, None)),
                 _ => None,
             };
             let at_ms = now_ms();
             let tx = db.transaction()?;
             tx.prepare_cached(
-                "INSERT INTO events (operation, at_ms, workspace, step, body, org) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO events (operation, at_ms, workspace, step, body, org, workspace_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
-            .execute(params![operation, at_ms, key, step, body, event.org])?;
+            .execute(params![operation, at_ms, key, step, body, event.org, id])?;
             let seq = tx.last_insert_rowid();
-            if let (Some(key), Some((outcome, url, reason))) = (&key, outcome) {
-                tx.prepare_cached("UPDATE workspaces SET outcome = ?3, url = ?4, reason = ?5 WHERE org = ?1 AND key = ?2")?
-                    .execute(params![event.org, key, outcome, url, reason])?;
+            if let (Some(id), Some((outcome, url, reason))) = (&id, outcome) {
+                tx.prepare_cached("UPDATE workspaces SET outcome = ?2, url = ?3, reason = ?4 WHERE id = ?1")?
+                    .execute(params![id, outcome, url, reason])?;
             }
             if let What::Broke { reason } = &event.what {
                 // Whoever was on its way is so no longer.
                 tx.execute(
                     "UPDATE workspaces SET outcome = 'failed', url = NULL, reason = ?3
-                     WHERE org = ?1 AND (?2 IS NULL OR key = ?2) AND outcome IN ('planned', 'provisioning')",
-                    params![event.org, key, reason],
+                     WHERE org = ?1 AND (?2 IS NULL OR id = ?2) AND outcome IN ('planned', 'provisioning')",
+                    params![event.org, id, reason],
                 )?;
             }
             tx.commit()?;

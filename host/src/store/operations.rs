@@ -1,12 +1,13 @@
 //! Operations: what was asked for, and what came of it.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::sources::write_source;
 use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow, now_ms, write_org};
 use crate::diagnostic::Diagnostic;
 use crate::event::Operation;
-use crate::provision::spec::OperationId;
+use crate::provision::spec::{OperationId, WorkspaceId};
 use crate::vault::Sealed;
 
 /// An operation that was cut off.
@@ -30,7 +31,7 @@ pub struct OperationRow {
     /// What it does.
     pub operation: Operation,
     /// The workspace that it is about, when it is not the whole org.
-    pub workspace: Option<String>,
+    pub workspace: Option<Subject>,
     /// How it is.
     pub state: OperationState,
     /// What was asked for beside that: enough to do it again.
@@ -43,6 +44,15 @@ pub struct OperationRow {
     pub began_ms: i64,
     /// When it ended.
     pub ended_ms: Option<i64>,
+}
+
+/// The one workspace that an operation is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Who it is. Absent in an operation of an older version about a workspace that was forgotten since.
+    pub id: Option<WorkspaceId>,
+    /// What people called it when it was asked for.
+    pub key: String,
 }
 
 /// How an operation is.
@@ -95,7 +105,7 @@ impl OperationState {
 
 /// Rows are never deleted, so that `rowid` tells their order; the clock may be moved.
 const COLUMNS: &str =
-    "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms";
+    "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms, workspace_id";
 
 impl Store {
     /// Opens an operation that is done at once. It counts as cut off until [`Store::end`].
@@ -112,16 +122,16 @@ impl Store {
         &self,
         org: &str,
         operation: Operation,
-        workspace: Option<&str>,
+        workspace: Option<Subject>,
         request: serde_json::Value,
     ) -> Result<OperationId, StoreError> {
-        let (org, workspace) = (org.to_owned(), workspace.map(str::to_owned));
+        let org = org.to_owned();
         self.with(move |db| {
             insert(
                 db,
                 &org,
                 operation,
-                workspace.as_deref(),
+                workspace.as_ref(),
                 &request.to_string(),
             )
         })
@@ -136,10 +146,9 @@ impl Store {
         source: SourceRow,
         vars: Sealed,
     ) -> Result<OperationId, StoreError> {
-        let instance = self.instance.clone();
         self.with(move |db| {
             let tx = db.transaction()?;
-            write_org(&tx, instance, &org, &workspaces)?;
+            write_org(&tx, &org, &workspaces)?;
             write_source(&tx, &org.slug, &source, &vars)?;
             let request = source.request.to_string();
             let id = insert(&tx, &org.slug, Operation::Up, None, &request)?;
@@ -317,13 +326,20 @@ fn insert(
     db: &Connection,
     org: &str,
     operation: Operation,
-    workspace: Option<&str>,
+    workspace: Option<&Subject>,
     request: &str,
 ) -> rusqlite::Result<OperationId> {
     db.query_row(
-        "INSERT INTO operations (org, kind, began_ms, state, workspace, request)
-         VALUES (?1, ?2, ?3, 'queued', ?4, ?5) RETURNING id",
-        params![org, operation.as_str(), now_ms(), workspace, request],
+        "INSERT INTO operations (org, kind, began_ms, state, workspace, workspace_id, request)
+         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6) RETURNING id",
+        params![
+            org,
+            operation.as_str(),
+            now_ms(),
+            workspace.map(|workspace| &workspace.key),
+            workspace.and_then(|workspace| Some(workspace.id.as_ref()?.as_str())),
+            request
+        ],
         |row| row.get(0).map(OperationId),
     )
 }
@@ -331,11 +347,16 @@ fn insert(
 fn operation(row: &Row<'_>) -> rusqlite::Result<OperationRow> {
     let json = |text: String| serde_json::from_str(&text).unwrap_or_default();
     let errors: String = row.get(7)?;
+    let key: Option<String> = row.get(3)?;
+    let id = match row.get_ref(10)? {
+        ValueRef::Null => None,
+        _ => Some(super::workspaces::id(row, 10)?),
+    };
     Ok(OperationRow {
         id: OperationId(row.get(0)?),
         org: row.get(1)?,
         operation: Operation::parse(&row.get::<_, String>(2)?),
-        workspace: row.get(3)?,
+        workspace: key.map(|key| Subject { id, key }),
         state: OperationState::parse(&row.get::<_, String>(4)?),
         request: json(row.get(5)?),
         failed: row.get(6)?,
