@@ -499,7 +499,15 @@ async fn a_workspace_calls_its_family_with_its_own_token() {
         assert!(!is_there, "{name} holds a token");
     }
     let template = operator.template(&[("org.yaml", FAMILY)]);
-    let up = ["up", &template, "--demo", "--engine", "local", "--json"];
+    let up = [
+        "up",
+        &template,
+        "--take-over",
+        "--demo",
+        "--engine",
+        "local",
+        "--json",
+    ];
     let ran = operator.run(&up).exits(0);
     let summary = ran.events().pop().unwrap();
     assert_eq!(summary["unchanged"], 6, "{summary}");

@@ -26,6 +26,7 @@ mod identity;
 mod lifecycle;
 mod local;
 mod months;
+mod names;
 mod page;
 mod plugin;
 mod policy;

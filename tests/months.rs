@@ -299,9 +299,10 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
     // Three callers want the big one, the first of them with the command line; one each of the others.
     let folder = templates.join("big").display().to_string();
     let elsewhere = Operator::new().with_env("ORGHOST_SERVER", &server.url);
-    let mut command = elsewhere.command(&["up", &folder, "--skip-external", "--json"]);
+    let up = ["up", &folder, "--skip-external", "--take-over", "--json"];
+    let mut command = elsewhere.command(&up);
     let mut command = command.stdout(Stdio::null()).spawn().unwrap();
-    let big = || accept(json!({"template": "big", "skip_external": true}));
+    let big = || accept(json!({"template": "big", "skip_external": true, "take_over": true}));
     let small = |name: &str| {
         accept(
             json!({"inline": format!("name: {name}\ndefaults: {{runtime: x}}\nworkspaces: [{{name: A, children: [{{name: B}}]}}]")}),

@@ -280,7 +280,7 @@ impl Daemon {
             known.is_some_and(|known| known.engine != row.engine || known.name != row.name);
         let identities = host.store.identities(&org).await?;
         let now = identify(&made.admitted.approved, &made.admitted.org, &identities)?;
-        if is_elsewhere || now != made.admitted.identities {
+        if is_elsewhere || !now.is_same(&made.admitted.identities) {
             // While this one was planned, another import of this org was accepted.
             let message = format!("another import of {org} was accepted meanwhile");
             let diagnostic = Diagnostic::new("org-changed", message).help("ask once more");

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::config::EngineKind;
+use crate::ids::{OrgId, WorkspaceId};
 use crate::plan::WorkspaceKey;
-use crate::provision::spec::{OrgId, WorkspaceId};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

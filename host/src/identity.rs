@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::digest::hex;
+use crate::ids::{OrgId, WorkspaceId};
 use crate::plan::{Former, WorkspaceKey};
-use crate::provision::spec::{OrgId, WorkspaceId};
 
 /// The names of a workspace's ancestors from the org down, then its own; never empty. Each name is in Unicode's
 /// normalisation form C (UAX #15), so that two spellings of one name are one name.
@@ -296,6 +296,11 @@ impl Identities {
     /// The identity of a workspace of the plan.
     pub fn id(&self, path: &NamePath) -> Option<&WorkspaceId> {
         self.ids.get(path)
+    }
+
+    /// Whether everybody is the same as in `other`, known before or not.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.ids == other.ids
     }
 
     /// Every workspace of the plan, and its identity.

@@ -22,6 +22,7 @@ pub mod event;
 #[cfg(feature = "fault-injection")]
 mod fault;
 pub mod identity;
+pub mod ids;
 pub mod installer;
 pub mod limits;
 pub mod metrics;

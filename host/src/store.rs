@@ -25,7 +25,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, Transaction};
 use tokio::sync::broadcast;
 
-use crate::provision::spec::InstanceId;
+use crate::ids::InstanceId;
 pub use answers::{Answer, Earlier};
 pub use audit::AuditRow;
 pub use events::{Filter, Stored};

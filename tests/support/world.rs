@@ -103,8 +103,11 @@ impl<E: Engine> World<E> {
         self.approve(workspaces).1
     }
 
-    pub fn spec(&self, workspace: &Workspace) -> Box<Spec> {
-        match self.jobs(std::slice::from_ref(workspace)).remove(0).work {
+    pub fn spec(&self, wanted: &Workspace) -> Box<Spec> {
+        let slashes = wanted.key.as_str().match_indices('/');
+        let above = slashes.map(|(end, _)| workspace(&wanted.key.as_str()[..end]));
+        let org: Vec<Workspace> = above.chain([wanted.clone()]).collect();
+        match self.jobs(&org).pop().unwrap().work {
             Work::Provision(spec) => spec,
             Work::External(_) => panic!("it is external"),
         }

@@ -62,7 +62,7 @@ pub struct CompatImport {
     /// `merge`, the default, or `reconcile`: remove workspaces of this org that are no longer in the template.
     #[serde(default)]
     mode: Option<Mode>,
-    /// Bring the org up although it came from another template. Not the reference's: it takes every org over.
+    /// Reconcile although the org came from another template. Not the reference's, which asks nobody.
     #[serde(default)]
     take_over: bool,
 }
@@ -318,7 +318,8 @@ async fn wanted(api: &Api, body: CompatImport) -> Result<Import, Problem> {
             template,
             grant: api.daemon.config().server.grant.clone(),
             prune: body.mode == Some(Mode::Reconcile),
-            take_over: body.take_over,
+            // A merge removes nothing.
+            take_over: body.take_over || body.mode != Some(Mode::Reconcile),
             ..Request::default()
         },
     })

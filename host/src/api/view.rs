@@ -124,6 +124,7 @@ pub struct PlanAnswer {
     pub violations: Vec<serde_json::Value>,
     /// Workspaces that would be added, are known by other names, or are in the template no longer; empty for an org that
     /// this host does not know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
     /// The plugin, when it is not the built-in one.
     #[serde(skip_serializing_if = "Option::is_none")]

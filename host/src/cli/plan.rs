@@ -236,6 +236,7 @@ fn print_plan_json(
         #[serde(flatten)]
         plan: &'a Plan,
         violations: &'a [Violation],
+        #[serde(skip_serializing_if = "<[Change]>::is_empty")]
         changes: &'a [Change],
     }
     print_json(&Document {

@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{LastOutcome, Store, StoreError, now_ms};
 use crate::event::{Event, What};
-use crate::provision::spec::OperationId;
+use crate::ids::OperationId;
 
 /// An event, and where it stands among all.
 #[derive(Debug, Clone, PartialEq)]

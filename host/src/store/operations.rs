@@ -7,7 +7,7 @@ use super::sources::write_source;
 use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow, now_ms, write_org};
 use crate::diagnostic::Diagnostic;
 use crate::event::Operation;
-use crate::provision::spec::{OperationId, WorkspaceId};
+use crate::ids::{OperationId, WorkspaceId};
 use crate::vault::Sealed;
 
 /// An operation that was cut off.

@@ -12,8 +12,8 @@ use super::{Label, Store, StoreError};
 use crate::config::EngineKind;
 use crate::digest::hex;
 use crate::identity::{self, Known, NamePath, Presence};
+use crate::ids::WorkspaceId;
 use crate::plan::WorkspaceKey;
-use crate::provision::spec::WorkspaceId;
 
 /// An org that the host knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
