@@ -850,7 +850,10 @@ async fn a_form_that_is_wrong_names_the_field() {
         let problem: Value = answer.json().await.unwrap();
         let error = &problem["errors"][0];
         assert_eq!(error["field"], field, "{problem}");
-        assert!(error["message"].as_str().unwrap().contains(said), "{problem}");
+        assert!(
+            error["message"].as_str().unwrap().contains(said),
+            "{problem}"
+        );
         assert!(!problem.to_string().contains("4711"), "{problem}");
     }
 }

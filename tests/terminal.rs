@@ -102,9 +102,8 @@ fn progress_on_a_terminal_tells_what_is_removed() {
     let summary = "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer in the template";
     for kind in ["xterm", ""] {
         let operator = Operator::new().with_env("TERM", kind);
-        let org = |names: &str| {
-            format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n")
-        };
+        let org =
+            |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
         let template = operator.template(&[("org.yaml", &org("{name: A}, {name: B}, {name: C}"))]);
         let up = ["up", &template, "--demo", "--engine", "local", "--prune"];
         operator.run(&up).exits(0);

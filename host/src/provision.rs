@@ -271,7 +271,7 @@ async fn ascend<E: Engine>(
     let left: Vec<Observed> = left.into_iter().chain(pruned.left).collect();
     let summary = Summary {
         outcomes: ascent.outcomes(),
-        removed: pruned.removed,
+        removed: pruned.removed.iter().map(|gone| names.key(gone)).collect(),
         orphans: left.iter().map(|orphan| names.key(orphan)).collect(),
         not_removed: told(&names, &pruned.failed),
     };

@@ -31,9 +31,9 @@ impl Candidate {
 /// # Errors
 /// There is none, or more than one, and then which.
 pub fn one(meant: &str, all: impl IntoIterator<Item = Candidate>) -> Result<Candidate, Problem> {
-    let (addressed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| {
-        one.workspace.key.as_str() == meant || one.workspace.id.as_str() == meant
-    });
+    let (addressed, others): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|one| one.workspace.key.as_str() == meant || one.workspace.id.as_str() == meant);
     let mut found = addressed;
     if found.is_empty() {
         // However the name is spelled in Unicode.

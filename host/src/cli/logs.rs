@@ -22,7 +22,10 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
         |code, message: String| Problem::one(Class::Invalid, Diagnostic::new(code, message));
     let Candidate { org, workspace } = found;
     if workspace.external {
-        let message = format!("{} runs elsewhere: this host has no log of it", workspace.key);
+        let message = format!(
+            "{} runs elsewhere: this host has no log of it",
+            workspace.key
+        );
         return Err(invalid("external-workspace", message));
     }
     let orgs = store.orgs().await?;

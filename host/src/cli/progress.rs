@@ -207,7 +207,9 @@ pub fn last_lines(printed: &[String], ended: bool) -> impl Iterator<Item = Strin
         false => "its last lines may say why:",
     };
     let heading = (!printed.is_empty()).then(|| heading.to_owned());
-    let lines = printed.iter().map(|line| format!("  | {}", printable(line)));
+    let lines = printed
+        .iter()
+        .map(|line| format!("  | {}", printable(line)));
     heading.into_iter().chain(lines)
 }
 

@@ -20,7 +20,6 @@ use crate::catalog::Fetched;
 use crate::client::{AddressError, Client, Operation, Patience, Pause, State, Upload, Why};
 use crate::diagnostic::Diagnostic;
 use crate::event::{self, Event, What};
-use crate::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
 use crate::provision::{Outcome, Summary};
 use crate::snapshot::Bundle;

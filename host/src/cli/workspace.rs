@@ -56,9 +56,7 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
     let outcome = now.map_or("unknown", |now| now.outcome.as_str());
     let reason = now.and_then(|now| now.reason.clone());
     let mut printed = daemon.last_lines().of(&row.id);
-    let printed = printed
-        .remove(workspace.key.as_str())
-        .unwrap_or_default();
+    let printed = printed.remove(workspace.key.as_str()).unwrap_or_default();
     if host.json {
         print_json(&serde_json::json!({
             "event": "summary", "org": org, "workspace": workspace.key, "operation": operation,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use crate::event::{Event, What};
+use crate::ids::OperationId;
 use crate::limits;
 use crate::plan::WorkspaceKey;
-use crate::provision::spec::OperationId;
 
 /// The newest, up to [`limits::LAST_LINES_HELD`] bytes.
 #[derive(Default)]
