@@ -807,3 +807,53 @@ async fn the_references_clients_import_unchanged() {
         take_down(&server, org).await;
     }
 }
+
+#[tokio::test]
+async fn a_form_that_is_wrong_names_the_field() {
+    use reqwest::multipart::{Form, Part};
+    let operator = Operator::new();
+    let server = Server::start(&operator, &LOCAL);
+    let table = [
+        (vec![("file", "x")], "file", "\"file\""),
+        (
+            vec![("archive", "x"), ("archive", "x")],
+            "archive",
+            "two parts",
+        ),
+        (vec![("request", "[]")], "request", "sequence"),
+        (vec![("request", "{\"env\": ")], "request.env", "EOF"),
+        (vec![("request", "{} {}")], "request", "trailing"),
+        (
+            vec![("request", r#"{"ready_seconds": "soon"}"#)],
+            "request.ready_seconds",
+            "soon",
+        ),
+        (
+            vec![("request", r#"{"prnue": true}"#)],
+            "request.prnue",
+            "prnue",
+        ),
+        (
+            vec![("request", r#"{"env": {"TOKEN": 4711}}"#)],
+            "request.env.TOKEN",
+            "the value of a variable is a text",
+        ),
+    ];
+    for (parts, field, said) in table {
+        let mut form = Form::new();
+        for (name, text) in &parts {
+            form = form.part(*name, Part::text(*text));
+        }
+        let request = server.request(Method::POST, "/v1/plans").multipart(form);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 422, "{parts:?}");
+        let problem: Value = answer.json().await.unwrap();
+        let error = &problem["errors"][0];
+        assert_eq!(error["field"], field, "{problem}");
+        assert!(
+            error["message"].as_str().unwrap().contains(said),
+            "{problem}"
+        );
+        assert!(!problem.to_string().contains("4711"), "{problem}");
+    }
+}

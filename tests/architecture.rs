@@ -39,6 +39,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("tracing_subscriber::", &["cli/"]),
     ("axum_server::", &["cli/serve.rs", "cli/tls.rs"]),
     ("governor::", &["api/auth.rs"]),
+    ("reqwest::", &["client.rs", "client/"]),
+    ("vte::", &["cli/terminal.rs"]),
     ("opentelemetry", &["cli/traces.rs"]),
     ("landlock::", &["provision/local/confine.rs"]),
     (
@@ -98,6 +100,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "conformance.rs",
         &["crate::cli", "crate::policy", "crate::provision"],
+    ),
+    (
+        "client.rs",
+        &["crate::store", "crate::daemon", "crate::api", "crate::cli"],
     ),
     (
         "planner.rs",

@@ -92,9 +92,23 @@ fn a_project_needs_a_name_and_room() {
             "plugin", "new", name, "--lang", "js", "--folder", &place, "--json",
         ])
     };
-    for name in ["Acme", "a--b", "../up", ""] {
+    let long = "a".repeat(64);
+    for name in [
+        "Acme",
+        "a--b",
+        "a-",
+        "../up",
+        "",
+        "1abc",
+        "0",
+        &long,
+        "orghost-plugin",
+        "org-import",
+    ] {
         assert_eq!(new(name).exits(2).error_codes(), ["plugin-name"], "{name}");
     }
+    let said = new("1abc").json()["errors"][0]["message"].to_string();
+    assert!(said.contains("begins with a letter"), "{said}");
     assert!(!Path::new(&place).exists());
     let file = operator.file("p/notes.txt", "mine");
     assert_eq!(new("acme").exits(2).error_codes(), ["folder-not-empty"]);

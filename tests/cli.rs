@@ -393,3 +393,84 @@ fn a_store_that_is_not_understood_is_left_alone() {
     );
     assert_eq!(std::fs::read(&file).unwrap(), garbage);
 }
+
+#[test]
+fn an_env_that_is_no_assignment_is_told_by_its_place_and_never_shown() {
+    let operator = Operator::new();
+    let template = acme(&operator);
+    for (text, why) in [
+        ("hunter2", "it has no `=`"),
+        ("=hunter2", "it begins with `=`"),
+        ("hunter-2==", "what stands before its `=` is no name"),
+    ] {
+        let args = ["plan", &template, "-e", "A=1", "--env", text];
+        let ran = operator.run(&[&args[..], &["--json"]].concat()).exits(2);
+        assert_eq!(ran.error_codes(), ["env-name"]);
+        let message = ran.json()["errors"][0]["message"].to_string();
+        assert!(
+            message.contains("--env number 2") && message.contains(why),
+            "{message}"
+        );
+        let people = operator.run(&args).exits(2);
+        for said in [ran.stdout, people.stderr] {
+            assert!(!said.contains("hunter"), "{said}");
+        }
+    }
+}
+
+/// `../shared/cases/prune-counts`.
+#[test]
+fn progress_adds_up_when_workspaces_are_removed() {
+    let operator = Operator::new();
+    let org =
+        |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
+    let template = operator.template(&[("org.yaml", &org("{name: A}, {name: B}, {name: C}"))]);
+    let up = ["up", &template, "--demo", "--engine", "local", "--prune"];
+    let first = operator.run(&up).exits(0).stdout;
+    assert!(first.contains("[3/3] "), "{first}");
+    operator.template(&[("org.yaml", &org("{name: A}"))]);
+    let pruned = operator.run(&up).exits(0).stdout;
+    let mut lines: Vec<&str> = pruned.lines().collect();
+    assert_eq!(lines.len(), 4, "{pruned}");
+    assert!(lines[0].starts_with("[1/1] a: unchanged"), "{pruned}");
+    assert!(
+        lines[1].starts_with("[1 removed] ") && lines[2].starts_with("[2 removed] "),
+        "{pruned}"
+    );
+    assert_eq!(
+        lines.pop().unwrap(),
+        "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer in the template, and removed"
+    );
+    operator.template(&[("org.yaml", &org("{name: A}, {name: B}"))]);
+    operator.run(&up).exits(0);
+    let down = operator.run(&["down", "acme", "--volumes"]).exits(0).stdout;
+    assert!(
+        down.contains("[1/2 removed] ") && down.contains("[2/2 removed] "),
+        "{down}"
+    );
+    assert!(down.contains("acme: 2 workspaces removed"), "{down}");
+}
+
+#[test]
+fn status_shows_a_state_and_below_it_the_reason() {
+    let operator = Operator::new();
+    let org = "name: Acme\nworkspaces: [{name: Good, runtime: good}, {name: Bad, runtime: bad, children: [{name: Child, runtime: good}]}]\n";
+    let template = operator.template(&[("org.yaml", org)]);
+    let config = "[runtimes.good]\ncommand = ['/bin/sleep', '1000']\n[runtimes.bad]\ncommand = ['/nowhere/agent']\n";
+    let config = operator.file("orghost.toml", config).display().to_string();
+    let up = ["up", &template, "--engine", "local", "--config", &config];
+    operator.run(&up).exits(4);
+    let status = operator.run(&["status"]).exits(0).stdout;
+    let rows: Vec<Vec<&str>> = status
+        .lines()
+        .skip(2)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0][..2], ["good", "running"], "{status}");
+    assert_eq!(rows[1][..3], ["bad", "absent", "bad"], "{status}");
+    assert_eq!(rows[3][..3], ["bad/child", "absent", "good"], "{status}");
+    let lines: Vec<&str> = status.lines().skip(2).collect();
+    assert!(lines[2].starts_with("  start: "), "{status}");
+    assert_eq!(lines[4], "  its parent bad did not come up", "{status}");
+    operator.run(&["down", "acme", "--volumes"]).exits(0);
+}

@@ -260,7 +260,7 @@ fn an_interrupted_up_takes_back_what_is_under_way() {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let summary: Value = serde_json::from_str(&lines.last().unwrap()).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(
         summary["workspaces"][0]["failure"]["code"], "cancelled",
         "{summary}"
@@ -364,7 +364,7 @@ fn two_hosts_on_one_state_folder_are_refused() {
     let pid = rustix::process::Pid::from_child(&first);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(lines.last().is_some());
-    assert_eq!(first.wait().unwrap().code(), Some(4));
+    assert_eq!(first.wait().unwrap().code(), Some(143));
     operator.run(&["down", "slow", "--volumes"]).exits(0);
 }
 
@@ -543,7 +543,7 @@ fn nobody_who_stops_reading_leaves_work_half_done() {
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(states_or_none(&operator), ["absent"]);
     operator.run(&["down", "slow", "--volumes"]).exits(0);
 }

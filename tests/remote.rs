@@ -1,5 +1,10 @@
 //! Commands that ask a server.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
 use crate::support::Operator;
 use crate::support::server::Server;
 
@@ -105,7 +110,7 @@ fn errors_and_exit_codes_are_those_of_this_machine() {
                 .exits(code)
                 .json();
             // A refused `up` is one problem of the API, whose errors are the violations.
-            let told = |json: &serde_json::Value| {
+            let told = |json: &Value| {
                 let list = json.get("errors").or(json.get("violations")).cloned();
                 list.map(|list| list[0]["code"].clone())
             };
@@ -147,4 +152,192 @@ fn a_token_does_not_travel_in_the_clear() {
     let ran = operator.run(&["status", "--json"]).exits(2);
     assert_eq!(ran.error_codes(), ["server-url"]);
     assert!(!ran.stdout.contains("secret-token"), "{}", ran.stdout);
+}
+
+/// An org of one workspace that crashes, and the server's configuration for it.
+fn crashing(machine: &Operator, command: &str) -> [String; 2] {
+    let org = "name: Acme\nworkspaces: [{name: One, runtime: crash}]\n";
+    let template = machine.template(&[("org.yaml", org)]);
+    let config = format!("[runtimes.crash]\ncommand = ['/bin/sh', '-c', '{command}']\n");
+    let config = machine.file("orghost.toml", config).display().to_string();
+    [template, config]
+}
+
+/// The only failure of an `up --json`.
+fn failure(events: &[Value]) -> Value {
+    events.last().unwrap()["workspaces"][0]["failure"].clone()
+}
+
+#[test]
+fn what_a_workspace_printed_before_it_failed_is_shown() {
+    let machine = Operator::new();
+    let [template, config] = crashing(&machine, "echo boom; echo password=hunter2 >&2; exit 3");
+    let flags = ["--engine", "local", "--config", &config];
+    let server = Server::start(&machine, &flags);
+    let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
+    let there = operator.run(&["up", &template, "--wait"]).exits(4).stderr;
+    let said = &there[there.find("its last lines say why:").unwrap()..];
+    assert!(
+        said.contains("  | boom") && said.contains("  | password=hunter2"),
+        "{there}"
+    );
+    let here = Operator::new();
+    let up = [&["up", &template, "--wait"][..], &flags].concat();
+    let here = here.run(&up).exits(4).stderr;
+    assert_eq!(there, here, "as on this machine");
+
+    let summary = operator
+        .run(&["up", &template, "--wait", "--json"])
+        .exits(4)
+        .events();
+    let lines = failure(&summary)["last_lines"].clone();
+    assert_eq!(
+        (&lines[0], &lines[1]),
+        (&json!("boom"), &json!("password=hunter2"))
+    );
+    // Who restarts it is told the same.
+    let restart = operator.run(&["restart", "one"]).exits(4).stderr;
+    assert!(restart.contains("  | boom"), "{restart}");
+    operator.run(&["down", "acme", "--volumes"]).exits(0);
+    // It may be a secret: nothing at rest holds it.
+    drop(server);
+    for entry in std::fs::read_dir(machine.state()).unwrap().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        let found = bytes.windows(7).any(|window| window == b"hunter2");
+        assert!(!found, "{}", entry.path().display());
+    }
+}
+
+#[test]
+fn nothing_is_said_of_last_lines_where_there_are_none() {
+    let machine = Operator::new();
+    let [template, config] = crashing(&machine, "exit 3");
+    let flags = ["--engine", "local", "--config", &config];
+    let server = Server::start(&machine, &flags);
+    let there = Operator::new().with_env("ORGHOST_SERVER", &server.url);
+    let here = Operator::new();
+    let said = [
+        there.run(&["up", &template, "--wait"]).exits(4).stderr,
+        here.run(&[&["up", &template, "--wait"][..], &flags].concat())
+            .exits(4)
+            .stderr,
+    ];
+    for said in said {
+        assert!(
+            said.contains("help: ") && !said.contains("last lines"),
+            "{said}"
+        );
+    }
+    there.run(&["down", "acme", "--volumes"]).exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_lines_need_the_scope_write() {
+    let machine = Operator::new();
+    let [template, config] = crashing(&machine, "echo hunter2; exit 3");
+    let token = |scope: &str| {
+        let new = ["token", "new", scope, "--scope", scope, "--json"];
+        let made = machine.run(&new).exits(0).json();
+        made["token"].as_str().unwrap().to_owned()
+    };
+    let (read, write) = (token("read"), token("write"));
+    let server = Server::start(&machine, &["--engine", "local", "--config", &config]);
+    let operator = Operator::new()
+        .with_env("ORGHOST_SERVER", &server.url)
+        .with_env("ORGHOST_TOKEN", &write);
+    tokio::task::block_in_place(|| operator.run(&["up", &template, "--wait"])).exits(4);
+    let get = async |token: &str, path: &str| -> Value {
+        let request = server.request(reqwest::Method::GET, path);
+        let answer = request.bearer_auth(token).send().await.unwrap();
+        answer.json().await.unwrap()
+    };
+    let operations = get(&read, "/v1/orgs/acme/operations").await;
+    let path = format!(
+        "/v1/operations/{}",
+        operations["operations"][0]["id"].as_str().unwrap()
+    );
+    assert_eq!(get(&write, &path).await["last_lines"]["one"][0], "hunter2");
+    let seen = get(&read, &path).await;
+    assert_eq!(seen["failed"], 1, "{seen}");
+    assert!(!seen.to_string().contains("hunter2"), "{seen}");
+    tokio::task::block_in_place(|| operator.run(&["down", "acme", "--volumes"])).exits(0);
+}
+
+#[test]
+fn an_interrupt_ends_the_following_and_not_the_operation() {
+    let machine = Operator::new();
+    let gate = machine.home.path().join("gate");
+    let program = env!("CARGO_BIN_EXE_orghost");
+    let wait = format!(
+        "until [ -e {} ]; do /bin/sleep 0.1; done; exec {program} demo-runtime",
+        gate.display()
+    );
+    let config =
+        format!("[runtimes.slow]\ncommand = ['/bin/sh', '-c', '{wait}']\nhealth = '/health'\n");
+    let config = machine.file("orghost.toml", config).display().to_string();
+    let server = Server::start(&machine, &["--engine", "local", "--config", &config]);
+    let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
+    let org = |code| format!("name: Acme {code}\nworkspaces: [{{name: One, runtime: slow}}]\n");
+    for (signal, code) in [
+        (rustix::process::Signal::INT, 130),
+        (rustix::process::Signal::TERM, 143),
+    ] {
+        let template = operator.template(&[("org.yaml", &org(code))]);
+        let mut command = operator.command(&["up", &template, "--wait", "--json"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        events.find(|event| event["step"] == "ready").unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, signal).unwrap();
+        let said = events.last().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(said["errors"][0]["code"], "interrupted", "{said}");
+        let message = said["errors"][0]["message"].as_str().unwrap();
+        assert!(
+            message.contains("the server goes on with this `up`"),
+            "{message}"
+        );
+    }
+    std::fs::write(gate, "").unwrap();
+    // They come up all the same.
+    for code in [130, 143] {
+        let template = operator.template(&[("org.yaml", &org(code))]);
+        operator.run(&["up", &template, "--wait"]).exits(0);
+        let name = format!("acme-{code}");
+        operator.run(&["down", &name, "--volumes"]).exits(0);
+    }
+}
+
+#[test]
+fn a_workspace_is_named_by_key_name_or_identity() {
+    let org = "name: Acme\ndefaults: {runtime: x}\nworkspaces:\n  - {name: 'Dev Lead', children: [{name: Twin}]}\n  - {name: Other, children: [{name: Twin}]}\n";
+    let (_machine, _server, there) = server_and_operator(&[]);
+    let here = Operator::new();
+    for (operator, flags) in [(&there, &[][..]), (&here, &["--demo", "--engine", "local"])] {
+        let template = operator.template(&[("org.yaml", org)]);
+        operator
+            .run(&[&["up", &template][..], flags].concat())
+            .exits(0);
+        let status = operator.run(&["status", "--json"]).exits(0).json();
+        let id = |at: usize| status["orgs"][0]["workspaces"][at]["id"].as_str().unwrap();
+        for name in ["dev-lead", "Dev Lead", id(0)] {
+            let logs = operator.run(&["logs", name]).exits(0).stdout;
+            assert!(
+                logs.contains(id(0)) || logs.contains("listening"),
+                "{name}: {logs}"
+            );
+        }
+        for command in ["logs", "stop", "start", "restart"] {
+            let ran = operator.run(&[command, "Twin", "--json"]).exits(2);
+            assert_eq!(ran.error_codes(), ["ambiguous-workspace"]);
+            let message = ran.json()["errors"][0]["message"].to_string();
+            for twin in ["dev-lead/twin", "other/twin", id(1), id(3)] {
+                assert!(message.contains(twin), "{message}");
+            }
+            let ran = operator.run(&[command, "nobody", "--json"]).exits(2);
+            assert_eq!(ran.error_codes(), ["unknown-workspace"]);
+        }
+        operator.run(&["down", "acme", "--volumes"]).exits(0);
+    }
 }

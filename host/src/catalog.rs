@@ -16,14 +16,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::limits;
+use crate::plan::is_slug;
 use crate::plugin::{CallError, Description, LoadError, Plugin, PluginDigest, Sandbox, Terms};
 use signature::{PublicKey, SignatureError};
 
 /// What the built-in plugin is called; no other can have the name.
 pub const BUILT_IN: &str = "org-import";
 
-/// What templates, operators and `--plugin` call a plugin: 1 to 64 lower-case letters, digits and `-`, beginning with
-/// a letter and ending with no `-`.
+/// What the SDK is called: a project of that name could not depend on it.
+const SDK: &str = "orghost-plugin";
+
+/// What templates, operators and `--plugin` call a plugin, and what its author calls its project: 1 to 63 lower-case letters
+/// and digits with single `-` between them, beginning with a letter; and not the SDK's name. Each language's packages may
+/// have such a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PluginName(String);
@@ -31,7 +36,8 @@ pub struct PluginName(String);
 /// A text that is no [`PluginName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no name of a plugin: it has lower-case letters, digits and `-`, and begins with a letter"
+    "{0:?} is no name of a plugin: that begins with a letter, has at most 63 lower-case letters and digits with single `-` \
+     between them, and is not {SDK}, the name of the SDK"
 )]
 pub struct NotAName(String);
 
@@ -198,12 +204,8 @@ impl TryFrom<String> for PluginName {
     type Error = NotAName;
 
     fn try_from(text: String) -> Result<Self, NotAName> {
-        let may = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        let is_name = text.len() <= 64
-            && text.bytes().all(may)
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && !text.ends_with('-');
-        if is_name {
+        let begins = text.starts_with(|c: char| c.is_ascii_lowercase());
+        if begins && is_slug(&text) && text != SDK {
             Ok(Self(text))
         } else {
             Err(NotAName(text))

@@ -1,6 +1,8 @@
 //! The command line: arguments, exit codes, rendering, and nothing else.
 
+mod address;
 mod args;
+mod interrupt;
 mod logs;
 mod plan;
 mod plugin;
@@ -10,6 +12,7 @@ mod report;
 mod serve;
 mod state;
 mod status;
+mod terminal;
 mod text;
 mod tls;
 mod token;
@@ -35,6 +38,7 @@ use crate::provision::backend::Engines;
 use crate::provision::local;
 use crate::store::Store;
 use args::{Cli, Command, PluginCommand};
+use interrupt::Interrupts;
 use remote::Server;
 use report::Exit;
 
@@ -47,6 +51,7 @@ struct Host {
     /// `--server`.
     server: Option<String>,
     json: bool,
+    interrupts: Interrupts,
 }
 
 /// Runs the program; see `orghost --help` for its exit codes.
@@ -115,6 +120,13 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         _ => {}
     }
     let host = Host::new(environment, &cli.global)?;
+    // These two take interrupts for their ordinary end.
+    if !matches!(
+        cli.command,
+        Command::Serve(_) | Command::Plugin(PluginCommand::Dev(_))
+    ) {
+        host.interrupts.watch();
+    }
     // Who sets ORGHOST_SERVER for everyday use may still run a server, or copy its state.
     if (host.server.is_some() || !is_for_this_machine(&cli.command))
         && let Some(server) = host.server()?
@@ -164,9 +176,9 @@ fn elsewhere(host: &Host, server: &Server, command: Command) -> Result<Exit, Pro
         Command::Down(command) => block_on(remote::down(server, &command)),
         Command::Status { org } => block_on(remote::status(server, org.as_deref())),
         Command::Logs(command) => block_on(remote::logs(server, &command)),
-        Command::Restart(args) => block_on(remote::act(server, "restart", &args)),
-        Command::Stop(args) => block_on(remote::act(server, "stop", &args)),
-        Command::Start(args) => block_on(remote::act(server, "start", &args)),
+        Command::Restart(at) => block_on(remote::act(server, Operation::Restart, &at)),
+        Command::Stop(at) => block_on(remote::act(server, Operation::Stop, &at)),
+        Command::Start(at) => block_on(remote::act(server, Operation::Start, &at)),
         Command::Plugin(PluginCommand::Add(args)) => {
             let fetched = plugin::fetch(host, &args)?;
             block_on(remote::add_plugin(server, fetched, args.name.as_deref()))
@@ -207,6 +219,7 @@ impl Host {
             config,
             server: global.server.clone(),
             json: global.json,
+            interrupts: Interrupts::new(global.json),
         })
     }
 

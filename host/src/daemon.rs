@@ -7,6 +7,7 @@
 mod accept;
 pub mod access;
 mod execute;
+pub mod last_lines;
 pub mod line;
 mod memory;
 mod planning;
@@ -40,6 +41,7 @@ use crate::provision::turns::Turns;
 use crate::snapshot::{SnapshotError, Snapshots};
 use crate::store::{OrgRow, Store, WriteLock};
 use crate::vault::Vault;
+use last_lines::LastLines;
 use line::Lines;
 use memory::Memory;
 pub use planning::{Import, Made, Request, Source};
@@ -75,6 +77,7 @@ struct Inner {
     checks: Checks,
     agent_tokens: OnceCell<AgentTokens>,
     orphans: Mutex<Vec<Orphan>>,
+    last_lines: LastLines,
     /// Closed last.
     _lock: WriteLock,
 }
@@ -128,6 +131,7 @@ impl Daemon {
             checks: Checks::default(),
             agent_tokens: OnceCell::new(),
             orphans: Mutex::default(),
+            last_lines: LastLines::default(),
             _lock: parts.lock,
         }))
     }
@@ -169,6 +173,11 @@ impl Daemon {
         let host = &self.0;
         let made = || AgentTokens::of(&host.store, &host.vault);
         host.agent_tokens.get_or_try_init(made).await
+    }
+
+    /// What failed workspaces printed; not for everybody.
+    pub fn last_lines(&self) -> &LastLines {
+        &self.0.last_lines
     }
 
     /// What runs workspaces.

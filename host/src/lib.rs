@@ -12,6 +12,7 @@ pub mod api;
 pub mod backup;
 pub mod catalog;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod conformance;

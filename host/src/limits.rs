@@ -133,6 +133,9 @@ pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Lines of a container's output that a failure report carries.
 pub const LAST_LINES: usize = 20;
 
+/// Bytes of such lines that a server holds in memory, of all operations: a hundred failures at their longest, or a day's.
+pub const LAST_LINES_HELD: usize = 4 << 20;
+
 /// Pulling one image. Agent images have a few gigabytes.
 pub const PULL: Duration = Duration::from_secs(600);
 
@@ -243,6 +246,18 @@ pub const OPERATION: Duration = Duration::from_secs(6 * 3600);
 
 /// From nothing to a connection with an orghost server, for commands that ask one.
 pub const SERVER_CONNECT: Duration = Duration::from_secs(10);
+
+/// The first pause before such a command asks a server again; the next ones grow to [`SERVER_PAUSE_LONGEST`].
+pub const SERVER_PAUSE: Duration = Duration::from_millis(500);
+/// See [`SERVER_PAUSE`].
+pub const SERVER_PAUSE_LONGEST: Duration = Duration::from_secs(10);
+
+/// How long, in total, one request is asked again while its server says "later": a few large imports end in it.
+pub const SERVER_BUSY: Duration = Duration::from_secs(600);
+
+/// The same for a server that answered before and does not any more: it ends its work, restarts, and is back.
+pub const SERVER_BACK: Duration = Duration::from_secs(60);
+
 /// Bytes of a request's body that is not an upload: an `org.yaml` of [`TEMPLATE_FILE_BYTES`] as JSON text, with room to spare.
 pub const BODY_BYTES: u64 = 2 * TEMPLATE_FILE_BYTES;
 

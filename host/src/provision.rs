@@ -70,6 +70,8 @@ pub struct Options {
 pub struct Summary {
     /// One for each workspace of the plan.
     pub outcomes: Vec<(WorkspaceKey, Outcome)>,
+    /// Keys that are not in the plan, and were removed.
+    pub removed: Vec<String>,
     /// Keys that are in the org and not in the plan, and were left alone.
     pub orphans: Vec<String>,
     /// Of those, the ones that should have been removed, and why they were not.
@@ -330,6 +332,7 @@ async fn ascend<E: Engine>(
     let left: Vec<_> = left.into_iter().chain(pruned.left).collect();
     let summary = Summary {
         outcomes: ascent.outcomes(),
+        removed: pruned.removed.iter().map(|gone| names.key(gone)).collect(),
         orphans: left.iter().map(|orphan| names.key(orphan)).collect(),
         not_removed: names.of_failed(&pruned.failed),
     };

@@ -10,7 +10,9 @@ pub mod fake_docker;
 pub mod native;
 pub mod registry;
 pub mod scenario;
+pub mod scripted;
 pub mod server;
+pub mod terminal;
 pub mod world;
 
 use std::path::{Path, PathBuf};

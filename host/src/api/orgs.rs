@@ -1,7 +1,9 @@
 //! Orgs and operations.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +24,7 @@ use crate::planner::Giver;
 use crate::problem::{Class, Problem};
 use crate::status::{self, OrgStatus};
 use crate::store::{Filter, LastOutcome, OperationRow};
+use crate::token::{Caller, Scope};
 
 /// A page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -230,12 +233,21 @@ pub async fn operations(
 ))]
 pub async fn operation(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Query(wait): Query<Wait>,
 ) -> Result<axum::Json<OperationView>, Problem> {
     let row = known_operation(&api, &id).await?;
     let row = ended(&api, row, wait.wait.map(Bounded::get)).await?;
-    Ok(axum::Json(row.into()))
+    // Never in an answer to a POST: those are stored for their idempotency keys.
+    let last_lines = match caller.scope >= Scope::Write {
+        true => api.daemon.last_lines().of(&row.id),
+        false => BTreeMap::new(),
+    };
+    Ok(axum::Json(OperationView {
+        last_lines,
+        ..row.into()
+    }))
 }
 
 /// Cancel an operation: what is under way is taken back.

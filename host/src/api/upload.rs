@@ -41,43 +41,78 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
             });
         }
         let form = Multipart::from_request(request, state).await;
-        let mut form = form.map_err(|rejection| wrong(&rejection.body_text()))?;
+        let mut form = form.map_err(|rejection| wrong(None, rejection.body_text()))?;
         let (mut body, mut archive) = (None, None);
-        while let Some(field) = form.next_field().await.map_err(unread)? {
+        while let Some(field) = form.next_field().await.map_err(|e| unread(None, &e))? {
             let name = field.name().unwrap_or_default().to_owned();
-            let bytes = field.bytes().await.map_err(unread)?;
-            let earlier = match name.as_str() {
-                "request" => body.replace(bytes),
-                "archive" => archive.replace(bytes),
-                _ => {
-                    return Err(wrong(
-                        "the form has other parts than `request` and `archive`",
-                    ));
+            let part = match name.as_str() {
+                "request" => &mut body,
+                "archive" => &mut archive,
+                "" => {
+                    let message = "a part of the form has no name";
+                    return Err(wrong(None, message.to_owned()));
+                }
+                other => {
+                    let message = format!("the form has a part {other:?}");
+                    return Err(wrong(Some(other), message));
                 }
             };
-            if earlier.is_some() {
-                return Err(wrong(&format!("the form has two parts {name:?}")));
+            let bytes = field.bytes().await;
+            let bytes = bytes.map_err(|error| unread(Some(&name), &error))?;
+            if part.replace(bytes).is_some() {
+                let message = format!("the form has two parts {name:?}");
+                return Err(wrong(Some(&name), message));
             }
         }
-        let body = match body {
-            None => ImportBody::default(),
-            Some(json) => serde_json::from_slice(&json)
-                .map_err(|error| wrong(&format!("`request`: {error}")))?,
-        };
-        Ok(Self { body, archive })
+        let body = body.map(|json| read(&json)).transpose()?;
+        Ok(Self {
+            body: body.unwrap_or_default(),
+            archive,
+        })
     }
 }
 
-fn wrong(message: &str) -> Problem {
-    Problem::one(Class::Invalid, Diagnostic::new("body", message))
+/// The JSON of the part `request`.
+fn read(json: &[u8]) -> Result<ImportBody, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let body = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let field = match error.path().to_string().as_str() {
+            // Not even an object.
+            "." => "request".to_owned(),
+            path => format!("request.{path}"),
+        };
+        // What is wrong with a variable's value would show the value.
+        let reason = match field.starts_with("request.env.") {
+            true => "the value of a variable is a text".to_owned(),
+            false => error.inner().to_string(),
+        };
+        wrong(Some(&field), format!("`{field}`: {reason}"))
+    })?;
+    let ended = reader.end();
+    ended.map_err(|error| wrong(Some("request"), format!("`request`: {error}")))?;
+    Ok(body)
 }
 
-fn unread(error: MultipartError) -> Problem {
+/// `field` is a part of the form, or a place in its JSON.
+fn wrong(field: Option<&str>, message: String) -> Problem {
+    let mut diagnostic = Diagnostic::new("body", message)
+        .help("the form has the parts `request` (JSON) and `archive` (tar, or tar in gzip)");
+    diagnostic.field = field.map(str::to_owned);
+    Problem::one(Class::Invalid, diagnostic)
+}
+
+fn unread(field: Option<&str>, error: &MultipartError) -> Problem {
+    let what = field.map_or("the form".to_owned(), |field| format!("the part `{field}`"));
     match error.status().as_u16() {
-        413 => Problem::one(
-            Class::Invalid,
-            Diagnostic::new("body-too-large", "the body is too large"),
+        413 => {
+            let message = format!("{what} is too large");
+            let mut diagnostic = Diagnostic::new("body-too-large", message);
+            diagnostic.field = field.map(str::to_owned);
+            Problem::one(Class::Invalid, diagnostic)
+        }
+        _ => wrong(
+            field,
+            format!("{what} cannot be read: {}", error.body_text()),
         ),
-        _ => wrong(&error.body_text()),
     }
 }

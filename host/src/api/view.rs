@@ -1,5 +1,6 @@
 //! What the API says, beside what [`crate::status`] and [`crate::plan`] say themselves.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub struct ImportBody {
 }
 
 /// An operation: what was asked for, and what came of it.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct OperationView {
     /// Its identity; `/v1/operations/{id}` follows it.
     pub id: String,
@@ -72,6 +73,10 @@ pub struct OperationView {
     /// Why it could not be done at all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Diagnostic>,
+    /// What its failed workspaces printed last, by their keys. Only where the operation itself is asked for, with the scope
+    /// `write`: whoever has it can have a workspace print whatever it knows. Not kept over a restart of the server.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub last_lines: BTreeMap<String, Vec<String>>,
     /// Milliseconds since 1970.
     pub began_ms: i64,
     /// Milliseconds since 1970.
@@ -109,7 +114,7 @@ pub struct Orgs {
 }
 
 /// A page of an org's operations.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct Operations {
     /// Newest first.
     pub operations: Vec<OperationView>,
@@ -169,6 +174,7 @@ impl From<OperationRow> for OperationView {
             state: row.state.as_str(),
             failed: row.failed,
             errors: row.errors,
+            last_lines: BTreeMap::new(),
             began_ms: row.began_ms,
             ended_ms: row.ended_ms,
         }

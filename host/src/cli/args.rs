@@ -21,7 +21,8 @@ Exit codes:
   1  it failed: the engine, the store, the machine
   2  usage, or an invalid template or plugin
   3  refused by policy: nothing was created
-  4  some workspaces failed; the others are up";
+  4  some workspaces failed; the others are up
+  130, 143  interrupted (INT, TERM): `up` and `down` end in order, a second one ends them at once";
 
 /// Turns org templates into running AI-agent workspaces.
 ///
@@ -79,6 +80,7 @@ pub enum Command {
     /// Stop and remove an org's workspaces
     ///
     /// The agents' own work (/workspace) is kept unless --volumes is given.
+    #[command(after_help = EXIT_CODES)]
     Down(DownCommand),
     /// Restart one workspace, seeded anew
     ///
@@ -282,23 +284,24 @@ pub struct EngineArgs {
 
 #[derive(Debug, Args)]
 pub struct LogsCommand {
-    /// Its key, such as pm/dev-lead
-    pub workspace: String,
-    /// Its org, when several have such a workspace
-    #[arg(long)]
-    pub org: Option<String>,
+    #[command(flatten)]
+    pub at: WorkspaceArgs,
     /// Go on until it ends
     #[arg(long, short)]
     pub follow: bool,
     /// Only the last lines
     #[arg(long, short = 'n', value_name = "LINES")]
     pub tail: Option<usize>,
+    /// On a terminal too, pass everything on: also control sequences, which may move the cursor, set its title, or make it
+    /// answer as if you had typed
+    #[arg(long)]
+    pub raw: bool,
 }
 
-/// One workspace of a server.
+/// One workspace.
 #[derive(Debug, Args)]
 pub struct WorkspaceArgs {
-    /// Its key, such as pm/dev-lead
+    /// Its key, such as pm/dev-lead; or its exact name, or its identity
     pub workspace: String,
     /// Its org, when several have such a workspace
     #[arg(long)]
@@ -421,7 +424,8 @@ pub enum Language {
 
 #[derive(Debug, Args)]
 pub struct NewArgs {
-    /// The plugin's name, a slug such as `acme-import`; also the folder that is made, unless --folder names another
+    /// The plugin's name, such as `acme-import`: lower-case letters and digits with single `-` between them, beginning with
+    /// a letter, at most 63; also the folder that is made, unless --folder names another
     pub name: String,
     #[arg(long, value_enum, default_value = "rust")]
     pub lang: Language,

@@ -1,9 +1,14 @@
-//! `orghost logs`: what a workspace printed, byte for byte.
+//! `orghost logs`: what a workspace printed. Byte for byte, unless a person reads it: what it printed must not steer a
+//! terminal.
 
+use console::Term;
 use futures_util::StreamExt;
 
+use super::address::Candidate;
 use super::args::LogsCommand;
 use super::report::Exit;
+use super::terminal::Harmless;
+use super::workspace::find;
 use super::{Host, print_json, text};
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
@@ -13,51 +18,27 @@ use crate::provision::generations::{Generation, Generations};
 /// `orghost logs`.
 pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
     let store = host.store()?;
-    let wanted_org = command.org.as_deref();
-    let mut found = Vec::new();
-    for org in store.orgs().await? {
-        if wanted_org.is_some_and(|wanted| !org.is_called(wanted)) {
-            continue;
-        }
-        let workspaces = store.workspaces(&org.slug).await?;
-        let meant = workspaces
-            .into_iter()
-            .find(|w| w.key.as_str() == command.workspace && !w.external);
-        found.extend(meant.map(|workspace| (org, workspace.id)));
+    let found = find(&store, &command.at).await?;
+    let invalid =
+        |code, message: String| Problem::one(Class::Invalid, Diagnostic::new(code, message));
+    let Candidate { org, workspace } = found;
+    if workspace.external {
+        let message = format!(
+            "{} runs elsewhere: this host has no log of it",
+            workspace.key
+        );
+        return Err(invalid("external-workspace", message));
     }
-    let error = |code, message: String, help: String| {
-        Err(Problem::one(
-            Class::Invalid,
-            Diagnostic::new(code, message).help(help),
-        ))
-    };
-    let (org, id) = match found.as_slice() {
-        [(org, id)] => (org, id),
-        [_, _, ..] => {
-            let orgs: Vec<&str> = found.iter().map(|(org, _)| org.slug.as_str()).collect();
-            let message = format!("several orgs have a workspace {:?}", command.workspace);
-            return error(
-                "ambiguous-workspace",
-                message,
-                format!("add --org with one of {}", orgs.join(", ")),
-            );
-        }
-        _ => {
-            let message = format!("there is no workspace {:?}", command.workspace);
-            return error(
-                "unknown-workspace",
-                message,
-                "`orghost status` lists them".to_owned(),
-            );
-        }
-    };
-    let engine = host.engines()?.get(org.engine).await?;
-    let found = Generations::of(engine.find(id).await?);
+    let orgs = store.orgs().await?;
+    let row = orgs.into_iter().find(|row| row.slug == org);
+    let row = row.ok_or_else(|| invalid("unknown-org", format!("{org} is gone")))?;
+    let engine = host.engines()?.get(row.engine).await?;
+    let found = Generations::of(engine.find(&workspace.id).await?);
     let generation = found.shown().map(|found| found.generation.clone());
     // Of what is not there its engine says so.
-    let generation = generation.unwrap_or_else(|| Generation::first(id));
+    let generation = generation.unwrap_or_else(|| Generation::first(&workspace.id));
     let mut bytes = std::pin::pin!(engine.logs(&generation, command.tail, command.follow));
-    let mut output = Output::new(host.json, &command.workspace);
+    let mut output = Output::new(host.json, command.raw, workspace.key.as_str());
     while let Some(chunk) = bytes.next().await {
         if !output.write(&chunk?)? {
             break;
@@ -67,45 +48,58 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
     Ok(Exit::Done)
 }
 
-/// A workspace's output on its way to standard output: as it is, or a JSON object for each line.
+/// A workspace's output on its way to standard output.
 pub struct Output<'a> {
-    json: bool,
     workspace: &'a str,
-    /// The beginning of a line.
-    rest: Vec<u8>,
+    form: Form,
+}
+
+enum Form {
+    /// As it is.
+    Raw,
+    /// Without what steers a terminal.
+    Terminal(Box<Harmless>),
+    /// A JSON object for each line; the beginning of the next one.
+    Json(Vec<u8>),
 }
 
 impl<'a> Output<'a> {
-    pub fn new(json: bool, workspace: &'a str) -> Self {
-        Self {
-            json,
-            workspace,
-            rest: Vec::new(),
-        }
+    /// Without `json` or `raw`, the form is the terminal's where standard output is one.
+    pub fn new(json: bool, raw: bool, workspace: &'a str) -> Self {
+        let form = match json {
+            true => Form::Json(Vec::new()),
+            false if raw || !Term::stdout().is_term() => Form::Raw,
+            false => Form::Terminal(Box::default()),
+        };
+        Self { workspace, form }
     }
 
     /// Whether somebody still reads.
     pub fn write(&mut self, bytes: &[u8]) -> Result<bool, Problem> {
-        if !self.json {
-            return Ok(text::write(bytes));
-        }
-        self.rest.extend_from_slice(bytes);
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+        let rest = match &mut self.form {
+            Form::Raw => return Ok(text::write(bytes)),
+            Form::Terminal(harmless) => {
+                return Ok(text::write(harmless.pass(bytes).as_bytes()));
+            }
+            Form::Json(rest) => rest,
+        };
+        rest.extend_from_slice(bytes);
+        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
             return Ok(true);
         };
-        let begun = self.rest.split_off(end + 1);
-        for line in String::from_utf8_lossy(&self.rest).lines() {
+        let begun = rest.split_off(end + 1);
+        let lines = std::mem::replace(rest, begun);
+        for line in String::from_utf8_lossy(&lines).lines() {
             print_json(
                 &serde_json::json!({"event": "log", "workspace": self.workspace, "line": line}),
             )?;
         }
-        self.rest = begun;
         Ok(!text::is_lost())
     }
 
     /// The last line may have no end.
     pub fn end(&mut self) -> Result<(), Problem> {
-        if self.json && !self.rest.is_empty() {
+        if matches!(&self.form, Form::Json(rest) if !rest.is_empty()) {
             self.write(b"\n")?;
         }
         Ok(())

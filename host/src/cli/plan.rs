@@ -179,19 +179,27 @@ pub fn wanted(args: &EnvArgs) -> Result<Wanted, Problem> {
             env_file::parse(&text, &name).map_err(|error| Problem::one(Class::Invalid, *error))?;
         wanted.vars.extend(vars);
     }
-    for assignment in &args.env {
-        // What stands after the name may be a secret: it is in no message.
-        let Some((name, value)) = assignment
-            .split_once('=')
-            .filter(|(name, _)| is_identifier(name))
-        else {
-            let diagnostic = Diagnostic::new("env-name", "--env wants NAME=VALUE")
-                .help("a name has letters, digits and `_`; to use a variable of orghost's own environment, --grant NAME");
-            return Err(Problem::one(Class::Invalid, diagnostic));
-        };
+    for (position, assignment) in (1..).zip(&args.env) {
+        let (name, value) = assignment_of(assignment).map_err(|why| {
+            let message = format!("--env number {position} is not NAME=VALUE: {why}");
+            let mut diagnostic = Diagnostic::new("env-name", message)
+                .help("a name has letters, digits and `_`, and begins with no digit; to use a variable of orghost's own environment, --grant NAME");
+            diagnostic.field = Some("--env".to_owned());
+            Problem::one(Class::Invalid, diagnostic)
+        })?;
         wanted.vars.insert(name.to_owned(), value.to_owned());
     }
     Ok(wanted)
+}
+
+/// A name and its value. An error holds no part of the text, which may be a secret without its name.
+fn assignment_of(text: &str) -> Result<(&str, &str), &'static str> {
+    match text.split_once('=') {
+        None => Err("it has no `=`"),
+        Some(("", _)) => Err("it begins with `=`"),
+        Some((name, _)) if !is_identifier(name) => Err("what stands before its `=` is no name"),
+        Some(assignment) => Ok(assignment),
+    }
 }
 
 /// What a call of a plugin gets, for commands that make calls of their own.

@@ -8,6 +8,7 @@ use miette::{
     Severity,
 };
 
+use super::interrupt::Interrupt;
 use super::text::{count, in_line, note, printable};
 use crate::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
@@ -26,6 +27,8 @@ pub enum Exit {
     Refused,
     /// 4: some workspaces failed.
     Partly,
+    /// 130 or 143: somebody interrupted it, and it ended in order.
+    Interrupted(Interrupt),
     /// A hidden command's own.
     Other(ExitCode),
 }
@@ -143,6 +146,7 @@ impl From<Exit> for ExitCode {
             Exit::Invalid => Self::from(2),
             Exit::Refused => Self::from(3),
             Exit::Partly => Self::from(4),
+            Exit::Interrupted(interrupt) => Self::from(interrupt.exit_code()),
             Exit::Other(code) => code,
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::ServeCommand;
+use super::interrupt::Signals;
 use super::report::Exit;
 use super::text::{note, print_line};
 use super::tls::Tls;
@@ -140,7 +140,7 @@ async fn run(host: &Host, daemon: Daemon) -> Result<Exit, Problem> {
         handle.graceful_shutdown(Some(limit));
         tokio::select! {
             left = daemon.drain(limit) => left,
-            () = signals.next() => {
+            _ = signals.next() => {
                 note("stopped half-way: the next start goes on from the journal");
                 std::process::exit(1);
             }
@@ -177,30 +177,6 @@ fn announce(host: &Host, address: SocketAddr, tls: bool, has_token: bool) -> Res
         );
     }
     Ok(())
-}
-
-/// INT and TERM.
-struct Signals(Option<(Signal, Signal)>);
-
-impl Signals {
-    fn new() -> Self {
-        let interrupt = signal(SignalKind::interrupt());
-        Self(
-            interrupt
-                .and_then(|int| Ok((int, signal(SignalKind::terminate())?)))
-                .ok(),
-        )
-    }
-
-    async fn next(&mut self) {
-        let Some((int, term)) = &mut self.0 else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = int.recv() => {}
-            _ = term.recv() => {}
-        }
-    }
 }
 
 /// The log, until the host ends.

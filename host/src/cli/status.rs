@@ -7,7 +7,7 @@ use super::text::{count, in_line, note, print_line};
 use super::{Host, print_json};
 use crate::isolation::Isolation;
 use crate::problem::Problem;
-use crate::status::{self, OrgStatus};
+use crate::status::{self, OrgStatus, WorkspaceStatus};
 
 /// `orghost status`.
 pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Problem> {
@@ -73,28 +73,35 @@ pub fn print(statuses: &[OrgStatus]) {
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(["WORKSPACE", "STATE", "RUNTIME", "TIER", "URL"]);
         for workspace in &org.workspaces {
-            let mut state = workspace.state.clone().into_owned();
-            if let Some(code) = workspace.exit_code {
-                state.push_str(&format!(" ({code})"));
-            }
-            if let Some(reason) = workspace
-                .row
-                .reason
-                .as_ref()
-                .filter(|_| workspace.state != "running")
-            {
-                state.push_str(&format!(": {}", in_line(reason)));
-            }
             table.add_row([
                 workspace.row.key.to_string(),
-                state,
+                workspace.state.clone().into_owned(),
                 in_line(&workspace.row.runtime),
                 workspace.row.tier.to_string(),
                 in_line(workspace.row.url.as_deref().unwrap_or("-")),
             ]);
         }
-        for line in table.lines() {
+        // No cell has more than one line.
+        let mut lines = table.lines();
+        if let Some(header) = lines.next() {
+            print_line(header.trim_end());
+        }
+        for (line, workspace) in lines.zip(&org.workspaces) {
             print_line(line.trim_end());
+            if let Some(reason) = reason(workspace) {
+                print_line(&format!("  {reason}"));
+            }
         }
     }
+}
+
+/// Why a workspace does not run, as far as it is known.
+fn reason(workspace: &WorkspaceStatus) -> Option<String> {
+    if workspace.state == "running" {
+        return None;
+    }
+    let code = workspace.exit_code.map(|code| format!("exit code {code}"));
+    let why = workspace.row.reason.as_deref().map(in_line);
+    let reasons: Vec<_> = [code, why].into_iter().flatten().collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }

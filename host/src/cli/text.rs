@@ -4,6 +4,9 @@
 use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::MultiProgress;
 
 /// The text without characters that steer: control characters other than line
 /// feed and tab, and those that turn the direction of writing.
@@ -21,7 +24,8 @@ pub fn in_line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
 
-fn turns(c: char) -> bool {
+/// Whether it turns the direction of writing.
+pub fn turns(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -59,7 +63,19 @@ pub fn print_line(line: &str) {
     write(format!("{line}\n").as_bytes());
 }
 
+/// The progress that is being drawn at the end of the terminal.
+static DRAWN: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// From now on, notes stand above this progress; `None` when it is drawn no longer.
+pub fn stand_above(progress: Option<MultiProgress>) {
+    *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+}
+
 /// A line on standard error: what a person should know, and no program reads.
 pub fn note(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let write = || drop(writeln!(io::stderr().lock(), "{line}"));
+    match &*DRAWN.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(progress) => progress.suspend(write),
+        None => write(),
+    }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::args::{DownCommand, UpCommand};
@@ -109,14 +108,14 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         turns: &Turns::new(options.concurrency),
         keep_failed: command.no_rollback,
     };
-    let work = provision::up(&run, org, &admitted.jobs, &options);
-    let summary = cancellable(Operation::Up, work, &cancel).await?;
+    host.interrupts.cancel(
+        &cancel,
+        "stopping: workspaces under way are taken back (again to stop at once)",
+    );
+    let summary = provision::up(&run, org, &admitted.jobs, &options).await?;
+    drop(progress);
     print_summary(host.json, org.slug(), admitted.row.engine, &summary)?;
-    Ok(if summary.failed() > 0 {
-        Exit::Partly
-    } else {
-        Exit::Done
-    })
+    Ok(ended(host, summary.failed() == 0))
 }
 
 /// `orghost down`.
@@ -130,11 +129,7 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
     let org = OrgId::known(store.instance().clone(), &row.slug);
     let engine = host.engines()?.get(row.engine).await?;
     let progress = Progress::new(host.json, &[]);
-    let observer = |event: &Event| {
-        if host.json {
-            progress.show(event);
-        }
-    };
+    let observer = |event: &Event| progress.show(event);
     let cancel = CancellationToken::new();
     let concurrency = host.config.concurrency();
     let run = Run {
@@ -147,13 +142,13 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
         keep_failed: false,
     };
     let work = provision::down(&run, &org, command.volumes, concurrency);
-    let removal = cancellable(Operation::Down, work, &cancel).await?;
+    host.interrupts.cancel(
+        &cancel,
+        "stopping after the workspaces under way (again to stop at once)",
+    );
+    let removal = work.await?;
     print_removal(host, &org, &removal)?;
-    Ok(if removal.failed.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Partly
-    })
+    Ok(ended(host, removal.failed.is_empty()))
 }
 
 /// Keeps what the org is made from, so that a server that is started later on this state folder can make it again.
@@ -227,36 +222,12 @@ pub async fn unknown_org(store: &Store, wanted: &str) -> Result<Problem, Problem
     ))
 }
 
-/// Runs some work to its end. The first INT or TERM asks it to stop after the
-/// steps under way and to clean up; a second one ends the process, and the
-/// next run picks up from the journal.
-async fn cancellable<T>(
-    operation: Operation,
-    work: impl Future<Output = T>,
-    cancel: &CancellationToken,
-) -> T {
-    let promise = match operation {
-        Operation::Up => "stopping: workspaces under way are taken back (again to stop at once)",
-        _ => "stopping after the workspaces under way (again to stop at once)",
-    };
-    tokio::pin!(work);
-    let signals =
-        signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
-    let Ok((mut int, mut term)) = signals else {
-        return work.await;
-    };
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            _ = int.recv() => {}
-            _ = term.recv() => {}
-        }
-        if cancel.is_cancelled() {
-            note("stopped half-way: run the same command again to go on");
-            std::process::exit(1);
-        }
-        note(promise);
-        cancel.cancel();
+/// How an operation of this machine ended.
+fn ended(host: &Host, is_whole: bool) -> Exit {
+    match (host.interrupts.taken(), is_whole) {
+        (Some(interrupt), _) => Exit::Interrupted(interrupt),
+        (None, true) => Exit::Done,
+        (None, false) => Exit::Partly,
     }
 }
 
@@ -303,7 +274,7 @@ pub fn print_summary(
         return print_json(&serde_json::json!({
             "event": "summary", "org": org, "engine": engine,
             "up": came_up, "unchanged": unchanged, "external": external, "failed": failed, "skipped": skipped,
-            "orphans": summary.orphans, "not_removed": not_removed(&summary.not_removed),
+            "removed": summary.removed, "orphans": summary.orphans, "not_removed": not_removed(&summary.not_removed),
             "workspaces": workspaces,
         }));
     }
@@ -334,7 +305,11 @@ pub fn print_summary(
             .map(|(n, what)| format!("{n} {what}")),
     );
     let all = count(summary.outcomes.len(), "workspace");
-    print_line(&format!("{org}: {all}: {}", parts.join(", ")));
+    let removed = match summary.removed.len() {
+        0 => String::new(),
+        removed => format!("; {removed} no longer in the template, and removed"),
+    };
+    print_line(&format!("{org}: {all}: {}{removed}", parts.join(", ")));
     if !summary.orphans.is_empty() {
         let orphans = summary.orphans.join(", ");
         print_line(&format!(

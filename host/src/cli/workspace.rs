@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::address::{self, Candidate};
 use super::args::WorkspaceArgs;
+use super::progress::last_lines;
 use super::report::Exit;
 use super::text::{note, print_line, printable};
 use super::{Host, print_json, serve};
@@ -11,13 +13,15 @@ use crate::daemon::sweep::{Orphan, Seen};
 use crate::diagnostic::Diagnostic;
 use crate::event::Operation;
 use crate::problem::{Class, Problem};
-use crate::store::{OperationState, Store, WorkspaceRow};
+use crate::store::{OperationState, Store};
 
 /// `orghost restart`, `stop` and `start`: what a server would do, and waits for its end. What makes a workspace anew needs
 /// what its org was made from, which only a server keeps.
 pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Result<Exit, Problem> {
     let daemon = serve::daemon(host, (*host.config).clone(), &PolicyKeys::default()).await?;
-    let (org, workspace) = find(daemon.store(), at).await?;
+    let Candidate { org, workspace } = find(daemon.store(), at).await?;
+    host.interrupts
+        .say("interrupted half-way: run the same command again to go on");
     // Whoever waits at a terminal learns at once that there is no engine.
     let engine = daemon.org(&org).await?.engine;
     daemon.engines().get(engine).await?;
@@ -54,14 +58,19 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
     let now = workspaces.iter().find(|now| now.id == workspace.id);
     let outcome = now.map_or("unknown", |now| now.outcome.as_str());
     let reason = now.and_then(|now| now.reason.clone());
+    let mut printed = daemon.last_lines().of(&row.id);
+    let printed = printed.remove(workspace.key.as_str()).unwrap_or_default();
     if host.json {
         print_json(&serde_json::json!({
             "event": "summary", "org": org, "workspace": workspace.key, "operation": operation,
-            "state": row.state.as_str(), "outcome": outcome, "reason": reason,
+            "state": row.state.as_str(), "outcome": outcome, "reason": reason, "last_lines": printed,
         }))?;
     } else {
         if let Some(reason) = reason {
             note(&printable(&reason));
+        }
+        for line in last_lines(&printed, false) {
+            note(&line);
         }
         print_line(&format!("{org}: {} is {outcome}", workspace.key));
     }
@@ -104,31 +113,13 @@ pub async fn sweep(host: &Host, remove: bool) -> Result<Exit, Problem> {
     Ok(if is_failed { Exit::Partly } else { Exit::Done })
 }
 
-/// The one workspace that a person means, and its org's slug.
-async fn find(store: &Store, at: &WorkspaceArgs) -> Result<(String, WorkspaceRow), Problem> {
-    let mut found = Vec::new();
+/// The one workspace of this state folder that a person means.
+pub async fn find(store: &Store, at: &WorkspaceArgs) -> Result<Candidate, Problem> {
+    let mut all = Vec::new();
     for org in store.orgs().await? {
-        if at.org.as_deref().is_some_and(|name| !org.is_called(name)) {
-            continue;
+        if at.org.as_deref().is_none_or(|name| org.is_called(name)) {
+            all.extend(Candidate::of(&org.slug, store.workspaces(&org.slug).await?));
         }
-        let workspaces = store.workspaces(&org.slug).await?;
-        let meant = workspaces
-            .into_iter()
-            .filter(|w| w.key.as_str() == at.workspace);
-        found.extend(meant.map(|workspace| (org.slug.clone(), workspace)));
     }
-    let orgs: Vec<String> = found.iter().map(|(org, _)| org.clone()).collect();
-    let error = match (found.pop(), found.is_empty()) {
-        (Some(one), true) => return Ok(one),
-        (None, _) => {
-            let message = format!("there is no workspace {:?}", at.workspace);
-            Diagnostic::new("unknown-workspace", message).help("`orghost status` lists them")
-        }
-        (Some(_), false) => {
-            let message = format!("several orgs have a workspace {:?}", at.workspace);
-            Diagnostic::new("ambiguous-workspace", message)
-                .help(format!("add --org with one of {}", orgs.join(", ")))
-        }
-    };
-    Err(Problem::one(Class::Invalid, error))
+    address::one(&at.workspace, all)
 }

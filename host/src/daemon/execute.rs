@@ -184,7 +184,9 @@ impl Daemon {
             prune: Prune::new(request.prune, request.yes),
             max_failures: request.max_failures,
         };
+        let keep_words = |event: &Event| self.0.last_lines.keep(&row.id, event);
         let mut run = self.run(&engine, row, cancel);
+        run.observer = &keep_words;
         run.keep_failed = request.keep_failed;
         let Admitted { org, jobs, .. } = admitted;
         let summary = provision::up(&run, org, jobs, &options).boxed().await?;

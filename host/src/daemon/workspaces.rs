@@ -369,7 +369,9 @@ impl Daemon {
             return Err(unknown(key));
         };
         let key = now.key.clone();
-        let run = self.run(&engine, row, cancel);
+        let keep_words = |event: &Event| self.0.last_lines.keep(&row.id, event);
+        let mut run = self.run(&engine, row, cancel);
+        run.observer = &keep_words;
         let tell = |what| Event::of_workspace(&org, &key, id, what);
         run.emit(tell(What::Began {
             operation: row.operation,

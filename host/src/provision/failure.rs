@@ -60,12 +60,12 @@ impl StepError {
                 None,
             ),
             Self::Cancelled => ("cancelled", "run the same command again to go on", None),
-            Self::Ended(exit_code) => ("ended", "its last lines say why", *exit_code),
-            Self::NotReady(..) => (
-                "not-ready",
-                "its last lines may say why; --timeout SECONDS gives it longer",
-                None,
+            Self::Ended(exit_code) => (
+                "ended",
+                "correct its program or its settings and run the same command again",
+                *exit_code,
             ),
+            Self::NotReady(..) => ("not-ready", "--timeout SECONDS gives it longer", None),
         };
         Failure {
             step,

@@ -7,12 +7,12 @@ use std::path::{Component, Path, PathBuf};
 use include_dir::{Dir, include_dir};
 use serde_json::json;
 
+use crate::catalog::{CatalogError, PluginName};
 use crate::cli::args::{Language, NewArgs};
 use crate::cli::report::Exit;
 use crate::cli::text::print_line;
 use crate::cli::{Host, print_json};
 use crate::diagnostic::Diagnostic;
-use crate::plan::is_slug;
 use crate::problem::{Class, Problem};
 
 static SCAFFOLD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest/scaffold");
@@ -28,15 +28,19 @@ const VENDORED: &str = "vendor/orghost-plugin";
 
 /// `orghost plugin new`.
 pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Problem> {
-    let name = &args.name;
-    if !is_slug(name) {
-        let diagnostic = Diagnostic::new("plugin-name", format!("{name:?} is no name of a plugin"))
-            .help(
-                "small letters and digits, with single `-` between them, at most 63: `acme-import`",
-            );
-        return Err(Problem::one(Class::Invalid, diagnostic));
+    let name = PluginName::try_from(args.name.clone()).map_err(|error| {
+        let diagnostic = Diagnostic::new("plugin-name", error.to_string());
+        Problem::one(Class::Invalid, diagnostic.help("such as `acme-import`"))
+    })?;
+    if name.is_built_in() {
+        let diagnostic = Diagnostic::new("plugin-name", CatalogError::Reserved.to_string());
+        let help = "give the project another name, such as `acme-import`";
+        return Err(Problem::one(Class::Invalid, diagnostic.help(help)));
     }
-    let folder = args.folder.clone().unwrap_or_else(|| PathBuf::from(name));
+    let folder = args
+        .folder
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(name.as_str()));
     let unwritable = |error: io::Error| {
         let message = format!("{} cannot be made: {error}", folder.display());
         Problem::one(Class::Failed, Diagnostic::new("write", message))
@@ -59,7 +63,7 @@ pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Problem> {
         .prefix(".orghost-new-")
         .tempdir_in(parent)
         .map_err(unwritable)?;
-    let project = draft.path().join(name);
+    let project = draft.path().join(name.as_str());
     write_project(&project, args).map_err(unwritable)?;
     // Onto nothing, or an empty folder; anything else is refused by the system.
     std::fs::rename(&project, &absolute).map_err(unwritable)?;
@@ -96,7 +100,6 @@ fn write_project(project: &Path, args: &NewArgs) -> io::Result<()> {
         .ok_or_else(|| io::Error::other(format!("orghost has no scaffold for {language}")))?;
     let named = |text: &str| {
         let text = text.replace("__NAME__", &args.name);
-        let text = text.replace("__CRATE__", &args.name.replace('-', "_"));
         match &args.sdk {
             Some(sdk) => text.replace(VENDORED, &sdk.display().to_string()),
             None => text,

@@ -1,0 +1,119 @@
+//! What the program writes when a person watches: on a pseudo-terminal.
+
+use crate::support::server::Server;
+use crate::support::terminal::on_a_terminal;
+use crate::support::{Operator, Ran};
+
+const ORG: &str = "name: Acme\nworkspaces: [{name: One, runtime: loud}]\n";
+
+/// Clears the screen, sets a title, writes to the clipboard, asks for the cursor's place; and is a text all the same.
+const LOUD: &str = r"printf '\033[2J\033]0;owned\007\033]52;c;cm0=\007\033[6n\033[31mgr\303\274n\033[0m\nnext\n'; exec sleep 1000";
+
+/// What of it is text.
+const TEXT: &str = "grün\r\nnext\r\n";
+
+fn loud() -> (Operator, String, String) {
+    let operator = Operator::new();
+    let template = operator.template(&[("org.yaml", ORG)]);
+    let config = format!(
+        "[runtimes.loud]\ncommand = ['/bin/sh', '-c', \"\"\"{}\"\"\"]\n",
+        LOUD.replace('\\', "\\\\")
+    );
+    let config = operator.file("orghost.toml", config).display().to_string();
+    (operator, template, config)
+}
+
+/// Waits until the workspace has printed its last line.
+fn has_printed(operator: &Operator, logs: &[&str]) -> Ran {
+    let began = std::time::Instant::now();
+    loop {
+        let ran = operator.run(logs).exits(0);
+        if ran.stdout.contains("next") {
+            return ran;
+        }
+        assert!(began.elapsed().as_secs() < 60, "{:?}", ran.stdout);
+    }
+}
+
+fn logs_are_harmless(operator: &Operator) {
+    let printed = has_printed(operator, &["logs", "one"]);
+    // Who reads bytes gets bytes.
+    assert!(
+        printed.stdout.starts_with("\u{1b}[2J\u{1b}]0;owned\u{7}"),
+        "{:?}",
+        printed.stdout
+    );
+    let (written, code) = on_a_terminal(operator.command(&["logs", "one"]));
+    assert_eq!(
+        (String::from_utf8_lossy(&written).as_ref(), code),
+        (TEXT, 0)
+    );
+    let (written, _) = on_a_terminal(operator.command(&["logs", "one", "--raw"]));
+    let raw = String::from_utf8_lossy(&written);
+    assert!(
+        raw.contains("\u{1b}[2J") && raw.contains("\u{1b}]52;c;"),
+        "{raw:?}"
+    );
+}
+
+#[test]
+fn logs_on_a_terminal_do_not_steer_it() {
+    let (operator, template, config) = loud();
+    let up = ["up", &template, "--engine", "local", "--config", &config];
+    operator.run(&up).exits(0);
+    logs_are_harmless(&operator);
+    operator.run(&["down", "acme", "--volumes"]).exits(0);
+}
+
+#[test]
+fn logs_of_a_server_do_not_steer_a_terminal() {
+    let (machine, template, config) = loud();
+    let server = Server::start(&machine, &["--engine", "local", "--config", &config]);
+    let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
+    operator.run(&["up", &template]).exits(0);
+    logs_are_harmless(&operator);
+    operator.run(&["down", "acme", "--volumes"]).exits(0);
+}
+
+#[test]
+fn following_a_log_ends_with_an_interrupt() {
+    use std::io::{BufRead as _, BufReader};
+    let (operator, template, config) = loud();
+    let up = ["up", &template, "--engine", "local", "--config", &config];
+    operator.run(&up).exits(0);
+    let mut command = operator.command(&["logs", "one", "--follow", "--json"]);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut parsed =
+        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    while parsed()["line"] != "next" {}
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(parsed()["errors"][0]["code"], "interrupted");
+    operator.run(&["down", "acme", "--volumes"]).exits(0);
+}
+
+#[test]
+fn progress_on_a_terminal_tells_what_is_removed() {
+    let summary = "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer in the template";
+    for kind in ["xterm", ""] {
+        let operator = Operator::new().with_env("TERM", kind);
+        let org =
+            |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
+        let template = operator.template(&[("org.yaml", &org("{name: A}, {name: B}, {name: C}"))]);
+        let up = ["up", &template, "--demo", "--engine", "local", "--prune"];
+        operator.run(&up).exits(0);
+        operator.template(&[("org.yaml", &org("{name: A}"))]);
+        let (written, code) = on_a_terminal(operator.command(&up));
+        let written = String::from_utf8_lossy(&written);
+        assert_eq!(code, 0, "{written}");
+        for line in ["unchanged at ", "[1 removed] ", "[2 removed] ", summary] {
+            assert!(written.contains(line), "{kind} {line}: {written:?}");
+        }
+        operator.run(&["down", "acme", "--volumes"]).exits(0);
+    }
+}
