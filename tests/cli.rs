@@ -425,7 +425,9 @@ fn progress_adds_up_when_workspaces_are_removed() {
     let org =
         |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
     let template = operator.template(&[("org.yaml", &org("{name: A}, {name: B}, {name: C}"))]);
-    let up = ["up", &template, "--demo", "--engine", "local", "--prune"];
+    let up = [
+        "up", &template, "--demo", "--engine", "local", "--prune", "--yes",
+    ];
     let first = operator.run(&up).exits(0).stdout;
     assert!(first.contains("[3/3] "), "{first}");
     operator.template(&[("org.yaml", &org("{name: A}"))]);
@@ -463,14 +465,14 @@ fn status_shows_a_state_and_below_it_the_reason() {
     let status = operator.run(&["status"]).exits(0).stdout;
     let rows: Vec<Vec<&str>> = status
         .lines()
-        .skip(2)
+        .skip(3)
         .map(|line| line.split_whitespace().collect())
         .collect();
     assert_eq!(rows[0][..2], ["good", "running"], "{status}");
     assert_eq!(rows[1][..3], ["bad", "absent", "bad"], "{status}");
     assert_eq!(rows[3][..3], ["bad/child", "absent", "good"], "{status}");
-    let lines: Vec<&str> = status.lines().skip(2).collect();
-    assert!(lines[2].starts_with("  start: "), "{status}");
+    let lines: Vec<&str> = status.lines().skip(3).collect();
+    assert!(lines[2].starts_with("  create: "), "{status}");
     assert_eq!(lines[4], "  its parent bad did not come up", "{status}");
     operator.run(&["down", "acme", "--volumes"]).exits(0);
 }

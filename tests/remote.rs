@@ -272,8 +272,9 @@ fn an_interrupt_ends_the_following_and_not_the_operation() {
         "until [ -e {} ]; do /bin/sleep 0.1; done; exec {program} demo-runtime",
         gate.display()
     );
-    let config =
-        format!("[runtimes.slow]\ncommand = ['/bin/sh', '-c', '{wait}']\nhealth = '/health'\n");
+    let config = format!(
+        "[runtimes.slow]\ncommand = ['/bin/sh', '-c', '{wait}']\nread = ['{program}']\nhealth = '/health'\n"
+    );
     let config = machine.file("orghost.toml", config).display().to_string();
     let server = Server::start(&machine, &["--engine", "local", "--config", &config]);
     let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);

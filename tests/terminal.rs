@@ -105,7 +105,9 @@ fn progress_on_a_terminal_tells_what_is_removed() {
         let org =
             |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
         let template = operator.template(&[("org.yaml", &org("{name: A}, {name: B}, {name: C}"))]);
-        let up = ["up", &template, "--demo", "--engine", "local", "--prune"];
+        let up = [
+            "up", &template, "--demo", "--engine", "local", "--prune", "--yes",
+        ];
         operator.run(&up).exits(0);
         operator.template(&[("org.yaml", &org("{name: A}"))]);
         let (written, code) = on_a_terminal(operator.command(&up));
