@@ -400,7 +400,7 @@ fn a_move_brings_everybody_below_along() {
 fn without_a_word_a_rename_is_a_removal_and_an_addition() {
     let (old, new) = (path(&["Old"]), path(&["New"]));
     let before = known(&[old]);
-    let after = assigned(&[new.clone()], &[], &before).unwrap();
+    let after = assigned(std::slice::from_ref(&new), &[], &before).unwrap();
     assert_ne!(after.id(&new), Some(&before[0].id));
     assert!(after.moved().is_empty() && after.added().contains(&new));
 }
@@ -408,7 +408,7 @@ fn without_a_word_a_rename_is_a_removal_and_an_addition() {
 #[test]
 fn whoever_is_in_the_template_is_not_taken_over() {
     let (old, new) = (path(&["Old"]), path(&["New"]));
-    let before = known(&[old.clone()]);
+    let before = known(std::slice::from_ref(&old));
     let word = Former::Name("Old".to_owned());
     let both = [old.clone(), new.clone()];
     let error = assigned(&both, &[(&new, word.clone())], &before).unwrap_err();
@@ -422,9 +422,14 @@ fn whoever_is_in_the_template_is_not_taken_over() {
 #[test]
 fn a_new_workspace_of_an_old_name_gets_nothing_of_the_old_one() {
     let (old, new) = (path(&["Old"]), path(&["New"]));
-    let before = known(&[old.clone()]);
+    let before = known(std::slice::from_ref(&old));
     let word = (&new, Former::Name("Old".to_owned()));
-    let renamed = assigned(&[new.clone()], &[word.clone()], &before).unwrap();
+    let renamed = assigned(
+        std::slice::from_ref(&new),
+        std::slice::from_ref(&word),
+        &before,
+    )
+    .unwrap();
     let now = [Known {
         path: new.clone(),
         id: renamed.id(&new).unwrap().clone(),

@@ -41,7 +41,7 @@ fn steering_name() -> impl Strategy<Value = String> {
             let starts = |harmless: &&str| name.starts_with(harmless.trim_end_matches('*'));
             !FAMILIES
                 .iter()
-                .any(|family| family.harmless.iter().any(|h| starts(h)))
+                .any(|family| family.harmless.iter().any(&starts))
         })
 }
 

@@ -78,6 +78,8 @@ mod tests {
             help: String::new(),
             last_lines: lines,
             exit_code: None,
+            before: None,
+            is_cancelled: false,
             left_behind: Vec::new(),
         };
         Event {
