@@ -74,6 +74,15 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
 
 /// The JSON of the part `request`.
 fn read(json: &[u8]) -> Result<ImportBody, Problem> {
+    // A struct would also be read from a sequence of its fields.
+    if json
+        .trim_ascii_start()
+        .first()
+        .is_some_and(|first| *first != b'{')
+    {
+        let message = "`request`: it is an object, and no sequence, text or number";
+        return Err(wrong(Some("request"), message.to_owned()));
+    }
     let mut reader = serde_json::Deserializer::from_slice(json);
     let body = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = match error.path().to_string().as_str() {
