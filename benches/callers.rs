@@ -12,8 +12,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use orghost::plugin::{ORG_IMPORT, Request, Sandbox, Terms};
-use orghost::template::TemplateDir;
+use orghost::model::plugin::PluginLimits;
+use orghost::plugin::sandbox::{ORG_IMPORT, PluginInput, Sandbox};
+use orghost::template::directory::TemplateDir;
 use sides::Sides;
 use table::Target;
 
@@ -25,8 +26,8 @@ fn callers(criterion: &mut Criterion) {
     let template = TemplateDir::open(&case).unwrap();
     let cache = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::new(Some(cache.path())).unwrap();
-    let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
-    let request = Request::default();
+    let plugin = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
+    let request = PluginInput::default();
     let plan = || {
         // A plan, or what the template lacks: either way the whole import ran.
         let _ = plugin.plan(&template, &request);

@@ -16,8 +16,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use orghost::plugin::{EnvMap, ORG_IMPORT, Request, Sandbox, Terms};
-use orghost::template::TemplateDir;
+use orghost::model::env_map::EnvMap;
+use orghost::model::plugin::PluginLimits;
+use orghost::plugin::sandbox::{ORG_IMPORT, PluginInput, Sandbox};
+use orghost::template::directory::TemplateDir;
 use sides::Sides;
 use table::Target;
 
@@ -31,16 +33,16 @@ fn plan(criterion: &mut Criterion) {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let natively = native::request(&vars);
-    let request = Request {
+    let request = PluginInput {
         vars,
-        ..Request::default()
+        ..PluginInput::default()
     };
     let files = native::Files(template.clone());
 
     let cache = tempfile::tempdir().unwrap();
     let load = || {
         let sandbox = Sandbox::new(Some(cache.path())).unwrap();
-        let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+        let plugin = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
         (sandbox, plugin)
     };
     // The first load fills the cache.
@@ -78,11 +80,11 @@ fn plan(criterion: &mut Criterion) {
     .side(
         "the plugin alone, from the cache",
         Target::Time(Duration::from_millis(1)),
-        || sandbox.load(ORG_IMPORT, &Terms::default()).unwrap(),
+        || sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap(),
     )
     .side("compiled anew", Target::Open, || {
         let sandbox = Sandbox::new(None).unwrap();
-        let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+        let plugin = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
         (sandbox, plugin)
     })
     .print();

@@ -24,20 +24,24 @@ use bollard::query_parameters::{
     UploadToContainerOptionsBuilder,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use orghost::admission::identify;
-use orghost::config::{EngineKind, Environment, Runtime};
-use orghost::event::Operation;
+use orghost::config::{Environment, Runtime};
 use orghost::limits;
-use orghost::plugin::{ORG_IMPORT, Request, Sandbox, Terms};
-use orghost::policy::Policy;
-use orghost::provision::backend;
-use orghost::provision::docker::Docker;
-use orghost::provision::engine::{VolumeKind, process_env};
-use orghost::provision::spec::{OrgId, Spec};
-use orghost::provision::workspace::Run;
+use orghost::model::engine_kind::EngineKind;
+use orghost::model::event::Operation;
+use orghost::model::ids::OrgId;
+use orghost::model::plugin::PluginLimits;
+use orghost::planning::policy::Policy;
+use orghost::plugin::sandbox::{ORG_IMPORT, PluginInput, Sandbox};
+use orghost::provision::engine::backend;
+use orghost::provision::engine::docker::Docker;
+use orghost::provision::engine::process_env;
+use orghost::provision::observed::VolumeKind;
+use orghost::provision::run::Run;
+use orghost::provision::spec::Spec;
 use orghost::provision::{self, Job, Options, Work};
-use orghost::store::{OrgRow, Store, WorkspaceRow};
-use orghost::template::TemplateDir;
+use orghost::service::admission::identify;
+use orghost::state::store::{OrgRow, Store, WorkspaceRow};
+use orghost::template::directory::TemplateDir;
 use table::{Row, Target};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
@@ -205,8 +209,8 @@ impl World {
         std::fs::write(folder.join("org.yaml"), org)?;
         let template = TemplateDir::open(&folder)?;
         let plan = Sandbox::new(None)?
-            .load(ORG_IMPORT, &Terms::default())?
-            .plan(&template, &Request::default())?;
+            .load(ORG_IMPORT, &PluginLimits::default())?
+            .plan(&template, &PluginInput::default())?;
         let policy = Policy {
             runtimes: ["agent".to_owned()].into(),
             ..Policy::default()
@@ -273,7 +277,7 @@ impl World {
             operation: self.store.begin(self.org.slug(), Operation::Up).await?,
             cancel: CancellationToken::new(),
             observer: &|_| {},
-            turns: &provision::turns::Turns::new(16),
+            turns: &provision::turns::FairSemaphore::new(16),
             keep_failed: false,
         };
         let options = Options {

@@ -14,8 +14,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use orghost::event::{Event, Operation, What};
-use orghost::store::Store;
+use orghost::model::event::{Event, Operation, What};
+use orghost::state::store::Store;
 use rusqlite::{Connection, params};
 use sides::Sides;
 use table::Target;

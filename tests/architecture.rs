@@ -1,179 +1,205 @@
-//! The dependency rules that visibility cannot hold, held over the sources:
-//! which module may name what.
+//! The rules of `ARCHITECTURE.md`, held over the sources: which room may use which, that no modules form a circle, and
+//! which file may use a library or a capability.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use syn::visit::Visit;
 
 use crate::support::root;
 
-/// (what is named, the only files under `host/src` that may name it)
-const RULES: &[(&str, &[&str])] = &[
-    ("wasmtime::", &["plugin.rs", "plugin/"]),
-    ("wasmtime_wasi::", &["plugin/"]),
-    ("unsafe ", &["plugin/cache.rs"]),
+/// The rooms of `host/src`, from the ground up. A room uses only those before it.
+const ROOMS: &[&str] = &[
+    "limits",
+    "fault",
+    "atomic_file",
+    "model",
+    "template",
+    "problem",
+    "config",
+    "plugin",
+    "conformance",
+    "state",
+    "planning",
+    "provision",
+    "service",
+    "client",
+    "http",
+    "cli",
+];
+
+/// Rooms that do not use each other, although one stands before the other.
+const APART: &[(&str, &[&str])] = &[
+    ("conformance", &["config::Config"]),
+    ("planning", &["state"]),
+    (
+        "provision",
+        &["plugin", "planning::planner", "model::plan::Plan"],
+    ),
+    ("client", &["state", "planning", "provision"]),
+    ("http", &["client"]),
+];
+
+/// What is used, and the only files or folders under `host/src` that may use it.
+const USES: &[(&str, &[&str])] = &[
+    ("wasmtime::", &["plugin/sandbox"]),
+    ("wasmtime_wasi::", &["plugin/sandbox"]),
+    ("unsafe ", &["plugin/sandbox/cache.rs"]),
     (
         "bollard::",
-        &[
-            "provision/docker.rs",
-            "provision/docker/",
-            "provision/swarm.rs",
-            "provision/swarm/",
-        ],
+        &["provision/engine/docker", "provision/engine/swarm"],
     ),
-    ("rusqlite::", &["store.rs", "store/"]),
-    ("axum::", &["api.rs", "api/"]),
-    ("utoipa::openapi", &["api/document.rs"]),
-    ("prometheus_client::", &["metrics.rs"]),
-    ("chacha20poly1305::", &["vault.rs"]),
-    ("hmac::", &["agent_token.rs"]),
-    ("oci_client::", &["catalog/oci.rs"]),
-    ("minisign::", &["catalog/signature.rs"]),
-    ("std::env::var", &["config.rs", "fault.rs"]),
-    ("clap::", &["cli.rs", "cli/", "config.rs", "token.rs"]),
-    ("indicatif::", &["cli/"]),
-    ("miette::", &["cli/"]),
-    ("quick_junit::", &["cli/"]),
-    ("similar::", &["cli/"]),
-    ("println!", &["cli/"]),
-    ("tokio::spawn(", &[]),
-    ("tracker.spawn(", &["daemon/tasks.rs"]),
-    ("tracing_subscriber::", &["cli/"]),
-    ("axum_server::", &["cli/serve.rs", "cli/tls.rs"]),
-    ("governor::", &["api/auth.rs"]),
-    ("reqwest::", &["client.rs", "client/"]),
-    ("vte::", &["cli/terminal.rs"]),
-    ("opentelemetry", &["cli/traces.rs"]),
-    ("landlock::", &["provision/local/confine.rs"]),
+    ("rusqlite::", &["state/store"]),
+    ("axum::", &["http"]),
+    ("utoipa::openapi", &["http/wire/document.rs"]),
+    ("prometheus_client::", &["service/metrics.rs"]),
+    ("chacha20poly1305::", &["state/encryption.rs"]),
+    ("hmac::", &["service/agent_tokens.rs"]),
+    ("oci_client::", &["plugin/catalog/registry.rs"]),
     (
-        "seccompiler::",
-        &["provision/local/confine.rs", "provision/local/confine/"],
+        "minisign::",
+        &["plugin/catalog/signature.rs", "model/plugin.rs"],
     ),
-    ("libc::", &["provision/local/confine/sockets.rs"]),
+    ("std::env::var", &["config.rs", "fault.rs"]),
+    ("clap::", &["cli", "model/engine_kind.rs", "state/token.rs"]),
+    ("indicatif::", &["cli"]),
+    ("miette::", &["cli"]),
+    ("quick_junit::", &["cli"]),
+    ("similar::", &["cli"]),
+    ("println!", &["cli"]),
+    ("tokio::spawn(", &[]),
+    ("tracker.spawn(", &["service/tasks.rs"]),
+    ("tracing_subscriber::", &["cli"]),
+    ("axum_server::", &["cli/commands/serve.rs", "cli/tls.rs"]),
+    ("governor::", &["http/middleware/auth.rs"]),
+    ("reqwest::", &["client"]),
+    ("vte::", &["cli/render/terminal.rs"]),
+    ("opentelemetry", &["cli/traces.rs"]),
+    ("landlock::", &["provision/engine/local/confine.rs"]),
+    ("seccompiler::", &["provision/engine/local/confine"]),
+    ("libc::", &["provision/engine/local/confine/sockets.rs"]),
 ];
 
-/// (a file, what it must not name): no arrow goes back up, and judging does no I/O.
-const ARROWS: &[(&str, &[&str])] = &[
-    (
-        "plan.rs",
-        &[
-            "crate::policy",
-            "crate::provision",
-            "crate::plugin",
-            "crate::cli",
-            "std::fs",
-        ],
-    ),
-    (
-        "policy.rs",
-        &[
-            "crate::provision",
-            "crate::plugin",
-            "crate::cli",
-            "std::fs",
-            "tokio",
-        ],
-    ),
-    (
-        "isolation.rs",
-        &["crate::provision", "crate::policy", "crate::cli", "std::fs"],
-    ),
-    (
-        "template.rs",
-        &["crate::plan", "crate::policy", "crate::plugin"],
-    ),
-    (
-        "plugin.rs",
-        &["crate::policy", "crate::provision", "crate::cli"],
-    ),
-    (
-        "catalog.rs",
-        &["crate::policy", "crate::provision", "crate::cli"],
-    ),
-    (
-        "provision.rs",
-        &[
-            "crate::plugin",
-            "crate::cli",
-            "crate::daemon",
-            "crate::plan::Plan",
-        ],
-    ),
-    (
-        "conformance.rs",
-        &["crate::cli", "crate::policy", "crate::provision"],
-    ),
-    (
-        "client.rs",
-        &["crate::store", "crate::daemon", "crate::api", "crate::cli"],
-    ),
-    (
-        "planner.rs",
-        &[
-            "crate::provision",
-            "crate::store",
-            "crate::daemon",
-            "crate::api",
-            "crate::cli",
-        ],
-    ),
-    ("daemon.rs", &["crate::api", "crate::cli", "axum"]),
-    ("vault.rs", &["crate::store", "std::fs"]),
-    (
-        "sealed.rs",
-        &[
-            "crate::daemon",
-            "crate::api",
-            "crate::cli",
-            "crate::provision",
-        ],
-    ),
-    (
-        "backup.rs",
-        &[
-            "crate::daemon",
-            "crate::api",
-            "crate::cli",
-            "crate::provision",
-        ],
-    ),
-    (
-        "event.rs",
-        &["crate::store", "crate::provision", "crate::cli"],
-    ),
-    (
-        "store.rs",
-        &["crate::cli", "crate::plugin", "crate::policy"],
-    ),
-];
+/// Rooms that do no input or output.
+const PURE: &[&str] = &["model", "planning/policy"];
+
+/// The most lines of a file that does not say in its first lines why it is longer.
+const LINES: usize = 500;
 
 #[test]
-fn modules_name_only_what_they_may() {
-    let sources = root().join("host/src");
-    let mut files = Vec::new();
-    collect(&sources, &mut files);
-    assert!(files.len() > 20, "the sources are gone");
+fn a_room_uses_only_the_rooms_below_it() {
+    let sources = Sources::read();
     let mut broken = Vec::new();
-    for (path, text) in &files {
-        let name = path.strip_prefix(&sources).unwrap().to_str().unwrap();
-        for (what, allowed) in RULES {
-            let may = allowed.iter().any(|prefix| {
-                name == *prefix || (prefix.ends_with('/') && name.starts_with(prefix))
-            });
-            if !may && code(text).any(|line| line.contains(what)) {
-                broken.push(format!("{name} names {what}"));
+    for (module, uses) in &sources.uses {
+        let from = floor(module);
+        for used in uses {
+            if floor(used) > from {
+                broken.push(format!("{module} uses {used}, which is above it"));
             }
-        }
-        for (file, forbidden) in ARROWS {
-            let names =
-                |what: &&&str| name == *file && code(text).any(|line| line.contains(**what));
-            broken.extend(
-                forbidden
-                    .iter()
-                    .filter(names)
-                    .map(|what| format!("{name} names {what}")),
-            );
+            let forbidden = APART.iter().filter(|(room, _)| is_in(module, room));
+            for what in forbidden.flat_map(|(_, forbidden)| *forbidden) {
+                if is_in(used, what) {
+                    broken.push(format!("{module} uses {used}"));
+                }
+            }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// A module may use what the module that it stands in defines; every other circle is one too many.
+#[test]
+fn no_modules_form_a_circle() {
+    let sources = Sources::read();
+    let edges: BTreeMap<&str, BTreeSet<&str>> = sources
+        .uses
+        .iter()
+        .map(|(module, uses)| {
+            let files = uses.iter().filter_map(|used| sources.file_of(used));
+            let files = files.filter(|used| !is_in(module, used));
+            (module.as_str(), files.collect())
+        })
+        .collect();
+    // What uses nothing that is left cannot be a part of a circle.
+    let mut left: BTreeSet<&str> = edges.keys().copied().collect();
+    loop {
+        let free: Vec<&str> = left
+            .iter()
+            .filter(|module| edges[*module].iter().all(|used| !left.contains(used)))
+            .copied()
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|module| !free.contains(module));
+    }
+    // What nothing that is left uses is above a circle, not a part of one.
+    loop {
+        let above: Vec<&str> = left
+            .iter()
+            .filter(|module| left.iter().all(|other| !edges[other].contains(*module)))
+            .copied()
+            .collect();
+        if above.is_empty() {
+            break;
+        }
+        left.retain(|module| !above.contains(module));
+    }
+    assert!(left.is_empty(), "these use each other: {left:?}");
+}
+
+#[test]
+fn only_the_named_files_use_a_library_or_a_capability() {
+    let sources = Sources::read();
+    let mut broken = Vec::new();
+    for (path, text) in &sources.texts {
+        for (what, allowed) in USES {
+            let may = allowed.iter().any(|place| {
+                let module = place.trim_end_matches(".rs");
+                path == place
+                    || path == &format!("{module}.rs")
+                    || path.starts_with(&format!("{module}/"))
+            });
+            if !may && code(text).any(|line| line.contains(what)) {
+                broken.push(format!("{path} uses {what}"));
+            }
+        }
+        for room in PURE {
+            let is_pure = path.starts_with(&format!("{room}/")) || path == &format!("{room}.rs");
+            for what in ["std::fs", "std::net", "std::process", "tokio::"] {
+                if is_pure && code(text).any(|line| line.contains(what)) {
+                    broken.push(format!("{path} uses {what}"));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn a_module_says_what_it_is_in_its_first_line() {
+    let sources = Sources::read();
+    let silent: Vec<&String> = sources
+        .texts
+        .iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn a_long_file_says_why_it_is_long() {
+    let sources = Sources::read();
+    let long: Vec<&String> = sources
+        .texts
+        .iter()
+        .filter(|(_, text)| {
+            text.lines().count() > LINES && !text.contains("//! This file is long because ")
+        })
+        .map(|(path, _)| path)
+        .collect();
+    assert!(long.is_empty(), "{long:?}");
 }
 
 /// Host and guest share `wit/` and a file of bytes, never a crate.
@@ -206,19 +232,152 @@ fn the_sdk_stands_alone() {
     }
 }
 
+/// The sources of the host, but `lib.rs` and `main.rs`.
+struct Sources {
+    /// By path under `host/src`.
+    texts: BTreeMap<String, String>,
+    /// By module, such as `provision::seed`: the paths in this crate that it uses outside its tests.
+    uses: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Sources {
+    fn read() -> Self {
+        let folder = root().join("host/src");
+        let mut files = Vec::new();
+        collect(&folder, &mut files);
+        assert!(files.len() > 100, "the sources are gone");
+        let mut texts = BTreeMap::new();
+        let mut uses = BTreeMap::new();
+        for file in files {
+            let path = file
+                .strip_prefix(&folder)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            if path == "lib.rs" || path == "main.rs" {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap();
+            let module = path.trim_end_matches(".rs").replace('/', "::");
+            let mut found = Uses {
+                module: module.split("::").map(str::to_owned).collect(),
+                paths: BTreeSet::new(),
+            };
+            found.visit_file(&syn::parse_file(&text).unwrap());
+            uses.insert(module, found.paths);
+            texts.insert(path, text);
+        }
+        Self { texts, uses }
+    }
+
+    /// The module with a file of its own that a path leads into.
+    fn file_of(&self, path: &str) -> Option<&str> {
+        let mut path = path;
+        loop {
+            if let Some((module, _)) = self.uses.get_key_value(path) {
+                return Some(module);
+            }
+            path = path.rsplit_once("::")?.0;
+        }
+    }
+}
+
+/// Collects the paths of this crate that a file uses: those of `use` trees, in groups or not, and those in code.
+struct Uses {
+    module: Vec<String>,
+    paths: BTreeSet<String>,
+}
+
+impl Uses {
+    fn add(&mut self, path: &[String]) {
+        let mut base = self.module.clone();
+        let mut rest = path;
+        match path.first().map(String::as_str) {
+            Some("crate") => {
+                base.clear();
+                rest = &path[1..];
+            }
+            Some("self") => rest = &path[1..],
+            Some("super") => {
+                while rest.first().is_some_and(|part| part == "super") {
+                    base.pop();
+                    rest = &rest[1..];
+                }
+            }
+            // A module inside this one, or another crate: then it leads to nothing here.
+            _ => {}
+        }
+        base.extend(rest.iter().cloned());
+        self.paths.insert(base.join("::"));
+    }
+
+    fn tree(&mut self, above: &[String], tree: &syn::UseTree) {
+        let mut path = above.to_vec();
+        match tree {
+            syn::UseTree::Path(part) => {
+                path.push(part.ident.to_string());
+                self.tree(&path, &part.tree);
+            }
+            syn::UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| self.tree(&path, tree))
+            }
+            syn::UseTree::Glob(_) => self.add(&path),
+            syn::UseTree::Name(syn::UseName { ident })
+            | syn::UseTree::Rename(syn::UseRename { ident, .. }) => {
+                if ident != "self" {
+                    path.push(ident.to_string());
+                }
+                self.add(&path);
+            }
+        }
+    }
+}
+
+impl<'a> Visit<'a> for Uses {
+    fn visit_item_use(&mut self, item: &'a syn::ItemUse) {
+        self.tree(&[], &item.tree);
+    }
+
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        let parts: Vec<String> = path
+            .segments
+            .iter()
+            .map(|part| part.ident.to_string())
+            .collect();
+        self.add(&parts);
+        syn::visit::visit_path(self, path);
+    }
+
+    /// A module inside a file is its tests, or generated bindings.
+    fn visit_item_mod(&mut self, _: &'a syn::ItemMod) {}
+}
+
+/// Which room a path leads into, counted from the ground.
+fn floor(path: &str) -> usize {
+    let room = path.split("::").next().unwrap();
+    let floor = ROOMS.iter().position(|known| *known == room);
+    floor.unwrap_or_else(|| panic!("{room} is no room: add it to ROOMS and to ARCHITECTURE.md"))
+}
+
+fn is_in(path: &str, module: &str) -> bool {
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .map(str::trim_start)
         .filter(|line| !line.starts_with("//"))
 }
 
-fn collect(folder: &Path, files: &mut Vec<(std::path::PathBuf, String)>) {
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, files);
-        } else {
-            files.push((path.clone(), std::fs::read_to_string(&path).unwrap()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
         }
     }
 }

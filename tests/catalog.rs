@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use orghost::planner::{Loaded, Planner};
-use orghost::plugin::{ORG_IMPORT, PluginDigest, Sandbox, Wasi};
-use orghost::template::TemplateDir;
+use orghost::model::plugin::{PluginDigest, Wasi};
+use orghost::planning::planner::{Loaded, Planner};
+use orghost::plugin::sandbox::{ORG_IMPORT, Sandbox};
+use orghost::template::directory::TemplateDir;
 
 use crate::support::component::of_wat;
 use crate::support::registry::Registry;
@@ -73,7 +74,7 @@ fn file(operator: &Operator, name: &str, bytes: &[u8]) -> String {
     operator.file(name, bytes).display().to_string()
 }
 
-/// The operator's file, in its usual place.
+/// The configuration file, in its usual place.
 fn configure(operator: &Operator, toml: &str) {
     operator.file(".config/orghost/orghost.toml", toml);
 }
@@ -225,7 +226,7 @@ fn only_what_a_trusted_key_signed_is_accepted() {
     }
     let list = operator.run(&["plugin", "list", "--json"]).exits(0).json();
     assert_eq!(list["plugins"][0]["signed_by"], public.as_str());
-    // Installed, its signature counts each time; another key in the operator's file ends that.
+    // Installed, its signature counts each time; another key in the configuration file ends that.
     operator
         .run(&["plan", &template, "--demo", "--plugin", "good"])
         .exits(0);
@@ -781,7 +782,8 @@ fn replacing_a_plugin_loses_and_mixes_no_call() {
     let first = current();
     std::thread::scope(|scope| {
         // A call of the first version that lasts until its deadline, over all that follows.
-        let long = scope.spawn(|| first.plan(&template, &orghost::plugin::Request::default()));
+        let long = scope
+            .spawn(|| first.plan(&template, &orghost::plugin::sandbox::PluginInput::default()));
         let callers: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use orghost::client::{Client, ClientError, Operation, Patience, Pause, State, Upload, Why};
-use orghost::event::{self, Event};
+use orghost::model::event::{self, Event};
 use serde_json::{Value, json};
 
 use crate::support::scripted::{Answer, Scripted};

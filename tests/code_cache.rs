@@ -5,8 +5,9 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use orghost::plugin::{CallError, PluginDigest, Request, Sandbox, Terms};
-use orghost::template::TemplateDir;
+use orghost::model::plugin::{PluginDigest, PluginLimits};
+use orghost::plugin::sandbox::{CallError, PluginInput, Sandbox};
+use orghost::template::directory::TemplateDir;
 
 use crate::hostile::component;
 use crate::support::root;
@@ -17,9 +18,11 @@ const PLUGIN: &str = "no-name";
 /// Loads the plugin and runs it.
 fn load(cache: &Path) {
     let sandbox = Sandbox::new(Some(cache)).unwrap();
-    let plugin = sandbox.load(&component(PLUGIN), &Terms::default()).unwrap();
+    let plugin = sandbox
+        .load(&component(PLUGIN), &PluginLimits::default())
+        .unwrap();
     let template = TemplateDir::open(&root().join("examples/studio")).unwrap();
-    match plugin.plan(&template, &Request::default()) {
+    match plugin.plan(&template, &PluginInput::default()) {
         Err(CallError::Lied(lie)) => assert!(lie.contains("no name"), "{lie}"),
         other => panic!("{other:?}"),
     }
@@ -109,7 +112,7 @@ fn code_of_another_plugin_or_engine_is_not_run() {
     // Another plugin's code, whole, under this one's name.
     let other = component("trap");
     let sandbox = Sandbox::new(Some(&cache)).unwrap();
-    sandbox.load(&other, &Terms::default()).unwrap();
+    sandbox.load(&other, &PluginLimits::default()).unwrap();
     let others = PluginDigest::of(&other);
     let others = file.with_file_name(format!("{}.cwasm", others.as_str()));
     std::fs::copy(&others, &file).unwrap();

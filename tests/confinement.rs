@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use orghost::isolation::{Barrier, Isolation};
-use orghost::provision::local;
+use orghost::model::isolation::{Barrier, Isolation};
+use orghost::provision::engine::local;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use serde_json::{Value, json};
 

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use orghost::plugin::{ORG_IMPORT, PluginDigest};
+use orghost::model::plugin::PluginDigest;
+use orghost::plugin::sandbox::ORG_IMPORT;
 use quick_junit::{Report, TestCaseStatus};
 use serde_json::Value;
 

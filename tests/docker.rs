@@ -9,13 +9,15 @@ use bollard::query_parameters::{
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use orghost::config::Environment;
-use orghost::event::Operation;
 use orghost::limits;
-use orghost::plan::{Content, SeedFile};
-use orghost::provision::engine::{Engine as _, EngineError, State, Volume};
-use orghost::provision::generations::Generation;
+use orghost::model::event::Operation;
+use orghost::model::ids::WorkspaceId;
+use orghost::model::plan::{Content, SeedFile};
+use orghost::provision::engine::Engine as _;
+use orghost::provision::engine::error::EngineError;
+use orghost::provision::generation::Generation;
+use orghost::provision::observed::{State, Volume};
 use orghost::provision::seed::OWNER;
-use orghost::provision::spec::WorkspaceId;
 
 use crate::support::scenario;
 use crate::support::world::{World, workspace};
@@ -60,7 +62,7 @@ impl Drop for Real {
         let down = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
-                world.engine = orghost::provision::docker::Docker::connect(Some(&endpoint))
+                world.engine = orghost::provision::engine::docker::Docker::connect(Some(&endpoint))
                     .await
                     .unwrap();
                 world.down(true).await

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orghost::identity::{Claim, Identities, Known, NamePath, Presence, Unclear, keys};
-use orghost::plan::Former;
-use orghost::provision::spec::{InstanceId, OrgId, WorkspaceId};
+use orghost::model::identity::{Claim, Identities, Known, Presence, Unclear};
+use orghost::model::ids::{InstanceId, OrgId, WorkspaceId};
+use orghost::model::keys::keys;
+use orghost::model::names::NamePath;
+use orghost::model::plan::Former;
 use proptest::prelude::*;
 use proptest::sample::Index;
 

@@ -10,16 +10,17 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
-use orghost::config::{Config, EngineKind};
-use orghost::daemon::sweep::Seen;
-use orghost::store::Store;
+use orghost::config::Config;
+use orghost::model::engine_kind::EngineKind;
+use orghost::service::sweep::Seen;
+use orghost::state::store::Store;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::Operator;
-use crate::support::daemon::{daemon, import};
 use crate::support::fake_docker::{FakeDocker, Fault, When};
 use crate::support::server::Server;
+use crate::support::service::{import, service};
 
 const ONE: &str = "name: Acme\ndefaults: {runtime: x}\nworkspaces: [{name: One}]\n";
 
@@ -737,15 +738,15 @@ async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
         engine: Some(EngineKind::Docker),
         ..Config::default()
     };
-    let daemon = daemon(folder.path(), store.clone(), config, docker.endpoint());
+    let service = service(folder.path(), store.clone(), config, docker.endpoint());
     let ended = async || {
         while !store.unended().await.unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    daemon.import(import(ONE)).await.unwrap();
+    service.import(import(ONE)).await.unwrap();
     ended().await;
-    while daemon.tasks().count_running() > 0 {
+    while service.tasks().count_running() > 0 {
         tokio::task::yield_now().await;
     }
     docker.end("ws-one");
@@ -756,12 +757,12 @@ async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let workspaces = store.workspaces("acme").await.unwrap();
     let accepting = async {
-        while daemon.tasks().count_running() == 0 {
+        while service.tasks().count_running() == 0 {
             tokio::task::yield_now().await;
         }
     };
     tokio::select! {
-        fate = daemon.suspect("acme", &workspaces[0]) => panic!("{fate:?}"),
+        liveness = service.suspect("acme", &workspaces[0]) => panic!("{liveness:?}"),
         () = accepting => {}
     }
     // The caller is gone.
@@ -771,7 +772,7 @@ async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
     }
     ended().await;
     assert_eq!(docker.containers(), ["ws-one-1 running"]);
-    let left = daemon.drain(Duration::from_secs(30)).await;
+    let left = service.drain(Duration::from_secs(30)).await;
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -806,9 +807,9 @@ async fn only_what_was_seen_twice_is_swept() {
     let all = docker.containers();
     let state = operator.state();
     let store = Store::open(&state).unwrap();
-    let daemon = daemon(&state, store, Config::default(), docker.endpoint());
+    let service = service(&state, store, Config::default(), docker.endpoint());
     let mut seen = Seen::default();
-    let sweep = async |seen: &mut Seen| daemon.sweep(seen, true).await.unwrap();
+    let sweep = async |seen: &mut Seen| service.sweep(seen, true).await.unwrap();
     let found = sweep(&mut seen).await;
     let told: Vec<_> = found
         .iter()

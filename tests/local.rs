@@ -11,22 +11,28 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use orghost::admission::identify;
-use orghost::config::{EngineKind, Runtime};
-use orghost::event::{Failure, Operation, Step};
-use orghost::plan::{
+use orghost::config::Runtime;
+use orghost::model::engine_kind::EngineKind;
+use orghost::model::event::{Failure, Operation, Step};
+use orghost::model::ids::{OperationId, OrgId, WorkspaceId};
+use orghost::model::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
-use orghost::policy::{Policy, RESERVED_ENV, Tier};
-use orghost::provision::backend;
-use orghost::provision::engine::{Engine, EngineError, State, Volume};
-use orghost::provision::generations::{Generation, Generations};
-use orghost::provision::local::Local;
-use orghost::provision::spec::{OperationId, OrgId, Spec, WorkspaceId};
-use orghost::provision::workspace::{Run, volumes};
+use orghost::planning::policy::{Policy, RESERVED_ENV, Tier};
+use orghost::provision::engine::Engine;
+use orghost::provision::engine::backend;
+use orghost::provision::engine::error::EngineError;
+use orghost::provision::engine::local::Local;
+use orghost::provision::generation::Generation;
+use orghost::provision::generations::Generations;
+use orghost::provision::observed::{State, Volume};
+use orghost::provision::run::Run;
+use orghost::provision::spec::Spec;
+use orghost::provision::workspace::volumes;
 use orghost::provision::{self, Options, Outcome, Prune, Removal, Summary, Work};
-use orghost::store::{OrgRow, Store, WorkspaceRow};
-use orghost::template::TemplateDir;
+use orghost::service::admission::identify;
+use orghost::state::store::{OrgRow, Store, WorkspaceRow};
+use orghost::template::directory::TemplateDir;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +51,7 @@ struct World {
     command: Vec<String>,
     executable_seed: bool,
     wait: Option<Duration>,
-    turns: std::sync::Arc<provision::turns::Turns>,
+    turns: std::sync::Arc<provision::concurrency::FairSemaphore>,
 }
 
 impl World {
@@ -66,7 +72,7 @@ impl World {
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             executable_seed: false,
             wait: None,
-            turns: provision::turns::Turns::new(16),
+            turns: provision::concurrency::FairSemaphore::new(16),
         }
     }
 
@@ -109,7 +115,10 @@ impl World {
         let template = TemplateDir::open(&self.root.path().join("template")).unwrap();
         let runtime = Runtime {
             command: Some(self.command.clone()),
-            env: orghost::env_map::EnvMap::from([("FROM_RUNTIME".to_owned(), "1".to_owned())]),
+            env: orghost::model::env_map::EnvMap::from([(
+                "FROM_RUNTIME".to_owned(),
+                "1".to_owned(),
+            )]),
             executable_seed: self.executable_seed,
             ..Runtime::default()
         };
@@ -187,13 +196,13 @@ impl World {
         self.engine_folder().join(self.id(key).as_str())
     }
 
-    fn diary(&self, key: &str) -> Value {
+    fn run_state(&self, key: &str) -> Value {
         let text = fs::read_to_string(self.folder(key).join("run.json")).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 
     fn pid(&self, key: &str, which: &str) -> Pid {
-        let pid = self.diary(key)[which].as_i64().unwrap();
+        let pid = self.run_state(key)[which].as_i64().unwrap();
         Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
     }
 
@@ -229,11 +238,11 @@ impl Drop for World {
             let Ok(text) = fs::read_to_string(generation.join("run.json")) else {
                 continue;
             };
-            let diary: Value = serde_json::from_str(&text).unwrap();
-            let pid = diary["supervisor"]
+            let run_state: Value = serde_json::from_str(&text).unwrap();
+            let pid = run_state["supervisor"]
                 .as_i64()
                 .and_then(|p| i32::try_from(p).ok());
-            if diary["phase"] != "ended"
+            if run_state["phase"] != "ended"
                 && let Some(pid) = pid.and_then(Pid::from_raw)
             {
                 let _ = kill_process(pid, Signal::KILL);
@@ -603,7 +612,7 @@ async fn a_program_that_is_killed_is_started_again_at_the_same_address() {
     let (supervisor, before) = (world.pid("pm", "supervisor"), world.pid("pm", "child"));
     kill_process(before, Signal::KILL).unwrap();
     eventually("a second life", || {
-        world.diary("pm")["restarts"] == 1 && world.diary("pm")["phase"] == "running"
+        world.run_state("pm")["restarts"] == 1 && world.run_state("pm")["phase"] == "running"
     })
     .await;
     let seen = world.local.inspect(&world.first("pm")).await.unwrap();

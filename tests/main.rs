@@ -17,6 +17,7 @@ mod catalog;
 mod cli;
 mod client;
 mod code_cache;
+mod compile_fail;
 mod confinement;
 mod conformance;
 mod crash;

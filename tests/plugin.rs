@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
-use orghost::plan::{Former, Origin};
-use orghost::plugin::{CallError, EnvMap, ORG_IMPORT, Request, Sandbox, Terms};
-use orghost::template::TemplateDir;
+use orghost::model::env_map::EnvMap;
+use orghost::model::plan::{Former, Origin};
+use orghost::model::plugin::PluginLimits;
+use orghost::plugin::sandbox::{CallError, ORG_IMPORT, PluginInput, Sandbox};
+use orghost::template::directory::TemplateDir;
 use orghost_build::{Guest, Inputs, Provenance};
 
 use crate::support::{Operator, native, own_templates, root, shared_templates};
@@ -44,10 +46,10 @@ fn a_variable_says_who_set_it_and_a_workspace_what_it_was_called() {
         ("w/.env", "OWN=1\nBOTH=2\n"),
     ]);
     let sandbox = Sandbox::new(None).unwrap();
-    let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
-    let request = Request {
+    let plugin = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
+    let request = PluginInput {
         vars: [("GIVEN".to_owned(), "1".to_owned())].into_iter().collect(),
-        ..Request::default()
+        ..PluginInput::default()
     };
     let template = TemplateDir::open(Path::new(&folder)).unwrap();
     let plan = plugin.plan(&template, &request).unwrap();
@@ -117,9 +119,9 @@ fn inline(content: &org_import::Content) -> Option<&[u8]> {
 fn wasm(component: &[u8], folder: &Path) -> Result<Vec<String>, Vec<String>> {
     let plugin = Sandbox::new(None)
         .unwrap()
-        .load(component, &Terms::default())
+        .load(component, &PluginLimits::default())
         .unwrap();
-    match plugin.plan(&TemplateDir::open(folder).unwrap(), &Request::default()) {
+    match plugin.plan(&TemplateDir::open(folder).unwrap(), &PluginInput::default()) {
         Ok(plan) => Ok(plan
             .workspaces
             .iter()
@@ -152,10 +154,10 @@ fn wasm(component: &[u8], folder: &Path) -> Result<Vec<String>, Vec<String>> {
     }
 }
 
-fn host_inline(content: &orghost::plan::Content) -> Option<&[u8]> {
+fn host_inline(content: &orghost::model::plan::Content) -> Option<&[u8]> {
     match content {
-        orghost::plan::Content::Inline(bytes) => Some(bytes),
-        orghost::plan::Content::Template { .. } => None,
+        orghost::model::plan::Content::Inline(bytes) => Some(bytes),
+        orghost::model::plan::Content::Template { .. } => None,
     }
 }
 
@@ -182,7 +184,8 @@ fn a_rebuilt_component_gives_the_same_plans() {
         Err(error) if std::env::var_os("CI").is_some() => panic!("{}: {error}", path.display()),
         Err(_) => ORG_IMPORT.to_vec(),
     };
-    if orghost::plugin::PluginDigest::of(&rebuilt) == orghost::plugin::PluginDigest::of(ORG_IMPORT)
+    if orghost::model::plugin::PluginDigest::of(&rebuilt)
+        == orghost::model::plugin::PluginDigest::of(ORG_IMPORT)
     {
         return;
     }
@@ -199,14 +202,14 @@ fn a_rebuilt_component_gives_the_same_plans() {
 #[test]
 fn a_plan_is_the_same_every_time_and_in_every_instance() {
     let template = TemplateDir::open(&root().join("tests/cases/forty/template")).unwrap();
-    let request = Request {
+    let request = PluginInput {
         vars: EnvMap::from([("TELEGRAM_BOT_TOKEN".into(), "1:a".into())]),
-        ..Request::default()
+        ..PluginInput::default()
     };
     let sandbox = Sandbox::new(None).unwrap();
     let (one, other) = (
-        sandbox.load(ORG_IMPORT, &Terms::default()).unwrap(),
-        sandbox.load(ORG_IMPORT, &Terms::default()).unwrap(),
+        sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap(),
+        sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap(),
     );
     let first = one.plan(&template, &request).unwrap();
     assert_eq!(first.workspaces.len(), 40);

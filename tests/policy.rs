@@ -1,12 +1,12 @@
 //! Policy: everything wrong at once, and safe when nothing is said.
 
-use orghost::config::EngineKind;
-use orghost::isolation::{Barrier, Isolation, Target, Unconfined};
-use orghost::plan::{
+use orghost::model::engine_kind::EngineKind;
+use orghost::model::isolation::{Barrier, Isolation, Target, Unconfined};
+use orghost::model::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, Requirement, SeedFile, Workspace,
     WorkspaceKey,
 };
-use orghost::policy::{Policy, Tier};
+use orghost::planning::policy::{Policy, Tier};
 
 /// A plan of one harmless workspace.
 fn plan() -> Plan {

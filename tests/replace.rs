@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orghost::event::Before;
-use orghost::plan::{EnvVar, Origin, Workspace};
+use orghost::model::event::Before;
+use orghost::model::plan::{EnvVar, Origin, Workspace};
 use orghost::provision::{Outcome, Prune};
 
 use crate::support::fake_docker::{FakeDocker, Fault, When};

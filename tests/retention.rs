@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures_util::StreamExt as _;
-use orghost::clock::Clock;
-use orghost::config::{Config, EngineKind, Keep, ServerKeys};
-use orghost::daemon::Daemon;
-use orghost::event::Operation;
-use orghost::store::{Filter, Followed, Gap, OperationRow, Store};
+use orghost::config::{Config, Keep, ServerKeys};
+use orghost::model::clock::Clock;
+use orghost::model::engine_kind::EngineKind;
+use orghost::model::event::Operation;
+use orghost::service::Service;
+use orghost::state::store::{Filter, Followed, Gap, OperationRow, Store};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::Operator;
-use crate::support::daemon::{daemon, import};
 use crate::support::fake_docker::FakeDocker;
 use crate::support::server::Server;
+use crate::support::service::{import, service};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -26,8 +27,8 @@ fn made_up() -> (Clock, Arc<AtomicI64>) {
     (Clock::of(move || read.load(Ordering::SeqCst)), now)
 }
 
-async fn ended(daemon: &Daemon, accepted: &OperationRow) -> OperationRow {
-    let store = daemon.store();
+async fn ended(service: &Service, accepted: &OperationRow) -> OperationRow {
+    let store = service.store();
     let mut events = std::pin::pin!(store.follow(0, Filter::default()));
     loop {
         let row = store.operation(accepted.id.as_str()).await.unwrap();
@@ -72,7 +73,7 @@ async fn a_year_of_imports_leaves_the_store_as_large_as_a_season() {
         },
         ..Config::default()
     };
-    let daemon = daemon(folder.path(), store, config, docker.endpoint());
+    let service = service(folder.path(), store, config, docker.endpoint());
     let mut sizes = Vec::new();
     for day in 1..=365 {
         now.fetch_add(DAY_MS, Ordering::SeqCst);
@@ -80,10 +81,10 @@ async fn a_year_of_imports_leaves_the_store_as_large_as_a_season() {
         let template = format!(
             "name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{{name: One, role: Day {day}}}]\n"
         );
-        let accepted = daemon.import(import(&template)).await.unwrap();
-        let row = ended(&daemon, &accepted).await;
+        let accepted = service.import(import(&template)).await.unwrap();
+        let row = ended(&service, &accepted).await;
         assert_eq!(row.state.as_str(), "done", "day {day}: {row:?}");
-        daemon.prune().await.unwrap();
+        service.prune().await.unwrap();
         if day % 91 == 0 {
             sizes.push(size(folder.path()));
         }
@@ -95,7 +96,7 @@ async fn a_year_of_imports_leaves_the_store_as_large_as_a_season() {
     assert!(events <= 400 && operations <= 31, "{sizes:?}");
     assert!(bytes <= season[2] + 16 * 4096, "{sizes:?}");
     assert_eq!(snapshots, 1, "{sizes:?}");
-    let left = daemon.drain(std::time::Duration::from_secs(30)).await;
+    let left = service.drain(std::time::Duration::from_secs(30)).await;
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -104,11 +105,11 @@ async fn what_an_operation_under_way_needs_is_never_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, now) = made_up();
     let store = Store::open_with(folder.path(), clock).unwrap();
-    let event = |org: &str| orghost::event::Event {
+    let event = |org: &str| orghost::model::event::Event {
         org: org.to_owned(),
         workspace: None,
         workspace_id: None,
-        what: orghost::event::What::Ended { failed: 0 },
+        what: orghost::model::event::What::Ended { failed: 0 },
     };
     let open = store.begin("open", Operation::Up).await.unwrap();
     let done = store.begin("done", Operation::Up).await.unwrap();

@@ -3,17 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use orghost::plugin::{
-    CallError, ORG_IMPORT, Plugin, PluginDigest, Reply, Request, Sandbox, Terms, Wasi,
-};
-use orghost::template::TemplateDir;
+use orghost::model::plugin::{PluginDigest, PluginLimits, Wasi};
+use orghost::plugin::sandbox::{CallError, ORG_IMPORT, Plugin, PluginInput, Reply, Sandbox};
+use orghost::template::directory::TemplateDir;
 use sha2::{Digest as _, Sha256};
 
 use crate::hostile::component;
 use crate::support::component::{of_wat_in, of_wat_with_wasi};
 use crate::support::{Operator, root};
 
-const CLOSED: Terms = Terms {
+const CLOSED: PluginLimits = PluginLimits {
     deadline: Duration::from_secs(5),
     memory: 16 << 20,
     wasi: Wasi::Closed,
@@ -49,7 +48,7 @@ fn studio() -> TemplateDir {
     TemplateDir::open(&root().join("examples/studio")).unwrap()
 }
 
-fn name(plugin: &Plugin, request: &Request) -> String {
+fn name(plugin: &Plugin, request: &PluginInput) -> String {
     plugin.plan(&studio(), request).unwrap().org.name
 }
 
@@ -63,53 +62,53 @@ fn reason<T: std::fmt::Debug>(reply: Reply<T>) -> String {
 #[test]
 fn each_plugin_has_its_own_terms_and_messages_name_them() {
     let sandbox = Sandbox::new(None).unwrap();
-    let short = Terms {
+    let short = PluginLimits {
         deadline: Duration::from_millis(250),
-        ..Terms::default()
+        ..PluginLimits::default()
     };
     let spin = sandbox.load(&component("spin"), &short).unwrap();
-    let reply = spin.plan_measured(&studio(), &Request::default());
+    let reply = spin.plan_measured(&studio(), &PluginInput::default());
     assert!(reply.usage.elapsed >= short.deadline);
-    assert!(reply.usage.elapsed < Terms::default().deadline);
+    assert!(reply.usage.elapsed < PluginLimits::default().deadline);
     assert!(reason(reply).contains("250 milliseconds"));
 
-    let small = Terms {
+    let small = PluginLimits {
         memory: 48 << 20,
-        ..Terms::default()
+        ..PluginLimits::default()
     };
     let grow = sandbox.load(&component("grow-memory"), &small).unwrap();
-    let reply = grow.plan_measured(&studio(), &Request::default());
+    let reply = grow.plan_measured(&studio(), &PluginInput::default());
     // One page at first, and then 16 MiB at a time.
     assert_eq!(reply.usage.memory, (32 << 20) + (64 << 10));
     assert!(reason(reply).contains("48 MiB"));
 
     // In the same process, another plugin keeps its own.
-    let ordinary = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
-    let reply = ordinary.plan_measured(&studio(), &Request::default());
+    let ordinary = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
+    let reply = ordinary.plan_measured(&studio(), &PluginInput::default());
     assert_eq!(reply.result.unwrap().workspaces.len(), 4);
     assert!(reply.usage.memory > 64 << 10 && reply.usage.memory < 64 << 20);
     assert_eq!(reply.log, Vec::<String>::new());
-    let starved = Terms {
+    let starved = PluginLimits {
         memory: 64 << 10,
-        ..Terms::default()
+        ..PluginLimits::default()
     };
     let starved = sandbox.load(ORG_IMPORT, &starved).unwrap();
-    assert!(reason(starved.plan_measured(&studio(), &Request::default())).contains("64 KiB"));
+    assert!(reason(starved.plan_measured(&studio(), &PluginInput::default())).contains("64 KiB"));
 }
 
 #[test]
 fn more_callers_than_slots_wait_for_one() {
     let sandbox = Sandbox::new(None).unwrap();
-    let terms = Terms {
+    let terms = PluginLimits {
         deadline: Duration::from_millis(100),
-        ..Terms::default()
+        ..PluginLimits::default()
     };
     let spin = sandbox.load(&component("spin"), &terms).unwrap();
     let callers = orghost::limits::CONCURRENT_CALLS + 16;
     std::thread::scope(|scope| {
         for _ in 0..callers {
             scope.spawn(|| {
-                let reply = spin.plan_measured(&studio(), &Request::default());
+                let reply = spin.plan_measured(&studio(), &PluginInput::default());
                 assert_eq!(reason(reply), "it ran for longer than 100 milliseconds");
             });
         }
@@ -130,7 +129,7 @@ fn an_hour_passes_at_once() {
          (if (i64.ne (call $now) (i64.const 0)) (then unreachable))",
     );
     let began = Instant::now();
-    assert_eq!(name(&sleeper, &Request::default()), "the-name");
+    assert_eq!(name(&sleeper, &PluginInput::default()), "the-name");
     assert!(began.elapsed() < CLOSED.deadline);
 }
 
@@ -142,7 +141,7 @@ fn the_wall_clock_stands_still() {
          (if (i64.ne (i64.load (i32.const 200)) (i64.const 1577836800)) (then unreachable))
          (if (i32.load (i32.const 208)) (then unreachable))",
     );
-    assert_eq!(name(&clock, &Request::default()), "the-name");
+    assert_eq!(name(&clock, &PluginInput::default()), "the-name");
 }
 
 #[test]
@@ -159,7 +158,7 @@ fn randomness_is_made_of_the_input() {
             let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             pairs.iter().map(pair).collect()
         };
-        Request {
+        PluginInput {
             vars: map(vars),
             granted: map(granted),
             skip_external: false,
@@ -183,7 +182,7 @@ fn randomness_is_made_of_the_input() {
         r#"(import "wasi:random/random@0.2.0" "get-random-bytes" (func $bytes (param i64 i32)))"#,
         "(call $bytes (i64.const 0x7fffffff) (i32.const 200))",
     );
-    let reply = greedy.plan_measured(&studio(), &Request::default());
+    let reply = greedy.plan_measured(&studio(), &PluginInput::default());
     assert!(reason(reply).contains("64 KiB of randomness"));
 }
 
@@ -199,7 +198,7 @@ fn output_becomes_log_lines() {
         "(call $write (call $stdout) (i32.const 128) (i32.const 4) (i32.const 200))
          (call $write (call $stdout) (i32.const 132) (i32.const 13) (i32.const 200))",
     );
-    let reply = writer.plan_measured(&studio(), &Request::default());
+    let reply = writer.plan_measured(&studio(), &PluginInput::default());
     assert_eq!(reply.result.unwrap().org.name, "the-name");
     assert_eq!(reply.log, ["one line", "\u{fffd}[31mred"]);
 }
@@ -215,7 +214,7 @@ fn the_log_has_a_limit_and_says_so() {
             (local.set $at (i32.add (local.get $at) (i32.const 1)))
             (br_if $again (i32.lt_u (local.get $at) (i32.const 100))))",
     );
-    let reply = flood.plan_measured(&studio(), &Request::default());
+    let reply = flood.plan_measured(&studio(), &PluginInput::default());
     assert_eq!(reply.result.unwrap().org.name, "the-name");
     let [line, last] = reply.log.as_slice() else {
         panic!("{} lines", reply.log.len());
@@ -241,14 +240,14 @@ fn of_0_2_0() -> Vec<u8> {
 #[test]
 fn two_versions_of_the_contract_are_carried_at_once() {
     let sandbox = Sandbox::new(None).unwrap();
-    let old = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+    let old = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
     // Which is taken from the lock, since that is quicker.
     assert_eq!(old.digest(), &PluginDigest::of(ORG_IMPORT));
-    let new = sandbox.load(&of_0_2_0(), &Terms::default()).unwrap();
-    let reply = new.plan_measured(&studio(), &Request::default());
+    let new = sandbox.load(&of_0_2_0(), &PluginLimits::default()).unwrap();
+    let reply = new.plan_measured(&studio(), &PluginInput::default());
     assert_eq!(reply.result.unwrap().org.name, "the-name");
     assert_eq!(reply.log, ["one line"]);
-    let plan = old.plan(&studio(), &Request::default()).unwrap();
+    let plan = old.plan(&studio(), &PluginInput::default()).unwrap();
     assert_eq!(plan.workspaces.len(), 4);
 }
 

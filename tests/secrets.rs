@@ -2,22 +2,23 @@
 
 use std::fmt::Debug;
 
-use orghost::admission::identify;
-use orghost::api::ImportBody;
-use orghost::config::{Config, EngineKind};
-use orghost::daemon::{Import, Request, Source};
-use orghost::env_map::EnvMap;
-use orghost::plan::{
+use orghost::config::Config;
+use orghost::http::ImportBody;
+use orghost::model::engine_kind::EngineKind;
+use orghost::model::env_map::EnvMap;
+use orghost::model::ids::OrgId;
+use orghost::model::plan::{
     AgentPlugin, Channel, ConfigEntry, Content, EnvVar, Org, Origin, Plan, SeedFile,
 };
-use orghost::planner::Wanted;
-use orghost::policy::Policy;
+use orghost::planning::planner::PlanRequest;
+use orghost::planning::policy::Policy;
 use orghost::provision;
-use orghost::provision::backend;
-use orghost::provision::spec::OrgId;
-use orghost::snapshot::Bundle;
-use orghost::store::Store;
-use orghost::template::TemplateDir;
+use orghost::provision::engine::backend;
+use orghost::service::admission::identify;
+use orghost::service::{Import, ImportOptions, Source};
+use orghost::state::store::Store;
+use orghost::template::bundle::Bundle;
+use orghost::template::directory::TemplateDir;
 
 use crate::support::Operator;
 use crate::support::world::workspace;
@@ -91,15 +92,15 @@ fn what_holds_a_secret_does_not_show_it() {
     let shown = format!("{:?}", vars());
     assert!(shown.contains("KEY"), "names are shown: {shown}");
 
-    let request = orghost::plugin::Request {
+    let request = orghost::plugin::sandbox::PluginInput {
         vars: vars(),
         granted: vars(),
         ..Default::default()
     };
     shows_none("a request to a plugin", &request);
-    let wanted = Wanted {
+    let wanted = PlanRequest {
         vars: vars(),
-        ..Wanted::default()
+        ..PlanRequest::default()
     };
     shows_none("what a caller gives", &wanted);
     for template in [
@@ -110,7 +111,7 @@ fn what_holds_a_secret_does_not_show_it() {
             caller: "me".to_owned(),
             template,
             vars: vars(),
-            request: Request::default(),
+            request: ImportOptions::default(),
         };
         shows_none("an import", &import);
     }
@@ -129,7 +130,7 @@ fn what_holds_a_secret_does_not_show_it() {
     let operator = Operator::new();
     let file = operator.file("orghost.toml", text);
     let config = Config::read(&file).unwrap();
-    shows_none("the operator's file", &config);
+    shows_none("the configuration file", &config);
 
     shows_none("a plan", &plan());
     let policy = Policy {

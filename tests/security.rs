@@ -4,10 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use orghost::api::{Access, needed};
-use orghost::snapshot::Bundle;
-use orghost::template::is_normal;
-use orghost::token::Scope;
+use orghost::http::{RouteAccess, needed};
+use orghost::state::token::Scope;
+use orghost::template::bundle::Bundle;
+use orghost::template::path::is_normal;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ async fn without_a_token_pages_of_other_sites_and_proxies_are_refused() {
 
 #[test]
 fn every_route_has_an_access_rule() {
-    let document: Value = serde_json::from_str(&orghost::api::document_text()).unwrap();
+    let document: Value = serde_json::from_str(&orghost::http::document_text()).unwrap();
     let mut routes = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
@@ -89,7 +89,7 @@ fn every_route_has_an_access_rule() {
             let Some(access) = needed(&method, path) else {
                 panic!("{method} {path} has no row in api/access.rs");
             };
-            let changes = !method.is_safe() && access == Access::Needs(Scope::Read);
+            let changes = !method.is_safe() && access == RouteAccess::Needs(Scope::Read);
             assert!(
                 !changes,
                 "{method} {path} needs no more than the right to read"

@@ -4,8 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use orghost::plugin::{CallError, ORG_IMPORT, Plugin, Request, Sandbox, Terms, Wasi};
-use orghost::template::TemplateDir;
+use orghost::model::plugin::{PluginLimits, Wasi};
+use orghost::plugin::sandbox::{CallError, ORG_IMPORT, Plugin, PluginInput, Sandbox};
+use orghost::template::directory::TemplateDir;
 
 use crate::hostile::component;
 use crate::support::root;
@@ -47,7 +48,7 @@ const SLOW: [&str; 5] = [
 fn a_hundred_thousand_hostile_calls_leave_memory_as_it_was() {
     let sandbox = Sandbox::new(None).unwrap();
     let load = |name: &&str| {
-        let terms = Terms {
+        let terms = PluginLimits {
             deadline: Duration::from_millis(20),
             // What holds on to memory shall get it.
             memory: if *name == "hold-memory" {
@@ -61,7 +62,7 @@ fn a_hundred_thousand_hostile_calls_leave_memory_as_it_was() {
     };
     let quick: Vec<Plugin> = QUICK.iter().map(load).collect();
     let slow: Vec<Plugin> = SLOW.iter().map(load).collect();
-    let good = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+    let good = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
     let template = TemplateDir::open(&root().join("examples/studio")).unwrap();
 
     let call = |number: usize| {
@@ -69,7 +70,7 @@ fn a_hundred_thousand_hostile_calls_leave_memory_as_it_was() {
             0 => &slow[number / 100 % slow.len()],
             _ => &quick[number % quick.len()],
         };
-        match plugin.plan(&template, &Request::default()) {
+        match plugin.plan(&template, &PluginInput::default()) {
             Err(CallError::Broke { .. } | CallError::Lied(_)) => {}
             other => panic!("call {number}: {other:?}"),
         }
@@ -84,7 +85,7 @@ fn a_hundred_thousand_hostile_calls_leave_memory_as_it_was() {
         warm >> 20,
         end >> 20
     );
-    let plan = good.plan(&template, &Request::default()).unwrap();
+    let plan = good.plan(&template, &PluginInput::default()).unwrap();
     assert_eq!(plan.workspaces.len(), 4);
 }
 

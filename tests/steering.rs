@@ -1,13 +1,13 @@
 //! A template, a plugin and a server's caller steer no program of this machine: what the loader, a shell, an interpreter,
 //! git, TLS or a proxy setting reads is the operator's alone where a workspace is a process of the machine.
 
-use orghost::config::EngineKind;
-use orghost::plan::{
+use orghost::model::engine_kind::EngineKind;
+use orghost::model::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
-use orghost::policy::Policy;
-use orghost::policy::steering::{FAMILIES, Letters};
-use orghost::provision::backend::target;
+use orghost::planning::policy::Policy;
+use orghost::planning::policy::steering::{FAMILIES, Letters};
+use orghost::provision::engine::backend::target;
 use proptest::prelude::*;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
@@ -335,7 +335,7 @@ async fn callers_of_a_server_steer_nothing_either() {
     }
     assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]));
 
-    // The operator's file steers, and the org comes up.
+    // The configuration file steers, and the org comes up.
     server.import(json!({"inline": inline})).await;
     let (status, _) = server
         .ask(Method::DELETE, "/v1/orgs/steer?volumes=true&wait=60", None)

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use orghost::config::EngineKind;
-use orghost::event::{Event, Operation, What};
-use orghost::store::{Filter, OrgRow, SourceRow, Store, StoreError};
-use orghost::vault::Vault;
+use orghost::model::engine_kind::EngineKind;
+use orghost::model::event::{Event, Operation, What};
+use orghost::state::encryption::Vault;
+use orghost::state::store::{Filter, OrgRow, SourceRow, Store, StoreError};
 
 use crate::support::Operator;
 

@@ -13,13 +13,15 @@ use bollard::query_parameters::{
 };
 use futures_util::TryStreamExt as _;
 use orghost::config::Environment;
-use orghost::event::Operation;
 use orghost::limits;
-use orghost::plan::{Content, SeedFile};
-use orghost::provision::engine::{Engine as _, EngineError, State, Volume};
-use orghost::provision::generations::Generation;
-use orghost::provision::spec::WorkspaceId;
-use orghost::provision::swarm::Swarm;
+use orghost::model::event::Operation;
+use orghost::model::ids::WorkspaceId;
+use orghost::model::plan::{Content, SeedFile};
+use orghost::provision::engine::Engine as _;
+use orghost::provision::engine::error::EngineError;
+use orghost::provision::engine::swarm::Swarm;
+use orghost::provision::generation::Generation;
+use orghost::provision::observed::{State, Volume};
 
 use crate::crash::{nothing_is_left, recovers_after};
 use crate::engines::{FORTY, forty, the_whole_way};

@@ -1,8 +1,10 @@
 //! A template's folder is closed: whatever a plugin asks for, nothing outside is read.
 
-use orghost::plugin::{ORG_IMPORT, Request, Sandbox, Terms};
-use orghost::snapshot::Bundle;
-use orghost::template::{EntryKind, FileError, TemplateDir, TemplatePath};
+use orghost::model::plugin::PluginLimits;
+use orghost::plugin::sandbox::{ORG_IMPORT, PluginInput, Sandbox};
+use orghost::template::bundle::Bundle;
+use orghost::template::directory::TemplateDir;
+use orghost::template::path::{EntryKind, FileError, TemplatePath};
 
 use crate::support::{own_templates, shared_templates};
 
@@ -142,8 +144,10 @@ fn a_bundle_answers_as_its_folder_does() {
     link("loop", "loop");
     link("folder/file", "twice");
     let folder = TemplateDir::open(root.path()).unwrap();
-    let bundle = Bundle::of_template(&folder).unwrap();
-    let again = Bundle::of_template(&TemplateDir::of_bundle(bundle.clone().into())).unwrap();
+    let bundle = folder.bundle().unwrap();
+    let again = TemplateDir::of_bundle(bundle.clone().into())
+        .bundle()
+        .unwrap();
     assert_eq!(bundle.to_tar().unwrap(), again.to_tar().unwrap());
     let bundle = TemplateDir::of_bundle(bundle.into());
     let paths = [
@@ -186,16 +190,16 @@ fn a_bundle_answers_as_its_folder_does() {
 #[test]
 fn a_bundle_gives_the_same_plan() {
     let sandbox = Sandbox::new(None).unwrap();
-    let plugin = sandbox.load(ORG_IMPORT, &Terms::default()).unwrap();
+    let plugin = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
     let mut templates = own_templates();
     templates.extend(shared_templates());
-    let request = Request {
+    let request = PluginInput {
         skip_external: true,
-        ..Request::default()
+        ..PluginInput::default()
     };
     for path in templates {
         let folder = TemplateDir::open(&path).unwrap();
-        let bundle = TemplateDir::of_bundle(Bundle::of_template(&folder).unwrap().into());
+        let bundle = TemplateDir::of_bundle(folder.bundle().unwrap().into());
         let plan = |template| {
             let plan = plugin
                 .plan(template, &request)
@@ -224,7 +228,7 @@ const WITH_ROLE: &str =
 fn by_products_in_a_folder_are_no_part_of_the_template() {
     let operator = Operator::new();
     operator.template(&[("org.yaml", WITH_ROLE), ("role/notes.md", "mine")]);
-    let clean = Bundle::of_template(&open(&operator)).unwrap();
+    let clean = open(&operator).bundle().unwrap();
     operator.template(&BY_PRODUCTS.map(|path| (path, "x")));
     let folder = open(&operator);
     for path in BY_PRODUCTS {
@@ -237,10 +241,10 @@ fn by_products_in_a_folder_are_no_part_of_the_template() {
     };
     assert_eq!(names(""), ["org.yaml", "role"]);
     assert_eq!(names("role"), ["notes.md", "sub"]);
-    let mut dirty = Bundle::of_template(&folder).unwrap();
+    let mut dirty = folder.bundle().unwrap();
     assert_ne!(dirty, clean, "the folder that only a by-product is in");
     std::fs::remove_dir_all(operator.home.path().join("template/role/sub")).unwrap();
-    dirty = Bundle::of_template(&folder).unwrap();
+    dirty = folder.bundle().unwrap();
     assert_eq!(dirty, clean);
     let template = operator.home.path().join("template").display().to_string();
     let plan = operator

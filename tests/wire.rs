@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bollard::query_parameters::StartContainerOptions;
-use orghost::event::Operation;
 use orghost::limits;
-use orghost::plan::Workspace;
-use orghost::provision::docker::Docker;
-use orghost::provision::engine::{Engine as _, EngineError};
-use orghost::provision::generations::Generation;
+use orghost::model::event::Operation;
+use orghost::model::plan::Workspace;
+use orghost::provision::engine::Engine as _;
+use orghost::provision::engine::docker::Docker;
+use orghost::provision::engine::error::EngineError;
+use orghost::provision::generation::Generation;
 use orghost::provision::workspace::volumes;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener, UnixStream};

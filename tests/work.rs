@@ -1,14 +1,14 @@
-//! Background work: turns, lines, tasks that break, hosts that stop while something is under way, and too much of it.
+//! Background work: turns, queues, tasks that break, hosts that stop while something is under way, and too much of it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::{FutureExt as _, StreamExt as _, poll};
-use orghost::daemon::line::Lines;
-use orghost::event::{Event, Operation, What};
-use orghost::provision::turns::Turns;
-use orghost::store::{Filter, Followed, Store};
+use orghost::model::event::{Event, Operation, What};
+use orghost::provision::concurrency::FairSemaphore;
+use orghost::service::queue::Queues;
+use orghost::state::store::{Filter, Followed, Store};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -108,7 +108,7 @@ async fn random_turns() {
     for seed in 1..=300 {
         let mut dice = Dice::number(seed);
         let most = 1 + dice.below(3);
-        let turns = Turns::new(most);
+        let turns = FairSemaphore::new(most);
         let (mut waiting, mut held) = (Vec::new(), Vec::new());
         for _ in 0..200 {
             match dice.below(4) {
@@ -163,7 +163,7 @@ fn held_for_ever<T>(turn: T) {
 
 #[tokio::test]
 async fn orgs_take_turns() {
-    let turns = Turns::new(1);
+    let turns = FairSemaphore::new(1);
     let first = turns.take("big").await;
     let mut waiting = Vec::new();
     for org in ["big", "big", "big", "small", "big", "tiny"] {
@@ -189,16 +189,16 @@ async fn a_line_keeps_its_order_whoever_leaves_it() {
 async fn random_lines() {
     for seed in 1..=300 {
         let mut dice = Dice::number(seed);
-        let lines = Lines::default();
+        let queues = Queues::default();
         let longest = 2 + dice.below(6);
         // By org, in their order; the first one's turn it is.
-        let mut model: BTreeMap<usize, VecDeque<(u32, orghost::daemon::line::Place)>> =
+        let mut model: BTreeMap<usize, VecDeque<(u32, orghost::service::queue::Ticket)>> =
             BTreeMap::new();
         for number in 0..300 {
             let org = dice.below(3);
             let line = model.entry(org).or_default();
             match dice.below(3) {
-                0 | 1 => match lines.join(&format!("org-{org}"), longest) {
+                0 | 1 => match queues.ticket(&format!("org-{org}"), longest) {
                     Some(place) => {
                         assert!(line.len() < longest, "seed {seed}");
                         line.push_back((number, place));
@@ -209,18 +209,18 @@ async fn random_lines() {
                 _ => {}
             }
             assert_eq!(
-                lines.length(),
+                queues.length(),
                 model.values().map(VecDeque::len).sum::<usize>()
             );
             for line in model.values_mut() {
                 for (position, (_, place)) in line.iter_mut().enumerate() {
-                    let is_turn = place.turn().now_or_never().is_some();
+                    let is_turn = place.wait().now_or_never().is_some();
                     assert_eq!(is_turn, position == 0, "seed {seed}, step {number}");
                 }
             }
         }
         drop(model);
-        assert_eq!(lines.length(), 0, "seed {seed}: a line that nobody is in");
+        assert_eq!(queues.length(), 0, "seed {seed}: a line that nobody is in");
     }
 }
 
@@ -233,7 +233,7 @@ async fn followers_see_every_event_once_and_in_order() {
     let operation = store.begin("a", Operation::Up).await.unwrap();
     let write = async |org: &'static str| {
         for workspaces in 0..EACH {
-            let engine = orghost::config::EngineKind::Local;
+            let engine = orghost::model::engine_kind::EngineKind::Local;
             let began = What::Began {
                 operation: Operation::Up,
                 engine,

@@ -2,25 +2,13 @@
 
 mod address;
 mod args;
+mod commands;
+mod exit;
 mod interrupt;
-mod logs;
-mod plan;
-mod plugin;
-mod progress;
-mod remote;
-mod report;
-mod serve;
-mod state;
-mod status;
-mod terminal;
-mod text;
+mod render;
 mod tls;
-mod token;
 #[cfg(feature = "otel")]
 mod traces;
-mod up;
-mod vault;
-mod workspace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,18 +17,20 @@ use std::sync::Arc;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::{Config, ConfigError, Environment, Folders};
-use crate::diagnostic::Diagnostic;
-use crate::event::Operation;
-use crate::planner::Planner;
-use crate::plugin::Sandbox;
+use crate::model::diagnostic::Diagnostic;
+use crate::model::event::Operation;
+use crate::planning::planner::Planner;
+use crate::plugin::sandbox::Sandbox;
 use crate::problem::{Class, Problem};
-use crate::provision::backend::Engines;
-use crate::provision::local;
-use crate::store::Store;
+use crate::provision::engine::backend::Engines;
+use crate::provision::engine::local;
+use crate::state::store::Store;
 use args::{Cli, Command, PluginCommand};
+use commands::remote::Server;
+use commands::{logs, plan, plugin, remote, serve, state, status, token, up, workspace};
+use exit::Exit;
 use interrupt::Interrupts;
-use remote::Server;
-use report::Exit;
+use render::{report, text};
 
 /// What every command stands on.
 struct Host {
@@ -109,7 +99,7 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         }
         Command::Man { folder } => return man(&folder),
         Command::Openapi => {
-            text::write(crate::api::document_text().as_bytes());
+            text::write(crate::http::document_text().as_bytes());
             return Ok(Exit::Done);
         }
         Command::DemoRuntime => return Ok(Exit::Other(orghost_demo::run(demo_env(&environment)))),

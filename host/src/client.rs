@@ -20,14 +20,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::diagnostic::Diagnostic;
-use crate::event;
 use crate::limits;
-use crate::plan::WorkspaceKey;
-use crate::plugin::{EnvMap, Expansion};
+use crate::model::diagnostic::Diagnostic;
+use crate::model::env_map::EnvMap;
+use crate::model::event;
+use crate::model::plan::WorkspaceKey;
+use crate::plugin::sandbox::Expansion;
 use crate::problem::{Class, Problem};
-use crate::status::OrgStatus;
-use crate::vault::VaultError;
+use crate::service::status::OrgStatus;
+use crate::state::encryption::VaultError;
 pub use patience::{Patience, Pause, Why};
 use request::{Ask, Body};
 

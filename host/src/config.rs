@@ -3,6 +3,8 @@
 //! of it on than what the operator named. A template's folder is never
 //! searched for a configuration: a template must not configure its host.
 
+pub mod env_file;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -11,13 +13,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::catalog::PluginName;
-use crate::catalog::signature::PublicKey;
-use crate::diagnostic::Diagnostic;
-use crate::env_map::EnvMap;
 use crate::limits;
-use crate::plan::is_identifier;
-use crate::plugin::{PluginDigest, Terms, Wasi};
+use crate::model::diagnostic::Diagnostic;
+use crate::model::engine_kind::EngineKind;
+use crate::model::env_map::EnvMap;
+use crate::model::plan::is_identifier;
+use crate::model::plugin::PluginName;
+use crate::model::plugin::PublicKey;
+use crate::model::plugin::{PluginDigest, PluginLimits, Wasi};
 
 /// What the process environment says; taken once, at the start.
 #[derive(Clone, Default)]
@@ -34,7 +37,7 @@ pub struct Folders {
     pub cache: PathBuf,
 }
 
-/// The operator's file. Every key is optional; an unknown one is an error.
+/// The configuration file. Every key is optional; an unknown one is an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -178,7 +181,7 @@ pub struct Runtime {
     /// The image, for the Docker engine.
     pub image: Option<String>,
     /// The program and its arguments, for the local engine. It listens on `$HOST:$PORT`. A relative path counts from the
-    /// folder of the operator's file; a name is looked for in the runtime's own `PATH`, else in the system's folders.
+    /// folder of the configuration file; a name is looked for in the runtime's own `PATH`, else in the system's folders.
     pub command: Option<Vec<String>>,
     /// The port that it listens on in its container. The local engine chooses one and sets `PORT`.
     #[serde(default = "default_port")]
@@ -202,55 +205,11 @@ pub struct Runtime {
     pub unix_sockets: bool,
 }
 
-/// What runs workspaces.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Deserialize,
-    serde::Serialize,
-    clap::ValueEnum,
-    utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum EngineKind {
-    /// A child process for each workspace, where there is no Docker.
-    Local,
-    /// A container for each workspace.
-    Docker,
-    /// A service for each workspace, on Docker's swarm mode.
-    Swarm,
-}
-
-impl EngineKind {
-    /// Whether a workspace is a process of this machine, with its loader and its programs.
-    pub fn runs_on_the_machine_itself(self) -> bool {
-        match self {
-            Self::Local => true,
-            Self::Docker | Self::Swarm => false,
-        }
-    }
-
-    /// The engine as a word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Docker => "docker",
-            Self::Swarm => "swarm",
-        }
-    }
-}
-
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is not there, or cannot be read.
-    #[error("the operator's file {file} cannot be read: {reason}")]
+    #[error("the configuration file {file} cannot be read: {reason}")]
     Unreadable {
         /// Its path.
         file: PathBuf,
@@ -359,7 +318,7 @@ impl Environment {
         })
     }
 
-    /// The operator's file: `given`, else `ORGHOST_CONFIG`, else the first that
+    /// The configuration file: `given`, else `ORGHOST_CONFIG`, else the first that
     /// exists of `$XDG_CONFIG_HOME/orghost/orghost.toml` and `/etc/orghost/orghost.toml`.
     pub fn config_file(&self, given: Option<&Path>) -> Option<PathBuf> {
         if let Some(named) = given
@@ -381,7 +340,7 @@ impl Environment {
 }
 
 impl Config {
-    /// Reads and checks the operator's file.
+    /// Reads and checks the configuration file.
     ///
     /// # Errors
     /// [`ConfigError`], with the place of what is wrong.
@@ -536,9 +495,9 @@ impl ServerKeys {
 
 impl PluginKeys {
     /// What the plugin is granted: these keys, and the limits' defaults where they say nothing.
-    pub fn terms(&self) -> Terms {
-        let safe = Terms::default();
-        Terms {
+    pub fn terms(&self) -> PluginLimits {
+        let safe = PluginLimits::default();
+        PluginLimits {
             deadline: self
                 .deadline_ms
                 .map_or(safe.deadline, |ms| Duration::from_millis(u64::from(ms))),

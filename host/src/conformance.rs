@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use orghost_build::WorldVersion;
 
-use crate::plugin::{
-    CallError, Description, EnvMap, LoadError, Plugin, PluginDigest, Sandbox, Terms,
-};
+use crate::model::env_map::EnvMap;
+use crate::model::plugin::{PluginDigest, PluginLimits};
+use crate::plugin::sandbox::{CallError, Description, LoadError, Plugin, Sandbox};
 
 pub use profile::digest as data_digest;
 
@@ -38,7 +38,7 @@ pub struct Subject<'a> {
     /// The plugin file's bytes.
     pub bytes: &'a [u8],
     /// What the operator grants it.
-    pub terms: Terms,
+    pub terms: PluginLimits,
     /// Variables of the host that nobody granted; none of their values may come out of the plugin.
     pub ungranted: EnvMap,
 }

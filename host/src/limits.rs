@@ -288,7 +288,7 @@ pub const REQUEST_LARGE: Duration = Duration::from_secs(660);
 pub const BODY_READ: Duration = Duration::from_secs(30);
 
 /// A change goes on for so long after its caller has gone: enough to store it, not enough to wait for its end.
-pub const ORPHAN: Duration = Duration::from_secs(30);
+pub const AFTER_HANGUP: Duration = Duration::from_secs(30);
 
 /// From nothing to the end of a TLS handshake.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -1,29 +1,27 @@
 //! Ordered provisioning: makes what was [`Approved`] run, and takes it down.
-//! Never takes a [`Plan`](crate::plan::Plan), never renders, never knows
+//! Never takes a [`Plan`](crate::model::plan::Plan), never renders, never knows
 //! which engine it drives.
 //!
 //! Parents before children, siblings at the same time up to a limit. All work
 //! is in futures that the caller's future owns: nothing is spawned, so nothing
 //! outlives the store.
 
-mod ascent;
-pub mod backend;
-pub mod docker;
-mod down;
+pub mod concurrency;
+mod destroy;
 pub mod engine;
 mod failure;
+pub mod generation;
 pub mod generations;
 pub mod health;
-pub mod local;
-mod mount;
-pub mod one;
+pub mod observed;
+mod order;
 mod prune;
 mod ready;
+pub mod restart_notice;
+pub mod run;
 pub mod seed;
-pub mod signal;
+pub mod single;
 pub mod spec;
-pub mod swarm;
-pub mod turns;
 mod undo;
 pub mod workspace;
 
@@ -35,21 +33,28 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::config::Runtime;
-use crate::event::{Event, Failure, Operation, What};
-use crate::identity::{Identities, NamePath};
-use crate::plan::WorkspaceKey;
-use crate::policy::{self, Approved, RuntimeName};
-use crate::store::{Desired, LastOutcome, StoreError, WorkspaceRow};
-use crate::template::TemplateDir;
-use ascent::Ascent;
-pub use down::down;
-use down::{Names, remove_all};
-use engine::{Engine, EngineError, Observed, State};
+use crate::model::diagnostic::Diagnostic;
+use crate::model::event::{Event, Failure, Operation, What};
+use crate::model::identity::Identities;
+use crate::model::ids::{OrgId, WorkspaceId};
+use crate::model::names::NamePath;
+use crate::model::plan::WorkspaceKey;
+use crate::planning::policy::{self, Approved, RuntimeName};
+use crate::problem::{Class, Problem};
+use crate::state::store::{Desired, LastOutcome, StoreError, WorkspaceRow};
+use crate::template::directory::TemplateDir;
+pub use destroy::down;
+use destroy::{Names, remove_all};
+use engine::Engine;
+use engine::error::EngineError;
 use generations::Generations;
+use observed::{Observed, State};
+use order::Ascent;
 pub use prune::{Prune, TooMuchPruned, check as check_prune};
+use run::Run;
 use seed::{Programs, SeedError};
-use spec::{OrgId, Spec, WorkspaceId};
-use workspace::{Created, Run, Started, Workspace};
+use spec::Spec;
+use workspace::{Created, Started, Workspace};
 
 /// What `up` wants besides the plan.
 #[derive(Debug, Clone)]
@@ -493,7 +498,7 @@ fn event(org: &OrgId, job: &Job, outcome: &Outcome, options: &Options) -> Event 
 
 /// What the store is to know of an org's workspaces before anything was done for them.
 pub fn rows(approved: &Approved, identities: &Identities) -> Vec<WorkspaceRow> {
-    let row = |workspace: &crate::plan::Workspace| {
+    let row = |workspace: &crate::model::plan::Workspace| {
         Some(WorkspaceRow {
             id: identities.id(&workspace.path)?.clone(),
             wanted: Desired::Running,
@@ -510,4 +515,26 @@ pub fn rows(approved: &Approved, identities: &Identities) -> Vec<WorkspaceRow> {
         })
     };
     approved.plan().workspaces.iter().filter_map(row).collect()
+}
+
+impl From<ProvisionError> for Problem {
+    fn from(error: ProvisionError) -> Self {
+        match error {
+            ProvisionError::Engine(error) => error.into(),
+            ProvisionError::Store(error) => error.into(),
+            ProvisionError::Prune(error) => error.into(),
+            ProvisionError::Seed { key, error } => Self::one(
+                Class::Invalid,
+                Diagnostic::new("seed", error.to_string())
+                    .workspace(key.as_str())
+                    .help(
+                        "nothing was created; correct the template and run the same command again",
+                    ),
+            ),
+            ProvisionError::Unidentified(_) => Self::one(
+                Class::Failed,
+                Diagnostic::new("no-identity", error.to_string()).help("a defect of orghost"),
+            ),
+        }
+    }
 }

@@ -3,7 +3,6 @@
 
 pub mod browser;
 pub mod component;
-pub mod daemon;
 pub mod disk;
 pub mod engine;
 pub mod fake_docker;
@@ -12,6 +11,7 @@ pub mod registry;
 pub mod scenario;
 pub mod scripted;
 pub mod server;
+pub mod service;
 pub mod terminal;
 pub mod world;
 

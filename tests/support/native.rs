@@ -2,8 +2,9 @@
 //! [`TemplateDir`]. The benchmarks use it, too.
 
 use org_import::{Entry, EntryKind, Environment, FileError, Options, TemplateFiles, Variable};
-use orghost::plugin::EnvMap;
-use orghost::template::{self, TemplateDir, TemplatePath};
+use orghost::model::env_map::EnvMap;
+use orghost::template::directory::TemplateDir;
+use orghost::template::path::{self, TemplatePath};
 
 /// The template's files for the native crate.
 pub struct Files(pub TemplateDir);
@@ -34,13 +35,13 @@ impl TemplateFiles for Files {
 
     fn entries(&self, path: &str) -> Result<Vec<Entry>, FileError> {
         let listed = TemplatePath::new(path).and_then(|path| self.0.entries(&path));
-        let entry = |entry: template::Entry| Entry {
+        let entry = |entry: path::Entry| Entry {
             name: entry.name,
             kind: match entry.kind {
-                template::EntryKind::File => EntryKind::File,
-                template::EntryKind::Directory => EntryKind::Directory,
-                template::EntryKind::Symlink => EntryKind::Symlink,
-                template::EntryKind::Other => EntryKind::Other,
+                path::EntryKind::File => EntryKind::File,
+                path::EntryKind::Directory => EntryKind::Directory,
+                path::EntryKind::Symlink => EntryKind::Symlink,
+                path::EntryKind::Other => EntryKind::Other,
             },
             size: entry.size,
         };
@@ -50,12 +51,12 @@ impl TemplateFiles for Files {
     }
 }
 
-fn error(error: template::FileError) -> FileError {
+fn error(error: path::FileError) -> FileError {
     match error {
-        template::FileError::NotFound => FileError::NotFound,
-        template::FileError::InvalidPath => FileError::InvalidPath,
-        template::FileError::WrongKind => FileError::WrongKind,
-        template::FileError::TooLarge => FileError::TooLarge,
-        template::FileError::Unreadable(reason) => FileError::Unreadable(reason),
+        path::FileError::NotFound => FileError::NotFound,
+        path::FileError::InvalidPath => FileError::InvalidPath,
+        path::FileError::WrongKind => FileError::WrongKind,
+        path::FileError::TooLarge => FileError::TooLarge,
+        path::FileError::Unreadable(reason) => FileError::Unreadable(reason),
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
 use bollard::query_parameters::RemoveVolumeOptions;
-use orghost::config::EngineKind;
-use orghost::event::Before;
-use orghost::plan::{Access, Content, SeedFile};
-use orghost::provision::engine::{Engine, State, VolumeKind};
-use orghost::provision::generations::Generation;
+use orghost::model::engine_kind::EngineKind;
+use orghost::model::event::Before;
+use orghost::model::plan::{Access, Content, SeedFile};
+use orghost::provision::engine::Engine;
+use orghost::provision::generation::Generation;
+use orghost::provision::observed::{State, VolumeKind};
 
 use super::world::{World, workspace};
 

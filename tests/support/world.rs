@@ -2,28 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use orghost::admission::identify;
 use orghost::config::Runtime;
-use orghost::event::{Before, Operation};
-use orghost::identity::NamePath;
-use orghost::plan::{
+use orghost::model::event::{Before, Operation};
+use orghost::model::ids::OrgId;
+use orghost::model::names::NamePath;
+use orghost::model::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
 };
-use orghost::policy::{Policy, Tier};
-use orghost::provision::backend;
-use orghost::provision::docker::Docker;
-use orghost::provision::engine::{Engine, Observed};
+use orghost::planning::policy::{Policy, Tier};
+use orghost::provision::concurrency::FairSemaphore;
+use orghost::provision::engine::Engine;
+use orghost::provision::engine::backend;
+use orghost::provision::engine::docker::Docker;
+use orghost::provision::engine::local::Local;
+use orghost::provision::engine::swarm::Swarm;
 use orghost::provision::generations::Generations;
-use orghost::provision::local::Local;
-use orghost::provision::spec::{OrgId, Spec};
-use orghost::provision::swarm::Swarm;
-use orghost::provision::turns::Turns;
-use orghost::provision::workspace::Run;
+use orghost::provision::observed::Observed;
+use orghost::provision::run::Run;
+use orghost::provision::spec::Spec;
 use orghost::provision::{
     self, Job, Options, Outcome, ProvisionError, Prune, Removal, Summary, Work,
 };
-use orghost::store::{OrgRow, Store, WorkspaceRow};
-use orghost::template::TemplateDir;
+use orghost::service::admission::identify;
+use orghost::state::store::{OrgRow, Store, WorkspaceRow};
+use orghost::template::directory::TemplateDir;
 use tokio_util::sync::CancellationToken;
 
 pub struct World<E = Docker> {
@@ -35,7 +37,7 @@ pub struct World<E = Docker> {
     pub options: Options,
     pub cancel: CancellationToken,
     pub keep_failed: bool,
-    turns: std::sync::Arc<Turns>,
+    turns: std::sync::Arc<FairSemaphore>,
 }
 
 impl World {
@@ -87,7 +89,7 @@ impl<E: Engine> World<E> {
             },
             cancel: CancellationToken::new(),
             keep_failed: false,
-            turns: Turns::new(16),
+            turns: FairSemaphore::new(16),
         }
     }
 
@@ -175,7 +177,7 @@ impl<E: Engine> World<E> {
         let job = self.jobs(std::slice::from_ref(workspace)).remove(0);
         let run = self.run(Operation::Restart).await;
         let org = self.org();
-        let restarted = provision::one::renew(&run, &org, &job, &self.options, true);
+        let restarted = provision::single::renew(&run, &org, &job, &self.options, true);
         restarted.await.unwrap()
     }
 

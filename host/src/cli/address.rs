@@ -1,9 +1,9 @@
 //! Which workspace a person means: by its key, its identity, or its exact name. Decides, and looks nothing up.
 
-use crate::diagnostic::Diagnostic;
-use crate::identity::NamePath;
+use crate::model::diagnostic::Diagnostic;
+use crate::model::names::NamePath;
 use crate::problem::{Class, Problem};
-use crate::store::WorkspaceRow;
+use crate::state::store::WorkspaceRow;
 
 /// A workspace, and its org's slug.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use crate::config::EngineKind;
-use crate::plugin::Wasi;
+use crate::model::engine_kind::EngineKind;
+use crate::model::plugin::Wasi;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -24,7 +24,7 @@ Exit codes:
   4  some workspaces failed; the others are up
   130, 143  interrupted (INT, TERM): `up` and `down` end in order, a second one ends them at once";
 
-/// Turns org templates into running AI-agent workspaces.
+/// FairSemaphore org templates into running AI-agent workspaces.
 ///
 /// A template's `org.yaml` is planned by a sandboxed WebAssembly plugin, the plan is judged against your policy,
 /// and only then does orghost act: volumes, container, seed /configs, verify the seed, start.
@@ -42,7 +42,7 @@ pub struct Global {
     /// Print JSON on standard output, errors too
     #[arg(long, global = true)]
     pub json: bool,
-    /// The operator's file; else ORGHOST_CONFIG, $XDG_CONFIG_HOME/orghost/orghost.toml, /etc/orghost/orghost.toml.
+    /// The configuration file; else ORGHOST_CONFIG, $XDG_CONFIG_HOME/orghost/orghost.toml, /etc/orghost/orghost.toml.
     /// Never one in the template or the current folder
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
@@ -277,7 +277,7 @@ pub struct UpCommand {
 
 #[derive(Debug, Args)]
 pub struct EngineArgs {
-    /// What runs the workspaces; else what runs the org now, else the operator's file, else Docker where it answers, else local
+    /// What runs the workspaces; else what runs the org now, else the configuration file, else Docker where it answers, else local
     #[arg(long, value_enum)]
     pub engine: Option<EngineKind>,
 }
@@ -339,7 +339,7 @@ pub enum TokenCommand {
         name: String,
         /// What it may do: `read` looks, `plan` also plans, `write` also changes orgs, `admin` also plugins and tokens
         #[arg(long, value_enum)]
-        scope: crate::token::Scope,
+        scope: crate::state::token::Scope,
         /// Days until it does not count any more; without it it counts until it is revoked
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
         expires: Option<u32>,
@@ -511,7 +511,7 @@ pub struct BenchArgs {
 #[derive(Debug, Args)]
 pub struct WasiArgs {
     /// What a plugin file gets of WASI: `none`, or `closed` (no environment, files, sockets, clock or randomness; its
-    /// output is shown as log lines). An installed plugin gets what the operator's file says
+    /// output is shown as log lines). An installed plugin gets what the configuration file says
     #[arg(long, value_name = "GRANT", default_value = "none")]
     pub wasi: Wasi,
 }
@@ -575,7 +575,7 @@ pub struct VerifyArgs {
     /// A plugin file, or the name of an installed plugin; else all installed ones
     #[arg(value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
     pub plugin: Option<String>,
-    /// A public key, or a file that holds one; else the keys in the operator's file
+    /// A public key, or a file that holds one; else the keys in the configuration file
     #[arg(long, value_name = "KEY")]
     pub key: Vec<String>,
 }

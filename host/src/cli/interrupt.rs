@@ -8,29 +8,11 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::report;
-use super::text::note;
-use crate::diagnostic::Diagnostic;
+use crate::cli::exit::Interrupt;
+use crate::cli::render::report;
+use crate::cli::render::text::note;
+use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
-
-/// Which signal it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interrupt {
-    /// INT: Ctrl-C.
-    Int,
-    /// TERM.
-    Term,
-}
-
-impl Interrupt {
-    /// 128 and the signal's number, as shells say it.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Int => 130,
-            Self::Term => 143,
-        }
-    }
-}
 
 /// INT and TERM, as they come.
 pub struct Signals(Option<(Signal, Signal)>);

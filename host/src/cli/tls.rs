@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::text::note;
+use crate::cli::render::text::note;
 use crate::config::ServerKeys;
-use crate::diagnostic::Diagnostic;
 use crate::limits;
+use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 
 /// A certificate that is served.

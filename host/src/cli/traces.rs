@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::span_processor_with_async_runtime::BatchSpanProces
 use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
 use tracing_opentelemetry::OpenTelemetryLayer;
 
-use crate::diagnostic::Diagnostic;
+use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 
 /// One try to send, and the last one at the end.
@@ -55,7 +55,7 @@ impl Traces {
     pub async fn finish(self) {
         let sent = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(SEND)).await;
         if let Ok(Err(error)) = sent {
-            super::text::note(&format!("the last traces were not sent: {error}"));
+            crate::cli::render::text::note(&format!("the last traces were not sent: {error}"));
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::patience::Pauses;
 use super::request::Ask;
 use super::{Client, ClientError, Operation, State, Why};
-use crate::event::{Event, What};
+use crate::model::event::{Event, What};
 
 /// Without an event for so long, the operation itself is looked at: it may have ended without one.
 const QUIET: Duration = Duration::from_secs(5);

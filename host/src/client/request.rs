@@ -6,8 +6,8 @@ use reqwest::{Method, RequestBuilder, Url};
 use serde_json::Value;
 
 use super::Upload;
-use crate::digest::hex;
-use crate::vault::{VaultError, random};
+use crate::model::digest::hex;
+use crate::state::encryption::{VaultError, random};
 
 /// What is asked.
 pub struct Ask<'a> {

@@ -1,8 +1,9 @@
 //! Canaries: values of granted names that must not come out of a plugin, except where a whole value was one reference
 //! to the name. Each place of a template has a case of its own; a case tries every way of writing the reference.
 
-use crate::plan::{Content, Plan};
-use crate::plugin::{CallError, EnvMap, Request};
+use crate::model::env_map::EnvMap;
+use crate::model::plan::{Content, Plan};
+use crate::plugin::sandbox::{CallError, PluginInput};
 
 use super::scratch::Scratch;
 use super::{Check, Loaded, Outcome, Part, rules};
@@ -209,9 +210,9 @@ fn planted(template: &str, text: &str) -> std::io::Result<Scratch> {
 }
 
 fn leaks(loaded: &Loaded, scratch: &Scratch, value: &str, allowed: Allowed) -> Vec<String> {
-    let request = Request {
+    let request = PluginInput {
         granted: EnvMap::from([("CANARY".to_owned(), value.to_owned())]),
-        ..Request::default()
+        ..PluginInput::default()
     };
     let answer = loaded.plugin.plan(&scratch.template, &request);
     let mut wrong = match &answer {
@@ -330,7 +331,10 @@ fn not_granted(loaded: &Loaded) -> std::io::Result<Outcome> {
             for (_, template) in PLACES {
                 let org = template.replace('@', &text);
                 let scratch = Scratch::with([("org.yaml", org.as_bytes())])?;
-                let said = match loaded.plugin.plan(&scratch.template, &Request::default()) {
+                let said = match loaded
+                    .plugin
+                    .plan(&scratch.template, &PluginInput::default())
+                {
                     Ok(plan) => format!("{:?}", plan.revealed()),
                     Err(CallError::SaidNo(errors)) => json(&errors),
                     Err(error) => return Ok(Outcome::failed(super::told(&error))),

@@ -1,8 +1,9 @@
 //! Part 1, the contract: what holds for every plugin, whatever dialect it handles. It asks for no certain plan: a
 //! plugin may refuse any of these templates, but cleanly, and always in the same words.
 
-use crate::plan::is_slug;
-use crate::plugin::{CallError, EnvMap, Plugin, Request};
+use crate::model::env_map::EnvMap;
+use crate::model::plan::is_slug;
+use crate::plugin::sandbox::{CallError, Plugin, PluginInput};
 
 use super::scratch::Scratch;
 use super::{Check, Difference, Failed, Loaded, Outcome, Part, canary, hostile, rules};
@@ -93,12 +94,12 @@ fn many() -> std::io::Result<Scratch> {
     Scratch::with([("org.yaml", org.as_bytes()), (".env", env.as_bytes())])
 }
 
-fn request() -> Request {
+fn request() -> PluginInput {
     let map = |pairs: &[(&str, &str)]| -> EnvMap {
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         pairs.iter().map(pair).collect()
     };
-    Request {
+    PluginInput {
         vars: map(&[("B", "from the operator"), ("A", "also")]),
         granted: map(&[("GRANTED", "value")]),
         skip_external: false,

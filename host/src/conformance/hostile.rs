@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 
 use crate::limits;
-use crate::plugin::Request;
+use crate::plugin::sandbox::PluginInput;
 
 use super::scratch::Scratch;
 use super::{Check, Outcome, Part, rules};
@@ -390,7 +390,9 @@ pub fn checks() -> Vec<Check> {
         Check::new(Part::Contract, format!("hostile-{name}"), move |loaded| {
             let scratch = Scratch::new()?;
             make(&scratch)?;
-            let answer = loaded.plugin.plan(&scratch.template, &Request::default());
+            let answer = loaded
+                .plugin
+                .plan(&scratch.template, &PluginInput::default());
             Ok(Outcome::unless(&rules::broken(&answer, &scratch.template)))
         })
     };

@@ -8,10 +8,11 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::Diagnostic;
-use crate::env_file;
-use crate::plugin::{CallError, EnvMap, Request};
-use crate::template::TemplateDir;
+use crate::config::env_file;
+use crate::model::diagnostic::Diagnostic;
+use crate::model::env_map::EnvMap;
+use crate::plugin::sandbox::{CallError, PluginInput};
+use crate::template::directory::TemplateDir;
 
 use super::{Check, Difference, Failed, Loaded, Outcome, Part, SuiteError, rules};
 
@@ -57,7 +58,7 @@ fn run(loaded: &Loaded, case: &Path, bless: bool) -> io::Result<Outcome> {
         (Ok(vars), Ok(granted)) => (vars, granted),
         (Err(why), _) | (_, Err(why)) => return Ok(Outcome::failed(why)),
     };
-    let request = Request {
+    let request = PluginInput {
         vars,
         granted,
         skip_external: case.join("skip-external").exists(),

@@ -13,9 +13,10 @@ use orghost_build::WorldVersion;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::diagnostic::Diagnostic;
-use crate::env_file;
-use crate::plugin::{CallError, EnvMap, Request};
+use crate::config::env_file;
+use crate::model::diagnostic::Diagnostic;
+use crate::model::env_map::EnvMap;
+use crate::plugin::sandbox::{CallError, PluginInput};
 
 use super::scratch::Scratch;
 use super::{Check, Difference, Failed, Loaded, Outcome, Part, expectation, rules};
@@ -34,7 +35,7 @@ pub fn digest() -> String {
         sha.update((bytes.len() as u64).to_be_bytes());
         sha.update(bytes);
     }
-    crate::digest::hex(&sha.finalize())
+    crate::model::digest::hex(&sha.finalize())
 }
 
 pub fn checks() -> Vec<Check> {
@@ -75,7 +76,7 @@ fn run(loaded: &Loaded, folder: &'static Dir<'static>) -> io::Result<Outcome> {
             return Ok(Outcome::Skipped { why });
         }
     }
-    let request = Request {
+    let request = PluginInput {
         vars: variables(file("env"))?,
         granted: variables(file("grants"))?,
         skip_external: file("skip-external").is_some(),
@@ -118,7 +119,7 @@ fn run(loaded: &Loaded, folder: &'static Dir<'static>) -> io::Result<Outcome> {
 }
 
 /// A table of texts and their expansions, for plugins that export their expander.
-fn expansions(loaded: &Loaded, table: &Value, request: &Request) -> io::Result<Outcome> {
+fn expansions(loaded: &Loaded, table: &Value, request: &PluginInput) -> io::Result<Outcome> {
     let mut found = Vec::new();
     for row in table.as_array().into_iter().flatten() {
         let text = row.get("text").and_then(Value::as_str).unwrap_or_default();

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::diagnostic::Diagnostic;
-use crate::plan::{
+use crate::model::diagnostic::Diagnostic;
+use crate::model::plan::{
     Content, Origin, Plan, Requirement, Workspace, WorkspaceKey, is_identifier, is_slug,
 };
-use crate::plugin::CallError;
-use crate::template::{TemplateDir, TemplatePath, is_normal};
+use crate::plugin::sandbox::CallError;
+use crate::template::directory::TemplateDir;
+use crate::template::path::{TemplatePath, is_normal};
 
 /// What is wrong with how a call ended: a plan or an error list that keeps the rules is fine, nothing else is.
 pub fn broken(answer: &Result<Plan, CallError>, template: &TemplateDir) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::template::TemplateDir;
+use crate::template::directory::TemplateDir;
 
 /// A template in a folder of its own.
 pub struct Scratch {

@@ -1,9 +1,10 @@
 //! Why a step did not succeed, and what a report says of it. Pure.
 
-use super::engine::{EngineError, State};
 use super::seed::{Mismatch, SeedError};
-use crate::event::{Failure, Step};
-use crate::store::StoreError;
+use crate::model::event::{Failure, Step};
+use crate::provision::engine::error::EngineError;
+use crate::provision::observed::State;
+use crate::state::store::StoreError;
 
 /// Why a step did not succeed.
 #[derive(Debug, thiserror::Error)]

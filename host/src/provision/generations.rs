@@ -6,17 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::engine::{Observed, ObservedVolume, State, Volume};
-use super::spec::WorkspaceId;
-
-/// One container of a workspace, and the seed that goes with it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Generation {
-    /// Whose it is.
-    pub id: WorkspaceId,
-    /// 0 for the first one, whose container has no number in its name; each replacement counts on.
-    pub number: u32,
-}
+use super::generation::Generation;
+use super::observed::{Observed, ObservedVolume, State, Volume};
+use crate::model::ids::WorkspaceId;
 
 /// Everything of one workspace but the agent's own work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,25 +20,6 @@ pub struct Generations {
     pub rest: Vec<Observed>,
     /// Seeds whose container is gone: a removal was cut off between the two.
     pub strays: Vec<Generation>,
-}
-
-impl Generation {
-    /// The first one of a workspace.
-    pub fn first(id: &WorkspaceId) -> Self {
-        Self {
-            id: id.clone(),
-            number: 0,
-        }
-    }
-
-    /// The one that replaces it.
-    #[must_use]
-    pub fn next(&self) -> Self {
-        Self {
-            id: self.id.clone(),
-            number: self.number.saturating_add(1),
-        }
-    }
 }
 
 impl Generations {

@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::engine::{Engine, Observed};
+use super::engine::Engine;
 use super::generations::Generations;
-use super::spec::{OrgId, WorkspaceId};
 use super::{Job, ProvisionError, wanted};
+use crate::model::diagnostic::Diagnostic;
+use crate::model::ids::{OrgId, WorkspaceId};
+use crate::problem::{Class, Problem};
+use crate::provision::observed::Observed;
 
 /// What becomes of workspaces that are in the org and not in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,4 +81,12 @@ pub async fn check<E: Engine>(
     }
     let found = Generations::by_workspace(engine.observe(org).await?);
     Ok(prune.check(&found, &wanted(jobs))?)
+}
+
+impl From<TooMuchPruned> for Problem {
+    fn from(error: TooMuchPruned) -> Self {
+        let help = "nothing was changed; look at the template, and say --yes (in a request: \"yes\": true) if that is meant";
+        let diagnostic = Diagnostic::new("prune-needs-consent", error.to_string()).help(help);
+        Self::one(Class::Conflict, diagnostic)
+    }
 }

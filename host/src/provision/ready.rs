@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::engine::{Engine, EngineError, State};
+use super::engine::Engine;
 use super::failure::StepError;
-use super::generations::Generation;
 use super::health;
+use super::run::Run;
 use super::spec::Spec;
-use super::workspace::Run;
-use crate::event::{Failure, Step};
+use crate::model::event::{Failure, Step};
+use crate::provision::engine::error::EngineError;
+use crate::provision::generation::Generation;
+use crate::provision::observed::State;
 
 /// Waits until a workspace that is already there answers. It is left alone
 /// whatever comes of it: this operation did not make it.

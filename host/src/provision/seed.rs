@@ -2,15 +2,7 @@
 //! instruction. Makes the archive, and the only proof that a container was
 //! seeded: a [`Verified`] comes from a [`ReadBack`] that matched, or from a
 //! container that already ran, which had one before; and a [`ReadBack`] comes
-//! from nothing but an engine that looked. What should
-//! stand there proves nothing:
-//!
-//! ```compile_fail,E0308
-//! # use orghost::provision::{generations::Generation, seed::{Manifest, Mismatch, Verified}};
-//! fn forged(manifest: &Manifest, generation: &Generation) -> Result<Verified, Mismatch> {
-//!     manifest.verify(manifest, generation)
-//! }
-//! ```
+//! from nothing but an engine that looked. `tests/compile_fail/` shows that no code outside can forge one.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -20,13 +12,15 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, PermissionsExt as _};
 use sha2::{Digest as _, Sha256};
 
-use super::engine::{Observed, State};
-use super::generations::Generation;
-use crate::config::{EngineKind, Runtime};
-use crate::digest::hex;
+use crate::config::Runtime;
 use crate::limits;
-use crate::policy::{CONFIG, SeedContent, SeedPath, SeedSource};
-use crate::template::{FileError, TemplateDir};
+use crate::model::digest::hex;
+use crate::model::engine_kind::EngineKind;
+use crate::planning::policy::{CONFIG, SeedContent, SeedPath, SeedSource};
+use crate::provision::generation::Generation;
+use crate::provision::observed::{Observed, State};
+use crate::template::directory::TemplateDir;
+use crate::template::path::FileError;
 
 /// Files and folders of the seed belong to this user and group: what agent images run as.
 pub const OWNER: u64 = 1000;
@@ -322,7 +316,7 @@ impl Manifest {
         ManifestDigest(hex(&hash.finalize()))
     }
 
-    /// Turns what was read back into the proof that a start needs.
+    /// FairSemaphore what was read back into the proof that a start needs.
     ///
     /// # Errors
     /// [`Mismatch`] names the first files that are missing, extra or different.

@@ -6,12 +6,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::seed::{Programs, Seed, SeedError};
 use crate::config::Runtime;
-use crate::digest::hex;
-use crate::env_map::EnvMap;
-pub use crate::ids::{InstanceId, OperationId, OrgId, WorkspaceId};
-use crate::plan::WorkspaceKey;
-use crate::policy::{Mount, Tier, Workspace};
-use crate::template::TemplateDir;
+use crate::model::digest::hex;
+use crate::model::env_map::EnvMap;
+pub use crate::model::ids::{InstanceId, OperationId, OrgId, WorkspaceId};
+use crate::model::plan::WorkspaceKey;
+use crate::planning::policy::{Mount, Tier, Workspace};
+use crate::template::directory::TemplateDir;
 
 /// One workspace, ready to be provisioned.
 #[derive(Debug)]

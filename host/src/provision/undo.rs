@@ -1,17 +1,16 @@
 //! Undoes what one operation did for a workspace, and only that: what it made is removed, what it stopped is started
 //! again. Never starts anything while what it made may run.
 
-use std::future::Future;
-use std::time::Duration;
-
 use tokio::time::timeout;
 
-use super::engine::{Engine, EngineError, Observed, Volume};
+use super::engine::Engine;
 use super::failure::{StepError, exit_code};
+use super::run::within;
 use super::seed::Verified;
 use super::workspace::{Alone, Created, Seeded, Started, Unstarted, Workspace};
-use crate::event::{Before, Failure, Step};
 use crate::limits;
+use crate::model::event::{Before, Failure, Step};
+use crate::provision::observed::{Observed, Volume};
 
 /// What a failure at this point of the way undoes.
 pub trait Way {
@@ -149,13 +148,4 @@ impl<E: Engine, S: Way> Workspace<'_, E, S> {
             Err(error) => stopped(format!("it could not be started again: {error}")),
         }
     }
-}
-
-/// Work of an engine's that has so much time.
-pub(super) async fn within(
-    limit: Duration,
-    work: impl Future<Output = Result<(), EngineError>>,
-) -> Result<(), EngineError> {
-    let late = EngineError::TimedOut(limit.as_secs());
-    timeout(limit, work).await.unwrap_or(Err(late))
 }

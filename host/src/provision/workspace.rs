@@ -5,82 +5,31 @@
 //! -> [`start`](Workspace::start) -> `Workspace<Started>`
 //! -> [`ready`](Workspace::ready) -> [`remove_old`](Workspace::remove_old)
 //!
-//! A container that was not seeded has no `start`:
-//!
-//! ```compile_fail,E0599
-//! # use orghost::provision::{engine::Engine, workspace::{Created, Workspace}};
-//! async fn unseeded<E: Engine>(workspace: Workspace<'_, E, Created>) {
-//!     workspace.start().await;
-//! }
-//! ```
-//!
-//! nor can it stop what it is to replace:
-//!
-//! ```compile_fail,E0599
-//! # use orghost::provision::{engine::Engine, workspace::{Created, Workspace}};
-//! async fn too_early<E: Engine>(workspace: Workspace<'_, E, Created>) {
-//!     workspace.stop_old().await;
-//! }
-//! ```
-//!
-//! while what it is to replace runs, it is not started:
-//!
-//! ```compile_fail,E0599
-//! # use orghost::provision::{engine::Engine, workspace::{Seeded, Workspace}};
-//! async fn both<E: Engine>(workspace: Workspace<'_, E, Seeded>) {
-//!     workspace.start().await;
-//! }
-//! ```
-//!
-//! and an engine starts nothing without the proof, which nobody can make up:
-//!
-//! ```compile_fail,E0451
-//! # use orghost::provision::{generations::Generation, seed::Verified};
-//! fn forged(generation: Generation) -> Verified {
-//!     Verified { generation }
-//! }
-//! ```
+//! A container that was not seeded has no `start` and no `stop_old`; one that is seeded has no `start` while what it
+//! replaces runs; and an engine starts nothing without a [`Verified`], which only a read-back that matched gives.
+//! `tests/compile_fail/` holds programs that try, and the errors that the compiler answers.
 //!
 //! Every step consumes the workspace. When one fails, what this operation did
 //! is undone (`undo.rs`), and only that, and no `Workspace` is left to go on
 //! with.
 
-use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use super::engine::{Engine, EngineError, Observed, Volume, VolumeOutcome};
-pub use super::failure::StepError;
-use super::generations::{Generation, Generations};
+use super::engine::Engine;
+use super::failure::StepError;
+use super::generations::Generations;
 use super::ready::answers;
+use super::run::{Run, discard, within};
 use super::seed::Verified;
-use super::spec::{OperationId, Spec};
-use super::turns::Turns;
-use super::undo::within;
-use crate::event::{Event, Failure, Step, What};
+use super::spec::Spec;
 use crate::limits;
-use crate::store::{Store, StoreError};
+use crate::model::event::{Failure, Step};
 
-/// What the workspaces of one operation share.
-pub struct Run<'a, E> {
-    /// Where they run.
-    pub engine: &'a E,
-    /// The journal.
-    pub store: &'a Store,
-    /// This operation.
-    pub operation: OperationId,
-    /// Somebody wants it to end.
-    pub cancel: CancellationToken,
-    /// Sees every event after it was stored.
-    pub observer: &'a (dyn Fn(&Event) + Send + Sync),
-    /// Who may provision next, on the whole host.
-    pub turns: &'a Arc<Turns>,
-    /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
-    pub keep_failed: bool,
-}
+use crate::provision::engine::error::EngineError;
+use crate::provision::generation::Generation;
+use crate::provision::observed::{Observed, Volume, VolumeOutcome};
 
 /// A generation that this operation brings up, in a state of its way.
 pub struct Workspace<'a, E, S> {
@@ -108,57 +57,6 @@ pub(super) struct Unstarted(());
 
 /// Started.
 pub struct Started(());
-
-impl<'a, E: Engine> Run<'a, E> {
-    /// Stores an event, then shows it.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn emit(&self, event: Event) -> Result<(), StoreError> {
-        self.store.append(&self.operation, &event).await?;
-        (self.observer)(&event);
-        Ok(())
-    }
-
-    /// Journals that a step is about to be taken.
-    pub(super) async fn journal(&self, spec: &Spec, step: Step) -> Result<(), StoreError> {
-        let what = What::Step { step };
-        self.emit(Event::of_workspace(&spec.org, &spec.key, &spec.id, what))
-            .await
-    }
-
-    /// Journals a step, then takes it. A cancelled run takes no more steps; a
-    /// step that was begun is not torn, because its request would go on in the engine.
-    async fn step<T, Error: Into<StepError>>(
-        &self,
-        spec: &Spec,
-        step: Step,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, StepError> {
-        if self.cancel.is_cancelled() {
-            return Err(StepError::Cancelled);
-        }
-        self.journal(spec, step).await?;
-        // The image may have to be pulled first.
-        let limit = match step {
-            Step::Create => limits::PULL + limits::ENGINE_CALL,
-            _ => limits::ENGINE_CALL,
-        };
-        match timeout(limit, work).await {
-            Ok(result) => result.map_err(Into::into),
-            Err(_) => Err(EngineError::TimedOut(limit.as_secs()).into()),
-        }
-    }
-
-    /// Takes away generations that were cut off on their way, or should have been removed.
-    async fn clear(&self, spec: &Spec, found: &Generations) -> Result<(), StepError> {
-        for leftover in found.leftovers() {
-            let away = take_away(self.engine, leftover);
-            self.step(spec, Step::Remove, away).await?;
-        }
-        Ok(())
-    }
-}
 
 impl<'a, E: Engine> Workspace<'a, E, Created> {
     /// Takes away what an operation that was cut off left, makes the volumes, makes the container. What counts of
@@ -385,22 +283,6 @@ impl<'a, E: Engine, S> Workspace<'a, E, S> {
     }
 }
 
-/// Stops and removes a generation: its container, and the volume of its seed.
-///
-/// # Errors
-/// The engine's.
-pub async fn take_away<E: Engine>(engine: &E, generation: &Generation) -> Result<(), EngineError> {
-    engine.stop(generation).await?;
-    discard(engine, generation).await
-}
-
-/// Removes a generation at once.
-async fn discard<E: Engine>(engine: &E, generation: &Generation) -> Result<(), EngineError> {
-    engine.remove(generation).await?;
-    let seed = Volume::Configs(generation.clone());
-    engine.remove_volume(&seed).await
-}
-
 async fn create_volumes<E: Engine>(
     run: &Run<'_, E>,
     spec: &Spec,
@@ -437,6 +319,6 @@ pub fn volumes(spec: &Spec, generation: &Generation) -> impl Iterator<Item = Vol
 
 /// Whether a workspace has a volume for the agent's own work.
 pub fn has_work(spec: &Spec) -> bool {
-    let sealed = spec.tier == crate::policy::Tier::One;
+    let sealed = spec.tier == crate::planning::policy::Tier::One;
     !sealed && spec.mount.is_none()
 }

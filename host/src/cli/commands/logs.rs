@@ -1,0 +1,109 @@
+//! `orghost logs`: what a workspace printed. Byte for byte, unless a person reads it: what it printed must not steer a
+//! terminal.
+
+use console::Term;
+use futures_util::StreamExt;
+
+use super::workspace::find;
+use crate::cli::address::Candidate;
+use crate::cli::args::LogsCommand;
+use crate::cli::exit::Exit;
+use crate::cli::render::terminal::Harmless;
+use crate::cli::render::text;
+use crate::cli::{Host, print_json};
+use crate::model::diagnostic::Diagnostic;
+use crate::problem::{Class, Problem};
+use crate::provision::engine::Engine as _;
+use crate::provision::generation::Generation;
+use crate::provision::generations::Generations;
+
+/// `orghost logs`.
+pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
+    let store = host.store()?;
+    let found = find(&store, &command.at).await?;
+    let invalid =
+        |code, message: String| Problem::one(Class::Invalid, Diagnostic::new(code, message));
+    let Candidate { org, workspace } = found;
+    if workspace.external {
+        let message = format!(
+            "{} runs elsewhere: this host has no log of it",
+            workspace.key
+        );
+        return Err(invalid("external-workspace", message));
+    }
+    let orgs = store.orgs().await?;
+    let row = orgs.into_iter().find(|row| row.slug == org);
+    let row = row.ok_or_else(|| invalid("unknown-org", format!("{org} is gone")))?;
+    let engine = host.engines()?.get(row.engine).await?;
+    let found = Generations::of(engine.find(&workspace.id).await?);
+    let generation = found.shown().map(|found| found.generation.clone());
+    // Of what is not there its engine says so.
+    let generation = generation.unwrap_or_else(|| Generation::first(&workspace.id));
+    let mut bytes = std::pin::pin!(engine.logs(&generation, command.tail, command.follow));
+    let mut output = Output::new(host.json, command.raw, workspace.key.as_str());
+    while let Some(chunk) = bytes.next().await {
+        if !output.write(&chunk?)? {
+            break;
+        }
+    }
+    output.end()?;
+    Ok(Exit::Done)
+}
+
+/// A workspace's output on its way to standard output.
+pub struct Output<'a> {
+    workspace: &'a str,
+    form: Form,
+}
+
+enum Form {
+    /// As it is.
+    Raw,
+    /// Without what steers a terminal.
+    Terminal(Box<Harmless>),
+    /// A JSON object for each line; the beginning of the next one.
+    Json(Vec<u8>),
+}
+
+impl<'a> Output<'a> {
+    /// Without `json` or `raw`, the form is the terminal's where standard output is one.
+    pub fn new(json: bool, raw: bool, workspace: &'a str) -> Self {
+        let form = match json {
+            true => Form::Json(Vec::new()),
+            false if raw || !Term::stdout().is_term() => Form::Raw,
+            false => Form::Terminal(Box::default()),
+        };
+        Self { workspace, form }
+    }
+
+    /// Whether somebody still reads.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<bool, Problem> {
+        let rest = match &mut self.form {
+            Form::Raw => return Ok(text::write(bytes)),
+            Form::Terminal(harmless) => {
+                return Ok(text::write(harmless.pass(bytes).as_bytes()));
+            }
+            Form::Json(rest) => rest,
+        };
+        rest.extend_from_slice(bytes);
+        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
+            return Ok(true);
+        };
+        let begun = rest.split_off(end + 1);
+        let lines = std::mem::replace(rest, begun);
+        for line in String::from_utf8_lossy(&lines).lines() {
+            print_json(
+                &serde_json::json!({"event": "log", "workspace": self.workspace, "line": line}),
+            )?;
+        }
+        Ok(!text::is_lost())
+    }
+
+    /// The last line may have no end.
+    pub fn end(&mut self) -> Result<(), Problem> {
+        if matches!(&self.form, Form::Json(rest) if !rest.is_empty()) {
+            self.write(b"\n")?;
+        }
+        Ok(())
+    }
+}

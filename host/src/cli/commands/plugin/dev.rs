@@ -1,0 +1,223 @@
+//! `orghost plugin dev`: builds a project and plans a template with it, again on every change of either, and shows how the
+//! plan changes. It writes no plugin file and provisions nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use serde_json::json;
+use similar::TextDiff;
+
+use super::build;
+use crate::cli::args::DevArgs;
+use crate::cli::commands::plan::{
+    open_template, print_log, print_plan, print_warnings, request, shown,
+};
+use crate::cli::exit::Exit;
+use crate::cli::render::report::print_problem;
+use crate::cli::render::text::{note, print_line, printable};
+use crate::cli::{Host, block_on, print_json};
+use crate::model::diagnostic::Diagnostic;
+use crate::model::plan::Plan;
+use crate::model::plugin::PluginLimits;
+use crate::plugin::sandbox::{PluginInput, Sandbox};
+use crate::problem::{Class, Problem};
+
+/// How long nothing must change before a build: editors write in several steps.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Folders that tools write to and people do not.
+const IGNORED: &[&str] = &["target", "node_modules", ".venv", "__pycache__", ".git"];
+
+enum Event {
+    Changed,
+    Stop,
+}
+
+/// `orghost plugin dev`.
+pub fn dev(host: &Host, args: &DevArgs) -> Result<Exit, Problem> {
+    let folder = build::open(&args.folder)?;
+    let template = build::open(&args.template).and_then(|path| {
+        open_template(&path)?;
+        Ok(path)
+    })?;
+    let request = request(host, &args.env, &[])?;
+    let sandbox = host.sandbox()?;
+    let terms = PluginLimits {
+        wasi: args.wasi.wasi,
+        ..PluginLimits::default()
+    };
+    let (events, received) = channel();
+    stop_on_interrupt(events.clone());
+    let mut watch = Watch::new(events, [folder.clone(), template.clone()])?;
+    let mut previous: Option<String> = None;
+    loop {
+        // Before the build: what changes during it is seen after it.
+        watch.project(&folder);
+        watch.folder(&template, RecursiveMode::Recursive);
+        match round(host, &folder, &template, &request, &sandbox, &terms) {
+            Ok(plan) => {
+                let text = pretty(&plan)?;
+                show(host, &plan, &template, previous.as_deref(), &text)?;
+                previous = Some(text);
+            }
+            Err(failure) => {
+                print_problem(&failure, host.json);
+                if previous.is_some() {
+                    note("the previous plan stays what changes are compared with");
+                }
+            }
+        }
+        note("watching for changes; Ctrl-C ends");
+        if !changed(&received) {
+            return Ok(Exit::Done);
+        }
+    }
+}
+
+fn round(
+    host: &Host,
+    folder: &Path,
+    template: &Path,
+    request: &PluginInput,
+    sandbox: &Sandbox,
+    terms: &PluginLimits,
+) -> Result<Plan, Problem> {
+    let built = build::build_project(host, folder, None)?;
+    let plugin = sandbox.load(&built.component, terms)?;
+    let template = open_template(template)?;
+    let reply = plugin.plan_measured(&template, request);
+    print_log(&reply.log);
+    reply.result.map_err(|e| e.into_problem(Some(&template)))
+}
+
+/// The redacted plan, as `plan --json` has it, one value on each line.
+fn pretty(plan: &Plan) -> Result<String, Problem> {
+    let text = serde_json::to_string_pretty(plan).map_err(|error| {
+        let message = format!("the plan cannot be written as JSON: {error}");
+        Problem::one(Class::Failed, Diagnostic::new("json", message))
+    })?;
+    Ok(text + "\n")
+}
+
+fn show(
+    host: &Host,
+    plan: &Plan,
+    template: &Path,
+    previous: Option<&str>,
+    now: &str,
+) -> Result<(), Problem> {
+    let difference = previous.map(|previous| {
+        TextDiff::from_lines(previous, now)
+            .unified_diff()
+            .header("previous", "now")
+            .to_string()
+    });
+    if host.json {
+        return print_json(&json!({ "plan": plan, "difference": difference }));
+    }
+    match difference {
+        None => {
+            print_plan(&shown(serde_json::json!(plan))?);
+            print_warnings(&plan.warnings, template);
+        }
+        Some(difference) if difference.is_empty() => print_line("the plan is the same"),
+        Some(difference) => print_line(printable(difference.trim_end()).as_ref()),
+    }
+    Ok(())
+}
+
+/// Waits for a change and then for quiet; false when it is over.
+fn changed(events: &Receiver<Event>) -> bool {
+    let mut next = events.recv().map_err(|_| RecvTimeoutError::Disconnected);
+    loop {
+        match next {
+            Ok(Event::Changed) => next = events.recv_timeout(QUIET),
+            Err(RecvTimeoutError::Timeout) => return true,
+            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+}
+
+fn stop_on_interrupt(events: Sender<Event>) {
+    std::thread::spawn(move || {
+        let interrupted = block_on(async { Ok(tokio::signal::ctrl_c().await) });
+        // Where no signal can be waited for, the signal itself ends the program.
+        if matches!(interrupted, Ok(Ok(()))) {
+            let _ = events.send(Event::Stop);
+        }
+    });
+}
+
+/// What is watched. Folders that tools write to are not: they are large, and every build changes them.
+struct Watch {
+    watcher: RecommendedWatcher,
+    known: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    /// Paths are judged by what stands in them below one of `roots`.
+    fn new(events: Sender<Event>, roots: [PathBuf; 2]) -> Result<Self, Problem> {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let counts = match event {
+                Ok(event) => {
+                    !matches!(event.kind, EventKind::Access(_))
+                        && event.paths.iter().any(|path| is_source(path, &roots))
+                }
+                // Something was missed: look.
+                Err(_) => true,
+            };
+            if counts {
+                let _ = events.send(Event::Changed);
+            }
+        });
+        let watcher = watcher.map_err(|error| {
+            let message = format!("changes cannot be watched for: {error}");
+            Problem::one(Class::Failed, Diagnostic::new("watch", message))
+        })?;
+        Ok(Self {
+            watcher,
+            known: BTreeSet::new(),
+        })
+    }
+
+    /// The project's own files, and its folders but those that tools write to; also those that are new.
+    fn project(&mut self, folder: &Path) {
+        self.folder(folder, RecursiveMode::NonRecursive);
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir())
+                && is_source(&path, &[folder.to_path_buf()])
+            {
+                self.folder(&path, RecursiveMode::Recursive);
+            }
+        }
+    }
+
+    fn folder(&mut self, path: &Path, mode: RecursiveMode) {
+        if self.known.contains(path) {
+            return;
+        }
+        match self.watcher.watch(path, mode) {
+            Ok(()) => {
+                self.known.insert(path.to_path_buf());
+            }
+            Err(error) => note(&format!("{} is not watched: {error}", path.display())),
+        }
+    }
+}
+
+/// Whether somebody may have written it: no tool's folder stands in its path below a root, and it is no build's output.
+fn is_source(path: &Path, roots: &[PathBuf]) -> bool {
+    let below = roots.iter().find_map(|root| path.strip_prefix(root).ok());
+    let tools = |part: &std::ffi::OsStr| IGNORED.iter().any(|name| part == *name);
+    let output = path
+        .extension()
+        .is_some_and(|extension| extension == "wasm" || extension == "lock");
+    !output && !below.unwrap_or(path).iter().any(tools)
+}

@@ -1,0 +1,243 @@
+//! `orghost serve`: puts the host together, serves it, and takes it apart again in order: listener, work, store.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+
+use super::plan;
+use crate::cli::args::ServeCommand;
+use crate::cli::exit::Exit;
+use crate::cli::interrupt::Signals;
+use crate::cli::render::text::{note, print_line};
+use crate::cli::tls::Tls;
+#[cfg(feature = "otel")]
+use crate::cli::traces::Traces;
+use crate::cli::{Host, block_on, print_json};
+use crate::config::{Config, PolicyKeys};
+use crate::http::{Api, Connections};
+use crate::limits;
+use crate::model::diagnostic::Diagnostic;
+use crate::planning::planner::{Loaded, Planner};
+use crate::problem::{Class, Problem};
+use crate::service::{Parts, Service};
+use crate::state::snapshots::Snapshots;
+use crate::state::store::Store;
+
+/// `orghost serve`.
+pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
+    block_on(serving(host, command))
+}
+
+async fn serving(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
+    let log = log(host.config.server.otlp.as_deref())?;
+    let mut config = (*host.config).clone();
+    config.engine = command.engine.engine.or(config.engine);
+    config.concurrency = command.concurrency.map(usize::from).or(config.concurrency);
+    config.policy.skip_external |= command.policy.skip_external;
+    let server = &mut config.server;
+    server.listen = command.listen.unwrap_or(server.listen);
+    server.templates = command.templates.clone().or(server.templates.take());
+    server.tls_cert = command.tls_cert.clone().or(server.tls_cert.take());
+    server.tls_key = command.tls_key.clone().or(server.tls_key.take());
+    let policy = plan::policy_keys(&command.policy)?;
+    let served = async { run(host, service(host, config, &policy).await?).await };
+    let exit = served.await;
+    log.finish().await;
+    exit
+}
+
+/// The one writer of the state folder, with this configuration.
+pub async fn service(host: &Host, config: Config, policy: &PolicyKeys) -> Result<Service, Problem> {
+    let config = Arc::new(config);
+    let state = &host.folders.state;
+    // All of it is read before anything is accepted: a damage is found now, not in a month.
+    let store = Store::open_sound(state)?;
+    let lock = store.lock()?;
+    let planner = Planner::new(config.clone(), host.environment.clone(), state);
+    Ok(Service::new(Parts {
+        policy: planner.policy(policy),
+        loaded: Loaded::new(host.sandbox()?),
+        vault: host.vault(&store).await?,
+        snapshots: Snapshots::of(state),
+        templates: config
+            .server
+            .templates
+            .clone()
+            .unwrap_or_else(|| state.join("templates")),
+        engines: host.engines()?,
+        config,
+        planner,
+        store,
+        lock,
+    }))
+}
+
+async fn run(host: &Host, service: Service) -> Result<Exit, Problem> {
+    let server = service.config().server.clone();
+    let listener = std::net::TcpListener::bind(server.listen).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, listener))
+    });
+    let (address, listener) = listener.map_err(|error| {
+        let message = format!("orghost cannot listen on {}: {error}", server.listen);
+        let diagnostic =
+            Diagnostic::new("listen", message).help("--listen ADDRESS:PORT names another place");
+        Problem::one(Class::Failed, diagnostic)
+    })?;
+    let has_token = service.store().has_token().await?;
+    if !has_token && !address.ip().is_loopback() {
+        let message = format!(
+            "without a token orghost listens on the loopback only, and {address} is not on it"
+        );
+        let diagnostic = Diagnostic::new("listen-needs-token", message)
+            .help("make one first: orghost token new NAME --scope admin");
+        return Err(Problem::one(Class::Invalid, diagnostic));
+    }
+    let tls = Tls::of(&server).await?;
+    if tls.is_none() && !address.ip().is_loopback() {
+        note(
+            "warning: without TLS (--tls-cert, --tls-key) whoever is on the way can read tokens and secrets",
+        );
+    }
+    service.resume().await?;
+    service.keep_sweeping()?;
+    service.keep_pruning()?;
+    let handle = Handle::new();
+    let connections = Connections::to(Api::new(service.clone()).router());
+    let failed = |error: std::io::Error| {
+        Problem::one(Class::Failed, Diagnostic::new("serve", error.to_string()))
+    };
+    let mut listening = axum_server::from_tcp(listener)
+        .map_err(failed)?
+        .handle(handle.clone())
+        .first_request_timeout(limits::HEAD_READ);
+    let http = listening.http_builder();
+    http.http1().header_read_timeout(limits::HEAD_READ);
+    http.http2().max_concurrent_streams(limits::STREAMS);
+    let served = async {
+        match &tls {
+            Some(tls) => listening.acceptor(tls.acceptor()).serve(connections).await,
+            None => listening.serve(connections).await,
+        }
+    };
+    let renewed = async {
+        match &tls {
+            Some(tls) => tls.renew().await,
+            None => std::future::pending().await,
+        }
+    };
+    // Before anybody knows of it, and can ask it to stop.
+    let mut signals = Signals::new();
+    announce(host, address, tls.is_some(), has_token)?;
+    let limit = Duration::from_secs(server.drain_seconds);
+    let stop = async {
+        signals.next().await;
+        note(
+            "stopping: what runs is finished or taken up again by the next start (again to stop at once)",
+        );
+        handle.graceful_shutdown(Some(limit));
+        tokio::select! {
+            left = service.drain(limit) => left,
+            _ = signals.next() => {
+                note("stopped half-way: the next start goes on from the journal");
+                std::process::exit(1);
+            }
+        }
+    };
+    let (served, left) = tokio::select! {
+        ended = async { tokio::join!(served, stop) } => ended,
+        never = renewed => match never {},
+    };
+    served.map_err(failed)?;
+    for name in &left {
+        note(&format!(
+            "still running, and left to the next start: {name}"
+        ));
+    }
+    Ok(if left.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+/// The one line that scripts wait for: where the server answers.
+fn announce(host: &Host, address: SocketAddr, tls: bool, has_token: bool) -> Result<(), Problem> {
+    let scheme = if tls { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
+    if host.json {
+        return print_json(&serde_json::json!({ "event": "listening", "url": url }));
+    }
+    print_line(&format!("orghost listens on {url}"));
+    if !has_token {
+        note(
+            "without a token only this machine may ask: orghost token new NAME --scope admin makes one",
+        );
+    }
+    Ok(())
+}
+
+/// The log, until the host ends.
+#[must_use]
+struct Log {
+    #[cfg(feature = "otel")]
+    traces: Option<Traces>,
+}
+
+impl Log {
+    #[allow(
+        clippy::unused_async,
+        reason = "without traces there is nothing to send"
+    )]
+    async fn finish(self) {
+        #[cfg(feature = "otel")]
+        if let Some(traces) = self.traces {
+            traces.finish().await;
+        }
+    }
+}
+
+/// Logs go to standard error: for people on a terminal, JSON elsewhere. Traces go to a collector, if there is one.
+fn log(collector: Option<&str>) -> Result<Log, Problem> {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let filter =
+        tracing_subscriber::filter::Targets::new().with_target("orghost", tracing::Level::INFO);
+    let is_terminal = std::io::stderr().is_terminal();
+    let people = is_terminal.then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_target(false)
+    });
+    let programs = (!is_terminal).then(|| {
+        tracing_subscriber::fmt::layer()
+            .json()
+            .with_writer(std::io::stderr)
+    });
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(people)
+        .with(programs);
+    #[cfg(feature = "otel")]
+    {
+        let traces = collector.map(Traces::to).transpose()?;
+        let _ = registry.with(traces.as_ref().map(Traces::layer)).try_init();
+        Ok(Log { traces })
+    }
+    #[cfg(not(feature = "otel"))]
+    {
+        let _ = registry.try_init();
+        match collector {
+            None => Ok(Log {}),
+            Some(_) => {
+                let diagnostic =
+                    Diagnostic::new("otlp", "this orghost was built without the feature `otel`")
+                        .help("leave `otlp` out of [server], or build with --features otel");
+                Err(Problem::one(Class::Invalid, diagnostic))
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `orghost status`: how orgs are. Changes nothing.
+
+use comfy_table::{ContentArrangement, Table};
+
+use crate::cli::exit::Exit;
+use crate::cli::render::text::{count, in_line, note, print_line};
+use crate::cli::{Host, print_json};
+use crate::model::isolation::Isolation;
+use crate::problem::Problem;
+use crate::service::status::{self, OrgStatus, WorkspaceStatus};
+
+/// `orghost status`.
+pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Problem> {
+    let store = host.store()?;
+    let engines = host.engines()?;
+    let mut statuses = Vec::new();
+    for org in store.orgs().await? {
+        if wanted.is_none_or(|wanted| org.is_called(wanted)) {
+            statuses.push(status::org(&store, &engines, org).await?);
+        }
+    }
+    if let Some(wanted) = wanted
+        && statuses.is_empty()
+    {
+        return Err(super::up::unknown_org(&store, wanted).await?);
+    }
+    if host.json {
+        print_json(&serde_json::json!({ "orgs": statuses }))?;
+    } else {
+        print(&statuses);
+    }
+    Ok(Exit::Done)
+}
+
+/// Orgs as tables.
+pub fn print(statuses: &[OrgStatus]) {
+    if statuses.is_empty() {
+        print_line("no orgs; `orghost up DIR` brings one up");
+    }
+    for org in statuses {
+        let running = org
+            .workspaces
+            .iter()
+            .filter(|w| w.state == "running")
+            .count();
+        let all = count(org.workspaces.len(), "workspace");
+        let engine = org.engine.as_str();
+        print_line(&format!(
+            "{} ({engine}, {}): {running} of {all} running",
+            org.org, org.template
+        ));
+        if let Some(isolation) = org
+            .isolation
+            .as_ref()
+            .filter(|i| **i != Isolation::Container)
+        {
+            print_line(&isolation.to_string());
+        }
+        for operation in &org.under_way {
+            print_line(&format!("an `{operation}` is under way"));
+        }
+        for operation in &org.cut_off {
+            print_line(&format!(
+                "an `{operation}` was cut off: run `orghost up` or `orghost down` again"
+            ));
+        }
+        if let Some(error) = &org.engine_error {
+            note(&format!("warning: {}", in_line(error)));
+        }
+        let mut table = Table::new();
+        table
+            .load_style(comfy_table::presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(["WORKSPACE", "STATE", "RUNTIME", "TIER", "URL"]);
+        for workspace in &org.workspaces {
+            table.add_row([
+                workspace.row.key.to_string(),
+                workspace.state.clone().into_owned(),
+                in_line(&workspace.row.runtime),
+                workspace.row.tier.to_string(),
+                in_line(workspace.row.url.as_deref().unwrap_or("-")),
+            ]);
+        }
+        // No cell has more than one line.
+        let mut lines = table.lines();
+        if let Some(header) = lines.next() {
+            print_line(header.trim_end());
+        }
+        for (line, workspace) in lines.zip(&org.workspaces) {
+            print_line(line.trim_end());
+            if let Some(reason) = reason(workspace) {
+                print_line(&format!("  {reason}"));
+            }
+        }
+    }
+}
+
+/// Why a workspace does not run, as far as it is known.
+fn reason(workspace: &WorkspaceStatus) -> Option<String> {
+    if workspace.state == "running" {
+        return None;
+    }
+    let code = workspace.exit_code.map(|code| format!("exit code {code}"));
+    let why = workspace.row.reason.as_deref().map(in_line);
+    let reasons: Vec<_> = [code, why].into_iter().flatten().collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}

@@ -1,0 +1,112 @@
+//! The HTTP API: axum, status codes and nothing else. Whatever it answers is made by [`Service`]; every error is a problem
+//! document (RFC 9457). The document at `/openapi.json` is generated from what is here.
+
+#![allow(unused_qualifications, reason = "utoipa repeats the paths of handlers")]
+
+mod a2a;
+mod compat;
+mod middleware;
+mod routes;
+mod ui;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::service::Service;
+pub use middleware::access::{RouteAccess, needed};
+pub use middleware::audit::Audit;
+pub use middleware::connections::{Connection, Connections};
+pub use wire::problem::ProblemDocument;
+pub use wire::view::*;
+
+/// What every handler stands on.
+#[derive(Clone)]
+pub struct Api {
+    service: Service,
+    agents: a2a::Agents,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "orghost",
+    description = "FairSemaphore org templates into running workspaces. Errors are problem documents (RFC 9457). A POST that \
+                   creates or acts takes an `Idempotency-Key`: with the same key it is done once in a day."
+))]
+struct Document;
+
+impl Api {
+    /// An API over a running host.
+    pub fn new(service: Service) -> Self {
+        Self {
+            service,
+            agents: a2a::agents(),
+        }
+    }
+
+    /// Everything that is served.
+    pub fn router(self) -> Router {
+        let document = Arc::new(document_text());
+        let service = self.service.clone();
+        let routes = described()
+            .split_for_parts()
+            .0
+            .merge(ui::routes())
+            .route(
+                "/openapi.json",
+                axum::routing::get(async move || {
+                    ([("content-type", "application/json")], document.to_string())
+                }),
+            )
+            .fallback(wire::problem::no_route)
+            .method_not_allowed_fallback(wire::problem::no_method)
+            .with_state(self);
+        middleware::layers::around(routes, &service)
+    }
+}
+
+/// The OpenAPI document, as `/openapi.json` serves it and `openapi.json` of the repository holds it.
+pub fn document_text() -> String {
+    let mut document = described().split_for_parts().1;
+    wire::document::complete(&mut document);
+    let text = document.to_pretty_json().unwrap_or_default();
+    format!("{text}\n")
+}
+
+fn described() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(routes::orgs::list, routes::orgs::import))
+        .routes(routes!(routes::orgs::show, routes::orgs::take_down))
+        .routes(routes!(routes::orgs::plan))
+        .routes(routes!(routes::orgs::operations))
+        .routes(routes!(routes::orgs::operation, routes::orgs::cancel))
+        .routes(routes!(routes::workspaces::list))
+        .routes(routes!(routes::workspaces::show))
+        .routes(routes!(routes::workspaces::logs))
+        .routes(routes!(routes::templates::list))
+        .routes(routes!(routes::plugins::list, routes::plugins::add))
+        .routes(routes!(routes::plugins::remove))
+        .routes(routes!(routes::plugins::expand))
+        .routes(routes!(compat::templates))
+        .routes(routes!(compat::import))
+        .routes(routes!(routes::actions::restart))
+        .routes(routes!(routes::actions::stop))
+        .routes(routes!(routes::actions::start))
+        .routes(routes!(routes::actions::remove))
+        .routes(routes!(routes::actions::orphans))
+        .routes(routes!(a2a::call))
+        .routes(routes!(a2a::call_below, a2a::get_below))
+        .routes(routes!(routes::events::follow))
+        .routes(routes!(routes::health::live))
+        .routes(routes!(routes::health::ready))
+        .routes(routes!(routes::health::metrics))
+        .routes(routes!(middleware::audit::list))
+}
+
+/// Where a request comes from: the address of whoever is connected.
+pub type Peer = axum::extract::ConnectInfo<SocketAddr>;

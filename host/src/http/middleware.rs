@@ -1,0 +1,11 @@
+//! What every request passes on its way to a handler: limits, authentication, permission, audit, idempotency.
+
+pub mod access;
+pub mod audit;
+pub mod auth;
+pub mod connections;
+pub mod idempotency;
+pub mod layers;
+pub mod observe;
+pub mod peer;
+pub mod request_id;

@@ -1,0 +1,370 @@
+//! Orgs and operations.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use tokio::time::timeout;
+use utoipa::IntoParams;
+
+use crate::http::wire::parameters::{Bounded, CallerKey, Path, Query};
+use crate::http::wire::upload::{Upload, UploadForm};
+use crate::http::{
+    Api, ImportBody, OperationView, Operations, OrgSummary, Orgs, PlanAnswer, ProblemDocument,
+};
+use crate::model::diagnostic::Diagnostic;
+use crate::planning::planner::Giver;
+use crate::problem::{Class, Problem};
+use crate::service::admission::changes;
+use crate::service::status::{self, OrgStatus};
+use crate::service::{Import, ImportOptions, Source};
+use crate::state::store::{Filter, LastOutcome, OperationRow};
+use crate::state::token::{Caller, Scope};
+
+/// A page of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// After this one: the `next` of the page before.
+    #[param(required = false)]
+    pub after: Option<String>,
+    /// At most so many; default 100.
+    #[param(value_type = u64, minimum = 1, maximum = 500, required = false)]
+    limit: Option<Bounded<1, 500>>,
+}
+
+impl Page {
+    /// At most so many.
+    pub fn limit(&self) -> usize {
+        let limit = self.limit.map_or(100, Bounded::get);
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+}
+
+/// Seconds that a caller may wait.
+pub(in crate::http) type Seconds = Bounded<0, 3600>;
+
+/// Whether to wait.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Wait {
+    /// Wait at most so many seconds for the operation to end; it goes on whether somebody waits or not.
+    #[param(value_type = u64, minimum = 0, maximum = 3600, required = false)]
+    pub(in crate::http) wait: Option<Seconds>,
+}
+
+/// What is taken down.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TakeDown {
+    /// Remove the agents' own work too.
+    #[serde(default)]
+    volumes: bool,
+    /// Wait at most so many seconds for the operation to end.
+    #[param(value_type = u64, minimum = 0, maximum = 3600, required = false)]
+    wait: Option<Seconds>,
+}
+
+/// List the orgs.
+#[utoipa::path(get, path = "/v1/orgs", tag = "orgs", operation_id = "list_orgs", params(Page), responses(
+    (status = 200, description = "A page of them", body = Orgs),
+))]
+pub async fn list(
+    State(api): State<Api>,
+    Query(page): Query<Page>,
+) -> Result<axum::Json<Orgs>, Problem> {
+    let store = api.service.store();
+    let limit = page.limit();
+    let after = page.after.unwrap_or_default();
+    let rows = store.orgs().await?;
+    let mut rows = rows.into_iter().filter(|row| row.slug > after);
+    let mut orgs = Vec::new();
+    for row in rows.by_ref().take(limit) {
+        let workspaces = store.workspaces(&row.slug).await?;
+        let count = |outcomes: &[LastOutcome]| {
+            let of = |w: &&crate::state::store::WorkspaceRow| outcomes.contains(&w.outcome);
+            workspaces.iter().filter(of).count()
+        };
+        orgs.push(OrgSummary {
+            workspaces: workspaces.len(),
+            up: count(&[LastOutcome::Up, LastOutcome::External]),
+            failed: count(&[LastOutcome::Failed, LastOutcome::Skipped]),
+            org: row.slug,
+            name: row.name,
+            engine: row.engine,
+            template: row.template,
+        });
+    }
+    let next = rows.next().and(orgs.last().map(|org| org.org.clone()));
+    Ok(axum::Json(Orgs { orgs, next }))
+}
+
+/// Import an org: bring it up, or bring it up to date.
+#[utoipa::path(post, path = "/v1/orgs", tag = "orgs", operation_id = "import", params(Wait), request_body(content((ImportBody = "application/json"), (UploadForm = "multipart/form-data"))), responses(
+    (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
+    (status = 200, description = "It ended while the caller waited", body = OperationView),
+    (status = 403, description = "Policy refuses the plan", body = ProblemDocument),
+    (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
+    (status = 409, description = "The org's name is another one's, it is on another engine, or pruning would remove more than half of what runs (`prune-needs-consent`)", body = ProblemDocument),
+    (status = 412, description = "Required variables have no value", body = ProblemDocument),
+    (status = 422, description = "There is no plan", body = ProblemDocument),
+    (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
+))]
+pub async fn import(
+    State(api): State<Api>,
+    CallerKey(caller): CallerKey,
+    Query(wait): Query<Wait>,
+    upload: Upload,
+) -> Result<Response, Problem> {
+    let row = api.service.import(wanted(caller, upload)?).await?;
+    followed(&api, row, wait.wait.map(Bounded::get)).await
+}
+
+/// Plan a template, and say what policy makes of it; changes nothing.
+#[utoipa::path(post, path = "/v1/plans", tag = "orgs", operation_id = "plan", request_body(content((ImportBody = "application/json"), (UploadForm = "multipart/form-data"))), responses(
+    (status = 200, description = "The plan", body = PlanAnswer),
+    (status = 403, description = "A variable that callers may not ask for, or a plugin that the operator does not allow", body = ProblemDocument),
+    (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
+    (status = 409, description = "The org's name is another one's, or it is on another engine", body = ProblemDocument),
+    (status = 422, description = "There is no plan", body = ProblemDocument),
+    (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
+))]
+pub async fn plan(
+    State(api): State<Api>,
+    CallerKey(caller): CallerKey,
+    upload: Upload,
+) -> Result<axum::Json<PlanAnswer>, Problem> {
+    let judged = api.service.plan(wanted(caller, upload)?).await?;
+    let (plan, violations) = match &judged.verdict {
+        Ok(approved) => (approved.plan(), &[][..]),
+        Err(rejected) => (&rejected.plan, &rejected.violations[..]),
+    };
+    let changes = match &judged.verdict {
+        Ok(approved) => changes(approved, api.service.store()).await?,
+        Err(_) => Vec::new(),
+    };
+    Ok(axum::Json(PlanAnswer {
+        changes,
+        plan: serde_json::json!(plan),
+        violations: violations.iter().map(|v| serde_json::json!(v)).collect(),
+        engine: judged.target.engine,
+        isolation: judged.target.isolation.clone(),
+        planned_by: judged.planned_by,
+        log: judged.log,
+    }))
+}
+
+/// Show an org and its workspaces.
+#[utoipa::path(get, path = "/v1/orgs/{org}", tag = "orgs", operation_id = "show_org", params(("org" = String, Path, description = "Its slug")), responses(
+    (status = 200, description = "How it is", body = OrgStatus),
+    (status = 404, description = "There is no such thing", body = ProblemDocument),
+))]
+pub async fn show(
+    State(api): State<Api>,
+    Path(org): Path<String>,
+) -> Result<axum::Json<OrgStatus>, Problem> {
+    let row = api.service.org(&org).await?;
+    let status = status::org(api.service.store(), api.service.engines(), row).await?;
+    Ok(axum::Json(status))
+}
+
+/// Take an org down.
+#[utoipa::path(delete, path = "/v1/orgs/{org}", tag = "orgs", operation_id = "take_down", params(("org" = String, Path, description = "Its slug"), TakeDown), responses(
+    (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
+    (status = 200, description = "It ended while the caller waited", body = OperationView),
+    (status = 429, description = "Too much is waiting", body = ProblemDocument),
+    (status = 404, description = "There is no such thing", body = ProblemDocument),
+))]
+pub async fn take_down(
+    State(api): State<Api>,
+    Path(org): Path<String>,
+    Query(how): Query<TakeDown>,
+) -> Result<Response, Problem> {
+    let row = api.service.take_down(&org, how.volumes).await?;
+    followed(&api, row, how.wait.map(Bounded::get)).await
+}
+
+/// List the operations of an org, newest first; also of one that was taken down.
+#[utoipa::path(get, path = "/v1/orgs/{org}/operations", tag = "orgs", operation_id = "list_operations",
+    params(("org" = String, Path, description = "Its slug"), Page), responses(
+    (status = 200, description = "A page of them", body = Operations),
+    (status = 404, description = "There never was such an org", body = ProblemDocument),
+))]
+pub async fn operations(
+    State(api): State<Api>,
+    Path(org): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<axum::Json<Operations>, Problem> {
+    let store = api.service.store();
+    let known = api.service.org(&org).await;
+    let slug = known.as_ref().map_or(org.as_str(), |row| row.slug.as_str());
+    if let Some(after) = &page.after {
+        known_operation(&api, after).await?;
+    }
+    // One more than is shown: whether there is a next page.
+    let limit = page.limit();
+    let mut rows = store
+        .operations(slug, page.after.as_deref(), limit + 1)
+        .await?;
+    if rows.is_empty() && page.after.is_none() {
+        known?;
+    }
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().map(|row| row.id.as_str().to_owned());
+    Ok(axum::Json(Operations {
+        next: last.filter(|_| more),
+        operations: rows.into_iter().map(OperationView::from).collect(),
+    }))
+}
+
+/// Show an operation.
+#[utoipa::path(get, path = "/v1/operations/{id}", tag = "orgs", operation_id = "show_operation", params(("id" = String, Path, description = "Its identity"), Wait), responses(
+    (status = 200, description = "How it is", body = OperationView),
+    (status = 404, description = "There is no such thing", body = ProblemDocument),
+))]
+pub async fn operation(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Query(wait): Query<Wait>,
+) -> Result<axum::Json<OperationView>, Problem> {
+    let row = known_operation(&api, &id).await?;
+    let row = ended(&api, row, wait.wait.map(Bounded::get)).await?;
+    // Never in an answer to a POST: those are stored for their idempotency keys.
+    let last_lines = match caller.scope >= Scope::Write {
+        true => api.service.last_lines().of(&row.id),
+        false => BTreeMap::new(),
+    };
+    Ok(axum::Json(OperationView {
+        last_lines,
+        ..row.into()
+    }))
+}
+
+/// Cancel an operation: what is under way is taken back.
+#[utoipa::path(delete, path = "/v1/operations/{id}", tag = "orgs", operation_id = "cancel", params(("id" = String, Path, description = "Its identity")), responses(
+    (status = 202, description = "It is being cancelled", body = OperationView),
+    (status = 404, description = "There is no such thing", body = ProblemDocument),
+    (status = 409, description = "It has ended", body = ProblemDocument),
+))]
+pub async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let row = known_operation(&api, &id).await?;
+    if !api.service.cancel(&row.id).await? {
+        let diagnostic = Diagnostic::new("operation-ended", "the operation has ended");
+        return Err(Problem::one(Class::Conflict, diagnostic));
+    }
+    Ok((StatusCode::ACCEPTED, axum::Json(OperationView::from(row))).into_response())
+}
+
+async fn known_operation(api: &Api, id: &str) -> Result<OperationRow, Problem> {
+    let row = api.service.store().operation(id).await?;
+    row.ok_or_else(|| {
+        let message = format!("there is no operation {id:?}");
+        Problem::one(
+            Class::Unknown,
+            Diagnostic::new("unknown-operation", message),
+        )
+    })
+}
+
+/// 202 and where to look, or 200 when it ended while the caller waited.
+pub(in crate::http) async fn followed(
+    api: &Api,
+    row: OperationRow,
+    wait: Option<u64>,
+) -> Result<Response, Problem> {
+    let location = format!("/v1/operations/{}", row.id.as_str());
+    let row = ended(api, row, wait).await?;
+    let status = match row.state.is_final() {
+        true => StatusCode::OK,
+        false => StatusCode::ACCEPTED,
+    };
+    let view = axum::Json(OperationView::from(row));
+    Ok((status, [(header::LOCATION, location)], view).into_response())
+}
+
+/// The operation after it ended, or after so many seconds.
+pub async fn ended(
+    api: &Api,
+    row: OperationRow,
+    wait: Option<u64>,
+) -> Result<OperationRow, Problem> {
+    let Some(seconds) = wait.filter(|_| !row.state.is_final()) else {
+        return Ok(row);
+    };
+    let store = api.service.store();
+    let id = row.id.as_str().to_owned();
+    let mut events = std::pin::pin!(store.follow(
+        store.newest().await?,
+        Filter {
+            operation: Some(id.clone()),
+            ..Filter::default()
+        }
+    ));
+    let stopping = api.service.tasks().stopping();
+    let end = async {
+        loop {
+            let row = known_operation(api, &id).await?;
+            if row.state.is_final() {
+                return Ok(row);
+            }
+            tokio::select! {
+                _ = events.next() => {}
+                // The end itself is no event.
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                () = stopping.cancelled() => return Ok(row),
+            }
+        }
+    };
+    match timeout(Duration::from_secs(seconds), end).await {
+        Ok(ended) => ended,
+        Err(_) => known_operation(api, &id).await,
+    }
+}
+
+/// The template that a body means, and the rest of it.
+fn wanted(caller: String, Upload { body, archive }: Upload) -> Result<Import, Problem> {
+    let (source, label) = match (body.template, body.inline, archive) {
+        (Some(name), None, None) => (Source::Named(name.clone()), name),
+        (None, Some(text), None) => (Source::Text(text), "inline".to_owned()),
+        (None, None, Some(archive)) => {
+            let label = body.source.unwrap_or_else(|| "archive".to_owned());
+            (Source::Archive(archive), label)
+        }
+        _ => {
+            let diagnostic = Diagnostic::new(
+                "body",
+                "the body has exactly one of `template`, `inline` and, as a part of a form, `archive`",
+            );
+            return Err(Problem::one(Class::Invalid, diagnostic));
+        }
+    };
+    Ok(Import {
+        caller,
+        template: source,
+        vars: body.env,
+        request: ImportOptions {
+            template: label,
+            plugin: body.plugin,
+            grant: body.grant,
+            giver: Giver::Caller,
+            skip_external: body.skip_external,
+            engine: body.engine,
+            prune: body.prune,
+            yes: body.yes,
+            max_failures: body.max_failures,
+            keep_failed: body.keep_failed,
+            ready_seconds: body.ready_seconds.map(Bounded::get),
+            take_over: body.take_over,
+        },
+    })
+}

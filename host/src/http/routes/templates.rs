@@ -1,0 +1,196 @@
+//! The templates that callers may name, and what each would become. One that cannot be planned is shown with its problem.
+
+use std::path::Path;
+use std::time::Duration;
+
+use axum::extract::State;
+use futures_util::StreamExt as _;
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
+
+use super::orgs::Page;
+use crate::http::wire::parameters::{CallerKey, Query};
+use crate::http::{Api, ProblemDocument};
+use crate::model::diagnostic::Diagnostic;
+use crate::model::env_map::EnvMap;
+use crate::model::plan::{Plan, Requirement};
+use crate::problem::{Class, Problem};
+use crate::service::{Import, ImportOptions, Source, blocking};
+
+/// Planning all templates of a page takes at most so long; those that are left over have a problem that says so.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Templates that are planned at the same time.
+const AT_ONCE: usize = 4;
+
+/// A page of templates.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Templates {
+    /// By their names.
+    pub templates: Vec<TemplateView>,
+    /// `?after=` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A template, and what its plan says, or why there is none.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum TemplateView {
+    /// It can be planned.
+    Planned(PlannedTemplate),
+    /// It cannot.
+    Unplanned(UnplannedTemplate),
+}
+
+/// What the plan of a template says.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlannedTemplate {
+    /// What an import calls it: the name of its folder.
+    pub name: String,
+    /// What the org is called.
+    pub org: String,
+    /// What it is for; may be empty.
+    pub description: String,
+    /// How many workspaces it has.
+    pub workspaces: usize,
+    /// Of each, one variable must be set.
+    pub required_env: Vec<RequirementView>,
+    /// Of each, one variable should be set.
+    pub recommended_env: Vec<RequirementView>,
+}
+
+/// Why a template has no plan.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UnplannedTemplate {
+    /// The name of its folder.
+    pub name: String,
+    /// What is wrong with it.
+    pub problem: ProblemDocument,
+}
+
+/// A variable, or several of which one is enough.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum RequirementView {
+    /// This one.
+    Name(String),
+    /// One of these.
+    AnyOf {
+        /// Their names.
+        any_of: Vec<String>,
+    },
+}
+
+impl From<&Requirement> for RequirementView {
+    fn from(requirement: &Requirement) -> Self {
+        match requirement.any_of.as_slice() {
+            [name] => Self::Name(name.clone()),
+            names => Self::AnyOf {
+                any_of: names.to_vec(),
+            },
+        }
+    }
+}
+
+impl PlannedTemplate {
+    fn of(name: &str, plan: &Plan) -> Self {
+        let all = |of: &[Requirement]| of.iter().map(RequirementView::from).collect();
+        Self {
+            name: name.to_owned(),
+            org: plan.org.name.clone(),
+            description: plan.org.description.clone(),
+            workspaces: plan.workspaces.len(),
+            required_env: all(&plan.required_env),
+            recommended_env: all(&plan.recommended_env),
+        }
+    }
+}
+
+/// List the templates that an import may name.
+#[utoipa::path(get, path = "/v1/templates", tag = "templates", operation_id = "list_templates", params(Page), responses(
+    (status = 200, description = "A page of them", body = Templates),
+))]
+pub async fn list(
+    State(api): State<Api>,
+    CallerKey(caller): CallerKey,
+    Query(page): Query<Page>,
+) -> Result<axum::Json<Templates>, Problem> {
+    let after = page.after.clone().unwrap_or_default();
+    let mut rest = names(&api).await?.into_iter().filter(|name| *name > after);
+    let names: Vec<_> = rest.by_ref().take(page.limit()).collect();
+    let next = rest.next().and(names.last().cloned());
+    let templates = planned(&api, &caller, names).await;
+    Ok(axum::Json(Templates { templates, next }))
+}
+
+/// The names of all templates, sorted.
+pub async fn names(api: &Api) -> Result<Vec<String>, Problem> {
+    let folder = api.service.templates().to_owned();
+    blocking(move || read_names(&folder)).await?
+}
+
+fn read_names(folder: &Path) -> Result<Vec<String>, Problem> {
+    let failed = |error: std::io::Error| {
+        let message = format!("the folder of templates cannot be read: {error}");
+        Problem::one(Class::Failed, Diagnostic::new("templates", message))
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let Ok(name) = entry.map_err(failed)?.file_name().into_string() else {
+            continue;
+        };
+        let has = |file: &str| folder.join(&name).join(file).is_file();
+        if !name.starts_with('.') && (has("org.yaml") || has("org.yml")) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Plans templates, whatever variables they lack and whatever policy says of them.
+pub async fn planned(api: &Api, caller: &str, names: Vec<String>) -> Vec<TemplateView> {
+    let deadline = Instant::now() + PATIENCE;
+    let views = names.into_iter().map(async |name| {
+        let plan = timeout_at(deadline, plan(api, caller, &name)).await;
+        let plan = plan.unwrap_or_else(|_| {
+            let message = "there was no time left to plan it: ask for fewer templates at once";
+            let diagnostic = Diagnostic::new("not-planned", message);
+            Err(Problem::one(Class::Failed, diagnostic))
+        });
+        match plan {
+            Ok(plan) => TemplateView::Planned(plan),
+            Err(problem) => TemplateView::Unplanned(UnplannedTemplate {
+                name,
+                problem: problem.into(),
+            }),
+        }
+    });
+    futures_util::stream::iter(views)
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn plan(api: &Api, caller: &str, name: &str) -> Result<PlannedTemplate, Problem> {
+    let import = Import {
+        caller: caller.to_owned(),
+        template: Source::Named(name.to_owned()),
+        vars: EnvMap::default(),
+        request: ImportOptions {
+            template: name.to_owned(),
+            ..ImportOptions::default()
+        },
+    };
+    let judged = api.service.plan(import).await?;
+    Ok(match &judged.verdict {
+        Ok(approved) => PlannedTemplate::of(name, approved.plan()),
+        Err(rejected) => PlannedTemplate::of(name, &rejected.plan),
+    })
+}

@@ -1,0 +1,165 @@
+//! Workspaces: how they are, and what they print.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::orgs::Page;
+use crate::http::wire::parameters::{Bounded, Path, Query};
+use crate::http::{Api, ProblemDocument};
+use crate::model::diagnostic::Diagnostic;
+use crate::problem::{Class, Problem};
+use crate::provision::engine::Engine as _;
+use crate::provision::generations::Generations;
+use crate::service::status::{self, WorkspaceStatus};
+
+/// A page of an org's workspaces.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Workspaces {
+    /// Parents first.
+    pub workspaces: Vec<WorkspaceStatus>,
+    /// Why the engine could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_error: Option<String>,
+    /// `?after=` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A workspace, and where it belongs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WorkspaceView {
+    /// Its org's slug.
+    pub org: String,
+    /// Why the engine could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_error: Option<String>,
+    /// How it is.
+    #[serde(flatten)]
+    pub workspace: WorkspaceStatus,
+}
+
+/// How much of a log.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Lines {
+    /// Only the last so many lines; default: all that is kept.
+    #[param(value_type = u64, minimum = 0, maximum = 100_000, required = false)]
+    tail: Option<Bounded<0, 100_000>>,
+    /// Go on with what it prints from now on, until it ends or the caller goes.
+    #[serde(default)]
+    follow: bool,
+}
+
+/// List the workspaces of an org, parents first; `after` is a workspace's key.
+#[utoipa::path(get, path = "/v1/orgs/{org}/workspaces", tag = "workspaces", operation_id = "list_workspaces",
+    params(("org" = String, Path, description = "Its slug"), Page), responses(
+    (status = 200, description = "A page of them", body = Workspaces),
+    (status = 404, description = "There is no such org, or no workspace `after`", body = ProblemDocument),
+))]
+pub async fn list(
+    State(api): State<Api>,
+    Path(org): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<axum::Json<Workspaces>, Problem> {
+    let row = api.service.org(&org).await?;
+    let org = status::org(api.service.store(), api.service.engines(), row).await?;
+    let skipped = match &page.after {
+        None => 0,
+        Some(after) => {
+            let place = org
+                .workspaces
+                .iter()
+                .position(|w| w.row.key.as_str() == after);
+            1 + place.ok_or_else(|| unknown(after))?
+        }
+    };
+    let mut rest = org.workspaces.into_iter().skip(skipped);
+    let workspaces: Vec<_> = rest.by_ref().take(page.limit()).collect();
+    let last = workspaces.last().map(|w| w.row.key.to_string());
+    Ok(axum::Json(Workspaces {
+        engine_error: org.engine_error,
+        next: rest.next().and(last),
+        workspaces,
+    }))
+}
+
+/// Show a workspace.
+#[utoipa::path(get, path = "/v1/workspaces/{id}", tag = "workspaces", operation_id = "show_workspace",
+    params(("id" = String, Path, description = "Its identity on this host")), responses(
+    (status = 200, description = "How it is", body = WorkspaceView),
+    (status = 404, description = "There is no such workspace", body = ProblemDocument),
+))]
+pub async fn show(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<WorkspaceView>, Problem> {
+    let store = api.service.store();
+    let (slug, _) = store.workspace(&id).await?.ok_or_else(|| unknown(&id))?;
+    let row = api.service.org(&slug).await?;
+    let org = status::org(store, api.service.engines(), row).await?;
+    let mut workspaces = org.workspaces.into_iter();
+    let workspace = workspaces.find(|workspace| workspace.row.id.as_str() == id);
+    Ok(axum::Json(WorkspaceView {
+        org: slug,
+        engine_error: org.engine_error,
+        workspace: workspace.ok_or_else(|| unknown(&id))?,
+    }))
+}
+
+/// What a workspace printed, byte for byte.
+#[utoipa::path(get, path = "/v1/workspaces/{id}/logs", tag = "workspaces", operation_id = "workspace_logs",
+    params(("id" = String, Path, description = "Its identity on this host"), Lines), responses(
+    (status = 200, description = "What it printed; with `follow` it goes on until it ends", body = String, content_type = "text/plain; charset=utf-8"),
+    (status = 404, description = "There is no such workspace, or nothing of it on its engine", body = ProblemDocument),
+    (status = 409, description = "It runs elsewhere", body = ProblemDocument),
+))]
+pub async fn logs(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(lines): Query<Lines>,
+) -> Result<Response, Problem> {
+    let found = api.service.store().workspace(&id).await?;
+    let (slug, row) = found.ok_or_else(|| unknown(&id))?;
+    if row.external {
+        let message = "this workspace runs elsewhere: this host has no log of it";
+        let diagnostic = Diagnostic::new("external-workspace", message);
+        return Err(Problem::one(Class::Conflict, diagnostic));
+    }
+    let org = api.service.org(&slug).await?;
+    let engine = api.service.engines().get(org.engine).await?;
+    // Asked before the answer begins: afterwards nothing but cutting it off is left.
+    let found = Generations::of(engine.find(&row.id).await?);
+    let Some(found) = found.shown() else {
+        let message = format!("there is nothing of {} on its engine", row.key);
+        let diagnostic = Diagnostic::new("workspace-absent", message);
+        return Err(Problem::one(Class::Unknown, diagnostic));
+    };
+    let tail = lines
+        .tail
+        .map(|tail| usize::try_from(tail.get()).unwrap_or(usize::MAX));
+    let output = engine.logs(&found.generation, tail, lines.follow);
+    let stopping = api.service.tasks().stopping().clone();
+    let output = output
+        .take_until(stopping.cancelled_owned())
+        .inspect_err(|error| tracing::warn!(%error, "a log was cut off"));
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        // What a workspace prints is not to be taken for a page.
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, Body::from_stream(output)).into_response())
+}
+
+fn unknown(id: &str) -> Problem {
+    let message = format!("there is no workspace {id:?} on this host");
+    Problem::one(
+        Class::Unknown,
+        Diagnostic::new("unknown-workspace", message),
+    )
+}

@@ -1,0 +1,121 @@
+//! Problems as documents (RFC 9457), with the same codes as the command line's.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::diagnostic::Diagnostic;
+use crate::problem::{Class, Problem};
+
+/// RFC 9457, with everything that is wrong in `errors`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({
+    "type": "about:blank", "title": "Not Found", "status": 404, "detail": "there is no org \"acme\" on this host",
+    "code": "unknown-org", "errors": [{"code": "unknown-org", "message": "there is no org \"acme\" on this host"}],
+}))]
+pub struct ProblemDocument {
+    /// `about:blank`: the title says what the status says.
+    pub r#type: &'static str,
+    /// The status as words.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The first error's sentence.
+    pub detail: String,
+    /// The first error's code: stable, lower-case.
+    pub code: String,
+    /// Everything that is wrong, with its place.
+    pub errors: Vec<Diagnostic>,
+}
+
+impl Problem {
+    /// The HTTP status that says it.
+    pub fn status(&self) -> StatusCode {
+        let code = self.errors.first().map(|error| error.code.as_str());
+        match (self.class, code.unwrap_or_default()) {
+            (Class::Failed, "engine-away" | "engine-timeout" | "timeout") => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            (Class::Failed, _) => StatusCode::INTERNAL_SERVER_ERROR,
+            (Class::Invalid, "template-too-large" | "body-too-large") => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            (Class::Invalid, "malformed") => StatusCode::BAD_REQUEST,
+            (Class::Invalid, "media-type") => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            (Class::Invalid, "method") => StatusCode::METHOD_NOT_ALLOWED,
+            (Class::Invalid, "plugin-not-installed") => StatusCode::NOT_FOUND,
+            (Class::Invalid, _) => StatusCode::UNPROCESSABLE_ENTITY,
+            (Class::Refused, "token-missing" | "token-invalid" | "loopback-only") => {
+                StatusCode::UNAUTHORIZED
+            }
+            (Class::Refused, _) => StatusCode::FORBIDDEN,
+            (Class::Unknown, "method") => StatusCode::METHOD_NOT_ALLOWED,
+            (Class::Unknown, _) => StatusCode::NOT_FOUND,
+            (Class::Conflict, _) => StatusCode::CONFLICT,
+            (Class::MissingEnv, _) => StatusCode::PRECONDITION_FAILED,
+            (Class::Busy, "stopping") => StatusCode::SERVICE_UNAVAILABLE,
+            (Class::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+}
+
+impl From<Problem> for ProblemDocument {
+    fn from(problem: Problem) -> Self {
+        let status = problem.status();
+        let first = problem.errors.first();
+        Self {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: first.map(|error| error.message.clone()).unwrap_or_default(),
+            code: first.map(|error| error.code.clone()).unwrap_or_default(),
+            errors: problem.errors,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, class) = (self.status(), self.class);
+        if status.is_server_error() {
+            tracing::error!(errors = ?self.errors, "a request failed");
+        }
+        told(status, class, &ProblemDocument::from(self))
+    }
+}
+
+/// A problem as an answer; `document` is a [`ProblemDocument`], or one with more members.
+pub fn told(status: StatusCode, class: Class, document: &impl Serialize) -> Response {
+    let mut response = (status, Json(document)).into_response();
+    let headers = response.headers_mut();
+    let json = HeaderValue::from_static("application/problem+json");
+    headers.insert(header::CONTENT_TYPE, json);
+    if matches!(class, Class::Busy) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}
+
+/// There is no such route.
+pub async fn no_route() -> Problem {
+    let diagnostic = Diagnostic::new("unknown-route", "there is nothing at this path");
+    Problem::one(
+        Class::Unknown,
+        diagnostic.help("/openapi.json says what there is"),
+    )
+}
+
+/// There is such a route, and something else can be done with it.
+pub async fn no_method() -> Problem {
+    let message = "this method is not one of this path: `Allow` lists them";
+    Problem::one(Class::Invalid, Diagnostic::new("method", message))
+}
+
+/// A handler's defect, as its caller learns of it.
+pub fn broke() -> Problem {
+    let diagnostic = Diagnostic::new("broke", "this is a defect of orghost")
+        .help("the server's log has more; please report it");
+    Problem::one(Class::Failed, diagnostic)
+}

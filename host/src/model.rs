@@ -1,0 +1,15 @@
+//! The data that every part of orghost speaks of: plans, names, events, diagnostics. It performs no I/O.
+
+pub mod clock;
+pub mod diagnostic;
+pub mod digest;
+pub mod engine_kind;
+pub mod env_map;
+pub mod event;
+pub mod identity;
+pub mod ids;
+pub mod isolation;
+pub mod keys;
+pub mod names;
+pub mod plan;
+pub mod plugin;

@@ -1,0 +1,36 @@
+//! What a linker offers plugins: the contract's own imports, and the closed WASI.
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi::p2::bindings::{clocks, random};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use super::bindings::latest::orghost::plugin as imports;
+use super::call::Call;
+use super::v0_1_0;
+use super::wasi::Closed;
+
+/// The contract's own imports, of every version.
+pub fn contract(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    imports::template_files::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    imports::log::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    v0_1_0::link(linker)
+}
+
+/// The closed WASI, for plugins that are granted it.
+pub fn closed_wasi(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    // In place of those that ask the host.
+    linker.allow_shadowing(true);
+    clocks::monotonic_clock::add_to_linker::<_, HasSelf<Closed>>(linker, Call::wasi)?;
+    random::random::add_to_linker::<_, HasSelf<Closed>>(linker, Call::wasi)?;
+    random::insecure::add_to_linker::<_, HasSelf<Closed>>(linker, Call::wasi)?;
+    random::insecure_seed::add_to_linker::<_, HasSelf<Closed>>(linker, Call::wasi)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl WasiView for Call {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi().view()
+    }
+}

@@ -1,0 +1,240 @@
+//! One engine among those that there are, chosen once for an org and kept for everything that happens to it. Only
+//! forwards: what an engine does is in its own module.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+
+use super::docker::Docker;
+use super::local::{self, Local};
+use super::swarm::Swarm;
+use crate::model::engine_kind::EngineKind;
+use crate::model::ids::{InstanceId, OperationId, OrgId, WorkspaceId};
+use crate::model::isolation::{Isolation, Target};
+use crate::provision::engine::Engine;
+use crate::provision::engine::error::EngineError;
+use crate::provision::generation::Generation;
+use crate::provision::observed::{Observed, ObservedVolume, Resource, Volume, VolumeOutcome};
+use crate::provision::seed::{ReadBack, Verified};
+use crate::provision::spec::Spec;
+
+/// An engine that has answered, or needs no answer.
+#[derive(Debug)]
+pub enum Backend {
+    /// A process each.
+    Local(Local),
+    /// A container each.
+    Docker(Docker),
+    /// A service each.
+    Swarm(Swarm),
+}
+
+/// The engines that a host can reach. Each is looked for when it is needed first, and again until it answers.
+#[derive(Debug)]
+pub struct Engines {
+    docker_host: Option<String>,
+    local: PathBuf,
+    program: PathBuf,
+    home: Option<PathBuf>,
+    connected: Mutex<BTreeMap<EngineKind, Arc<Backend>>>,
+}
+
+impl Engines {
+    /// `docker_host` is as in `DOCKER_HOST`; `local` is where the local engine keeps its workspaces; `program` is orghost's own.
+    pub fn new(docker_host: Option<String>, local: PathBuf, program: PathBuf) -> Self {
+        Self {
+            docker_host,
+            local,
+            program,
+            home: None,
+            connected: Mutex::default(),
+        }
+    }
+
+    /// The operator's home: see [`Local::with_home`].
+    #[must_use]
+    pub fn with_home(mut self, home: Option<PathBuf>) -> Self {
+        self.home = home;
+        self
+    }
+
+    /// The engine of a kind.
+    ///
+    /// # Errors
+    /// [`EngineError::Away`], [`EngineError::NoSwarm`].
+    pub async fn get(&self, kind: EngineKind) -> Result<Arc<Backend>, EngineError> {
+        let connected = || {
+            self.connected
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(known) = connected().get(&kind) {
+            return Ok(known.clone());
+        }
+        let endpoint = self.docker_host.as_deref();
+        let backend = match kind {
+            EngineKind::Local => {
+                let local = Local::new(self.local.clone(), self.program.clone());
+                Backend::Local(local.with_home(self.home.clone()))
+            }
+            EngineKind::Docker => Backend::Docker(Docker::connect(endpoint).await?),
+            EngineKind::Swarm => Backend::Swarm(Swarm::connect(endpoint).await?),
+        };
+        Ok(connected().entry(kind).or_insert(Arc::new(backend)).clone())
+    }
+
+    /// `asked`, else Docker where somebody names one or one answers, else local.
+    pub async fn choose(&self, asked: Option<EngineKind>) -> EngineKind {
+        match asked {
+            Some(kind) => kind,
+            // Who names an engine means it.
+            None if self.docker_host.is_some() => EngineKind::Docker,
+            None if self.get(EngineKind::Docker).await.is_ok() => EngineKind::Docker,
+            None => EngineKind::Local,
+        }
+    }
+
+    /// orghost's own program: the local engine runs it, and it is the demonstration runtime.
+    pub fn program(&self) -> &std::path::Path {
+        &self.program
+    }
+}
+
+/// An engine as a target: with what it keeps workspaces from that are made now.
+pub fn target(engine: EngineKind) -> Target {
+    let isolation = match engine {
+        EngineKind::Local => local::isolation(),
+        EngineKind::Docker | EngineKind::Swarm => Isolation::Container,
+    };
+    Target { engine, isolation }
+}
+
+impl Backend {
+    /// What the workspaces of an org are kept from: the weakest of what each of them has; none when there is none.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn isolation(&self, org: &OrgId) -> Result<Option<Isolation>, EngineError> {
+        match self {
+            Self::Local(local) => local.isolation_of(org).await,
+            Self::Docker(_) | Self::Swarm(_) => Ok(Some(Isolation::Container)),
+        }
+    }
+}
+
+/// The same call to whichever it is.
+macro_rules! forward {
+    ($self:ident, $engine:ident => $call:expr) => {
+        match $self {
+            Backend::Local($engine) => $call,
+            Backend::Docker($engine) => $call,
+            Backend::Swarm($engine) => $call,
+        }
+    };
+}
+
+impl Engine for Backend {
+    fn kind(&self) -> EngineKind {
+        forward!(self, engine => engine.kind())
+    }
+
+    async fn observe(&self, org: &OrgId) -> Result<Vec<Observed>, EngineError> {
+        forward!(self, engine => engine.observe(org).await)
+    }
+
+    async fn find(&self, id: &WorkspaceId) -> Result<Vec<Observed>, EngineError> {
+        forward!(self, engine => engine.find(id).await)
+    }
+
+    async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
+        forward!(self, engine => engine.volumes(org).await)
+    }
+
+    async fn everything(&self, instance: &InstanceId) -> Result<Vec<Resource>, EngineError> {
+        forward!(self, engine => engine.everything(instance).await)
+    }
+
+    async fn prepare(&self, org: &OrgId) -> Result<(), EngineError> {
+        forward!(self, engine => engine.prepare(org).await)
+    }
+
+    async fn dismantle(&self, org: &OrgId) -> Result<(), EngineError> {
+        forward!(self, engine => engine.dismantle(org).await)
+    }
+
+    async fn create_volume(
+        &self,
+        spec: &Spec,
+        volume: &Volume,
+        operation: &OperationId,
+    ) -> Result<VolumeOutcome, EngineError> {
+        forward!(self, engine => engine.create_volume(spec, volume, operation).await)
+    }
+
+    async fn create(
+        &self,
+        spec: &Spec,
+        generation: &Generation,
+        operation: &OperationId,
+    ) -> Result<(), EngineError> {
+        forward!(self, engine => engine.create(spec, generation, operation).await)
+    }
+
+    async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
+        forward!(self, engine => engine.put_seed(generation, archive).await)
+    }
+
+    async fn read_seed(&self, generation: &Generation) -> Result<ReadBack, EngineError> {
+        forward!(self, engine => engine.read_seed(generation).await)
+    }
+
+    async fn start(&self, verified: Verified) -> Result<(), EngineError> {
+        forward!(self, engine => engine.start(verified).await)
+    }
+
+    async fn inspect(&self, generation: &Generation) -> Result<Observed, EngineError> {
+        forward!(self, engine => engine.inspect(generation).await)
+    }
+
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        forward!(self, engine => engine.last_lines(generation, lines).await)
+    }
+
+    fn logs(
+        &self,
+        generation: &Generation,
+        tail: Option<usize>,
+        follow: bool,
+    ) -> impl futures_util::Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
+        match self {
+            Self::Local(local) => local.logs(generation, tail, follow).left_stream(),
+            Self::Docker(docker) => docker
+                .logs(generation, tail, follow)
+                .left_stream()
+                .right_stream(),
+            Self::Swarm(swarm) => swarm
+                .logs(generation, tail, follow)
+                .right_stream()
+                .right_stream(),
+        }
+    }
+
+    async fn stop(&self, generation: &Generation) -> Result<(), EngineError> {
+        forward!(self, engine => engine.stop(generation).await)
+    }
+
+    async fn remove(&self, generation: &Generation) -> Result<(), EngineError> {
+        forward!(self, engine => engine.remove(generation).await)
+    }
+
+    async fn remove_volume(&self, volume: &Volume) -> Result<(), EngineError> {
+        forward!(self, engine => engine.remove_volume(volume).await)
+    }
+}

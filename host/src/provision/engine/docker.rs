@@ -1,0 +1,501 @@
+//! The Docker engine. It and [`swarm`](super::swarm) are the only modules that know bollard, and nothing of it
+//! comes out. It touches nothing without this host's labels, starts nothing
+//! that [`provision`](super) has not verified, and makes everything
+//! explicitly: never a volume or a folder as a by-product of a bind.
+//!
+//! A container is made with the restart policy `no`, and gets its own at the
+//! start. An engine 20.10 that is restarted (TERM or KILL) does not start a
+//! container that was made and never started, whatever its policy; but that
+//! is no promise of an engine's, so nothing here relies on it.
+
+pub(in crate::provision) mod answer;
+pub(in crate::provision) mod body;
+mod connect;
+pub(in crate::provision) mod names;
+mod pull;
+
+use std::collections::HashMap;
+
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerInspectResponse, ContainerUpdateBody, NetworkCreateRequest, RestartPolicy,
+    RestartPolicyNameEnum, VolumeCreateRequest,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+    LogsOptions, LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use super::mount;
+use crate::limits;
+use crate::model::engine_kind::EngineKind;
+use crate::model::ids::{InstanceId, OperationId, OrgId, WorkspaceId};
+use crate::provision::engine::Engine;
+use crate::provision::engine::error::EngineError;
+use crate::provision::generation::Generation;
+use crate::provision::observed::{
+    Observed, ObservedVolume, Resource, ResourceKind, Volume, VolumeOutcome,
+};
+use crate::provision::seed::{ReadBack, Verified};
+use crate::provision::spec::Spec;
+use body::{Around, CONFIGS};
+use pull::Pulls;
+
+/// A connection to an engine that has answered. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    pub(in crate::provision) client: bollard::Docker,
+    pub(in crate::provision) endpoint: String,
+    pub(in crate::provision) pulls: Pulls,
+    cpus: OnceCell<i64>,
+}
+
+impl Docker {
+    pub(in crate::provision) fn error(&self, error: Error) -> EngineError {
+        answer::error(error, &self.endpoint)
+    }
+
+    /// A container by its name. `None`: there is none.
+    async fn look_up(&self, name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        let found = self
+            .client
+            .inspect_container(name, None::<InspectContainerOptions>)
+            .await;
+        found_or_none(found).map_err(|e| self.error(e))
+    }
+
+    /// A generation's container. `None`: there is none.
+    async fn find_own(
+        &self,
+        generation: &Generation,
+    ) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        let name = names::container(generation);
+        let found = self.look_up(&name).await?;
+        let labels = |found: &ContainerInspectResponse| {
+            let labels = found.config.as_ref()?.labels.as_ref()?;
+            Some(names::is_of_generation(labels, generation))
+        };
+        match found {
+            Some(found) if labels(&found) != Some(true) => Err(EngineError::NameInUse {
+                name,
+                what: "a container",
+            }),
+            found => Ok(found),
+        }
+    }
+
+    /// Every workspace's container that carries these labels.
+    async fn list(&self, wanted: &names::Labels) -> Result<Vec<Observed>, EngineError> {
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&names::filter_by(wanted));
+        let listed = self.client.list_containers(Some(options.build())).await;
+        let listed = listed.map_err(|e| self.error(e))?.into_iter();
+        let own = listed.filter(|found| {
+            let labels = found.labels.as_ref();
+            labels.is_some_and(|labels| names::carries(labels, wanted))
+        });
+        Ok(own.filter_map(answer::listed).collect())
+    }
+
+    async fn create_container(&self, spec: &Spec, around: &Around<'_>) -> Result<(), Error> {
+        let name = names::container(around.generation);
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        self.client
+            .create_container(Some(options), body::body(spec, around))
+            .await
+            .map(drop)
+    }
+
+    /// How many processors the engine has, when a tier's share may be more than that.
+    async fn cpus_for(&self, spec: &Spec) -> Result<Option<i64>, EngineError> {
+        if body::share(spec.tier).nano_cpus <= 1_000_000_000 {
+            return Ok(None);
+        }
+        let ask = || async {
+            let info = self.client.info().await.map_err(|e| self.error(e))?;
+            Ok(info.ncpu.unwrap_or(1))
+        };
+        self.cpus.get_or_try_init(ask).await.copied().map(Some)
+    }
+
+    async fn networks(
+        &self,
+        filter: HashMap<String, Vec<String>>,
+    ) -> Result<Vec<bollard::models::Network>, EngineError> {
+        let options = ListNetworksOptionsBuilder::default().filters(&filter);
+        let networks = self.client.list_networks(Some(options.build())).await;
+        networks.map_err(|e| self.error(e))
+    }
+
+    /// Whether the org's network is there. An engine finds names by a part of them.
+    async fn has_network(&self, org: &OrgId) -> Result<bool, EngineError> {
+        let name = names::network(org);
+        let filter = HashMap::from([("name".to_owned(), vec![name.clone()])]);
+        let networks = self.networks(filter).await?;
+        let mut same = networks
+            .into_iter()
+            .filter(|network| network.name.as_ref() == Some(&name))
+            .peekable();
+        if same.peek().is_none() {
+            return Ok(false);
+        }
+        if same.all(|network| names::is_of_org(&network.labels.unwrap_or_default(), org)) {
+            return Ok(true);
+        }
+        Err(EngineError::NameInUse {
+            name,
+            what: "a network",
+        })
+    }
+
+    /// Makes the org's network, unless it is there. One that spans machines can be attached to by single containers, too.
+    pub(in crate::provision) async fn ensure_network(
+        &self,
+        org: &OrgId,
+        driver: &str,
+    ) -> Result<(), EngineError> {
+        if self.has_network(org).await? {
+            return Ok(());
+        }
+        let network = NetworkCreateRequest {
+            name: names::network(org),
+            driver: Some(driver.to_owned()),
+            attachable: (driver == "overlay").then_some(true),
+            labels: Some(names::of_org(org)),
+            ..NetworkCreateRequest::default()
+        };
+        match self.client.create_network(network).await {
+            Ok(_) => Ok(()),
+            // Another was faster, or the engine says more or less than the client expects.
+            Err(error)
+                if answer::status(&error) == Some(409)
+                    || matches!(error, Error::JsonDataError { .. }) =>
+            {
+                match self.has_network(org).await? {
+                    true => Ok(()),
+                    false => Err(self.error(error)),
+                }
+            }
+            Err(error) => Err(self.error(error)),
+        }
+    }
+}
+
+impl Engine for Docker {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Docker
+    }
+
+    async fn observe(&self, org: &OrgId) -> Result<Vec<Observed>, EngineError> {
+        self.list(&names::of_org(org)).await
+    }
+
+    async fn find(&self, id: &WorkspaceId) -> Result<Vec<Observed>, EngineError> {
+        self.list(&names::of_id(id)).await
+    }
+
+    async fn volumes(&self, org: &OrgId) -> Result<Vec<ObservedVolume>, EngineError> {
+        let options = ListVolumesOptionsBuilder::default().filters(&names::filter(org));
+        let listed = self.client.list_volumes(Some(options.build())).await;
+        let listed = listed.map_err(|e| self.error(e))?.volumes;
+        let own = listed.into_iter().flatten().filter_map(|volume| {
+            let of = names::volume_of(&volume.labels)?;
+            let is_own = names::is_of_org(&volume.labels, org) && names::volume(&of) == volume.name;
+            is_own.then_some(ObservedVolume {
+                volume: of,
+                operation: volume
+                    .labels
+                    .get(names::OPERATION)
+                    .cloned()
+                    .unwrap_or_default(),
+                name: volume.name.clone(),
+            })
+        });
+        Ok(own.collect())
+    }
+
+    async fn everything(&self, instance: &InstanceId) -> Result<Vec<Resource>, EngineError> {
+        let filter = names::filter_by(&names::of_instance(instance));
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filter);
+        let containers = self.client.list_containers(Some(options.build())).await;
+        let containers = containers.map_err(|e| self.error(e))?.into_iter();
+        let containers = containers.filter_map(|found| {
+            let labels = found.labels.clone()?;
+            // A name that is not its identity's is that of a copy, and not ours.
+            let found = answer::listed(found)?;
+            names::resource(&labels, instance, ResourceKind::Container(found.generation))
+        });
+        let options = ListVolumesOptionsBuilder::default().filters(&filter);
+        let volumes = self.client.list_volumes(Some(options.build())).await;
+        let volumes = volumes.map_err(|e| self.error(e))?.volumes;
+        let volumes = volumes.into_iter().flatten().filter_map(|volume| {
+            let of = names::volume_of(&volume.labels)?;
+            let resource = names::resource(&volume.labels, instance, ResourceKind::Volume(of))?;
+            (resource.name == volume.name).then_some(resource)
+        });
+        Ok(containers.chain(volumes).collect())
+    }
+
+    async fn prepare(&self, org: &OrgId) -> Result<(), EngineError> {
+        self.ensure_network(org, "bridge").await
+    }
+
+    async fn dismantle(&self, org: &OrgId) -> Result<(), EngineError> {
+        for network in self.networks(names::filter(org)).await? {
+            if let (Some(id), Some(labels)) = (network.id, network.labels)
+                && names::is_of_org(&labels, org)
+            {
+                let removed = self.client.remove_network(&id).await;
+                found_or_none(removed).map_err(|e| self.error(e))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn create_volume(
+        &self,
+        spec: &Spec,
+        volume: &Volume,
+        operation: &OperationId,
+    ) -> Result<VolumeOutcome, EngineError> {
+        let name = names::volume(volume);
+        let in_use = || EngineError::NameInUse {
+            name: name.clone(),
+            what: "a volume",
+        };
+        let request = VolumeCreateRequest {
+            name: Some(name.clone()),
+            labels: Some(body::volume_labels(spec, volume, operation)),
+            ..VolumeCreateRequest::default()
+        };
+        // A name that exists is no error: the engine answers with what is there, under its old labels.
+        match self.client.create_volume(request).await {
+            Ok(volume) if !names::is_of_workspace(&volume.labels, &spec.id) => Err(in_use()),
+            Ok(volume)
+                if volume.labels.get(names::OPERATION).map(String::as_str)
+                    == Some(operation.as_str()) =>
+            {
+                Ok(VolumeOutcome::Created)
+            }
+            Ok(_) => Ok(VolumeOutcome::Existing),
+            Err(error) if answer::status(&error) == Some(409) => Err(in_use()),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    async fn create(
+        &self,
+        spec: &Spec,
+        generation: &Generation,
+        operation: &OperationId,
+    ) -> Result<(), EngineError> {
+        let Some(image) = spec.runtime.image.as_deref() else {
+            return Err(EngineError::RuntimeUnsuited {
+                runtime: spec.runtime_name.clone(),
+                wanted: "image",
+                engine: "docker",
+            });
+        };
+        let around = Around {
+            generation,
+            image,
+            operation,
+            bind: mount::bind(spec).await?,
+            socket: self.socket(),
+            cpus: self.cpus_for(spec).await?,
+        };
+        let mut created = self.create_container(spec, &around).await;
+        // A create has nothing else that could be missing.
+        if let Err(error) = &created
+            && answer::status(error) == Some(404)
+        {
+            self.pulls.pull(&self.client, &self.endpoint, image).await?;
+            created = self.create_container(spec, &around).await;
+        }
+        match created {
+            Ok(()) => Ok(()),
+            Err(error) if answer::status(&error) == Some(404) => Err(EngineError::ImageMissing {
+                image: image.to_owned(),
+                reason: "it was pulled, and is gone again".to_owned(),
+            }),
+            Err(error) if answer::status(&error) == Some(409) => {
+                match self.find_own(generation).await {
+                    // Whoever made it is at work on this very workspace.
+                    Ok(Some(_)) => Err(EngineError::Refused(format!(
+                        "the container {} appeared while it was about to be made: run the same command again",
+                        names::container(generation)
+                    ))),
+                    Ok(None) => Err(self.error(error)),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
+        // Never at `/`: some engines then write below the volume instead of into it.
+        let options = UploadToContainerOptionsBuilder::default().path(CONFIGS);
+        let body = bollard::body_full(Bytes::from(archive));
+        self.client
+            .upload_to_container(&names::container(generation), Some(options.build()), body)
+            .await
+            .map_err(|e| self.error(e))
+    }
+
+    async fn read_seed(&self, generation: &Generation) -> Result<ReadBack, EngineError> {
+        let options = DownloadFromContainerOptionsBuilder::default().path(CONFIGS);
+        let mut download = self
+            .client
+            .download_from_container(&names::container(generation), Some(options.build()));
+        let mut archive = Vec::new();
+        while let Some(chunk) = download.try_next().await.map_err(|e| self.error(e))? {
+            archive.extend_from_slice(&chunk);
+            if archive.len() as u64 > limits::SEED_ARCHIVE_BYTES {
+                return Err(EngineError::Refused(format!(
+                    "what stands under {CONFIGS} has more than {} MiB",
+                    limits::SEED_ARCHIVE_BYTES >> 20
+                )));
+            }
+        }
+        let root = CONFIGS.trim_start_matches('/');
+        let read_back =
+            tokio::task::spawn_blocking(move || ReadBack::of_archive(archive.as_slice(), root));
+        match read_back.await {
+            Ok(Ok(read_back)) => Ok(read_back),
+            Ok(Err(error)) => Err(answer::refused(&format!("its archive is broken: {error}"))),
+            Err(error) => Err(answer::refused(&error.to_string())),
+        }
+    }
+
+    async fn start(&self, verified: Verified) -> Result<(), EngineError> {
+        let name = names::container(verified.generation());
+        let policy = ContainerUpdateBody {
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                maximum_retry_count: None,
+            }),
+            ..ContainerUpdateBody::default()
+        };
+        let updated = self.client.update_container(&name, policy).await;
+        updated.map_err(|e| self.error(e))?;
+        // The client takes 304, already started, for success.
+        self.client
+            .start_container(&name, None::<StartContainerOptions>)
+            .await
+            .map_err(|e| self.error(e))
+    }
+
+    async fn inspect(&self, generation: &Generation) -> Result<Observed, EngineError> {
+        let found = self.find_own(generation).await?.and_then(answer::inspected);
+        found.ok_or_else(|| EngineError::NotFound(names::container(generation)))
+    }
+
+    async fn last_lines(
+        &self,
+        generation: &Generation,
+        lines: usize,
+    ) -> Result<Vec<String>, EngineError> {
+        answer::last_lines(self.logs(generation, Some(lines), false), lines).await
+    }
+
+    fn logs(
+        &self,
+        generation: &Generation,
+        tail: Option<usize>,
+        follow: bool,
+    ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
+        let name = names::container(generation);
+        let log = self.client.logs(&name, Some(logs_options(tail, follow)));
+        answer::printed(log, name, self.endpoint.clone())
+    }
+
+    async fn stop(&self, generation: &Generation) -> Result<(), EngineError> {
+        let grace = i32::try_from(limits::STOP_GRACE.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::default().t(grace).build();
+        let name = names::container(generation);
+        // The client takes 304, not running, for success.
+        let stopped = self.client.stop_container(&name, Some(options)).await;
+        found_or_none(stopped).map(drop).map_err(|e| self.error(e))
+    }
+
+    async fn remove(&self, generation: &Generation) -> Result<(), EngineError> {
+        /// The engine says when it has begun, not when it has ended.
+        const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+        let Some(found) = self.find_own(generation).await? else {
+            return Ok(());
+        };
+        // By its own identity: the name may be another's by now.
+        let name = found.id.unwrap_or_else(|| names::container(generation));
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(false);
+        match self
+            .client
+            .remove_container(&name, Some(options.build()))
+            .await
+        {
+            Ok(()) => Ok(()),
+            Err(error) => match answer::status(&error) {
+                Some(404) => Ok(()),
+                // Somebody else's removal is in progress.
+                Some(409) => {
+                    let gone = async {
+                        while self.look_up(&name).await?.is_some() {
+                            tokio::time::sleep(PAUSE).await;
+                        }
+                        Ok(())
+                    };
+                    let late = EngineError::TimedOut(limits::CLEANUP.as_secs());
+                    timeout(limits::CLEANUP, gone).await.unwrap_or(Err(late))
+                }
+                _ => Err(self.error(error)),
+            },
+        }
+    }
+
+    async fn remove_volume(&self, volume: &Volume) -> Result<(), EngineError> {
+        let name = names::volume(volume);
+        let found = found_or_none(self.client.inspect_volume(&name).await);
+        match found.map_err(|e| self.error(e))? {
+            None => return Ok(()),
+            Some(found) if !names::is_of_workspace(&found.labels, volume.id()) => {
+                return Err(EngineError::NameInUse {
+                    name,
+                    what: "a volume",
+                });
+            }
+            Some(_) => {}
+        }
+        let removed = self
+            .client
+            .remove_volume(&name, None::<RemoveVolumeOptions>)
+            .await;
+        found_or_none(removed).map(drop).map_err(|e| self.error(e))
+    }
+}
+
+/// What to ask a log for.
+pub(in crate::provision) fn logs_options(tail: Option<usize>, follow: bool) -> LogsOptions {
+    let tail = tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+    let options = LogsOptionsBuilder::default().stdout(true).stderr(true);
+    options.follow(follow).tail(&tail).build()
+}
+
+/// 404 is an answer and no error, where what is wanted may be absent.
+pub(in crate::provision) fn found_or_none<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if answer::status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,191 @@
+//! What a container is made from: a [`Spec`] in the engine's words. Pure.
+//!
+//! Never a restart policy: [`start`](super::Docker) sets it once the seed is
+//! verified. Never a bind by text (`source:target`), which makes what is missing.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HostConfig, Mount, MountBindOptions, MountType,
+    MountVolumeOptions, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+};
+
+use super::names;
+use crate::limits;
+use crate::model::ids::OperationId;
+use crate::planning::policy::Tier;
+use crate::provision::engine::mount::Bind;
+use crate::provision::engine::process_env;
+use crate::provision::generation::Generation;
+use crate::provision::observed::{Volume, VolumeKind};
+use crate::provision::seed::OWNER;
+use crate::provision::spec::Spec;
+use crate::provision::workspace::volumes;
+
+/// Where the seed stands in a container.
+pub(in crate::provision) const CONFIGS: &str = "/configs";
+pub(in crate::provision) const WORKSPACE: &str = "/workspace";
+const SOCKET: &str = "/var/run/docker.sock";
+
+/// What [`Spec`] does not say.
+pub(super) struct Around<'a> {
+    /// Which container it is to be.
+    pub(super) generation: &'a Generation,
+    /// The image.
+    pub(super) image: &'a str,
+    /// Who makes it.
+    pub(super) operation: &'a OperationId,
+    /// The operator's directory.
+    pub(super) bind: Option<Bind>,
+    /// The engine's own socket on its machine.
+    pub(super) socket: &'a str,
+    /// The engine refuses a container more processors than it has.
+    pub(super) cpus: Option<i64>,
+}
+
+pub(super) fn body(spec: &Spec, around: &Around<'_>) -> ContainerCreateBody {
+    let port = format!("{}/tcp", spec.runtime.port);
+    let env = process_env(spec, CONFIGS, "0.0.0.0", spec.runtime.port);
+    let mut labels = names::of_generation(spec, around.generation, around.operation);
+    labels.insert(names::SPEC.to_owned(), spec.digest.clone());
+    if spec.tier == Tier::Four {
+        labels.insert(names::HOST_PORT.to_owned(), spec.runtime.port.to_string());
+    }
+    // The host's network goes with neither a network of its own nor published ports.
+    let endpoint = EndpointSettings {
+        aliases: Some(vec![names::alias(&spec.id)]),
+        ..EndpointSettings::default()
+    };
+    let endpoints = HashMap::from([(names::network(&spec.org), endpoint)]);
+    ContainerCreateBody {
+        image: Some(around.image.to_owned()),
+        hostname: Some(spec.key.slug().to_owned()),
+        env: Some(
+            env.iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        ),
+        exposed_ports: Some(vec![port.clone()]),
+        labels: Some(labels),
+        // Even root could not read another's secrets without a capability, and this tier has none.
+        user: (spec.tier == Tier::One).then(|| format!("{OWNER}:{OWNER}")),
+        host_config: Some(host_config(spec, around, port)),
+        networking_config: (spec.tier != Tier::Four).then_some(NetworkingConfig {
+            endpoints_config: Some(endpoints),
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// The tiers (`spec/provisioning.md` §4).
+fn host_config(spec: &Spec, around: &Around<'_>, port: String) -> HostConfig {
+    let share = share(spec.tier);
+    let cpus = around
+        .cpus
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000_000_000);
+    let mut config = HostConfig {
+        mounts: Some(mounts(spec, around)),
+        memory: Some(share.memory),
+        nano_cpus: Some(share.nano_cpus.min(cpus)),
+        pids_limit: Some(share.pids),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        ..HostConfig::default()
+    };
+    match spec.tier {
+        Tier::One | Tier::Two => config.security_opt = Some(vec!["no-new-privileges".to_owned()]),
+        Tier::Three | Tier::Four => {
+            config.privileged = Some(true);
+            config.pid_mode = Some("host".to_owned());
+        }
+    }
+    if spec.tier == Tier::One {
+        config.readonly_rootfs = Some(true);
+        config.cap_drop = Some(vec!["ALL".to_owned()]);
+        let tmp = ("/tmp".to_owned(), "rw,noexec,nosuid,size=64m".to_owned());
+        config.tmpfs = Some(HashMap::from([tmp]));
+    }
+    if spec.tier == Tier::Four {
+        config.network_mode = Some("host".to_owned());
+    } else {
+        config.network_mode = Some(names::network(&spec.org));
+        // Ephemeral, and only for this machine.
+        let binding = PortBinding {
+            host_ip: Some("127.0.0.1".to_owned()),
+            host_port: Some(String::new()),
+        };
+        config.port_bindings = Some(HashMap::from([(port, Some(vec![binding]))]));
+    }
+    config
+}
+
+pub(in crate::provision) fn share(tier: Tier) -> limits::Share {
+    match tier {
+        Tier::One => limits::TIER_1,
+        Tier::Two => limits::TIER_2,
+        Tier::Three => limits::TIER_3,
+        Tier::Four => limits::TIER_4,
+    }
+}
+
+fn mounts(spec: &Spec, around: &Around<'_>) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = volumes(spec, around.generation)
+        .map(|of| volume(spec, &of, around.operation))
+        .collect();
+    if let Some(Bind { source, writable }) = &around.bind {
+        mounts.push(bind(source, WORKSPACE, *writable));
+    }
+    if spec.tier == Tier::Four {
+        mounts.push(bind(around.socket, SOCKET, true));
+    }
+    mounts
+}
+
+pub(in crate::provision) fn volume(spec: &Spec, volume: &Volume, operation: &OperationId) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(names::volume(volume)),
+        target: Some(
+            match volume.kind() {
+                VolumeKind::Configs => CONFIGS,
+                VolumeKind::Workspace => WORKSPACE,
+            }
+            .to_owned(),
+        ),
+        volume_options: Some(MountVolumeOptions {
+            // What the image has there is no part of the seed.
+            no_copy: Some(true),
+            // Somebody may remove the volume in this very moment; then the engine makes it anew.
+            labels: Some(volume_labels(spec, volume, operation)),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+pub(super) fn volume_labels(
+    spec: &Spec,
+    volume: &Volume,
+    operation: &OperationId,
+) -> names::Labels {
+    let mut labels = match volume {
+        Volume::Configs(generation) => names::of_generation(spec, generation, operation),
+        Volume::Workspace(_) => names::of_workspace(spec, operation),
+    };
+    labels.insert(names::VOLUME.to_owned(), volume.kind().to_string());
+    labels
+}
+
+pub(in crate::provision) fn bind(source: &str, target: &str, writable: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(!writable),
+        bind_options: Some(MountBindOptions::default()),
+        ..Mount::default()
+    }
+}

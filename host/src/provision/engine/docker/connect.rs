@@ -1,0 +1,133 @@
+//! Finds an engine and agrees on a version with it. Never waits long, never
+//! reads the process environment.
+
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use super::pull::Pulls;
+use super::{Docker, answer};
+use crate::limits;
+use crate::provision::engine::error::EngineError;
+
+/// Where an engine is when nobody says otherwise.
+const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
+
+impl Docker {
+    /// Asks the engine for its version, and speaks it from then on. `endpoint`
+    /// is as in `DOCKER_HOST`: `unix://`, `tcp://` or `http://`.
+    ///
+    /// # Errors
+    /// [`EngineError::Away`] within [`limits::CONNECT`].
+    pub async fn connect(endpoint: Option<&str>) -> Result<Self, EngineError> {
+        let endpoint = endpoint.unwrap_or(DEFAULT_ENDPOINT);
+        let away = |reason: String| EngineError::Away {
+            engine: "docker",
+            endpoint: endpoint.to_owned(),
+            reason,
+        };
+        let newest = bollard::API_DEFAULT_VERSION;
+        let seconds = limits::ENGINE_CALL.as_secs();
+        let client = match endpoint.split_once("://") {
+            Some(("unix", _)) => bollard::Docker::connect_with_unix(endpoint, seconds, newest),
+            Some(("tcp" | "http", host)) => {
+                bollard::Docker::connect_with_http(&with_port(host), seconds, newest)
+            }
+            Some((scheme, _)) => {
+                return Err(away(format!(
+                    "{scheme}:// is not supported; unix://, tcp:// and http:// are"
+                )));
+            }
+            None => {
+                return Err(away(
+                    "an endpoint begins with unix://, tcp:// or http://".to_owned(),
+                ));
+            }
+        };
+        let client = client.map_err(|e| answer::error(e, endpoint))?;
+        let client = match timeout(limits::CONNECT, client.negotiate_version()).await {
+            Err(_) => {
+                let seconds = limits::CONNECT.as_secs();
+                return Err(away(format!("no answer within {seconds} seconds")));
+            }
+            Ok(Err(error)) => {
+                return Err(match answer::error(error, endpoint) {
+                    // Something listens there, and it is no engine.
+                    EngineError::Refused(words) => away(words),
+                    error => error,
+                });
+            }
+            Ok(Ok(client)) => client,
+        };
+        let version = client.client_version();
+        let version = format!("/v{}.{}", version.major_version, version.minor_version);
+        Ok(Self {
+            client: client.with_request_modifier(move |mut request| {
+                address(&version, request.uri_mut());
+                // It adds its own to that of an archive. The first counts for
+                // engines; with one there is nothing to choose.
+                if let Some(first) = request.headers().get(CONTENT_TYPE).cloned() {
+                    request.headers_mut().insert(CONTENT_TYPE, first);
+                }
+                request
+            }),
+            endpoint: endpoint.to_owned(),
+            pulls: Pulls::default(),
+            cpus: OnceCell::new(),
+        })
+    }
+
+    /// The engine's socket, as a path on its own machine.
+    pub(super) fn socket(&self) -> &str {
+        self.endpoint
+            .strip_prefix("unix://")
+            .unwrap_or("/var/run/docker.sock")
+    }
+}
+
+/// Docker's own port where none is given.
+fn with_port(host: &str) -> String {
+    let host = host.trim_end_matches('/');
+    // The colons of an IPv6 address are in brackets.
+    let after = host.rsplit(']').next().unwrap_or(host);
+    if after.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:2375")
+    }
+}
+
+const CONTENT_TYPE: &str = "content-type";
+
+/// Puts the negotiated version into a request: bollard 0.21 negotiates it and
+/// then leaves it out, and the engine would answer as its newest version does.
+fn address(version: &str, uri: &mut http::Uri) {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    if let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority())
+        && !path.starts_with(version)
+        && let Ok(versioned) = format!("{scheme}://{authority}{version}{path}").parse()
+    {
+        *uri = versioned;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{address, with_port};
+
+    #[test]
+    fn a_port_is_added_where_there_is_none() {
+        assert_eq!(with_port("engine"), "engine:2375");
+        assert_eq!(with_port("[::1]/"), "[::1]:2375");
+        assert_eq!(with_port("[::1]:80"), "[::1]:80");
+        assert_eq!(with_port("10.0.0.1:2376/"), "10.0.0.1:2376");
+    }
+
+    #[test]
+    fn a_version_is_added_once() {
+        let mut uri = "http://engine:1/containers/json?all=true".parse().unwrap();
+        for _ in 0..2 {
+            address("/v1.41", &mut uri);
+            assert_eq!(uri, "http://engine:1/v1.41/containers/json?all=true");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The tokens with which workspaces show who they are. Each is made of one sealed secret and the workspace's identity, so
+//! that none is kept anywhere, and the same workspace has the same one whoever brings it up. Never printed.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use crate::model::digest::hex;
+use crate::model::ids::WorkspaceId;
+use crate::problem::Problem;
+use crate::state::encryption::{self, Vault, VaultError};
+use crate::state::store::{Label, Store};
+
+/// What the tokens of one host's workspaces are made with.
+pub struct AgentTokens([u8; 32]);
+
+impl AgentTokens {
+    /// Those of a store; the secret is made when there is none. Only for whoever may write to the store.
+    ///
+    /// # Errors
+    /// The store's and the vault's.
+    pub async fn of(store: &Store, vault: &Vault) -> Result<Self, Problem> {
+        let label = Label::workspace_tokens();
+        if let Some(sealed) = store.sealed(&label).await? {
+            let opened = vault.open(label.as_str(), &sealed)?;
+            let secret = opened.try_into().map_err(|_| VaultError::Altered)?;
+            return Ok(Self(secret));
+        }
+        let secret = encryption::random::<32>()?;
+        let sealed = vault.seal(label.as_str(), &secret)?;
+        store.put_sealed(&label, sealed).await?;
+        Ok(Self(secret))
+    }
+
+    /// The token of a workspace: HMAC-SHA-256 (RFC 2104) of its identity, as hexadecimal digits.
+    pub fn token(&self, id: &WorkspaceId) -> String {
+        self.mac(id)
+            .map(|mac| hex(&mac.finalize().into_bytes()))
+            .unwrap_or_default()
+    }
+
+    /// Whether this is the token of that workspace; takes as long for a wrong one as for the right one.
+    pub fn is_of(&self, id: &WorkspaceId, token: &str) -> bool {
+        let (pairs, rest) = token.as_bytes().as_chunks::<2>();
+        let digit = |c: u8| {
+            char::from(c)
+                .to_digit(16)
+                .and_then(|d| u8::try_from(d).ok())
+        };
+        let bytes: Option<Vec<u8>> = pairs
+            .iter()
+            .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+            .collect();
+        match (bytes, self.mac(id)) {
+            (Some(bytes), Some(mac)) if rest.is_empty() => mac.verify_slice(&bytes).is_ok(),
+            _ => false,
+        }
+    }
+
+    fn mac(&self, id: &WorkspaceId) -> Option<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
+        mac.update(id.as_str().as_bytes());
+        Some(mac)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_of_one_workspace_of_one_host() {
+        let (here, there) = (AgentTokens([1; 32]), AgentTokens([2; 32]));
+        let (a, b) = ("a".repeat(32), "b".repeat(32));
+        let (a, b) = (WorkspaceId::parse(&a), WorkspaceId::parse(&b));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        let token = here.token(&a);
+        assert_eq!(token.len(), 64);
+        assert!(here.is_of(&a, &token));
+        assert!(!here.is_of(&b, &token) && !there.is_of(&a, &token));
+        for wrong in ["", &token[..62], &format!("{token}00"), "zz"] {
+            assert!(!here.is_of(&a, wrong), "{wrong}");
+        }
+    }
+}

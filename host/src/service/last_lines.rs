@@ -1,0 +1,112 @@
+//! What workspaces printed before they failed, for whoever follows an operation. A program that fails may print its
+//! settings, so this may hold secrets: it is in memory only, never in the store or in a log, and goes with the process.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use crate::limits;
+use crate::model::event::{Event, What};
+use crate::model::ids::OperationId;
+use crate::model::plan::WorkspaceKey;
+
+/// The newest, up to [`limits::LAST_LINES_HELD`] bytes.
+#[derive(Default)]
+pub struct LastLines(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    /// Oldest first.
+    failures: VecDeque<Words>,
+    bytes: usize,
+}
+
+struct Words {
+    operation: OperationId,
+    workspace: WorkspaceKey,
+    lines: Vec<String>,
+}
+
+impl Words {
+    fn bytes(&self) -> usize {
+        self.lines.iter().map(String::len).sum()
+    }
+}
+
+impl LastLines {
+    /// Remembers what an event of an operation tells, if it tells of a failure.
+    pub fn keep(&self, operation: &OperationId, event: &Event) {
+        let (What::Failed(failure), Some(workspace)) = (&event.what, &event.workspace) else {
+            return;
+        };
+        if failure.last_lines.is_empty() {
+            return;
+        }
+        let words = Words {
+            operation: operation.clone(),
+            workspace: workspace.clone(),
+            lines: failure.last_lines.clone(),
+        };
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.bytes += words.bytes();
+        held.failures.push_back(words);
+        while held.bytes > limits::LAST_LINES_HELD
+            && let Some(oldest) = held.failures.pop_front()
+        {
+            held.bytes -= oldest.bytes();
+        }
+    }
+
+    /// By the keys of an operation's failed workspaces.
+    pub fn of(&self, operation: &OperationId) -> BTreeMap<String, Vec<String>> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = held.failures.iter().filter(|w| w.operation == *operation);
+        own.map(|words| (words.workspace.to_string(), words.lines.clone()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::{Failure, Step};
+
+    fn failed(key: &str, lines: Vec<String>) -> Event {
+        let failure = Failure {
+            step: Step::Ready,
+            code: "ended".into(),
+            reason: String::new(),
+            help: String::new(),
+            last_lines: lines,
+            exit_code: None,
+            before: None,
+            is_cancelled: false,
+            left_behind: Vec::new(),
+        };
+        Event {
+            org: "acme".to_owned(),
+            workspace: WorkspaceKey::new(key).ok(),
+            workspace_id: None,
+            what: What::Failed(Box::new(failure)),
+        }
+    }
+
+    #[test]
+    fn they_are_kept_by_operation_and_the_oldest_go_first() {
+        let kept = LastLines::default();
+        let operation = |id: &str| OperationId(id.to_owned());
+        kept.keep(&operation("a"), &failed("x", vec!["one".to_owned()]));
+        kept.keep(&operation("b"), &failed("x", vec!["two".to_owned()]));
+        kept.keep(&operation("b"), &failed("y", Vec::new()));
+        let of_b = kept.of(&operation("b"));
+        assert_eq!(
+            of_b.into_iter().collect::<Vec<_>>(),
+            [("x".to_owned(), vec!["two".to_owned()])]
+        );
+        let large = vec!["l".repeat(limits::LAST_LINES_HELD - 3)];
+        kept.keep(&operation("c"), &failed("x", large));
+        assert!(kept.of(&operation("a")).is_empty());
+        assert_eq!(kept.of(&operation("b")).len(), 1);
+        kept.keep(&operation("d"), &failed("x", vec!["four".to_owned()]));
+        assert!(kept.of(&operation("b")).is_empty());
+    }
+}

@@ -1,0 +1,218 @@
+//! What is counted while a host runs. No label is a text that a caller can make up: each has few values, known beforehand.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::model::event::Operation;
+use crate::state::store::OperationState;
+
+/// The counters of one host. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    requests: Family<[(&'static str, String); 3], Counter>,
+    seconds: Family<[(&'static str, String); 2], Histogram>,
+    plans: Family<[(&'static str, &'static str); 1], Histogram>,
+    listeners: Gauge,
+}
+
+/// What came of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planned {
+    /// Policy approves it.
+    Approved,
+    /// Policy refuses it.
+    Refused,
+    /// There is no plan.
+    Nothing,
+}
+
+/// How a host is at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Moment {
+    /// How many operations are kept, by what they do and how they are.
+    pub operations: Vec<(Operation, OperationState, u64)>,
+    /// Operations that were accepted and did not end.
+    pub open: usize,
+    /// Workspaces that wait for their turn.
+    pub waiting: usize,
+    /// Workspaces whose turn it is.
+    pub running: usize,
+    /// Calls into plugins that wait for their turn.
+    pub plans_waiting: usize,
+    /// Calls into plugins that run.
+    pub plans_running: usize,
+    /// Background tasks that run.
+    pub tasks: usize,
+    /// Events that were stored.
+    pub events: u64,
+}
+
+/// Somebody who listens to events, until it is dropped.
+#[derive(Debug)]
+pub struct Listener(Gauge);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("orghost");
+        let requests = Family::default();
+        let seconds = Family::new_with_constructor(requests_buckets as fn() -> Histogram);
+        let plans = Family::new_with_constructor(plan_buckets as fn() -> Histogram);
+        let listeners = Gauge::default();
+        registry.register("requests", "Requests that were answered", requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "From a request to the beginning of its answer",
+            Unit::Seconds,
+            seconds.clone(),
+        );
+        registry.register_with_unit(
+            "plan_duration",
+            "Plans that were made and judged",
+            Unit::Seconds,
+            plans.clone(),
+        );
+        registry.register(
+            "event_listeners",
+            "Streams of events that are open",
+            listeners.clone(),
+        );
+        Self(Arc::new(Inner {
+            registry,
+            requests,
+            seconds,
+            plans,
+            listeners,
+        }))
+    }
+}
+
+fn requests_buckets() -> Histogram {
+    Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0])
+}
+
+fn plan_buckets() -> Histogram {
+    Histogram::new([0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0])
+}
+
+impl Metrics {
+    /// A request was answered. `route` is the pattern of its path; a method that no route has counts as `other`.
+    pub fn request(&self, route: &str, method: &str, status: u16, took: Duration) {
+        let method = match method {
+            "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
+            _ => "other",
+        };
+        let (route, method) = (("route", route.to_owned()), ("method", method.to_owned()));
+        let labels = [
+            route.clone(),
+            method.clone(),
+            ("status", status.to_string()),
+        ];
+        self.0.requests.get_or_create(&labels).inc();
+        let seconds = self.0.seconds.get_or_create(&[route, method]);
+        seconds.observe(took.as_secs_f64());
+    }
+
+    /// A template was planned.
+    pub fn plan(&self, planned: Planned, took: Duration) {
+        let result = match planned {
+            Planned::Approved => "approved",
+            Planned::Refused => "refused",
+            Planned::Nothing => "nothing",
+        };
+        let plans = self.0.plans.get_or_create(&[("result", result)]);
+        plans.observe(took.as_secs_f64());
+    }
+
+    /// Somebody begins to listen to events.
+    pub fn listener(&self) -> Listener {
+        self.0.listeners.inc();
+        Listener(self.0.listeners.clone())
+    }
+
+    /// Everything, as OpenMetrics text.
+    pub fn text(&self, moment: &Moment) -> String {
+        let mut text = String::new();
+        let now = registry_of(moment);
+        let written = encode_registry(&mut text, &self.0.registry)
+            .and_then(|()| encode_registry(&mut text, &now))
+            .and_then(|()| encode_eof(&mut text));
+        if written.is_err() {
+            // A `String` takes everything; whoever scrapes sees that the end is missing.
+            let _ = text.write_char('\n');
+        }
+        text
+    }
+}
+
+fn registry_of(moment: &Moment) -> Registry {
+    let mut registry = Registry::with_prefix("orghost");
+    let operations = Family::<[(&'static str, &'static str); 2], Gauge>::default();
+    for (operation, state, count) in &moment.operations {
+        let labels = [("operation", operation.as_str()), ("state", state.as_str())];
+        operations.get_or_create(&labels).set(signed(*count));
+    }
+    registry.register(
+        "operations",
+        "Operations, by what they do and how they are",
+        operations,
+    );
+    let gauges = [
+        (
+            "operations_open",
+            "Operations that were accepted and did not end",
+            moment.open,
+        ),
+        (
+            "workspaces_waiting",
+            "Workspaces that wait for their turn",
+            moment.waiting,
+        ),
+        (
+            "workspaces_running",
+            "Workspaces that are being worked on",
+            moment.running,
+        ),
+        (
+            "plans_waiting",
+            "Calls into plugins that wait for their turn",
+            moment.plans_waiting,
+        ),
+        (
+            "plans_running",
+            "Calls into plugins that run",
+            moment.plans_running,
+        ),
+        ("tasks", "Background tasks that run", moment.tasks),
+    ];
+    for (name, help, value) in gauges {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(signed(value as u64));
+        registry.register(name, help, gauge);
+    }
+    let events = Counter::<u64>::default();
+    events.inc_by(moment.events);
+    registry.register("events_stored", "Events that were stored", events);
+    registry
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,381 @@
+//! Operations: what was asked for, and what came of it.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::error::{json, of_row, word};
+use super::sources::write_source;
+use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow, write_org};
+use crate::model::diagnostic::Diagnostic;
+use crate::model::event::Operation;
+use crate::model::ids::{OperationId, WorkspaceId};
+use crate::state::encryption::Sealed;
+
+/// An operation that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutOff {
+    /// Which.
+    pub id: OperationId,
+    /// What it did.
+    pub operation: Operation,
+    /// The last step of each workspace that was neither up nor failed, as `key: step`.
+    pub steps: Vec<String>,
+}
+
+/// An operation, as the store knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperationRow {
+    /// Which.
+    pub id: OperationId,
+    /// Its org's slug.
+    pub org: String,
+    /// What it does.
+    pub operation: Operation,
+    /// The workspace that it is about, when it is not the whole org.
+    pub workspace: Option<Subject>,
+    /// How it is.
+    pub state: OperationState,
+    /// What was asked for beside that: enough to do it again.
+    pub request: serde_json::Value,
+    /// Workspaces that did not come up, or did not go.
+    pub failed: u32,
+    /// Why it could not be done at all.
+    pub errors: Vec<Diagnostic>,
+    /// When it was asked for, in milliseconds since 1970.
+    pub began_ms: i64,
+    /// When it ended.
+    pub ended_ms: Option<i64>,
+    /// When somebody cancelled it: nothing more of it is begun, also not by another process.
+    pub cancel_ms: Option<i64>,
+}
+
+/// The one workspace that an operation is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Who it is. Absent in an operation of an older version about a workspace that was forgotten since.
+    pub id: Option<WorkspaceId>,
+    /// What people called it when it was asked for.
+    pub key: String,
+}
+
+/// How an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationState {
+    /// It waits for those before it.
+    Queued,
+    /// It is being done.
+    Running,
+    /// It was done, all of it.
+    Done,
+    /// It was not, or not all of it.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// A later operation of the same org does what it would have done.
+    Superseded,
+}
+
+impl OperationState {
+    /// The state as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        let all = [
+            Self::Queued,
+            Self::Running,
+            Self::Done,
+            Self::Failed,
+            Self::Cancelled,
+            Self::Superseded,
+        ];
+        all.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// `rowid` tells their order: a new row's is above those of all rows that are there. The clock may be moved.
+const COLUMNS: &str = "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms, workspace_id, cancel_ms";
+
+impl Store {
+    /// Opens an operation that is done at once. It counts as cut off until [`Store::end`].
+    pub async fn begin(&self, org: &str, operation: Operation) -> Result<OperationId, StoreError> {
+        let id = self
+            .enqueue(org, operation, None, serde_json::Value::Null)
+            .await?;
+        self.run(&id).await?;
+        Ok(id)
+    }
+
+    /// Remembers an operation that is to be done.
+    pub async fn enqueue(
+        &self,
+        org: &str,
+        operation: Operation,
+        workspace: Option<Subject>,
+        request: serde_json::Value,
+    ) -> Result<OperationId, StoreError> {
+        let (org, now) = (org.to_owned(), self.clock.now_ms());
+        let request = request.to_string();
+        self.write(move |db| insert(db, &org, operation, workspace.as_ref(), &request, now))
+            .await
+    }
+
+    /// Accepts an org: it, what it is made from, and the operation that brings it up, all of them or none.
+    pub async fn accept(
+        &self,
+        org: OrgRow,
+        workspaces: Vec<WorkspaceRow>,
+        source: SourceRow,
+        vars: Sealed,
+    ) -> Result<OperationId, StoreError> {
+        let now = self.clock.now_ms();
+        self.write(move |db| {
+            write_org(db, &org, &workspaces)?;
+            write_source(db, &org.slug, &source, &vars, now)?;
+            let request = source.request.to_string();
+            insert(db, &org.slug, Operation::Up, None, &request, now)
+        })
+        .await
+    }
+
+    /// A queued operation begins, and counts as cut off until it ends. Says whether it may: nobody cancelled it.
+    pub async fn run(&self, id: &OperationId) -> Result<bool, StoreError> {
+        let id = id.0.clone();
+        self.write(move |db| {
+            let began = db.execute(
+                "UPDATE operations SET state = 'running' WHERE id = ?1 AND ended_ms IS NULL AND cancel_ms IS NULL",
+                [id],
+            );
+            began.map(|rows| rows > 0)
+        })
+        .await
+    }
+
+    /// Closes the operations of an org that run, and those that were cut off; `failed` workspaces did not do as they should,
+    /// which is no failure of what was cancelled.
+    pub async fn end(&self, org: &str, failed: usize) -> Result<(), StoreError> {
+        let (org, now) = (org.to_owned(), self.clock.now_ms());
+        self.write(move |db| {
+            db.execute(
+                "UPDATE operations SET ended_ms = ?2, failed = ?3, state =
+                 iif(?3 > 0, iif(cancel_ms IS NULL, 'failed', 'cancelled'), 'done')
+                 WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'",
+                params![org, now, failed as i64],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Closes one operation that was done; `failed` workspaces did not do as they should.
+    pub async fn finish(&self, id: &OperationId, failed: usize) -> Result<(), StoreError> {
+        let (id, now) = (id.0.clone(), self.clock.now_ms());
+        self.write(move |db| {
+            db.execute(
+                "UPDATE operations SET ended_ms = ?2, failed = ?3, state = iif(?3 > 0, 'failed', 'done') WHERE id = ?1",
+                params![id, now, failed as i64],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Puts an operation back in the queue: the host stops, and goes on with it when it is started again. Says whether it did:
+    /// what was cancelled is not gone on with.
+    pub async fn requeue(&self, id: &OperationId) -> Result<bool, StoreError> {
+        let id = id.0.clone();
+        self.write(move |db| {
+            let requeued = db.execute(
+                "UPDATE operations SET state = 'queued', ended_ms = NULL, failed = 0 WHERE id = ?1 AND cancel_ms IS NULL",
+                [id],
+            );
+            requeued.map(|rows| rows > 0)
+        })
+        .await
+    }
+
+    /// Remembers that somebody cancelled an operation, before anything is done about it. Says whether it had not ended.
+    pub async fn cancel(&self, id: &OperationId) -> Result<bool, StoreError> {
+        let (id, now) = (id.0.clone(), self.clock.now_ms());
+        self.write(move |db| {
+            let cancelled = db.execute(
+                "UPDATE operations SET cancel_ms = coalesce(cancel_ms, ?2) WHERE id = ?1 AND ended_ms IS NULL",
+                params![id, now],
+            );
+            cancelled.map(|rows| rows > 0)
+        })
+        .await
+    }
+
+    /// Closes one operation in a final state, with what was wrong.
+    pub async fn settle(
+        &self,
+        id: &OperationId,
+        state: OperationState,
+        errors: &[Diagnostic],
+    ) -> Result<(), StoreError> {
+        let (id, now) = (id.0.clone(), self.clock.now_ms());
+        let errors = serde_json::json!(errors).to_string();
+        self.write(move |db| {
+            db.execute(
+                "UPDATE operations SET ended_ms = coalesce(ended_ms, ?2), state = ?3, errors = ?4 WHERE id = ?1",
+                params![id, now, state.as_str(), errors],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    /// One operation.
+    pub async fn operation(&self, id: &str) -> Result<Option<OperationRow>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |db| {
+            let query = format!("SELECT {COLUMNS} FROM operations WHERE id = ?1");
+            db.query_row(&query, [id], operation).optional()
+        })
+        .await
+    }
+
+    /// Operations that did not end, of all orgs, oldest first.
+    pub async fn unended(&self) -> Result<Vec<OperationRow>, StoreError> {
+        self.read(move |db| {
+            let query =
+                format!("SELECT {COLUMNS} FROM operations WHERE ended_ms IS NULL ORDER BY rowid");
+            db.prepare(&query)?.query_map([], operation)?.collect()
+        })
+        .await
+    }
+
+    /// The newest operations of an org, newest first; of those, only the ones before the operation `before`.
+    pub async fn operations(
+        &self,
+        org: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<OperationRow>, StoreError> {
+        let (org, before) = (org.to_owned(), before.map(str::to_owned));
+        self.read(move |db| {
+            let query = format!(
+                "SELECT {COLUMNS} FROM operations
+                 WHERE org = ?1 AND (?2 IS NULL OR rowid < (SELECT rowid FROM operations WHERE id = ?2))
+                 ORDER BY rowid DESC LIMIT ?3"
+            );
+            db.prepare(&query)?
+                .query_map(params![org, before, limit as i64], operation)?
+                .collect()
+        })
+        .await
+    }
+
+    /// How many operations are kept, by what they do and how they are.
+    pub async fn tally(&self) -> Result<Vec<(Operation, OperationState, u64)>, StoreError> {
+        self.read(move |db| {
+            let query = "SELECT kind, state, count(*) FROM operations GROUP BY kind, state";
+            let counted = |row: &Row<'_>| {
+                let (kind, state): (String, String) = (row.get(0)?, row.get(1)?);
+                let count = row.get::<_, i64>(2)?.unsigned_abs();
+                Ok((
+                    word("operations", "kind", &kind, Operation::parse)?,
+                    word("operations", "state", &state, OperationState::parse)?,
+                    count,
+                ))
+            };
+            db.prepare(query)?.query_map([], counted)?.collect()
+        })
+        .await
+    }
+
+    /// Operations of an org that began and never ended: their process was killed.
+    pub async fn cut_off(&self, org: &str) -> Result<Vec<CutOff>, StoreError> {
+        let org = org.to_owned();
+        self.read(move |db| {
+            let mut operations = db.prepare(
+                "SELECT id, kind FROM operations WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'
+                 ORDER BY rowid",
+            )?;
+            // The newest event of each workspace; only those whose newest event is a step are open.
+            let mut steps = db.prepare(
+                "SELECT workspace, step FROM (SELECT workspace, step, max(seq) FROM events
+                 WHERE operation = ?1 AND workspace IS NOT NULL GROUP BY workspace) WHERE step IS NOT NULL",
+            )?;
+            let open = operations.query_map([org], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })?;
+            open.map(|row| {
+                let (id, kind) = row?;
+                let at = steps.query_map([&id], |row| {
+                    Ok(format!("{}: {}", row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                })?;
+                let name = format_args!("operation {id}");
+                Ok(CutOff {
+                    steps: at.collect::<rusqlite::Result<_>>()?,
+                    operation: word(name, "kind", &kind, Operation::parse)?,
+                    id: OperationId(id),
+                })
+            })
+            .collect()
+        })
+        .await
+    }
+}
+
+fn insert(
+    db: &Connection,
+    org: &str,
+    operation: Operation,
+    workspace: Option<&Subject>,
+    request: &str,
+    now_ms: i64,
+) -> rusqlite::Result<OperationId> {
+    db.query_row(
+        "INSERT INTO operations (org, kind, began_ms, state, workspace, workspace_id, request)
+         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6) RETURNING id",
+        params![
+            org,
+            operation.as_str(),
+            now_ms,
+            workspace.map(|workspace| &workspace.key),
+            workspace.and_then(|workspace| Some(workspace.id.as_ref()?.as_str())),
+            request
+        ],
+        |row| row.get(0).map(OperationId),
+    )
+}
+
+fn operation(row: &Row<'_>) -> rusqlite::Result<OperationRow> {
+    let id: String = row.get(0)?;
+    let (kind, state): (String, String) = (row.get(2)?, row.get(4)?);
+    let (request, errors): (String, String) = (row.get(5)?, row.get(7)?);
+    let name = format!("operation {id}");
+    let key: Option<String> = row.get(3)?;
+    let subject = match row.get_ref(10)? {
+        ValueRef::Null => None,
+        _ => Some(of_row(&name, super::workspaces::id(row, 10))?),
+    };
+    Ok(OperationRow {
+        id: OperationId(id),
+        org: row.get(1)?,
+        operation: word(&name, "kind", &kind, Operation::parse)?,
+        workspace: key.map(|key| Subject { id: subject, key }),
+        state: word(&name, "state", &state, OperationState::parse)?,
+        request: json(&name, "request", &request)?,
+        failed: row.get(6)?,
+        errors: json(&name, "errors", &errors)?,
+        began_ms: row.get(8)?,
+        ended_ms: row.get(9)?,
+        cancel_ms: row.get(11)?,
+    })
+}

@@ -1,0 +1,151 @@
+//! Tokens: their digests, and what each one may. Whoever may write to the state folder may make one, also while a server runs.
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::{Store, StoreError};
+use crate::state::token::{Scope, TokenDigest};
+
+/// A token, without its text and its digest.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TokenRow {
+    /// Names it, and is no secret.
+    pub id: String,
+    /// Whose it is, or what for.
+    pub name: String,
+    /// What it may do. `None`: another version of orghost wrote something that is no scope here, and it counts for nothing.
+    pub scope: Option<Scope>,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+    /// From when on it does not count, in milliseconds since 1970.
+    pub expires_ms: Option<i64>,
+    /// When it was revoked, in milliseconds since 1970.
+    pub revoked_ms: Option<i64>,
+    /// When it was last used, in milliseconds since 1970, to the minute.
+    pub used_ms: Option<i64>,
+}
+
+/// What the store knows of what somebody presents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Whether a token was ever made on this host.
+    pub any: bool,
+    /// The token that was presented, if it counts.
+    pub token: Option<TokenRow>,
+}
+
+/// A token's last use is stored so often, in milliseconds.
+const USED_MS: i64 = 60_000;
+
+const COLUMNS: &str = "id, name, scope, created_ms, expires_ms, revoked_ms, used_ms";
+
+impl TokenRow {
+    fn counts(&self, now: i64) -> bool {
+        self.revoked_ms.is_none() && self.expires_ms.is_none_or(|expires| now < expires)
+    }
+}
+
+impl Store {
+    /// Keeps a new token, which counts for `lifetime_ms`, or until it is revoked.
+    pub async fn put_token(
+        &self,
+        id: &str,
+        name: &str,
+        scope: Scope,
+        lifetime_ms: Option<i64>,
+        digest: TokenDigest,
+    ) -> Result<TokenRow, StoreError> {
+        let created_ms = self.clock.now_ms();
+        let row = TokenRow {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            scope: Some(scope),
+            created_ms,
+            expires_ms: lifetime_ms.map(|ms| created_ms.saturating_add(ms)),
+            revoked_ms: None,
+            used_ms: None,
+        };
+        let kept = row.clone();
+        self.write(move |db| {
+            db.execute(
+                "INSERT INTO tokens (id, name, scope, hash, created_ms, expires_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![row.id, row.name, scope.as_str(), digest.0, row.created_ms, row.expires_ms],
+            )
+        })
+        .await?;
+        Ok(kept)
+    }
+
+    /// Every token, also those that do not count any more, oldest first.
+    pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        self.read(|db| {
+            db.prepare(&format!(
+                "SELECT {COLUMNS} FROM tokens ORDER BY created_ms, id"
+            ))?
+            .query_map([], token)?
+            .collect()
+        })
+        .await
+    }
+
+    /// Whether some token counts just now.
+    pub async fn has_token(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now_ms();
+        Ok(self.tokens().await?.iter().any(|token| token.counts(now)))
+    }
+
+    /// Revokes a token, for good. Says whether there is such a token.
+    pub async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
+        let (id, now) = (id.to_owned(), self.clock.now_ms());
+        self.write(move |db| {
+            let revoked = db.execute(
+                "UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?2) WHERE id = ?1",
+                params![id, now],
+            );
+            revoked.map(|rows| rows > 0)
+        })
+        .await
+    }
+
+    /// What is known of what somebody presents; remembers that it was used.
+    pub async fn admission(&self, presented: Option<TokenDigest>) -> Result<Admission, StoreError> {
+        let known = self.read(move |db| {
+            let any = "SELECT EXISTS (SELECT 1 FROM tokens)";
+            let any = db.prepare_cached(any)?.query_row([], |row| row.get(0))?;
+            let query = format!("SELECT {COLUMNS} FROM tokens WHERE hash = ?1");
+            let found = match presented {
+                Some(digest) => db
+                    .prepare_cached(&query)?
+                    .query_row([digest.0], token)
+                    .optional()?,
+                None => None,
+            };
+            Ok((any, found))
+        });
+        let (any, found) = known.await?;
+        let now = self.clock.now_ms();
+        let token = found.filter(|token| token.counts(now));
+        let is_new_use = |used: i64| now - used >= USED_MS;
+        if let Some(token) = token.as_ref().filter(|t| t.used_ms.is_none_or(is_new_use)) {
+            let id = token.id.clone();
+            let used = self.write(move |db| {
+                let used = "UPDATE tokens SET used_ms = ?2 WHERE id = ?1";
+                db.execute(used, params![id, now]).map(drop)
+            });
+            // A full disk must not keep callers from looking.
+            let _ = used.await;
+        }
+        Ok(Admission { any, token })
+    }
+}
+
+fn token(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
+    Ok(TokenRow {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        scope: Scope::parse(&row.get::<_, String>(2)?),
+        created_ms: row.get(3)?,
+        expires_ms: row.get(4)?,
+        revoked_ms: row.get(5)?,
+        used_ms: row.get(6)?,
+    })
+}

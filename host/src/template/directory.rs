@@ -1,0 +1,220 @@
+//! A template's folder: read-only, bounded, and closed. No path, `..` or
+//! symbolic link leaves it (cap-std opens every component relative to the
+//! folder's descriptor; a bundle is in memory, and there is nothing else to
+//! lead to); only what is asked for is read.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+
+use super::bundle::{Bundle, BundleError};
+use super::path::{Entry, EntryKind, FileError, TemplateFile, TemplatePath, is_by_product};
+use crate::limits;
+
+/// The folder of one org template, opened. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TemplateDir {
+    source: Source,
+    path: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Folder(Arc<Dir>),
+    Bundle(Arc<Bundle>),
+}
+
+impl TemplateDir {
+    /// Opens a template's folder.
+    ///
+    /// # Errors
+    /// The operating system's, when `path` is no readable folder.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            source: Source::Folder(Arc::new(Dir::open_ambient_dir(path, ambient_authority())?)),
+            path: path.to_owned(),
+        })
+    }
+
+    /// A template that is held in memory.
+    pub fn of_bundle(bundle: Arc<Bundle>) -> Self {
+        Self {
+            source: Source::Bundle(bundle),
+            path: PathBuf::new(),
+        }
+    }
+
+    /// The folder, as it was given: for messages only.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads one whole file of at most [`limits::TEMPLATE_FILE_BYTES`].
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn read(&self, path: &TemplatePath) -> Result<TemplateFile, FileError> {
+        path.present()?;
+        let dir = match &self.source {
+            Source::Folder(dir) => dir,
+            Source::Bundle(bundle) => return bundle.read(path),
+        };
+        // Without NONBLOCK the open of a pipe would wait for its other end.
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let file = dir
+            .open_with(named(path), &options)
+            .map_err(|e| refused(&e))?;
+        let metadata = file.metadata().map_err(|e| refused(&e))?;
+        if !metadata.is_file() {
+            return Err(FileError::WrongKind);
+        }
+        if metadata.len() > limits::TEMPLATE_FILE_BYTES {
+            return Err(FileError::TooLarge);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        // The file may grow while it is read: the limit holds for what was read.
+        file.take(limits::TEMPLATE_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| refused(&e))?;
+        if bytes.len() as u64 > limits::TEMPLATE_FILE_BYTES {
+            return Err(FileError::TooLarge);
+        }
+        Ok(TemplateFile {
+            bytes,
+            executable: cap_std::fs::PermissionsExt::mode(&metadata.permissions()) & 0o100 != 0,
+        })
+    }
+
+    /// Where a symbolic link leads, as it is written.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn link(&self, path: &TemplatePath) -> Result<String, FileError> {
+        path.present()?;
+        let dir = match &self.source {
+            Source::Folder(dir) => dir,
+            Source::Bundle(bundle) => return bundle.link(path),
+        };
+        let target = dir.read_link_contents(named(path));
+        let target = target.map_err(|e| refused(&e))?.into_os_string();
+        target.into_string().map_err(|_| FileError::InvalidPath)
+    }
+
+    /// Lists one folder, sorted by name; names that are not UTF-8, and by-products, are left out.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn entries(&self, path: &TemplatePath) -> Result<Vec<Entry>, FileError> {
+        path.present()?;
+        let dir = match &self.source {
+            Source::Folder(dir) => dir,
+            Source::Bundle(bundle) => return bundle.list(path),
+        };
+        let listing = dir.read_dir(named(path)).map_err(|e| refused(&e))?;
+        let mut entries = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(|e| refused(&e))?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            if is_by_product(&name) {
+                continue;
+            }
+            let kind = entry.file_type().map_err(|e| refused(&e))?;
+            let kind = if kind.is_file() {
+                EntryKind::File
+            } else if kind.is_dir() {
+                EntryKind::Directory
+            } else if kind.is_symlink() {
+                EntryKind::Symlink
+            } else {
+                EntryKind::Other
+            };
+            let size = match kind {
+                EntryKind::File => entry.metadata().map_err(|e| refused(&e))?.len(),
+                _ => 0,
+            };
+            if entries.len() == limits::TEMPLATE_ENTRIES {
+                return Err(FileError::TooLarge);
+            }
+            entries.push(Entry { name, kind, size });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Everything of a folder but `.git` and what no template has in it (see [`is_by_product`]).
+    ///
+    /// # Errors
+    /// [`BundleError::File`], [`BundleError::TooLarge`].
+    pub fn bundle(&self) -> Result<Bundle, BundleError> {
+        let mut bundle = Bundle::default();
+        let mut folders = vec![String::new()];
+        let mut bytes = 0;
+        while let Some(folder) = folders.pop() {
+            let failed = |path: &str, reason| BundleError::File {
+                path: path.to_owned(),
+                reason,
+            };
+            let path = TemplatePath::new(&folder).map_err(|e| failed(&folder, e))?;
+            let entries = self.entries(&path).map_err(|e| failed(&folder, e))?;
+            if entries.is_empty() && !folder.is_empty() {
+                bundle.put_folder(folder.clone());
+            }
+            for entry in entries {
+                if entry.name == ".git" {
+                    continue;
+                }
+                let name = match folder.as_str() {
+                    "" => entry.name,
+                    folder => format!("{folder}/{}", entry.name),
+                };
+                let path = TemplatePath::new(&name).map_err(|e| failed(&name, e))?;
+                match entry.kind {
+                    EntryKind::Directory => folders.push(name),
+                    EntryKind::File => {
+                        let file = self.read(&path).map_err(|e| failed(&name, e))?;
+                        bytes += file.bytes.len() as u64;
+                        bundle.put_file(name, file.bytes, file.executable);
+                    }
+                    EntryKind::Symlink => {
+                        let target = self.link(&path).map_err(|e| failed(&name, e))?;
+                        bundle.put_link(name, target);
+                    }
+                    EntryKind::Other => {}
+                }
+                bundle.check(bytes)?;
+            }
+        }
+        Ok(bundle)
+    }
+}
+
+fn named(path: &TemplatePath) -> &str {
+    if path.as_str().is_empty() {
+        "."
+    } else {
+        path.as_str()
+    }
+}
+
+fn refused(error: &std::io::Error) -> FileError {
+    use std::io::ErrorKind;
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return FileError::InvalidPath;
+    }
+    match error.kind() {
+        ErrorKind::NotFound => FileError::NotFound,
+        ErrorKind::IsADirectory | ErrorKind::NotADirectory => FileError::WrongKind,
+        // cap-std's answer to an escape; a folder without permission says the same words to a plugin.
+        ErrorKind::PermissionDenied if error.raw_os_error().is_none() => FileError::InvalidPath,
+        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => FileError::InvalidPath,
+        kind => FileError::Unreadable(kind.to_string()),
+    }
+}
