@@ -16,6 +16,7 @@ const ROOMS: &[&str] = &[
     "model",
     "template",
     "problem",
+    "random",
     "config",
     "plugin",
     "conformance",
@@ -309,7 +310,10 @@ impl Uses {
             _ => {}
         }
         base.extend(rest.iter().cloned());
-        self.paths.insert(base.join("::"));
+        // `crate` alone names no module.
+        if !base.is_empty() {
+            self.paths.insert(base.join("::"));
+        }
     }
 
     fn tree(&mut self, above: &[String], tree: &syn::UseTree) {

@@ -49,6 +49,8 @@ fn compile(library: &Path, program: &str) -> String {
             "lib",
             "--emit",
             "metadata",
+            "--cap-lints",
+            "allow",
             "-",
         ])
         .arg("--out-dir")

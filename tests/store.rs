@@ -5,7 +5,7 @@ use std::path::Path;
 
 use orghost::model::engine_kind::EngineKind;
 use orghost::model::event::{Event, Operation, What};
-use orghost::state::encryption::Vault;
+use orghost::state::encryption::Keyring;
 use orghost::state::store::{Filter, OrgRow, SourceRow, Store, StoreError};
 
 use crate::support::Operator;
@@ -47,15 +47,15 @@ fn event(org: &str) -> Event {
 async fn what_fails_to_be_written_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let vault = Vault::of_text(&Vault::new_key().unwrap()).unwrap();
+    let keyring = Keyring::of_text(&Keyring::new_key().unwrap()).unwrap();
     let operation = store.begin("acme", Operation::Up).await.unwrap();
     let writes = (0..300).map(|number| {
-        let (store, operation, vault) = (&store, &operation, &vault);
+        let (store, operation, keyring) = (&store, &operation, &keyring);
         async move {
             match number % 3 {
                 // No such org: the database refuses it.
                 0 => {
-                    let sealed = vault.seal("x", b"x").unwrap();
+                    let sealed = keyring.encrypt("x", b"x").unwrap();
                     store.put_source("nobody", source(), sealed).await.is_err()
                 }
                 _ => store.append(operation, &event("acme")).await.is_ok(),
@@ -92,9 +92,9 @@ async fn what_was_written_is_read_by_who_asks_next() {
 async fn what_cannot_be_understood_is_an_error_that_names_its_row() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let vault = Vault::of_text(&Vault::new_key().unwrap()).unwrap();
+    let keyring = Keyring::of_text(&Keyring::new_key().unwrap()).unwrap();
     store.put_org(acme(), Vec::new()).await.unwrap();
-    let sealed = vault.seal("x", b"x").unwrap();
+    let sealed = keyring.encrypt("x", b"x").unwrap();
     store.put_source("acme", source(), sealed).await.unwrap();
     let id = store.begin("acme", Operation::Stop).await.unwrap();
     store.take_key("me", "k", "d").await.unwrap();

@@ -27,8 +27,8 @@ use crate::model::event;
 use crate::model::plan::WorkspaceKey;
 use crate::plugin::sandbox::Expansion;
 use crate::problem::{Class, Problem};
+use crate::random::NoRandomness;
 use crate::service::status::OrgStatus;
-use crate::state::encryption::VaultError;
 pub use patience::{Patience, Pause, Why};
 use request::{Ask, Body};
 
@@ -91,7 +91,7 @@ pub enum ClientError {
     Strange(String),
     /// A key for a request that must be done once cannot be made.
     #[error(transparent)]
-    NoKey(#[from] VaultError),
+    NoKey(#[from] NoRandomness),
 }
 
 /// A template as an archive, and what is wanted of it.

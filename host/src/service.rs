@@ -42,7 +42,7 @@ use crate::provision::concurrency::FairSemaphore;
 use crate::provision::engine::backend::Engines;
 use crate::service::agent_tokens::AgentTokens;
 use crate::service::metrics::{Metrics, Moment};
-use crate::state::encryption::Vault;
+use crate::state::encryption::Keyring;
 use crate::state::snapshots::Snapshots;
 use crate::state::store::{OrgRow, Store, WriteLock};
 use last_lines::LastLines;
@@ -63,7 +63,7 @@ struct Inner {
     loaded: Loaded,
     policy: Policy,
     store: Store,
-    vault: Vault,
+    keyring: Keyring,
     snapshots: Snapshots,
     templates: PathBuf,
     engines: Engines,
@@ -101,7 +101,7 @@ pub struct Parts {
     /// See [`Store::lock`].
     pub lock: WriteLock,
     /// Opens what is sealed in the store.
-    pub vault: Vault,
+    pub keyring: Keyring,
     /// The templates that orgs are made from.
     pub snapshots: Snapshots,
     /// The folder of the templates that callers may name.
@@ -120,7 +120,7 @@ impl Service {
             loaded: parts.loaded,
             policy: parts.policy,
             store: parts.store,
-            vault: parts.vault,
+            keyring: parts.keyring,
             snapshots: parts.snapshots,
             templates: parts.templates,
             engines: parts.engines,
@@ -172,10 +172,10 @@ impl Service {
     /// What the tokens of workspaces are made with.
     ///
     /// # Errors
-    /// The store's and the vault's.
+    /// The store's and the keyring's.
     pub async fn agent_tokens(&self) -> Result<&AgentTokens, Problem> {
         let host = &self.0;
-        let made = || AgentTokens::of(&host.store, &host.vault);
+        let made = || AgentTokens::of(&host.store, &host.keyring);
         host.agent_tokens.get_or_try_init(made).await
     }
 

@@ -9,14 +9,14 @@ use orghost::planning::policy::Policy;
 use orghost::plugin::sandbox::Sandbox;
 use orghost::provision::engine::backend::Engines;
 use orghost::service::{Import, ImportOptions, Parts, Service, Source};
-use orghost::state::encryption::Vault;
+use orghost::state::encryption::Keyring;
 use orghost::state::snapshots::Snapshots;
 use orghost::state::store::Store;
 
 /// A host on a state folder, whose Docker engine is at `docker`. The demonstration stands in for every runtime.
 pub fn service(state: &Path, store: Store, config: Config, docker: String) -> Service {
     let config = Arc::new(config);
-    let key = Vault::new_key().unwrap();
+    let key = Keyring::new_key().unwrap();
     Service::new(Parts {
         planner: Planner::new(config.clone(), Arc::default(), state),
         loaded: Loaded::new(Sandbox::new(None).unwrap()),
@@ -26,7 +26,7 @@ pub fn service(state: &Path, store: Store, config: Config, docker: String) -> Se
         },
         lock: store.lock().unwrap(),
         store,
-        vault: Vault::of_text(&key).unwrap(),
+        keyring: Keyring::of_text(&key).unwrap(),
         snapshots: Snapshots::of(state),
         templates: state.join("templates"),
         engines: Engines::new(Some(docker), state.join("local"), "/none".into()),

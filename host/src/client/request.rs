@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Upload;
 use crate::model::digest::hex;
-use crate::state::encryption::{VaultError, random};
+use crate::random::{NoRandomness, random};
 
 /// What is asked.
 pub struct Ask<'a> {
@@ -84,7 +84,7 @@ impl<'a> Ask<'a> {
     }
 
     /// With an idempotency key of its own: however often it is sent, it is done once.
-    pub fn once(mut self) -> Result<Self, VaultError> {
+    pub fn once(mut self) -> Result<Self, NoRandomness> {
         self.again = Again::Key(hex(&random::<16>()?));
         Ok(self)
     }

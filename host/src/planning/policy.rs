@@ -42,7 +42,7 @@ pub struct Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(into = "u8")]
 pub enum Tier {
-    /// Sealed: read-only, only `/configs`.
+    /// Encrypted: read-only, only `/configs`.
     One,
     /// Ordinary.
     Two,

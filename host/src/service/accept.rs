@@ -75,13 +75,13 @@ impl Service {
         let ticket = self.ticket(&org)?;
         let snapshot = blocking({
             let this = self.clone();
-            move || this.0.snapshots.put(&bundle, &this.0.vault)
+            move || this.0.snapshots.put(&bundle, &this.0.keyring)
         })
         .await??;
         let vars = serde_json::json!(vars).to_string();
         let sealed = host
-            .vault
-            .seal(Label::vars(&org).as_str(), vars.as_bytes())?;
+            .keyring
+            .encrypt(Label::vars(&org).as_str(), vars.as_bytes())?;
         let source = SourceRow {
             snapshot,
             request: serde_json::json!(made.request),

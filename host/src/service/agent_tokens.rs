@@ -7,7 +7,8 @@ use sha2::Sha256;
 use crate::model::digest::hex;
 use crate::model::ids::WorkspaceId;
 use crate::problem::Problem;
-use crate::state::encryption::{self, Vault, VaultError};
+use crate::random::random;
+use crate::state::encryption::{EncryptionError, Keyring};
 use crate::state::store::{Label, Store};
 
 /// What the tokens of one host's workspaces are made with.
@@ -17,16 +18,16 @@ impl AgentTokens {
     /// Those of a store; the secret is made when there is none. Only for whoever may write to the store.
     ///
     /// # Errors
-    /// The store's and the vault's.
-    pub async fn of(store: &Store, vault: &Vault) -> Result<Self, Problem> {
+    /// The store's and the keyring's.
+    pub async fn of(store: &Store, keyring: &Keyring) -> Result<Self, Problem> {
         let label = Label::workspace_tokens();
         if let Some(sealed) = store.sealed(&label).await? {
-            let opened = vault.open(label.as_str(), &sealed)?;
-            let secret = opened.try_into().map_err(|_| VaultError::Altered)?;
+            let opened = keyring.decrypt(label.as_str(), &sealed)?;
+            let secret = opened.try_into().map_err(|_| EncryptionError::Altered)?;
             return Ok(Self(secret));
         }
-        let secret = encryption::random::<32>()?;
-        let sealed = vault.seal(label.as_str(), &secret)?;
+        let secret = random::<32>()?;
+        let sealed = keyring.encrypt(label.as_str(), &secret)?;
         store.put_sealed(&label, sealed).await?;
         Ok(Self(secret))
     }

@@ -241,7 +241,7 @@ impl Service {
         let (bundle, request) = self.reload(org).await?;
         let sealed = host.store.sealed(&Label::vars(org)).await?;
         let sealed = sealed.ok_or_else(|| no_source(org))?;
-        let vars = host.vault.open(Label::vars(org).as_str(), &sealed)?;
+        let vars = host.keyring.decrypt(Label::vars(org).as_str(), &sealed)?;
         let vars: EnvMap =
             serde_json::from_slice(&vars).map_err(|error| unreadable(org, &error))?;
         let bundle = Arc::new(bundle);
@@ -261,7 +261,7 @@ impl Service {
         let mut source = self.source(org).await?;
         loop {
             let (this, digest) = (self.clone(), source.snapshot.clone());
-            let loaded = blocking(move || this.0.snapshots.get(&digest, &this.0.vault)).await?;
+            let loaded = blocking(move || this.0.snapshots.get(&digest, &this.0.keyring)).await?;
             let now = match &loaded {
                 Err(SnapshotError::Gone(_)) => self.source(org).await?,
                 _ => source.clone(),

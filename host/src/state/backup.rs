@@ -75,7 +75,7 @@ pub enum BackupError {
     Damaged(String),
     /// What is sealed.
     #[error(transparent)]
-    Sealed(#[from] SealedError),
+    Encrypted(#[from] SealedError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -360,7 +360,7 @@ impl From<BackupError> for Problem {
         let message = error.to_string();
         let (class, code, help) = match error {
             BackupError::Store(error) => return error.into(),
-            BackupError::Sealed(error) => return error.into(),
+            BackupError::Encrypted(error) => return error.into(),
             BackupError::Disk { .. } => (
                 Class::Failed,
                 "backup-file",

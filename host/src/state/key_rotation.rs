@@ -9,7 +9,7 @@ use crate::atomic_file::write_atomically;
 use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 use crate::state::encryption;
-use crate::state::encryption::{Vault, VaultError};
+use crate::state::encryption::{EncryptionError, Keyring};
 use crate::state::snapshots::{SnapshotError, Snapshots};
 use crate::state::store::{Store, StoreError};
 
@@ -18,11 +18,11 @@ use crate::state::store::{Store, StoreError};
 pub enum SealedError {
     /// A sealed text.
     #[error("{what} cannot be opened: {reason}")]
-    Vault {
+    Keyring {
         /// Its name.
         what: String,
         /// Why.
-        reason: VaultError,
+        reason: EncryptionError,
     },
     /// A snapshot.
     #[error(transparent)]
@@ -32,7 +32,7 @@ pub enum SealedError {
     Store(#[from] StoreError),
     /// A new key cannot be made.
     #[error(transparent)]
-    NoKey(VaultError),
+    NoKey(EncryptionError),
     /// The key file.
     #[error("the secret key {file} cannot be read or written: {reason}")]
     KeyFile {
@@ -74,19 +74,23 @@ pub async fn keys(store: &Store, snapshots: &Snapshots) -> Result<BTreeSet<Strin
 ///
 /// # Errors
 /// The first that does not open. A snapshot that is gone is found when it is needed.
-pub async fn check(store: &Store, snapshots: &Snapshots, vault: &Vault) -> Result<(), SealedError> {
+pub async fn check(
+    store: &Store,
+    snapshots: &Snapshots,
+    keyring: &Keyring,
+) -> Result<(), SealedError> {
     for (name, text) in store.all_sealed().await? {
-        let opened = vault.open(&name, &text);
-        opened.map_err(|reason| SealedError::Vault { what: name, reason })?;
+        let opened = keyring.decrypt(&name, &text);
+        opened.map_err(|reason| SealedError::Keyring { what: name, reason })?;
     }
     for digest in store.snapshots().await? {
         let head = match snapshots.head(&digest) {
             Err(SnapshotError::Gone(_)) => continue,
             head => head?,
         };
-        vault.knows(&head).map_err(|reason| {
+        keyring.knows(&head).map_err(|reason| {
             let what = format!("the snapshot {digest}");
-            SealedError::Vault { what, reason }
+            SealedError::Keyring { what, reason }
         })?;
     }
     Ok(())
@@ -99,16 +103,16 @@ pub async fn check(store: &Store, snapshots: &Snapshots, vault: &Vault) -> Resul
 pub async fn reseal(
     store: &Store,
     snapshots: &Snapshots,
-    vault: &Vault,
+    keyring: &Keyring,
 ) -> Result<usize, SealedError> {
     // What nothing is made from any more needs no key.
     let used = store.snapshots().await?;
     snapshots.sweep(&used)?;
     let mut sealed = 0;
     for digest in snapshots.kept()? {
-        if !vault.is_current(&snapshots.head(&digest)?) {
-            let bundle = snapshots.get(&digest, vault)?;
-            snapshots.put(&bundle, vault)?;
+        if !keyring.is_current(&snapshots.head(&digest)?) {
+            let bundle = snapshots.get(&digest, keyring)?;
+            snapshots.put(&bundle, keyring)?;
             sealed += 1;
             #[cfg(feature = "fault-injection")]
             crate::fault::after_write();
@@ -116,20 +120,23 @@ pub async fn reseal(
     }
     let mut anew = Vec::new();
     for (name, text) in store.all_sealed().await? {
-        if !vault.is_current(&text) {
-            let failed = |reason| SealedError::Vault {
+        if !keyring.is_current(&text) {
+            let failed = |reason| SealedError::Keyring {
                 what: name.clone(),
                 reason,
             };
-            let opened = vault.open(&name, &text).map_err(failed)?;
-            anew.push((name.clone(), vault.seal(&name, &opened).map_err(failed)?));
+            let opened = keyring.decrypt(&name, &text).map_err(failed)?;
+            anew.push((
+                name.clone(),
+                keyring.encrypt(&name, &opened).map_err(failed)?,
+            ));
         }
     }
     sealed += anew.len();
     store.reseal(anew).await?;
     #[cfg(feature = "fault-injection")]
     crate::fault::after_write();
-    check(store, snapshots, vault).await?;
+    check(store, snapshots, keyring).await?;
     Ok(sealed)
 }
 
@@ -148,16 +155,16 @@ pub async fn rotate(
         reason,
     };
     let old = std::fs::read_to_string(file).map_err(failed)?;
-    let opens = Vault::of_text(&old).map_err(SealedError::NoKey)?;
+    let opens = Keyring::of_text(&old).map_err(SealedError::NoKey)?;
     check(store, snapshots, &opens).await?;
-    let new = Vault::new_key().map_err(SealedError::NoKey)?;
+    let new = Keyring::new_key().map_err(SealedError::NoKey)?;
     let both = format!("{new}\n{old}");
     write_atomically(file, both.as_bytes(), 0o600).map_err(failed)?;
     #[cfg(feature = "fault-injection")]
     crate::fault::after_write();
-    let vault = Vault::of_text(&both).map_err(SealedError::NoKey)?;
-    let sealed = reseal(store, snapshots, &vault).await?;
-    let alone = Vault::of_text(&new).map_err(SealedError::NoKey)?;
+    let keyring = Keyring::of_text(&both).map_err(SealedError::NoKey)?;
+    let sealed = reseal(store, snapshots, &keyring).await?;
+    let alone = Keyring::of_text(&new).map_err(SealedError::NoKey)?;
     check(store, snapshots, &alone).await?;
     write_atomically(file, format!("{new}\n").as_bytes(), 0o600).map_err(failed)?;
     #[cfg(feature = "fault-injection")]

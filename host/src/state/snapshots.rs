@@ -11,10 +11,10 @@ use crate::atomic_file::write_atomically;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::digest::hex;
 use crate::problem::{Class, Problem};
-use crate::state::encryption::{Sealed, Vault, VaultError};
+use crate::state::encryption::{Encrypted, EncryptionError, Keyring};
 use crate::template::bundle::{Bundle, BundleError};
 
-/// What a sealed snapshot is for; see [`Vault::seal`].
+/// What a sealed snapshot is for; see [`Keyring::encrypt`].
 const PURPOSE: &str = "snapshot";
 
 /// The snapshots of a state folder.
@@ -42,7 +42,7 @@ pub enum SnapshotError {
     },
     /// The key.
     #[error("the snapshot cannot be opened: {0}")]
-    Vault(#[from] VaultError),
+    Keyring(#[from] EncryptionError),
 }
 
 impl Snapshots {
@@ -56,8 +56,8 @@ impl Snapshots {
     /// Keeps a template, and gives its digest.
     ///
     /// # Errors
-    /// [`SnapshotError::Disk`], [`SnapshotError::Vault`].
-    pub fn put(&self, bundle: &Bundle, vault: &Vault) -> Result<String, SnapshotError> {
+    /// [`SnapshotError::Disk`], [`SnapshotError::Keyring`].
+    pub fn put(&self, bundle: &Bundle, keyring: &Keyring) -> Result<String, SnapshotError> {
         let failed = |path: &Path, reason| SnapshotError::Disk {
             path: path.to_owned(),
             reason,
@@ -65,10 +65,11 @@ impl Snapshots {
         let tar = bundle.to_tar().map_err(|e| failed(&self.folder, e))?;
         let digest = hex(&Sha256::digest(&tar));
         let file = self.file(&digest);
-        // Sealed with an older key it would not open once that key is dropped.
-        let is_there = std::fs::read(&file).is_ok_and(|found| vault.is_current(&Sealed(found)));
+        // Encrypted with an older key it would not open once that key is dropped.
+        let is_there =
+            std::fs::read(&file).is_ok_and(|found| keyring.is_current(&Encrypted(found)));
         if !is_there {
-            let sealed = vault.seal(PURPOSE, &tar)?;
+            let sealed = keyring.encrypt(PURPOSE, &tar)?;
             std::fs::create_dir_all(&self.folder).map_err(|e| failed(&self.folder, e))?;
             write_atomically(&file, &sealed.0, 0o600).map_err(|e| failed(&file, e))?;
         }
@@ -78,21 +79,21 @@ impl Snapshots {
     /// Opens a snapshot.
     ///
     /// # Errors
-    /// [`SnapshotError::Gone`], [`SnapshotError::Vault`].
-    pub fn get(&self, digest: &str, vault: &Vault) -> Result<Bundle, SnapshotError> {
+    /// [`SnapshotError::Gone`], [`SnapshotError::Keyring`].
+    pub fn get(&self, digest: &str, keyring: &Keyring) -> Result<Bundle, SnapshotError> {
         let file = self.file(digest);
         let failed = |reason| SnapshotError::Disk {
             path: file.clone(),
             reason,
         };
         let sealed = match std::fs::read(&file) {
-            Ok(sealed) => Sealed(sealed),
+            Ok(sealed) => Encrypted(sealed),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(SnapshotError::Gone(digest.to_owned()));
             }
             Err(error) => return Err(failed(error)),
         };
-        Bundle::of_own_tar(&vault.open(PURPOSE, &sealed)?).map_err(failed)
+        Bundle::of_own_tar(&keyring.decrypt(PURPOSE, &sealed)?).map_err(failed)
     }
 
     /// How many bytes a snapshot takes in its file: somewhat more than in memory. Nothing is read.
@@ -140,12 +141,12 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`SnapshotError::Disk`], [`SnapshotError::Gone`].
-    pub fn head(&self, digest: &str) -> Result<Sealed, SnapshotError> {
+    pub fn head(&self, digest: &str) -> Result<Encrypted, SnapshotError> {
         let path = self.file(digest);
         let mut head = Vec::new();
         let read = std::fs::File::open(&path).and_then(|file| file.take(16).read_to_end(&mut head));
         match read {
-            Ok(_) => Ok(Sealed(head)),
+            Ok(_) => Ok(Encrypted(head)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(SnapshotError::Gone(digest.to_owned()))
             }
@@ -194,7 +195,7 @@ impl From<SnapshotError> for Problem {
             SnapshotError::Template(BundleError::Archive(_)) => (Class::Invalid, "archive"),
             SnapshotError::Gone(_) => (Class::Failed, "snapshot-gone"),
             SnapshotError::Disk { .. } => (Class::Failed, "snapshot"),
-            SnapshotError::Vault(_) => (Class::Failed, "secret-key"),
+            SnapshotError::Keyring(_) => (Class::Failed, "secret-key"),
         };
         Self::one(class, Diagnostic::new(code, error.to_string()))
     }

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::model::digest::hex;
-use crate::state::encryption::{VaultError, random};
+use crate::random::{NoRandomness, random};
 
 /// What a token may do; each scope may also do what those before it may.
 #[derive(
@@ -69,8 +69,8 @@ impl TokenDigest {
 /// A new token's text, which nobody can guess, and its digest.
 ///
 /// # Errors
-/// [`VaultError::NoRandomness`].
-pub fn mint() -> Result<(String, TokenDigest), VaultError> {
+/// [`NoRandomness`].
+pub fn mint() -> Result<(String, TokenDigest), NoRandomness> {
     let text = format!("{PREFIX}{}", hex(&random::<BYTES>()?));
     let digest = TokenDigest(Sha256::digest(text.as_bytes()).into());
     Ok((text, digest))

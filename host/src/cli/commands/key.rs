@@ -7,7 +7,7 @@ use crate::atomic_file::write_atomically;
 use crate::cli::Host;
 use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
-use crate::state::encryption::Vault;
+use crate::state::encryption::Keyring;
 use crate::state::key_rotation;
 use crate::state::snapshots::Snapshots;
 use crate::state::store::Store;
@@ -17,14 +17,14 @@ pub const VARIABLE: &str = "ORGHOST_SECRET_KEY";
 
 impl Host {
     /// The key that opens everything that is sealed in the state folder. Only for its one writer.
-    pub async fn vault(&self, store: &Store) -> Result<Vault, Problem> {
-        let vault = match self.environment.text(VARIABLE) {
-            Some(key) => Vault::of_text(key)?,
+    pub async fn keyring(&self, store: &Store) -> Result<Keyring, Problem> {
+        let keyring = match self.environment.text(VARIABLE) {
+            Some(key) => Keyring::of_text(key)?,
             None => self.vault_of_file(store).await?,
         };
         let snapshots = Snapshots::of(&self.folders.state);
-        key_rotation::check(store, &snapshots, &vault).await?;
-        Ok(vault)
+        key_rotation::check(store, &snapshots, &keyring).await?;
+        Ok(keyring)
     }
 
     /// The file of the key, when it is not in the environment.
@@ -33,10 +33,10 @@ impl Host {
         named.unwrap_or_else(|| self.folders.state.join("secret.key"))
     }
 
-    async fn vault_of_file(&self, store: &Store) -> Result<Vault, Problem> {
+    async fn vault_of_file(&self, store: &Store) -> Result<Keyring, Problem> {
         let file = self.key_file();
         match std::fs::read_to_string(&file) {
-            Ok(text) => Ok(Vault::of_text(&text)?),
+            Ok(text) => Ok(Keyring::of_text(&text)?),
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(unusable(&file, &error))
             }
@@ -53,10 +53,10 @@ impl Host {
                 Err(unusable(&file, &error))
             }
             Err(_) => {
-                let key = Vault::new_key()?;
+                let key = Keyring::new_key()?;
                 write_atomically(&file, format!("{key}\n").as_bytes(), 0o600)
                     .map_err(|error| unusable(&file, &error))?;
-                Ok(Vault::of_text(&key)?)
+                Ok(Keyring::of_text(&key)?)
             }
         }
     }

@@ -60,7 +60,7 @@ pub async fn service(host: &Host, config: Config, policy: &PolicyKeys) -> Result
     Ok(Service::new(Parts {
         policy: planner.policy(policy),
         loaded: Loaded::new(host.sandbox()?),
-        vault: host.vault(&store).await?,
+        keyring: host.keyring(&store).await?,
         snapshots: Snapshots::of(state),
         templates: config
             .server

@@ -80,7 +80,7 @@ pub async fn rotate_key(host: &Host) -> Result<Exit, Problem> {
     let store = host.store()?;
     let _lock = store.lock()?;
     let snapshots = Snapshots::of(&host.folders.state);
-    let opens = host.vault(&store).await?;
+    let opens = host.keyring(&store).await?;
     let (sealed, then) = if host.environment.text(key::VARIABLE).is_some() {
         if opens.keys() < 2 {
             let message = format!(

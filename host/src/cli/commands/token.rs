@@ -12,8 +12,9 @@ use crate::cli::{Host, print_json};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::digest::hex;
 use crate::problem::{Class, Problem};
+use crate::random::random;
 use crate::state::store::TokenRow;
-use crate::state::{encryption, token};
+use crate::state::token;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -41,7 +42,7 @@ pub async fn token(host: &Host, command: &TokenCommand) -> Result<Exit, Problem>
                 return Err(Problem::one(Class::Invalid, diagnostic));
             }
             let (text, digest) = token::mint()?;
-            let id = hex(&encryption::random::<6>()?);
+            let id = hex(&random::<6>()?);
             let lifetime = expires.map(|days| i64::from(days) * DAY_MS);
             let row = store.put_token(&id, name, *scope, lifetime, digest).await?;
             if host.json {

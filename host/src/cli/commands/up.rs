@@ -25,7 +25,7 @@ use crate::provision::{self, Options, Outcome, Prune, Removal, Summary};
 use crate::service::ImportOptions;
 use crate::service::admission::{Admitted, Placement, Site, admit};
 use crate::service::agent_tokens::AgentTokens;
-use crate::state::encryption::Vault;
+use crate::state::encryption::Keyring;
 use crate::state::snapshots::{SnapshotError, Snapshots};
 use crate::state::store::{Label, OrgRow, SourceRow, Store};
 use crate::template::directory::TemplateDir;
@@ -64,12 +64,12 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     let label = path.display().to_string();
     warn_of_former_name(&store.orgs().await?, &approved.plan().org.name, &label);
     let engines = host.engines()?;
-    let vault = host.vault(&store).await?;
+    let keyring = host.keyring(&store).await?;
     let site = Site {
         store: &store,
         config: &host.config,
         engines: &engines,
-        tokens: &AgentTokens::of(&store, &vault).await?,
+        tokens: &AgentTokens::of(&store, &keyring).await?,
     };
     let placement = Placement {
         template: label,
@@ -90,7 +90,7 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     keep_source(
         host,
         command,
-        (&store, &vault),
+        (&store, &keyring),
         &template,
         wanted,
         &admitted,
@@ -156,7 +156,7 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
 async fn keep_source(
     host: &Host,
     command: &UpCommand,
-    (store, vault): (&Store, &Vault),
+    (store, keyring): (&Store, &Keyring),
     template: &TemplateDir,
     wanted: PlanRequest,
     admitted: &Admitted,
@@ -168,7 +168,7 @@ async fn keep_source(
     let snapshot = match template
         .bundle()
         .map_err(SnapshotError::from)
-        .and_then(|b| snapshots.put(&b, vault))
+        .and_then(|b| snapshots.put(&b, keyring))
     {
         Ok(snapshot) => snapshot,
         Err(error) => {
@@ -203,7 +203,7 @@ async fn keep_source(
         request: json!(request),
     };
     let vars = serde_json::to_vec(&wanted.vars).unwrap_or_default();
-    let sealed = vault.seal(Label::vars(org).as_str(), &vars)?;
+    let sealed = keyring.encrypt(Label::vars(org).as_str(), &vars)?;
     Ok(store.put_source(org, source, sealed).await?)
 }
 

@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::model::digest::hex;
-use crate::state::encryption;
+use crate::random::random;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -22,7 +22,7 @@ pub async fn identify(mut request: Request, next: Next) -> Response {
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     let id = match (1..=64).contains(&given.len()) && given.bytes().all(is_plain) {
         true => given.to_owned(),
-        false => hex(&encryption::random::<8>().unwrap_or_default()),
+        false => hex(&random::<8>().unwrap_or_default()),
     };
     let Ok(id) = HeaderValue::from_str(&id) else {
         return next.run(request).await;

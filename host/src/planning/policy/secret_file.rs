@@ -52,6 +52,6 @@ const NAMES: [&str; 19] = [
     ".pypirc",
     ".s3cfg",
     ".ssh",
-    ".vault-token",
+    ".keyring-token",
     "_netrc",
 ];

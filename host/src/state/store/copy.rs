@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::{FILE, Store, StoreError};
-use crate::state::encryption::Sealed;
+use crate::state::encryption::Encrypted;
 
 impl Store {
     /// The name of the database in a state folder.
@@ -25,17 +25,17 @@ impl Store {
     }
 
     /// Every sealed text, with its name.
-    pub async fn all_sealed(&self) -> Result<Vec<(String, Sealed)>, StoreError> {
+    pub async fn all_sealed(&self) -> Result<Vec<(String, Encrypted)>, StoreError> {
         self.read(|db| {
             db.prepare("SELECT name, value FROM sealed ORDER BY name")?
-                .query_map([], |row| Ok((row.get(0)?, Sealed(row.get(1)?))))?
+                .query_map([], |row| Ok((row.get(0)?, Encrypted(row.get(1)?))))?
                 .collect()
         })
         .await
     }
 
     /// Puts the same text, sealed anew, in the place of each of these, and leaves nothing of the older ones in the file.
-    pub async fn reseal(&self, texts: Vec<(String, Sealed)>) -> Result<(), StoreError> {
+    pub async fn reseal(&self, texts: Vec<(String, Encrypted)>) -> Result<(), StoreError> {
         let resealed = self.database.alone(move |db| {
             db.pragma_update(None, "secure_delete", true)?;
             let tx = db.transaction()?;

@@ -9,7 +9,7 @@ use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow, write_org};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::Operation;
 use crate::model::ids::{OperationId, WorkspaceId};
-use crate::state::encryption::Sealed;
+use crate::state::encryption::Encrypted;
 
 /// An operation that was cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Store {
         org: OrgRow,
         workspaces: Vec<WorkspaceRow>,
         source: SourceRow,
-        vars: Sealed,
+        vars: Encrypted,
     ) -> Result<OperationId, StoreError> {
         let now = self.clock.now_ms();
         self.write(move |db| {

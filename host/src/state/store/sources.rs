@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::json;
 use super::{Store, StoreError};
-use crate::state::encryption::Sealed;
+use crate::state::encryption::Encrypted;
 
 /// What an org was last asked to be made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +42,7 @@ impl Store {
         &self,
         org: &str,
         source: SourceRow,
-        vars: Sealed,
+        vars: Encrypted,
     ) -> Result<(), StoreError> {
         let (org, now) = (org.to_owned(), self.clock.now_ms());
         self.write(move |db| write_source(db, &org, &source, &vars, now))
@@ -94,11 +94,11 @@ impl Store {
     }
 
     /// A sealed text.
-    pub async fn sealed(&self, label: &Label) -> Result<Option<Sealed>, StoreError> {
+    pub async fn sealed(&self, label: &Label) -> Result<Option<Encrypted>, StoreError> {
         let name = label.0.clone();
         self.read(move |db| {
             db.query_row("SELECT value FROM sealed WHERE name = ?1", [name], |row| {
-                row.get(0).map(Sealed)
+                row.get(0).map(Encrypted)
             })
             .optional()
         })
@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// Keeps a sealed text, in the place of an older one.
-    pub async fn put_sealed(&self, label: &Label, text: Sealed) -> Result<(), StoreError> {
+    pub async fn put_sealed(&self, label: &Label, text: Encrypted) -> Result<(), StoreError> {
         let name = label.0.clone();
         self.write(move |db| {
             db.execute(
@@ -123,7 +123,7 @@ pub(super) fn write_source(
     db: &Connection,
     org: &str,
     source: &SourceRow,
-    vars: &Sealed,
+    vars: &Encrypted,
     now_ms: i64,
 ) -> rusqlite::Result<()> {
     db.execute(
