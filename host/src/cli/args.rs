@@ -24,7 +24,7 @@ Exit codes:
   4  some workspaces failed; the others are up
   130, 143  interrupted (INT, TERM): `up` and `down` end in order, a second one ends them at once";
 
-/// FairSemaphore org templates into running AI-agent workspaces.
+/// Turns org templates into running AI-agent workspaces.
 ///
 /// A template's `org.yaml` is planned by a sandboxed WebAssembly plugin, the plan is judged against your policy,
 /// and only then does orghost act: volumes, container, seed /configs, verify the seed, start.
