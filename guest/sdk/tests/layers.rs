@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(
     clippy::unwrap_used,
-    reason = "helpers of tests are tests: a panic is how they fail"
+    reason = "a test fails by a panic, and so do its helpers"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
