@@ -1,7 +1,7 @@
-//! Reads a component's imports, exports and sections from its bytes, and checks them against the plugin contract. It never
-//! compiles, validates or runs the component, and no bytes make it panic.
+//! Reads the imports and exports of a component from its bytes, and checks them against the plugin contract.
 //!
-//! Only the outermost component is read, because the imports of inner modules are satisfied inside of it.
+//! It never compiles, validates or runs the component, and no bytes make it panic. Only the outermost component is
+//! read, because the imports of inner modules are satisfied inside of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

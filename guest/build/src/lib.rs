@@ -1,7 +1,7 @@
-//! Builds a guest crate into a plugin: compiles it, makes a component, checks it against the contract and records what it
-//! was built from. It never runs a plugin and never reads the process environment.
+//! Builds a guest crate into a plugin, checks it against the contract, and records what it was built from.
 //!
-//! The host also calls [`inspect()`] and [`check()`], for every component that it loads.
+//! It never runs a plugin and never reads the process environment. The host also calls [`inspect()`] and [`check()`],
+//! for every component that it loads.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,6 +1,7 @@
-//! Metadata of a plugin, such as its name, authors and licence. It is written into custom sections of the component, by the
-//! conventions of `wasm-metadata`, and read back from any component. The metadata of a component is not trusted. The same
-//! metadata and component give the same bytes.
+//! Metadata of a plugin, such as its name, authors and licence.
+//!
+//! It is written into custom sections of the component, by the conventions of `wasm-metadata`, and read from any
+//! component. The metadata of a component is not trusted. The same metadata and component give the same bytes.
 
 use cargo_metadata::MetadataCommand;
 use serde::{Deserialize, Serialize};
@@ -77,16 +78,16 @@ impl Metadata {
         ];
         let locked = guest.locked();
         let offline: Vec<_> = locked.into_iter().chain(["--offline"]).collect();
-        let said = guest
+        let output = guest
             .ask_cargo(&arguments, &offline)
             .or_else(|_| guest.ask_cargo(&arguments, locked.as_slice()))?;
         let broken = |message: String| MetadataError::Manifest {
             manifest: "Cargo.toml".to_owned(),
             message,
         };
-        let said = MetadataCommand::parse(said).map_err(|e| broken(e.to_string()))?;
+        let output = MetadataCommand::parse(output).map_err(|e| broken(e.to_string()))?;
         let manifest = guest.manifest();
-        let package = said
+        let package = output
             .packages
             .iter()
             .find(|package| package.manifest_path.as_std_path() == manifest)
@@ -95,7 +96,7 @@ impl Metadata {
             .dependencies
             .iter()
             .any(|dependency| dependency.name == SDK);
-        let sdk = said
+        let sdk = output
             .packages
             .iter()
             .find(|package| uses_sdk && package.name.as_str() == SDK);

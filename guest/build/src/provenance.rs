@@ -1,5 +1,6 @@
-//! Records what an artifact was built from: digests of all inputs, in a lock file beside the artifact. Comparing them needs
-//! no compiler and no network, and the lock file has no absolute paths.
+//! Records what an artifact was built from: digests of all inputs, in a lock file beside the artifact.
+//!
+//! Comparing them needs no compiler and no network, and the lock file has no absolute paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -170,8 +171,8 @@ impl Provenance {
         Ok(format!("{HEADER}\n{}", toml::to_string_pretty(self)?))
     }
 
-    /// The differences between the recorded inputs and the present ones, one sentence each. Empty when the artifact is up
-    /// to date.
+    /// The differences between the recorded inputs and the present ones, one sentence each. Empty when the artifact is
+    /// up to date.
     pub fn stale(&self, now: &Inputs, artifact: &[u8]) -> Vec<String> {
         let then = &self.inputs;
         let mut differences = Vec::new();
@@ -246,8 +247,8 @@ fn tree(guest: &Guest) -> Result<String, CargoError> {
     ];
     let locked = guest.locked();
     let offline: Vec<_> = locked.into_iter().chain(["--offline"]).collect();
-    // Cargo uses the network only when a manifest is missing. A build of the host does not fetch the packages that only the
-    // guest needs.
+    // Cargo uses the network only when a manifest is missing. A build of the host does not fetch the packages that only
+    // the guest needs.
     guest
         .ask_cargo(&arguments, &offline)
         .or_else(|_| guest.ask_cargo(&arguments, locked.as_slice()))

@@ -1,9 +1,9 @@
 //! Builds plugins in Python and JavaScript with the component tools of these languages. It installs nothing, and writes
 //! only a temporary file in the project's folder.
 //!
-//! The tools add an interpreter that imports WASI. Plugins do not need WASI, so it is left out, and the plugin runs under
-//! the strict default. Files, sockets and clocks then trap, and plugins must not use them anyway. A project that wants its
-//! output as log lines can ask for the closed WASI in its manifest.
+//! The tools add an interpreter that imports WASI. Plugins do not need WASI, so it is left out, and the plugin runs
+//! under the strict default. Files, sockets and clocks then trap, and plugins must not use them anyway. A project that
+//! wants its output as log lines can ask for the closed WASI in its manifest.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -204,11 +204,11 @@ impl Script {
         if ran.status.success() {
             return Ok(());
         }
-        let said = [ran.stdout, ran.stderr].concat();
+        let printed = [ran.stdout, ran.stderr].concat();
         Err(ScriptError::Failed {
             tool,
             dir: self.dir.clone(),
-            message: end_of(&String::from_utf8_lossy(&said)),
+            message: end_of(&String::from_utf8_lossy(&printed)),
         })
     }
 
@@ -224,9 +224,9 @@ impl Script {
 }
 
 /// The last lines of an output, because a traceback ends with the error.
-fn end_of(said: &str) -> String {
+fn end_of(output: &str) -> String {
     const LINES: usize = 40;
-    let lines: Vec<_> = said.trim_end().lines().collect();
+    let lines: Vec<_> = output.trim_end().lines().collect();
     let from = lines.len().saturating_sub(LINES);
     lines.get(from..).unwrap_or_default().join("\n")
 }

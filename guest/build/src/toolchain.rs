@@ -1,4 +1,5 @@
-//! Finds a Rust compiler that can build for wasm32-unknown-unknown. It installs nothing, except that target with rustup.
+//! Finds a Rust compiler that can build for wasm32-unknown-unknown. It installs nothing, except that target with
+//! rustup.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

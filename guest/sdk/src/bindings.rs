@@ -1,5 +1,5 @@
-//! Bindings that wit-bindgen generates from the versions of the contract in `wit`. A test compares the committed files with
-//! newly generated ones, and says how to replace them.
+//! Bindings that wit-bindgen generates from the versions of the contract in `wit`. A test compares the committed files
+//! with newly generated ones, and says how to replace them.
 #![allow(
     missing_docs,
     unused_qualifications,

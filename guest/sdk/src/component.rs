@@ -1,5 +1,5 @@
-//! Connects a plugin to the host, for version 0.2.0-dev of the contract, whose types are those of the SDK. It is compiled
-//! for wasm only.
+//! Connects a plugin to the host, for version 0.2.0-dev of the contract, whose types are those of the SDK. It is
+//! compiled for wasm only.
 
 mod v0_1_0;
 

@@ -5,8 +5,8 @@ use std::fmt;
 use crate::{Diagnostic, Place};
 
 impl Diagnostic {
-    /// An error or a warning. `code` is stable and in lower case, such as `include-cycle`. `message` is one sentence that
-    /// says what is wrong. No text may hold the value of a variable, or a part of one.
+    /// An error or a warning. `code` is stable and in lower case, such as `include-cycle`. `message` is one sentence
+    /// that says what is wrong. No text may hold the value of a variable, or a part of one.
     ///
     /// ```
     /// use orghost_plugin::Diagnostic;
@@ -29,8 +29,8 @@ impl Diagnostic {
         }
     }
 
-    /// Sets the place: a path in the template, the line, and the column in characters. Lines and columns count from 1, and
-    /// 0 means unknown.
+    /// Sets the place: a path in the template, the line, and the column in characters. Lines and columns count from 1,
+    /// and 0 means unknown.
     #[must_use]
     pub fn at(mut self, file: impl Into<String>, line: u32, column: u32) -> Self {
         self.place = Some(Place {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{Entry, EntryKind, FileError};
 
-/// Read-only access to the files of one template. It is the interface `template-files` of `wit/v0.2.0-dev/plugin.wit`: paths
-/// are relative and normalised, and the empty path is the template's folder.
+/// Read-only access to the files of one template. It is the interface `template-files` of `wit/v0.2.0-dev/plugin.wit`:
+/// paths are relative and normalised, and the empty path is the template's folder.
 pub trait TemplateFiles {
     /// Reads one whole file.
     ///

@@ -86,8 +86,8 @@ pub use standard::expand;
 
 /// Writes one log line, which the host shows beside the plan. Natively the line goes to standard error.
 ///
-/// Only a plugin that is exported for version 0.2.0-dev of the contract can use it. The build of a component for 0.1.0 that
-/// calls it fails, because the component mixes two versions.
+/// Only a plugin that is exported for version 0.2.0-dev of the contract can use it. The build of a component for 0.1.0
+/// that calls it fails, because the component mixes two versions.
 pub fn log(line: &str) {
     #[cfg(target_family = "wasm")]
     bindings::v0_2_0_dev::orghost::plugin::log::line(line);

@@ -2,7 +2,8 @@
 
 use crate::{Description, Environment, Expansion, Plan, Refusal, Request, TemplateFiles, standard};
 
-/// A plugin. All methods are pure: the same input must give the same output, byte for byte, and no state survives a call.
+/// A plugin. All methods are pure: the same input must give the same output, byte for byte, and no state survives a
+/// call.
 pub trait Plugin {
     /// The plugin's name, version and template dialects.
     fn describe() -> Description;
@@ -19,11 +20,11 @@ pub trait Plugin {
     }
 }
 
-/// Exports a type that implements [`Plugin`] as the component that the crate is compiled to. A crate uses it once, and its
-/// `crate-type` contains `cdylib`. Natively the macro only checks that the type is a plugin, so that tests can run.
+/// Exports a type that implements [`Plugin`] as the component that the crate is compiled to. A crate uses it once, and
+/// its `crate-type` contains `cdylib`. Natively the macro only checks that the type is a plugin, so that tests can run.
 ///
-/// The component is for version 0.1.0 of the contract, the released one. Plans of that version have no origins of variables
-/// and no former names of workspaces. `export!(Mine, "0.2.0-dev")` exports for the version in development.
+/// The component is for version 0.1.0 of the contract, the released one. Plans of that version have no origins of
+/// variables and no former names of workspaces. `export!(Mine, "0.2.0-dev")` exports for the version in development.
 ///
 /// ```
 /// # use orghost_plugin::{Description, Plan, Plugin, Refusal, Request, TemplateFiles, standard};

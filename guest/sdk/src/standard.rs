@@ -1,7 +1,7 @@
 //! Turns a standard template (`org-template/1`) into a plan.
 //!
-//! [`import_org`] does all of it, and [`import_with`] lets a plugin change a step. The other public items are parts that
-//! a plugin can use alone.
+//! [`import_org`] does all of it, and [`import_with`] lets a plugin change a step. The other public items are parts
+//! that a plugin can use alone.
 //!
 //! # From template to plan
 //!

@@ -1,5 +1,5 @@
-//! Connects a plugin to the host for version 0.1.0 of the contract: converts between its types and those of the SDK, which
-//! are the types of 0.2.0-dev.
+//! Connects a plugin to the host for version 0.1.0 of the contract. The SDK has the types of 0.2.0-dev, which are
+//! converted.
 //!
 //! In 0.1.0 a workspace has a field for its parent, a variable has no origin, and a workspace has no former names.
 

@@ -1,5 +1,5 @@
-//! Resolves channels (org-template.md §7): expands their configuration and checks it against the channel's type. A channel
-//! that cannot work is left out with a reason, and no reason holds the value of a variable.
+//! Resolves channels (org-template.md §7): expands their configuration and checks it against the channel's type. A
+//! channel that cannot work is left out with a reason, and no reason holds the value of a variable.
 
 use std::collections::BTreeSet;
 

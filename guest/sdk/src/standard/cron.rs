@@ -1,7 +1,7 @@
 //! Reads cron lines, which have five fields in the standard syntax (org-template.md §7). It computes no times.
 //!
-//! This is written by hand because every crate for it accepts more than runtimes do (seconds, years, `@daily`, `L`, `W`,
-//! `#`), and its messages say less. A test compares this reader with `croner`.
+//! This is written by hand because every crate for it accepts more than runtimes do (seconds, years, `@daily`, `L`,
+//! `W`, `#`), and its messages say less. A test compares this reader with `croner`.
 
 struct Unit {
     name: &'static str,
@@ -115,8 +115,8 @@ pub(crate) fn read(line: &str) -> Result<Line, String> {
 }
 
 impl Unit {
-    /// Reads `*`, `?`, a value or a range, each with or without a step. A value with a step stands for the range from it to
-    /// the unit's largest value.
+    /// Reads `*`, `?`, a value or a range, each with or without a step. A value with a step stands for the range from
+    /// it to the unit's largest value.
     fn read(&self, term: &str, values: &mut Values) -> Result<(), String> {
         let (range, step) = match term.split_once('/') {
             Some((range, step)) => (range, Some(step)),

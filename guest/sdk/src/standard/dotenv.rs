@@ -286,11 +286,11 @@ mod tests {
             let parsed: Vec<(&str, &str)> = parsed.iter().map(|(n, v)| (&**n, &**v)).collect();
             assert_eq!(parsed, *pairs, "{text:?}");
             let warnings = problems.finish().unwrap();
-            let said: Vec<(&str, u32)> = warnings
+            let found: Vec<(&str, u32)> = warnings
                 .iter()
                 .map(|w| (&*w.code, w.place.as_ref().unwrap().line))
                 .collect();
-            assert_eq!(said, *doubts, "{text:?}");
+            assert_eq!(found, *doubts, "{text:?}");
         }
     }
 

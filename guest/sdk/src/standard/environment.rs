@@ -1,5 +1,7 @@
-//! Collects the variables of each workspace: the template's `.env`, then the `.env` of the workspace's folder, then the
-//! operator's variables. A later source replaces an earlier one. Granted values are not among them.
+//! Collects the variables of each workspace.
+//!
+//! They come from the template's `.env`, then from the `.env` of the workspace's folder, and then from the operator. A
+//! later source replaces an earlier one. Granted values are not among them.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

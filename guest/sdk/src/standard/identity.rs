@@ -1,4 +1,4 @@
-//! Checks the identities of workspaces: siblings have different names, and no two workspaces claim the same former name.
+//! Checks the identities of workspaces: siblings have different names, and no two have the same former name.
 //!
 //! The identity of a workspace is the path of names from the org down to it. `renamed_from` lists former identities:
 //!

@@ -1,15 +1,15 @@
-//! Makes the keys of workspaces: readable paths of slugs, unique in the plan. A key depends on the names of a workspace,
-//! its siblings and its ancestors, and not on their order. The host makes the keys that people see by the same rule, so
-//! that a key in a plugin's message means the same workspace to people.
+//! Makes the keys of workspaces: readable paths of slugs, unique in the plan. A key depends on the names of a
+//! workspace, its siblings and its ancestors, and not on their order. The host makes the keys that people see by the
+//! same rule, so that a key in a plugin's message means the same workspace to people.
 //!
 //! # The rule
 //!
 //! 1. A name is taken in Unicode's normalisation form C.
 //! 2. Its slug is the name transliterated to ASCII (`deunicode`), in small letters. Every run of other characters than
 //!    letters and digits becomes one `-`. A slug without letters and digits is `workspace`. It is cut to 63 bytes.
-//! 3. When siblings have equal slugs, each of these slugs is followed by `-` and the first 8 hex digits of the SHA-256 of
-//!    its name. The slug is cut so that the whole has at most 63 bytes. Slugs that are still equal take 8 more digits,
-//!    until all are different.
+//! 3. When siblings have equal slugs, each of these slugs is followed by `-` and the first 8 hex digits of the SHA-256
+//!    of its name. The slug is cut so that the whole has at most 63 bytes. Slugs that are still equal take 8 more
+//!    digits, until all are different.
 
 use std::collections::BTreeMap;
 

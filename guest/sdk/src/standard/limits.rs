@@ -16,16 +16,16 @@ pub const INCLUDE_DEPTH: usize = 16;
 /// stops a "billion laughs" attack. In the component, a document of this size takes less than half of the 256 MiB.
 pub const YAML_NODES: usize = 200_000;
 
-/// Bytes of all texts and keys of the composed document, counted like [`YAML_NODES`]. The importer copies each of them a
-/// few times.
+/// Bytes of all texts and keys of the composed document, counted like [`YAML_NODES`]. The importer copies each of them
+/// a few times.
 pub const YAML_TEXT_BYTES: usize = 16 << 20;
 
-/// Collections inside each other in the composed document, across includes. This bounds every recursion over a document;
-/// the component's stack has 1 MiB.
+/// Collections inside each other in the composed document, across includes. This bounds every recursion over a
+/// document; the component's stack has 1 MiB.
 pub const YAML_NESTING: usize = 100;
 
-/// Characters of a key that is written into a file, such as a category. Readers of YAML accept at most 1 024 characters,
-/// and an escaped character takes two.
+/// Characters of a key that is written into a file, such as a category. Readers of YAML accept at most 1 024
+/// characters, and an escaped character takes two.
 pub const KEY_CHARS: usize = 500;
 
 /// Bytes of a workspace's name, because every message about the workspace contains it.
@@ -53,7 +53,8 @@ pub const SEED_FILES_TOTAL: usize = 200_000;
 pub const PROMPT_BYTES: usize = 16 << 20;
 
 /// Bytes of the parts of a plan that a few lines of a template can multiply: generated files, variables, former names,
-/// memories and plugins with their configurations. Such a plan takes at most a second natively, and the host allows five.
+/// memories and plugins with their configurations. Such a plan takes at most a second natively, and the host allows
+/// five.
 pub const PLAN_BYTES: usize = 16 << 20;
 
 /// Bytes of one memory. Longer memories are cut (org-template.md §7).

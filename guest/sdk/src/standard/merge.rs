@@ -24,9 +24,9 @@ impl ListedPlugin {
     }
 }
 
-/// Merges two lists: the defaults first, then the workspace's own plugins in order. `!name` and `-name` remove a plugin,
-/// and any other plugin is appended unless the list has it. A later configuration of the same plugin replaces an earlier
-/// one.
+/// Merges two lists: the defaults first, then the workspace's own plugins in order. `!name` and `-name` remove a
+/// plugin, and any other plugin is appended unless the list has it. A later configuration of the same plugin replaces
+/// an earlier one.
 pub fn plugins(defaults: &[ListedPlugin], own: &[ListedPlugin]) -> Vec<ListedPlugin> {
     let mut slots: Vec<Option<ListedPlugin>> = Vec::new();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Resolves the operator's directory that a workspace wants (org-template.md §9). The host's policy decides later whether
-//! the workspace gets it. No message shows the value of a reference.
+//! Resolves the operator's directory that a workspace wants (org-template.md §9). The host's policy decides later
+//! whether the workspace gets it. No message shows the value of a reference.
 
 use super::expand::Sources;
 use super::problems::{Problems, listed, quoted};

@@ -9,8 +9,8 @@ use super::problems::{Problems, quoted};
 use super::{schedule, schema};
 use crate::{AgentPlugin, Diagnostic};
 
-/// The plugins of a list. The schedules in their configurations are resolved like the schedules of a workspace. `folder`
-/// is the folder of prompt files; `None` after a reported problem.
+/// The plugins of a list. The schedules in their configurations are resolved like the schedules of a workspace.
+/// `folder` is the folder of prompt files; `None` after a reported problem.
 pub(crate) fn resolve(
     list: &[schema::Plugin],
     folder: Option<&str>,

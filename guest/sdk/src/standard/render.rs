@@ -41,8 +41,8 @@ struct Config<'a> {
     idle: Option<Idle<'a>>,
 }
 
-/// A text of the template. It is quoted when its first line that is not empty begins with a tab, because libyaml refuses
-/// such a text as a block scalar.
+/// A text of the template. It is quoted when its first line that is not empty begins with a tab, because libyaml
+/// refuses such a text as a block scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Text<'a>(&'a str);
 
@@ -218,8 +218,8 @@ pub(crate) fn config(settings: &Settings) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Writes a YAML document that readers of YAML 1.1 (such as PyYAML) and of YAML 1.2 understand in the same way: `yes` and
-/// `12:30` are in quotes. Texts with several lines are block scalars, and no line is folded.
+/// Writes a YAML document that readers of YAML 1.1 (such as PyYAML) and of YAML 1.2 understand in the same way: `yes`
+/// and `12:30` are in quotes. Texts with several lines are block scalars, and no line is folded.
 ///
 /// ```
 /// use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Lists the variables that a template needs, and the workspaces that lack them (org-template.md §8). It checks whether a
-//! variable has a value, and never reads the value.
+//! Lists the variables that a template needs, and the workspaces that lack them (org-template.md §8). It checks whether
+//! a variable has a value, and never reads the value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

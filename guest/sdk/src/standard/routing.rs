@@ -6,8 +6,8 @@ use super::problems::{Problems, quoted};
 use super::schema::{Org, Route, Workspace};
 use crate::Diagnostic;
 
-/// The roles for each category. A category of the workspace replaces the same category of the defaults, and an empty list
-/// of roles removes the category.
+/// The roles for each category. A category of the workspace replaces the same category of the defaults, and an empty
+/// list of roles removes the category.
 pub(crate) fn merge(defaults: &[Route], own: &[Route]) -> BTreeMap<String, Vec<String>> {
     let mut merged = BTreeMap::new();
     for route in defaults.iter().chain(own) {

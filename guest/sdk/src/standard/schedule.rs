@@ -1,4 +1,5 @@
-//! Resolves schedules (org-template.md §7): cron line, time zone and prompt. A wrong schedule is an error, and not left out.
+//! Resolves schedules (org-template.md §7): cron line, time zone and prompt. A wrong schedule is an error, and not left
+//! out.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! Chooses the files that are seeded into `/configs` (org-template.md §6): files of the workspace's folder, and generated
-//! files. It leaves out files that may hold secrets.
+//! Chooses the files that are seeded into `/configs` (org-template.md §6).
+//!
+//! They are the files of the workspace's folder and the generated files. Files that may hold secrets are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

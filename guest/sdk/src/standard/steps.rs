@@ -8,11 +8,11 @@ use crate::{
     Channel, Diagnostic, Former, Memory, Plan, Refusal, Schedule, SkippedChannel, WorkspaceAccess,
 };
 
-/// The steps of the standard import that a plugin can change. By default a step changes nothing. The errors of the steps
-/// are reported together with those of the template.
+/// The steps of the standard import that a plugin can change. By default a step changes nothing. The errors of the
+/// steps are reported together with those of the template.
 pub trait Steps {
-    /// Called when the settings of a workspace are resolved, and its files are not yet written. A change of the settings
-    /// also changes `config.yaml`. It is called for every spawned workspace without an error, parents first.
+    /// Called when the settings of a workspace are resolved, and its files are not yet written. A change of the
+    /// settings also changes `config.yaml`. It is called for every spawned workspace without an error, parents first.
     ///
     /// # Errors
     /// The errors of the workspace. The import continues, to report all other errors too.

@@ -13,8 +13,8 @@ pub(crate) struct Forbidden {
 
 /// The first character that is not printable, except line feeds, CR LF and tabs.
 ///
-/// Control characters, the line separators of Unicode and byte order marks are invisible, YAML 1.1 and YAML 1.2 read them
-/// differently, and they are always mistakes.
+/// Control characters, the line separators of Unicode and byte order marks are invisible, YAML 1.1 and YAML 1.2 read
+/// them differently, and they are always mistakes.
 pub(crate) fn forbidden(text: &str) -> Option<Forbidden> {
     let (mut line, mut column) = (1, 0);
     let mut characters = text.chars().peekable();

@@ -1,10 +1,10 @@
-//! Checks the address of an external workspace (org-template.md §9). It resolves no host name; the host checks the address
-//! again when it connects.
+//! Checks the address of an external workspace (org-template.md §9). It resolves no host name; the host checks the
+//! address again when it connects.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Checks an address: `http` or `https`, a host, no user or password, and not a cloud's metadata service, which holds the
-/// credentials of a machine.
+/// Checks an address: `http` or `https`, a host, no user or password, and not a cloud's metadata service, which holds
+/// the credentials of a machine.
 ///
 /// # Errors
 /// When the address breaks one of these rules: the end of a sentence.

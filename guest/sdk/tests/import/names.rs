@@ -15,7 +15,7 @@ fn keys(case: &Case) -> Vec<String> {
     workspaces.map(|workspace| workspace.key).collect()
 }
 
-fn said(problem: &Diagnostic, texts: &[&str]) {
+fn assert_mentions(problem: &Diagnostic, texts: &[&str]) {
     for text in texts {
         assert!(problem.message.contains(text), "{problem}");
     }
@@ -55,7 +55,7 @@ fn siblings_with_the_same_name_are_an_error_with_both_places() {
         ));
         let error = case.error();
         assert_eq!(crate::brief(&error), "same-name org.yaml:6:3 workspaces[2]");
-        said(&error, &["`workspaces[0]`", "in org.yaml:4"]);
+        assert_mentions(&error, &["`workspaces[0]`", "in org.yaml:4"]);
     }
 }
 
@@ -141,7 +141,7 @@ fn two_workspaces_with_the_same_former_name_are_an_error() {
         crate::brief(&error),
         "renamed-from-twice org.yaml:7:35 workspaces[1].renamed_from[1]"
     );
-    said(&error, &["in org.yaml:6"]);
+    assert_mentions(&error, &["in org.yaml:6"]);
     // Below different parents the same name is a different identity. One workspace may repeat a former name.
     let case = tree(
         "- {name: A, children: [{name: N, renamed_from: Old}]}\n- {name: B, children: [{name: N, renamed_from: [Old, Old]}]}\n",
@@ -166,7 +166,7 @@ fn a_former_name_that_a_workspace_has_now_is_a_warning() {
         warnings.iter().map(crate::brief).collect::<Vec<_>>(),
         ["renamed-from-present org.yaml:4:27 workspaces[0].renamed_from"]
     );
-    said(&warnings[0], &["in org.yaml:5"]);
+    assert_mentions(&warnings[0], &["in org.yaml:5"]);
 }
 
 const HOURLY: &str = "{cron_expr: '0 * * * *', prompt: look}";
@@ -210,5 +210,5 @@ fn two_schedules_with_the_same_name_are_a_warning() {
     let [twice] = &twice[..] else {
         panic!("{warnings:?}")
     };
-    said(twice, &["in org.yaml:5"]);
+    assert_mentions(twice, &["in org.yaml:5"]);
 }

@@ -141,9 +141,9 @@ fn own_memories_replace_the_defaults_and_the_first_root_has_the_global_ones() {
         long.warnings(),
         ["memory-cut org.yaml:5:24 workspaces[0].initial_memories[0]"]
     );
-    let nobody = org("name: O\nglobal_memories: [{content: g}]\nworkspaces: []");
+    let rootless = org("name: O\nglobal_memories: [{content: g}]\nworkspaces: []");
     assert_eq!(
-        nobody.warnings(),
+        rootless.warnings(),
         ["no-workspaces", "global-memories-unused"]
     );
 }

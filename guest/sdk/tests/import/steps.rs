@@ -208,18 +208,18 @@ fn breaks<P: Plugin>() -> Option<String> {
 
 #[test]
 fn the_harness_panics_when_a_plugin_breaks_the_contract() {
-    let says = |found: Option<String>, part: &str| {
+    let panics_with = |found: Option<String>, part: &str| {
         let found = found.unwrap_or_else(|| panic!("the harness did not panic: {part}"));
         assert!(found.contains(part), "{found}");
     };
-    says(breaks::<Broken<0>>(), "is not a slug");
-    says(breaks::<Broken<1>>(), "is not of the form 1.2.3");
-    says(breaks::<Broken<2>>(), "is not before it");
-    says(breaks::<Broken<3>>(), "the tier is not 1 to 4");
-    says(breaks::<Broken<4>>(), "has the same name");
-    says(breaks::<Broken<5>>(), "not a path of slugs");
-    says(breaks::<Broken<6>>(), "not sorted by path");
-    says(breaks::<Broken<7>>(), "shows the value of TOKEN");
-    says(breaks::<Broken<8>>(), "the same output");
+    panics_with(breaks::<Broken<0>>(), "is not a slug");
+    panics_with(breaks::<Broken<1>>(), "is not of the form 1.2.3");
+    panics_with(breaks::<Broken<2>>(), "is not before it");
+    panics_with(breaks::<Broken<3>>(), "the tier is not 1 to 4");
+    panics_with(breaks::<Broken<4>>(), "has the same name");
+    panics_with(breaks::<Broken<5>>(), "not a path of slugs");
+    panics_with(breaks::<Broken<6>>(), "not sorted by path");
+    panics_with(breaks::<Broken<7>>(), "shows the value of TOKEN");
+    panics_with(breaks::<Broken<8>>(), "the same output");
     assert_eq!(breaks::<Broken<9>>(), None);
 }
