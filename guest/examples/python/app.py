@@ -81,7 +81,8 @@ def read_rows(text, file, problems):
             seen.add(boss)
             boss = rows[boss].get("reports to")
         if boss == name:
-            problems.add("boss-cycle", f"{name!r} reports to itself, through a circle of {len(seen)} agents", file, row["line"])
+            message = f"{name!r} reports to itself, through a circle of {len(seen)} agents"
+            problems.add("boss-cycle", message, file, row["line"])
     return rows
 
 

@@ -1,4 +1,7 @@
-"""__NAME__: turns `team.txt` into an org. Each line is an agent, `name: role`. When you change the rules, change the cases too."""
+"""__NAME__: turns `team.txt` into an org. Each line is an agent, `name: role`.
+
+When you change the rules, change the cases too.
+"""
 
 from orghost_plan import Problems, plan, read_text, slug, workspace
 from wit_world import exports
