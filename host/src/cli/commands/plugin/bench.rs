@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::cli::args::BenchArgs;
+use crate::cli::args::plugin::BenchArgs;
 use crate::cli::exit::Exit;
 use crate::cli::render::text::{count, print_line};
 use crate::cli::request::{open_template, plugin_input};

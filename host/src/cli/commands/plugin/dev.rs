@@ -11,7 +11,7 @@ use serde_json::json;
 use similar::TextDiff;
 
 use super::build;
-use crate::cli::args::DevArgs;
+use crate::cli::args::plugin::DevArgs;
 use crate::cli::exit::Exit;
 use crate::cli::render::plan::{print_plan, print_warnings, shown};
 use crate::cli::render::report::print_problem;
