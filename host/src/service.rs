@@ -14,7 +14,7 @@ mod memory;
 pub mod metrics;
 mod planning;
 pub mod queue;
-mod recover;
+mod resume;
 mod retention;
 pub mod status;
 pub mod sweep;
@@ -41,17 +41,17 @@ use crate::problem::{Class, Problem};
 use crate::provision::concurrency::FairSemaphore;
 use crate::provision::engine::backend::Engines;
 use crate::service::agent_tokens::AgentTokens;
-use crate::service::metrics::{Metrics, Moment};
+use crate::service::metrics::{Gauges, Metrics};
 use crate::state::encryption::Keyring;
 use crate::state::snapshots::Snapshots;
 use crate::state::store::{OrgRow, Store, WriteLock};
 use last_lines::LastLines;
-use memory::Memory;
+use memory::TemplateMemory;
 pub use planning::{Import, ImportOptions, Prepared, Source};
-use queue::Queues;
+use queue::OrgQueues;
 use sweep::Orphan;
 use tasks::{Closed, Tasks};
-use workspaces::{Checks, Slots};
+use workspaces::{LivenessChecks, WorkspaceQueues};
 
 /// The running host. Cheap to clone.
 #[derive(Clone)]
@@ -68,17 +68,17 @@ struct Inner {
     templates: PathBuf,
     engines: Engines,
     tasks: Tasks,
-    turns: Arc<FairSemaphore>,
+    provisioning: Arc<FairSemaphore>,
     metrics: Metrics,
-    queues: Queues,
-    memory: Memory,
+    queues: OrgQueues,
+    memory: TemplateMemory,
     /// Who may call a plugin next.
-    plans: Arc<FairSemaphore>,
+    plugin_calls: Arc<FairSemaphore>,
     /// Accepting is one after the other, so that the store and the lines agree on the order.
     accepting: tokio::sync::Mutex<()>,
-    cancels: Mutex<HashMap<OperationId, CancellationToken>>,
-    slots: Slots,
-    checks: Checks,
+    cancellations: Mutex<HashMap<OperationId, CancellationToken>>,
+    workspace_queues: WorkspaceQueues,
+    liveness_checks: LivenessChecks,
     agent_tokens: OnceCell<AgentTokens>,
     orphans: Mutex<Vec<Orphan>>,
     last_lines: LastLines,
@@ -114,7 +114,7 @@ impl Service {
     /// Takes over a state folder. Nothing is begun before [`Service::resume`].
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
-            turns: FairSemaphore::new(parts.config.concurrency()),
+            provisioning: FairSemaphore::new(parts.config.concurrency()),
             config: parts.config,
             planner: parts.planner,
             loaded: parts.loaded,
@@ -126,13 +126,13 @@ impl Service {
             engines: parts.engines,
             tasks: Tasks::default(),
             metrics: Metrics::default(),
-            queues: Queues::default(),
-            memory: Memory::new(limits::TEMPLATES_HELD),
-            plans: FairSemaphore::new(planning::at_once()),
+            queues: OrgQueues::default(),
+            memory: TemplateMemory::new(limits::TEMPLATES_HELD),
+            plugin_calls: FairSemaphore::new(planning::concurrent_plugin_calls()),
             accepting: tokio::sync::Mutex::default(),
-            cancels: Mutex::default(),
-            slots: Slots::default(),
-            checks: Checks::default(),
+            cancellations: Mutex::default(),
+            workspace_queues: WorkspaceQueues::default(),
+            liveness_checks: LivenessChecks::default(),
             agent_tokens: OnceCell::new(),
             orphans: Mutex::default(),
             last_lines: LastLines::default(),
@@ -208,15 +208,15 @@ impl Service {
     ///
     /// # Errors
     /// The store's.
-    pub async fn moment(&self) -> Result<Moment, Problem> {
+    pub async fn gauges(&self) -> Result<Gauges, Problem> {
         let host = &self.0;
-        Ok(Moment {
+        Ok(Gauges {
             operations: host.store.tally().await?,
             open: host.queues.length(),
-            waiting: host.turns.waiting(),
-            running: host.turns.taken(),
-            plans_waiting: host.plans.waiting(),
-            plans_running: host.plans.taken(),
+            waiting: host.provisioning.waiting(),
+            running: host.provisioning.taken(),
+            plans_waiting: host.plugin_calls.waiting(),
+            plans_running: host.plugin_calls.taken(),
             tasks: host.tasks.count_running(),
             events: host.store.newest().await?.unsigned_abs(),
         })
@@ -236,7 +236,7 @@ impl Service {
 
     /// How many operations were accepted and did not end, and how many workspaces wait for their turn.
     pub fn waiting(&self) -> (usize, usize) {
-        (self.0.queues.length(), self.0.turns.waiting())
+        (self.0.queues.length(), self.0.provisioning.waiting())
     }
 }
 

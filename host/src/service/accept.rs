@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::execute::Ready;
+use super::execute::Work;
 use super::{Import, Prepared, Service, blocking, busy};
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
@@ -24,12 +24,12 @@ impl Service {
     /// # Errors
     /// There is no plan, policy refuses it, its name is another org's, or there is too much to do ([`Class::Busy`]).
     pub async fn import(&self, import: Import) -> Result<OperationRow, Problem> {
-        self.has_room()?;
+        self.check_capacity()?;
         let (vars, request) = (import.vars.clone(), import.request.clone());
-        let drafted = self.draft(import).await?;
-        let bundle = drafted.bundle.clone();
-        let made = self.made(drafted, request).await?;
-        self.may_prune(&made).await?;
+        let draft = self.draft(import).await?;
+        let bundle = draft.bundle.clone();
+        let made = self.prepare(draft, request).await?;
+        self.check_prune(&made).await?;
         let name = format!("accept {}", made.admitted.org.slug());
         let this = self.clone();
         let work = async move { this.keep(bundle, vars, made).await };
@@ -37,7 +37,7 @@ impl Service {
     }
 
     /// Whether an import may prune as much as it would now. One that prunes nothing asks no engine.
-    async fn may_prune(&self, made: &Prepared) -> Result<(), Problem> {
+    async fn check_prune(&self, made: &Prepared) -> Result<(), Problem> {
         let Prepared {
             admitted, request, ..
         } = made;
@@ -79,7 +79,7 @@ impl Service {
         })
         .await??;
         let vars = serde_json::json!(vars).to_string();
-        let sealed = host
+        let encrypted = host
             .keyring
             .encrypt(Label::vars(&org).as_str(), vars.as_bytes())?;
         let source = SourceRow {
@@ -87,9 +87,8 @@ impl Service {
             request: serde_json::json!(made.request),
         };
         let rows = provision::rows(&made.admitted.approved, &made.admitted.identities);
-        let id = host.store.accept(row, rows, source, sealed).await?;
-        self.enter(id, ticket, Ready::Prepared(Box::new(made)))
-            .await
+        let id = host.store.accept(row, rows, source, encrypted).await?;
+        self.enter(id, ticket, Work::Apply(Box::new(made))).await
     }
 
     /// Accepts that an org is to be taken down; with `volumes`, the agents' own work too.
@@ -97,7 +96,7 @@ impl Service {
     /// # Errors
     /// There is no such org, or too much to do.
     pub async fn take_down(&self, org: &str, volumes: bool) -> Result<OperationRow, Problem> {
-        self.has_room()?;
+        self.check_capacity()?;
         let row = self.org(org).await?;
         let (this, name) = (self.clone(), format!("accept {}", row.slug));
         let work = async move {
@@ -117,14 +116,14 @@ impl Service {
     /// The store's.
     pub async fn cancel(&self, id: &OperationId) -> Result<bool, Problem> {
         let is_open = self.0.store.cancel(id).await?;
-        if let Some(token) = self.cancels().get(id) {
+        if let Some(token) = self.cancellations().get(id) {
             token.cancel();
         }
         Ok(is_open)
     }
 
     /// Back-pressure, before anything costs anything.
-    pub(super) fn has_room(&self) -> Result<(), Problem> {
+    pub(super) fn check_capacity(&self) -> Result<(), Problem> {
         if self.0.queues.length() >= limits::OPERATIONS {
             return Err(busy("this host has accepted as much as it can remember"));
         }
@@ -147,7 +146,7 @@ impl Service {
     ) -> Result<OperationRow, Problem> {
         let store = &self.0.store;
         let id = store.enqueue(org, operation, workspace, request).await?;
-        self.enter(id, ticket, Ready::Nothing).await
+        self.enter(id, ticket, Work::Destroy).await
     }
 
     /// Begins what was just stored.
@@ -155,7 +154,7 @@ impl Service {
         &self,
         id: OperationId,
         ticket: Ticket,
-        ready: Ready,
+        ready: Work,
     ) -> Result<OperationRow, Problem> {
         #[cfg(feature = "fault-injection")]
         crate::fault::at("accepted");

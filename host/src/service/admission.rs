@@ -43,7 +43,7 @@ pub struct Admitted {
 }
 
 /// The host that a plan is admitted to.
-pub struct Site<'a> {
+pub struct AdmissionContext<'a> {
     /// What it remembers.
     pub store: &'a Store,
     /// The configuration file.
@@ -59,7 +59,7 @@ pub struct Site<'a> {
 ///
 /// # Errors
 /// It is on another engine than was asked for, or the store's.
-pub async fn place(
+pub async fn choose_engine(
     name: &str,
     asked: Option<EngineKind>,
     store: Option<&Store>,
@@ -73,14 +73,14 @@ pub async fn place(
     let known = orgs.iter().find(|row| is_same(&row.name, name));
     let engine = match known {
         None => engines.choose(asked.or(config.engine)).await,
-        Some(known) => same_engine(known, asked.unwrap_or(known.engine))?,
+        Some(known) => check_engine(known, asked.unwrap_or(known.engine))?,
     };
     Ok(backend::target(engine))
 }
 
 /// Where an org shall come from.
 #[derive(Debug, Clone, Default)]
-pub struct Placement {
+pub struct TemplateOrigin {
     /// Where the template comes from, for people.
     pub template: String,
     /// The org may be one that came from another template.
@@ -96,23 +96,23 @@ pub struct Placement {
 pub async fn admit(
     mut approved: Approved,
     template: &TemplateDir,
-    placement: Placement,
-    site: &Site<'_>,
+    origin: TemplateOrigin,
+    context: &AdmissionContext<'_>,
 ) -> Result<Admitted, Problem> {
-    let Site {
+    let AdmissionContext {
         store,
         config,
         engines,
         tokens,
-    } = site;
+    } = context;
     let name = approved.plan().org.name.clone();
     let known = store.orgs().await?;
-    let (org, known) = recognise(store.instance(), &known, &name);
+    let (org, known) = find_org(store.instance(), &known, &name);
     let engine = approved.engine();
     if let Some(known) = known {
-        same_place(known, &name, &placement)?;
+        check_origin(known, &name, &origin)?;
         // It may have become known since it was judged.
-        same_engine(known, engine)?;
+        check_engine(known, engine)?;
     }
     let identities = identify(&approved, &org, &store.identities(org.slug()).await?)?;
     approved.seed_tokens(|path| {
@@ -129,7 +129,7 @@ pub async fn admit(
             slug: org.slug().to_owned(),
             name,
             engine,
-            template: placement.template,
+            template: origin.template,
         },
         org,
         approved,
@@ -172,7 +172,7 @@ pub enum Becomes {
 /// The store's, and [`identify`]'s.
 pub async fn changes(approved: &Approved, store: &Store) -> Result<Vec<Change>, Problem> {
     let orgs = store.orgs().await?;
-    let (org, known) = recognise(store.instance(), &orgs, &approved.plan().org.name);
+    let (org, known) = find_org(store.instance(), &orgs, &approved.plan().org.name);
     if known.is_none() {
         return Ok(Vec::new());
     }
@@ -200,7 +200,7 @@ pub async fn changes(approved: &Approved, store: &Store) -> Result<Vec<Change>, 
 }
 
 /// The org of a name: the one that the host knows by it, however its slug was made, or a new one.
-fn recognise<'a>(
+fn find_org<'a>(
     instance: &InstanceId,
     known: &'a [OrgRow],
     name: &str,
@@ -253,7 +253,7 @@ pub fn identify(approved: &Approved, org: &OrgId, known: &[Known]) -> Result<Ide
     })
 }
 
-fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<(), Problem> {
+fn check_origin(known: &OrgRow, name: &str, origin: &TemplateOrigin) -> Result<(), Problem> {
     let slug = &known.slug;
     if !is_same(&known.name, name) {
         let message = format!(
@@ -264,10 +264,10 @@ fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<(), P
             format!("give the org another name, or take the other one down: orghost down {slug}");
         return Err(conflict("org-name-taken", message, help));
     }
-    if !is_same_folder(&known.template, &placement.template) && !placement.take_over {
+    if !is_same_folder(&known.template, &origin.template) && !origin.take_over {
         let message = format!(
             "the org {slug} came from {}, and this template is {}",
-            known.template, placement.template
+            known.template, origin.template
         );
         let help = "give this org another name; or, if it is the same one, take it over: --take-over (`take_over` in the API)";
         return Err(conflict("org-elsewhere", message, help.to_owned()));
@@ -275,7 +275,7 @@ fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<(), P
     Ok(())
 }
 
-fn same_engine(known: &OrgRow, engine: EngineKind) -> Result<EngineKind, Problem> {
+fn check_engine(known: &OrgRow, engine: EngineKind) -> Result<EngineKind, Problem> {
     if engine == known.engine {
         return Ok(engine);
     }

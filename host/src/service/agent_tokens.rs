@@ -21,14 +21,14 @@ impl AgentTokens {
     /// The store's and the keyring's.
     pub async fn of(store: &Store, keyring: &Keyring) -> Result<Self, Problem> {
         let label = Label::workspace_tokens();
-        if let Some(sealed) = store.sealed(&label).await? {
-            let opened = keyring.decrypt(label.as_str(), &sealed)?;
+        if let Some(encrypted) = store.encrypted(&label).await? {
+            let opened = keyring.decrypt(label.as_str(), &encrypted)?;
             let secret = opened.try_into().map_err(|_| EncryptionError::Altered)?;
             return Ok(Self(secret));
         }
         let secret = random::<32>()?;
-        let sealed = keyring.encrypt(label.as_str(), &secret)?;
-        store.put_sealed(&label, sealed).await?;
+        let encrypted = keyring.encrypt(label.as_str(), &secret)?;
+        store.put_encrypted(&label, encrypted).await?;
         Ok(Self(secret))
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::memory::Asked;
+use super::memory::MemoryRequest;
 use super::tasks::{Broken, Closed};
 use super::{Prepared, Service};
 use crate::limits;
@@ -27,29 +27,29 @@ use crate::service::queue::Ticket;
 use crate::state::store::{OperationRow, OperationState, StoreError, Subject, WorkspaceRow};
 
 /// What an operation of a whole org has when it comes to its turn.
-pub(super) enum Ready {
+pub(super) enum Work {
     /// It makes nothing.
-    Nothing,
+    Destroy,
     /// What it makes is in memory.
-    Prepared(Box<Prepared>),
+    Apply(Box<Prepared>),
     /// What it makes is to be made again of its snapshot, for which it has asked for room.
-    ToMake(Asked),
+    Replan(MemoryRequest),
 }
 
 /// How an operation ended that met no error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     /// It was done, and its end is stored.
-    Whole,
+    Completed,
     /// It was cancelled, or the host stops.
-    CutShort,
+    Interrupted,
 }
 
-impl Ready {
+impl Work {
     /// The same, when there is room for it.
-    async fn with_room(self) -> Self {
+    async fn with_memory(self) -> Self {
         match self {
-            Self::ToMake(asked) => Self::ToMake(Asked::granted(asked.await)),
+            Self::Replan(asked) => Self::Replan(MemoryRequest::granted(asked.await)),
             other => other,
         }
     }
@@ -61,109 +61,114 @@ impl Service {
         &self,
         row: OperationRow,
         ticket: Ticket,
-        ready: Ready,
+        ready: Work,
         patience: Duration,
     ) -> Result<(), Closed> {
         let name = format!("{} {}", row.operation.as_str(), row.org);
         let cancel = self.0.tasks.stopping().child_token();
-        self.cancels().insert(row.id.clone(), cancel.clone());
+        self.cancellations().insert(row.id.clone(), cancel.clone());
         let (this, id, org) = (self.clone(), row.id.clone(), row.org.clone());
-        let work = async move { this.perform(row, ticket, ready, cancel, patience).await };
+        let work = async move {
+            this.run_operation(row, ticket, ready, cancel, patience)
+                .await
+        };
         let (this, broken_id) = (self.clone(), id.clone());
-        let broken = move |how| async move { this.broke(&broken_id, &org, None, how).await };
+        let broken =
+            move |how| async move { this.record_broken_task(&broken_id, &org, None, how).await };
         let begun = self.0.tasks.spawn(name, limits::OPERATION, work, broken);
         if begun.is_err() {
-            self.cancels().remove(&id);
+            self.cancellations().remove(&id);
         }
         begun
     }
 
     /// From the end of the line to the operation's end.
-    async fn perform(
+    async fn run_operation(
         &self,
         row: OperationRow,
         mut ticket: Ticket,
-        ready: Ready,
+        ready: Work,
         cancel: CancellationToken,
         patience: Duration,
     ) {
         let ready = async {
-            let ready = ready.with_room().await;
+            let ready = ready.with_memory().await;
             ticket.wait().await;
             ready
         };
         let ended = tokio::select! {
             biased;
             // Who is cancelled, or is to stop, does not wait for those before it.
-            () = cancel.cancelled() => Ok(Ended::CutShort),
-            ready = ready => self.act(&row, ready, &cancel, patience).await,
+            () = cancel.cancelled() => Ok(Ended::Interrupted),
+            ready = ready => self.execute(&row, ready, &cancel, patience).await,
         };
-        self.settle(&row, ended).await;
+        self.record_end(&row, ended).await;
     }
 
     /// Stores the end of an operation, unless it is stored already.
-    pub(super) async fn settle(&self, row: &OperationRow, ended: Result<Ended, Problem>) {
+    pub(super) async fn record_end(&self, row: &OperationRow, ended: Result<Ended, Problem>) {
         let store = &self.0.store;
         let settled = match ended {
-            Ok(Ended::Whole) => Ok(()),
-            Ok(Ended::CutShort) => self.cut_short(row).await,
+            Ok(Ended::Completed) => Ok(()),
+            Ok(Ended::Interrupted) => self.record_interrupted(row).await,
             Err(problem) => {
                 let errors = &problem.errors;
-                let told = self.give_up(row, errors).await;
-                let settled = store.settle(&row.id, OperationState::Failed, errors).await;
+                let told = self.fail_workspaces(row, errors).await;
+                let settled = store.close(&row.id, OperationState::Failed, errors).await;
                 told.and(settled)
             }
         };
         if let Err(error) = settled {
             tracing::error!(%error, operation = row.id.as_str(), "the end of an operation was not stored");
         }
-        self.cancels().remove(&row.id);
+        self.cancellations().remove(&row.id);
     }
 
     /// When the host stops, the next process goes on with it, unless somebody cancelled it.
-    async fn cut_short(&self, row: &OperationRow) -> Result<(), StoreError> {
+    async fn record_interrupted(&self, row: &OperationRow) -> Result<(), StoreError> {
         let is_stopping = self.0.tasks.stopping().is_cancelled();
         if is_stopping && self.0.store.requeue(&row.id).await? {
             return Ok(());
         }
-        self.call_off(row).await
+        self.record_cancelled(row).await
     }
 
     /// An operation that was cancelled is over: its workspaces wait for nothing any more.
-    pub(super) async fn call_off(&self, row: &OperationRow) -> Result<(), StoreError> {
+    pub(super) async fn record_cancelled(&self, row: &OperationRow) -> Result<(), StoreError> {
         let reason = "cancelled".to_owned();
-        self.leave(row, &What::Skipped { reason }).await?;
+        self.end_waiting_workspaces(row, &What::Skipped { reason })
+            .await?;
         let store = &self.0.store;
-        store.settle(&row.id, OperationState::Cancelled, &[]).await
+        store.close(&row.id, OperationState::Cancelled, &[]).await
     }
 
-    async fn act(
+    async fn execute(
         &self,
         row: &OperationRow,
-        ready: Ready,
+        ready: Work,
         cancel: &CancellationToken,
         patience: Duration,
     ) -> Result<Ended, Problem> {
         if !self.0.store.run(&row.id).await? {
-            return Ok(Ended::CutShort);
+            return Ok(Ended::Interrupted);
         }
         #[cfg(feature = "fault-injection")]
         crate::fault::at(&format!("begun {}", row.org));
         match ready {
-            Ready::Nothing => self.descend(row, cancel, patience).await,
-            Ready::Prepared(made) => self.ascend(row, *made, cancel, patience).await,
-            Ready::ToMake(asked) => {
+            Work::Destroy => self.execute_down(row, cancel, patience).await,
+            Work::Apply(made) => self.execute_up(row, *made, cancel, patience).await,
+            Work::Replan(asked) => {
                 let remade = async { self.replan(&row.org, asked.await).boxed().await };
                 tokio::select! {
                     biased;
-                    () = cancel.cancelled() => Ok(Ended::CutShort),
-                    made = remade => self.ascend(row, made?, cancel, patience).await,
+                    () = cancel.cancelled() => Ok(Ended::Interrupted),
+                    made = remade => self.execute_up(row, made?, cancel, patience).await,
                 }
             }
         }
     }
 
-    async fn ascend(
+    async fn execute_up(
         &self,
         row: &OperationRow,
         made: Prepared,
@@ -176,7 +181,7 @@ impl Service {
         let engine = self.engine(admitted.row.engine, &admitted.org, cancel, patience);
         let engine = match engine.await {
             // The next process may have more luck.
-            Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
+            Err(_) if cancel.is_cancelled() => return Ok(Ended::Interrupted),
             engine => engine?,
         };
         let options = Options {
@@ -185,20 +190,20 @@ impl Service {
             prune: Prune::new(request.prune, request.yes),
             max_failures: request.max_failures,
         };
-        let keep_words = |event: &Event| self.0.last_lines.keep(&row.id, event);
+        let record_last_lines = |event: &Event| self.0.last_lines.record(&row.id, event);
         let mut run = self.run(&engine, row, cancel);
-        run.observer = &keep_words;
+        run.observer = &record_last_lines;
         run.keep_failed = request.keep_failed;
         let Admitted { org, jobs, .. } = admitted;
         let summary = provision::up(&run, org, jobs, &options).boxed().await?;
         let mut outcomes = summary.outcomes.iter();
         Ok(match outcomes.any(|(_, outcome)| outcome.is_cancelled()) {
-            true => Ended::CutShort,
-            false => Ended::Whole,
+            true => Ended::Interrupted,
+            false => Ended::Completed,
         })
     }
 
-    async fn descend(
+    async fn execute_down(
         &self,
         row: &OperationRow,
         cancel: &CancellationToken,
@@ -209,14 +214,14 @@ impl Service {
             // An earlier process forgot it, and was killed before it said so.
             Err(problem) if problem.class == Class::Unknown => {
                 self.0.store.end(&row.org, 0).await?;
-                return Ok(Ended::Whole);
+                return Ok(Ended::Completed);
             }
             Err(problem) => return Err(problem),
         };
         let org = OrgId::known(self.0.store.instance().clone(), &known.slug);
         let engine = match self.engine(known.engine, &org, cancel, patience).await {
             // The next process may have more luck.
-            Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
+            Err(_) if cancel.is_cancelled() => return Ok(Ended::Interrupted),
             engine => engine?,
         };
         let volumes = super::flag(&row.request, "volumes");
@@ -228,8 +233,8 @@ impl Service {
         // What was all done although somebody wanted it to end needs no going on.
         let is_left = cancel.is_cancelled() && self.org(&row.org).await.is_ok();
         Ok(match is_left {
-            true => Ended::CutShort,
-            false => Ended::Whole,
+            true => Ended::Interrupted,
+            false => Ended::Completed,
         })
     }
 
@@ -279,13 +284,17 @@ impl Service {
             operation: row.id.clone(),
             cancel: cancel.clone(),
             observer: &|_| {},
-            turns: &self.0.turns,
+            turns: &self.0.provisioning,
             keep_failed: false,
         }
     }
 
     /// An operation could not be done: its workspaces are told why.
-    async fn give_up(&self, row: &OperationRow, errors: &[Diagnostic]) -> Result<(), StoreError> {
+    async fn fail_workspaces(
+        &self,
+        row: &OperationRow,
+        errors: &[Diagnostic],
+    ) -> Result<(), StoreError> {
         let Some(error) = errors.first() else {
             return Ok(());
         };
@@ -300,11 +309,16 @@ impl Service {
             left_behind: Vec::new(),
             before: None,
         };
-        self.leave(row, &What::Failed(Box::new(failure))).await
+        self.end_waiting_workspaces(row, &What::Failed(Box::new(failure)))
+            .await
     }
 
     /// An event for each workspace that would wait for this operation for ever.
-    async fn leave(&self, row: &OperationRow, what: &What) -> Result<(), StoreError> {
+    async fn end_waiting_workspaces(
+        &self,
+        row: &OperationRow,
+        what: &What,
+    ) -> Result<(), StoreError> {
         let is_stuck = |w: &&WorkspaceRow| {
             let subject = row.workspace.as_ref();
             let is_meant = subject.is_none_or(|subject| subject.id.as_ref() == Some(&w.id));
@@ -320,7 +334,7 @@ impl Service {
     }
 
     /// An operation whose task broke: an event, a failed operation and failed workspaces, not a dead host.
-    pub(super) async fn broke(
+    pub(super) async fn record_broken_task(
         &self,
         id: &OperationId,
         org: &str,
@@ -341,17 +355,17 @@ impl Service {
         let store = &self.0.store;
         let stored = async {
             store.append(id, &event).await?;
-            store.settle(id, OperationState::Failed, &errors).await
+            store.close(id, OperationState::Failed, &errors).await
         };
         if let Err(error) = stored.await {
             tracing::error!(%error, operation = id.as_str(), "the end of an operation was not stored");
         }
-        self.cancels().remove(id);
+        self.cancellations().remove(id);
     }
 
-    pub(super) fn cancels(&self) -> MutexGuard<'_, HashMap<OperationId, CancellationToken>> {
+    pub(super) fn cancellations(&self) -> MutexGuard<'_, HashMap<OperationId, CancellationToken>> {
         self.0
-            .cancels
+            .cancellations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

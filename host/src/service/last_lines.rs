@@ -16,17 +16,17 @@ pub struct LastLines(Mutex<Held>);
 #[derive(Default)]
 struct Held {
     /// Oldest first.
-    failures: VecDeque<Words>,
+    failures: VecDeque<FailureOutput>,
     bytes: usize,
 }
 
-struct Words {
+struct FailureOutput {
     operation: OperationId,
     workspace: WorkspaceKey,
     lines: Vec<String>,
 }
 
-impl Words {
+impl FailureOutput {
     fn bytes(&self) -> usize {
         self.lines.iter().map(String::len).sum()
     }
@@ -34,21 +34,21 @@ impl Words {
 
 impl LastLines {
     /// Remembers what an event of an operation tells, if it tells of a failure.
-    pub fn keep(&self, operation: &OperationId, event: &Event) {
+    pub fn record(&self, operation: &OperationId, event: &Event) {
         let (What::Failed(failure), Some(workspace)) = (&event.what, &event.workspace) else {
             return;
         };
         if failure.last_lines.is_empty() {
             return;
         }
-        let words = Words {
+        let output = FailureOutput {
             operation: operation.clone(),
             workspace: workspace.clone(),
             lines: failure.last_lines.clone(),
         };
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.bytes += words.bytes();
-        held.failures.push_back(words);
+        held.bytes += output.bytes();
+        held.failures.push_back(output);
         while held.bytes > limits::LAST_LINES_HELD
             && let Some(oldest) = held.failures.pop_front()
         {
@@ -60,7 +60,7 @@ impl LastLines {
     pub fn of(&self, operation: &OperationId) -> BTreeMap<String, Vec<String>> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = held.failures.iter().filter(|w| w.operation == *operation);
-        own.map(|words| (words.workspace.to_string(), words.lines.clone()))
+        own.map(|output| (output.workspace.to_string(), output.lines.clone()))
             .collect()
     }
 }
@@ -72,7 +72,7 @@ mod tests {
 
     fn failed(key: &str, lines: Vec<String>) -> Event {
         let failure = Failure {
-            step: Step::Ready,
+            step: Step::Work,
             code: "ended".into(),
             reason: String::new(),
             help: String::new(),
@@ -94,19 +94,19 @@ mod tests {
     fn they_are_kept_by_operation_and_the_oldest_go_first() {
         let kept = LastLines::default();
         let operation = |id: &str| OperationId(id.to_owned());
-        kept.keep(&operation("a"), &failed("x", vec!["one".to_owned()]));
-        kept.keep(&operation("b"), &failed("x", vec!["two".to_owned()]));
-        kept.keep(&operation("b"), &failed("y", Vec::new()));
+        kept.record(&operation("a"), &failed("x", vec!["one".to_owned()]));
+        kept.record(&operation("b"), &failed("x", vec!["two".to_owned()]));
+        kept.record(&operation("b"), &failed("y", Vec::new()));
         let of_b = kept.of(&operation("b"));
         assert_eq!(
             of_b.into_iter().collect::<Vec<_>>(),
             [("x".to_owned(), vec!["two".to_owned()])]
         );
         let large = vec!["l".repeat(limits::LAST_LINES_HELD - 3)];
-        kept.keep(&operation("c"), &failed("x", large));
+        kept.record(&operation("c"), &failed("x", large));
         assert!(kept.of(&operation("a")).is_empty());
         assert_eq!(kept.of(&operation("b")).len(), 1);
-        kept.keep(&operation("d"), &failed("x", vec!["four".to_owned()]));
+        kept.record(&operation("d"), &failed("x", vec!["four".to_owned()]));
         assert!(kept.of(&operation("b")).is_empty());
     }
 }

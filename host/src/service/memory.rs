@@ -11,19 +11,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The memory of one host's templates. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Memory {
+pub struct TemplateMemory {
     kilobytes: Arc<Semaphore>,
     all: u32,
 }
 
 /// Room for one template, until it is dropped.
 #[derive(Debug)]
-pub struct Room(Option<OwnedSemaphorePermit>);
+pub struct MemoryPermit(Option<OwnedSemaphorePermit>);
 
 /// A place among those who wait for room, which ends when it is dropped.
-pub struct Asked(Pin<Box<dyn Future<Output = Room> + Send>>);
+pub struct MemoryRequest(Pin<Box<dyn Future<Output = MemoryPermit> + Send>>);
 
-impl Memory {
+impl TemplateMemory {
     /// Room for so many bytes.
     pub fn new(bytes: usize) -> Self {
         let all = kilobytes(bytes as u64);
@@ -35,20 +35,20 @@ impl Memory {
 
     /// Asks for room for a template of so many bytes: from now on, not only from when it is awaited. What is larger than
     /// everything gets everything.
-    pub fn ask(&self, bytes: u64) -> Asked {
+    pub fn ask(&self, bytes: u64) -> MemoryRequest {
         let wanted = kilobytes(bytes).min(self.all);
         let room = self.kilobytes.clone().acquire_many_owned(wanted);
         // Nobody closes the semaphore.
-        let mut room = room.map(|room| Room(room.ok())).boxed();
+        let mut room = room.map(|room| MemoryPermit(room.ok())).boxed();
         // Once polled, it stands in the queue.
         match (&mut room).now_or_never() {
-            Some(room) => Asked::granted(room),
-            None => Asked(room),
+            Some(room) => MemoryRequest::granted(room),
+            None => MemoryRequest(room),
         }
     }
 }
 
-impl Room {
+impl MemoryPermit {
     /// Gives back what a template of so many bytes does not need.
     pub fn shrink(&mut self, bytes: u64) {
         if let Some(room) = &mut self.0 {
@@ -58,17 +58,17 @@ impl Room {
     }
 }
 
-impl Asked {
+impl MemoryRequest {
     /// Asked for, and given.
-    pub fn granted(room: Room) -> Self {
+    pub fn granted(room: MemoryPermit) -> Self {
         Self(std::future::ready(room).boxed())
     }
 }
 
-impl Future for Asked {
-    type Output = Room;
+impl Future for MemoryRequest {
+    type Output = MemoryPermit;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Room> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<MemoryPermit> {
         self.0.poll_unpin(context)
     }
 }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn who_asked_first_is_served_first_whatever_the_others_want() {
-        let memory = Memory::new(8 << 20);
+        let memory = TemplateMemory::new(8 << 20);
         let first = memory.ask(6 * MIB).now_or_never().unwrap();
         let mut large = memory.ask(7 * MIB);
         // There would be room for it, and it is not its turn.
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn who_stops_waiting_takes_nothing_and_what_is_spare_is_given_back() {
-        let memory = Memory::new(8 << 20);
+        let memory = TemplateMemory::new(8 << 20);
         let mut all = memory.ask(64 * MIB).now_or_never().unwrap();
         drop(memory.ask(MIB));
         let mut next = memory.ask(7 * MIB);

@@ -40,7 +40,7 @@ pub enum Planned {
 
 /// How a host is at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Moment {
+pub struct Gauges {
     /// How many operations are kept, by what they do and how they are.
     pub operations: Vec<(Operation, OperationState, u64)>,
     /// Operations that were accepted and did not end.
@@ -142,9 +142,9 @@ impl Metrics {
     }
 
     /// Everything, as OpenMetrics text.
-    pub fn text(&self, moment: &Moment) -> String {
+    pub fn text(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
-        let now = registry_of(moment);
+        let now = registry_of(gauges);
         let written = encode_registry(&mut text, &self.0.registry)
             .and_then(|()| encode_registry(&mut text, &now))
             .and_then(|()| encode_eof(&mut text));
@@ -156,10 +156,10 @@ impl Metrics {
     }
 }
 
-fn registry_of(moment: &Moment) -> Registry {
+fn registry_of(gauges: &Gauges) -> Registry {
     let mut registry = Registry::with_prefix("orghost");
     let operations = Family::<[(&'static str, &'static str); 2], Gauge>::default();
-    for (operation, state, count) in &moment.operations {
+    for (operation, state, count) in &gauges.operations {
         let labels = [("operation", operation.as_str()), ("state", state.as_str())];
         operations.get_or_create(&labels).set(signed(*count));
     }
@@ -168,41 +168,41 @@ fn registry_of(moment: &Moment) -> Registry {
         "Operations, by what they do and how they are",
         operations,
     );
-    let gauges = [
+    let values = [
         (
             "operations_open",
             "Operations that were accepted and did not end",
-            moment.open,
+            gauges.open,
         ),
         (
             "workspaces_waiting",
             "Workspaces that wait for their turn",
-            moment.waiting,
+            gauges.waiting,
         ),
         (
             "workspaces_running",
             "Workspaces that are being worked on",
-            moment.running,
+            gauges.running,
         ),
         (
             "plans_waiting",
             "Calls into plugins that wait for their turn",
-            moment.plans_waiting,
+            gauges.plans_waiting,
         ),
         (
             "plans_running",
             "Calls into plugins that run",
-            moment.plans_running,
+            gauges.plans_running,
         ),
-        ("tasks", "Background tasks that run", moment.tasks),
+        ("tasks", "Background tasks that run", gauges.tasks),
     ];
-    for (name, help, value) in gauges {
+    for (name, help, value) in values {
         let gauge = Gauge::<i64>::default();
         gauge.set(signed(value as u64));
         registry.register(name, help, gauge);
     }
     let events = Counter::<u64>::default();
-    events.inc_by(moment.events);
+    events.inc_by(gauges.events);
     registry.register("events_stored", "Events that were stored", events);
     registry
 }

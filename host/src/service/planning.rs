@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::memory::{Asked, Room};
+use super::memory::{MemoryPermit, MemoryRequest};
 use super::{Service, blocking, busy};
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
@@ -21,7 +21,7 @@ use crate::planning::policy::Violation;
 use crate::plugin::sandbox::Expansion;
 use crate::problem::{Class, Problem};
 use crate::provision::concurrency::Permit;
-use crate::service::admission::{Admitted, Placement, Site, admit, place};
+use crate::service::admission::{AdmissionContext, Admitted, TemplateOrigin, admit, choose_engine};
 use crate::service::metrics::Planned;
 use crate::state::snapshots::SnapshotError;
 use crate::state::store::{Label, SourceRow};
@@ -89,7 +89,7 @@ pub struct Prepared {
     /// What was asked for.
     pub request: ImportOptions,
     /// Its template is in memory: the seeds are read from it.
-    _room: Room,
+    _room: MemoryPermit,
 }
 
 /// A template that is in memory, and was planned.
@@ -97,12 +97,12 @@ pub(super) struct Draft {
     pub bundle: Arc<Bundle>,
     template: TemplateDir,
     pub judged: Judgement,
-    room: Room,
+    room: MemoryPermit,
 }
 
 /// Calls into plugins at a time. They compute, so more than two for each core would only be slower; other work needs its
 /// share of the cores, too.
-pub(super) fn at_once() -> usize {
+pub(super) fn concurrent_plugin_calls() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (2 * cores).clamp(2, limits::CONCURRENT_CALLS as usize / 2)
 }
@@ -120,7 +120,7 @@ impl std::fmt::Debug for Source {
 
 impl Source {
     /// The most bytes that the template has, as far as it can be known before it is loaded.
-    fn most(&self) -> u64 {
+    fn max_bytes(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
             Self::Named(_) | Self::Archive(_) => limits::TEMPLATE_BYTES,
@@ -163,7 +163,7 @@ impl Service {
     pub(super) async fn draft(&self, import: Import) -> Result<Draft, Problem> {
         let host = &self.0;
         self.check(&import.request)?;
-        let asked = host.memory.ask(import.template.most());
+        let asked = host.memory.ask(import.template.max_bytes());
         let room = timeout(limits::MEMORY_WAIT, asked).await;
         let mut room =
             room.map_err(|_| busy("the templates that are being imported fill the memory"))?;
@@ -171,11 +171,11 @@ impl Service {
         let source = import.template;
         let bundle = Arc::new(blocking(move || source.load(&templates)).await??);
         room.shrink(bundle.size() as u64);
-        if host.plans.waiting() >= limits::PLANS_WAITING {
+        if host.plugin_calls.waiting() >= limits::PLANS_WAITING {
             return Err(busy("too many plans are waiting already"));
         }
-        let turn = host.plans.take(&import.caller).await;
-        let planned = self.judge(turn, bundle.clone(), import.vars, &import.request);
+        let permit = host.plugin_calls.take(&import.caller).await;
+        let planned = self.judge(permit, bundle.clone(), import.vars, &import.request);
         let (template, judged) = planned.await?;
         Ok(Draft {
             bundle,
@@ -186,9 +186,9 @@ impl Service {
     }
 
     /// Gives a draft its place on this host.
-    pub(super) async fn made(
+    pub(super) async fn prepare(
         &self,
-        drafted: Draft,
+        draft: Draft,
         request: ImportOptions,
     ) -> Result<Prepared, Problem> {
         let host = &self.0;
@@ -197,21 +197,21 @@ impl Service {
             judged,
             room,
             ..
-        } = drafted;
+        } = draft;
         let approved = judged
             .verdict
             .map_err(|rejected| refused(&rejected.violations))?;
-        let site = Site {
+        let context = AdmissionContext {
             store: &host.store,
             config: &host.config,
             engines: &host.engines,
             tokens: self.agent_tokens().await?,
         };
-        let placement = Placement {
+        let origin = TemplateOrigin {
             template: request.template.clone(),
             take_over: request.take_over,
         };
-        let admitted = admit(approved, &template, placement, &site).await?;
+        let admitted = admit(approved, &template, origin, &context).await?;
         Ok(Prepared {
             admitted,
             request,
@@ -220,7 +220,7 @@ impl Service {
     }
 
     /// Asks for the room that an org's snapshot takes: as much as its file, which is known before it is loaded.
-    pub(super) async fn ask_room(&self, org: &str) -> Result<Asked, Problem> {
+    pub(super) async fn request_memory(&self, org: &str) -> Result<MemoryRequest, Problem> {
         let host = &self.0;
         let source = host.store.source(org).await?;
         let bytes = source.map(|source| host.snapshots.bytes(&source.snapshot));
@@ -236,24 +236,26 @@ impl Service {
     ///
     /// # Errors
     /// The source is gone or sealed with another key, or there is no plan, or policy refuses it.
-    pub(super) async fn replan(&self, org: &str, room: Room) -> Result<Prepared, Problem> {
+    pub(super) async fn replan(&self, org: &str, room: MemoryPermit) -> Result<Prepared, Problem> {
         let host = &self.0;
         let (bundle, request) = self.reload(org).await?;
-        let sealed = host.store.sealed(&Label::vars(org)).await?;
-        let sealed = sealed.ok_or_else(|| no_source(org))?;
-        let vars = host.keyring.decrypt(Label::vars(org).as_str(), &sealed)?;
+        let encrypted = host.store.encrypted(&Label::vars(org)).await?;
+        let encrypted = encrypted.ok_or_else(|| no_source(org))?;
+        let vars = host
+            .keyring
+            .decrypt(Label::vars(org).as_str(), &encrypted)?;
         let vars: EnvMap =
             serde_json::from_slice(&vars).map_err(|error| unreadable(org, &error))?;
         let bundle = Arc::new(bundle);
-        let turn = host.plans.take(org).await;
-        let (template, judged) = self.judge(turn, bundle.clone(), vars, &request).await?;
-        let drafted = Draft {
+        let permit = host.plugin_calls.take(org).await;
+        let (template, judged) = self.judge(permit, bundle.clone(), vars, &request).await?;
+        let draft = Draft {
             bundle,
             template,
             judged,
             room,
         };
-        self.made(drafted, request).await
+        self.prepare(draft, request).await
     }
 
     /// The snapshot that an org is made from now, and what was asked for beside it.
@@ -303,13 +305,13 @@ impl Service {
             grant: request.grant,
             ..PlanRequest::default()
         };
-        if host.plans.waiting() >= limits::PLANS_WAITING {
+        if host.plugin_calls.waiting() >= limits::PLANS_WAITING {
             return Err(busy("too many plans are waiting already"));
         }
-        let turn = host.plans.take(caller).await;
+        let permit = host.plugin_calls.take(caller).await;
         let this = self.clone();
         let work = move || {
-            let _turn = turn;
+            let _permit = permit;
             this.0.planner.expand(&this.0.loaded, &text, &wanted)
         };
         blocking(work).await?
@@ -334,7 +336,7 @@ impl Service {
 
     async fn judge(
         &self,
-        turn: Permit,
+        permit: Permit,
         bundle: Arc<Bundle>,
         vars: EnvMap,
         request: &ImportOptions,
@@ -351,7 +353,7 @@ impl Service {
         let this = self.clone();
         let work = move || {
             // Until the thread is free again, whoever waits for it may have gone.
-            let _turn = turn;
+            let _permit = permit;
             let host = &this.0;
             #[cfg(feature = "fault-injection")]
             crate::fault::at("planning");
@@ -381,7 +383,7 @@ impl Service {
     ) -> Result<Judgement, Problem> {
         let host = &self.0;
         let (name, store) = (&planned.plan.org.name, Some(&host.store));
-        let target = place(name, asked, store, &host.config, &host.engines).await?;
+        let target = choose_engine(name, asked, store, &host.config, &host.engines).await?;
         let this = self.clone();
         blocking(move || planned.judge(&this.0.policy, target)).await
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 /// The queues of all orgs.
 #[derive(Debug, Clone, Default)]
-pub struct Queues(Arc<Mutex<State>>);
+pub struct OrgQueues(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -35,13 +35,13 @@ struct Waiting {
 /// A ticket in a queue, until it is dropped.
 #[derive(Debug)]
 pub struct Ticket {
-    queues: Queues,
+    queues: OrgQueues,
     org: String,
     number: u64,
     turn: Option<oneshot::Receiver<()>>,
 }
 
-impl Queues {
+impl OrgQueues {
     /// Takes the next ticket in an org's queue, unless there are `longest` in it.
     pub fn ticket(&self, org: &str, longest: usize) -> Option<Ticket> {
         let mut state = self.state();
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_whole_org_waits_for_its_workspaces_and_they_for_it() {
-        let queues = Queues::default();
+        let queues = OrgQueues::default();
         let mut one = queues.shared_ticket("acme");
         let mut two = queues.shared_ticket("acme");
         let mut all = queues.ticket("acme", 9).unwrap();
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn whoever_leaves_a_line_lets_others_go_on() {
-        let queues = Queues::default();
+        let queues = OrgQueues::default();
         let one = queues.shared_ticket("acme");
         let all = queues.ticket("acme", 9).unwrap();
         let mut two = queues.shared_ticket("acme");
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_line_has_a_length() {
-        let queues = Queues::default();
+        let queues = OrgQueues::default();
         let _one = queues.ticket("acme", 2).unwrap();
         let _two = queues.ticket("acme", 2).unwrap();
         assert!(queues.ticket("acme", 2).is_none());

@@ -65,7 +65,7 @@ impl Tasks {
             let how = match ended {
                 Ok(Ok(())) => return,
                 Ok(Err(_)) => Broken::TooLong(limit),
-                Err(panic) => Broken::Panicked(words(&*panic)),
+                Err(panic) => Broken::Panicked(panic_message(&*panic)),
             };
             tracing::error!(task = name, ?how, "a task broke");
             // What cleans up may be broken too.
@@ -122,7 +122,7 @@ impl Drop for Counted {
     }
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "it said nothing".to_owned())

@@ -33,28 +33,28 @@ use crate::state::store::{
 };
 
 /// A workspace: its org's slug, and who it is.
-pub(super) type At = (String, WorkspaceId);
+pub(super) type WorkspaceRef = (String, WorkspaceId);
 
 /// What is done to each workspace, and what is to be done to it next. A workspace without either is not in it.
 #[derive(Default)]
-pub(super) struct Slots(Mutex<HashMap<At, Slot>>);
+pub(super) struct WorkspaceQueues(Mutex<HashMap<WorkspaceRef, WorkspaceQueue>>);
 
-/// See [`Slots`].
+/// See [`WorkspaceQueues`].
 #[derive(Default)]
-pub(super) struct Slot {
+pub(super) struct WorkspaceQueue {
     is_running: bool,
-    pending: Option<Pending>,
+    next: Option<NextOperation>,
 }
 
 /// What is to be done to a workspace next.
-struct Pending {
+struct NextOperation {
     row: OperationRow,
     /// An engine that is away is waited for so long.
     patience: Duration,
 }
 
 /// Checks under way: whoever has the same suspicion waits for the same check.
-pub(super) type Checks = Mutex<HashMap<At, Arc<OnceCell<Liveness>>>>;
+pub(super) type LivenessChecks = Mutex<HashMap<WorkspaceRef, Arc<OnceCell<Liveness>>>>;
 
 /// What became of a workspace that somebody could not reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub enum Liveness {
     /// It is dead, or being made anew: it will be back.
     Restarting,
     /// It runs, or its engine could not say: only "it is dead" may end a workspace.
-    Lives,
+    Alive,
 }
 
 /// What is removed with a workspace.
@@ -75,18 +75,18 @@ pub struct Removal {
 }
 
 /// One cycle of a workspace; when it is dropped, the next one begins.
-struct Cycle {
+struct RunningGuard {
     service: Service,
-    at: At,
+    at: WorkspaceRef,
 }
 
-impl Drop for Cycle {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
-        let mut slots = self.service.slots();
-        if let Some(slot) = slots.get_mut(&self.at) {
-            slot.is_running = false;
+        let mut workspace_queues = self.service.workspace_queues();
+        if let Some(queue) = workspace_queues.get_mut(&self.at) {
+            queue.is_running = false;
         }
-        drop(slots);
+        drop(workspace_queues);
         self.service.cycle(&self.at);
     }
 }
@@ -102,7 +102,7 @@ impl Service {
         if workspace.outcome == LastOutcome::Removed {
             return Err(gone(&workspace.key));
         }
-        self.change(org, workspace, Operation::Restart, Value::Null)
+        self.accept_for_workspace(org, workspace, Operation::Restart, Value::Null)
             .await
     }
 
@@ -111,12 +111,12 @@ impl Service {
     /// # Errors
     /// As [`Service::restart`], or there is too much to do.
     pub async fn stop(&self, id: &str) -> Result<OperationRow, Problem> {
-        self.has_room()?;
+        self.check_capacity()?;
         let (org, workspace) = self.managed(id).await?;
         if workspace.outcome == LastOutcome::Removed {
             return Err(gone(&workspace.key));
         }
-        self.change(org, workspace, Operation::Stop, Value::Null)
+        self.accept_for_workspace(org, workspace, Operation::Stop, Value::Null)
             .await
     }
 
@@ -125,9 +125,9 @@ impl Service {
     /// # Errors
     /// As [`Service::stop`], but that a removed one may be started.
     pub async fn start(&self, id: &str) -> Result<OperationRow, Problem> {
-        self.has_room()?;
+        self.check_capacity()?;
         let (org, workspace) = self.managed(id).await?;
-        self.change(org, workspace, Operation::Start, Value::Null)
+        self.accept_for_workspace(org, workspace, Operation::Start, Value::Null)
             .await
     }
 
@@ -136,34 +136,41 @@ impl Service {
     /// # Errors
     /// As [`Service::stop`]; [`Class::Conflict`] while it has children that are there, unless they go with it.
     pub async fn remove(&self, id: &str, how: Removal) -> Result<OperationRow, Problem> {
-        self.has_room()?;
+        self.check_capacity()?;
         let (org, workspace) = self.managed(id).await?;
         if !how.cascade {
             self.is_childless(&org, &workspace.path).await?;
         }
         let request = json!({ "cascade": how.cascade, "volumes": how.volumes });
-        self.change(org, workspace, Operation::Remove, request)
+        self.accept_for_workspace(org, workspace, Operation::Remove, request)
             .await
     }
 
     /// Somebody could not reach a workspace: looks once whether it lives, for all who ask at the same time, and restarts it
     /// when it is dead.
-    pub async fn suspect(&self, org: &str, workspace: &WorkspaceRow) -> Liveness {
+    pub async fn check_liveness(&self, org: &str, workspace: &WorkspaceRow) -> Liveness {
         let at = (org.to_owned(), workspace.id.clone());
-        if self.slots().contains_key(&at) || workspace.outcome.is_on_its_way() {
+        if self.workspace_queues().contains_key(&at) || workspace.outcome.is_on_its_way() {
             return Liveness::Restarting;
         }
-        let cell = self.checks().entry(at.clone()).or_default().clone();
-        let liveness = *cell.get_or_init(|| self.look(org, workspace)).await;
-        let mut checks = self.checks();
-        if checks.get(&at).is_some_and(|now| Arc::ptr_eq(now, &cell)) {
-            checks.remove(&at);
+        let cell = self
+            .liveness_checks()
+            .entry(at.clone())
+            .or_default()
+            .clone();
+        let liveness = *cell.get_or_init(|| self.check_engine(org, workspace)).await;
+        let mut liveness_checks = self.liveness_checks();
+        if liveness_checks
+            .get(&at)
+            .is_some_and(|now| Arc::ptr_eq(now, &cell))
+        {
+            liveness_checks.remove(&at);
         }
         liveness
     }
 
     /// One liveness check, and what follows of it.
-    async fn look(&self, org: &str, workspace: &WorkspaceRow) -> Liveness {
+    async fn check_engine(&self, org: &str, workspace: &WorkspaceRow) -> Liveness {
         let looked = async {
             let row = self.org(org).await?;
             let engine = self.0.engines.get(row.engine).await?;
@@ -176,7 +183,7 @@ impl Service {
             Ok(found) => found,
             Err(problem) => {
                 tracing::warn!(org, workspace = %workspace.key, errors = ?problem.errors, "nobody knows whether it lives");
-                return Liveness::Lives;
+                return Liveness::Alive;
             }
         };
         match found {
@@ -184,18 +191,23 @@ impl Service {
                 // A local program gets another port at every start.
                 if found.url.is_some() && found.url != workspace.url {
                     let store = &self.0.store;
-                    let moved = store.moved(&workspace.id, found.url).await;
+                    let moved = store.set_url(&workspace.id, found.url).await;
                     if let Err(error) = moved {
                         tracing::warn!(%error, "an address was not stored");
                     }
                 }
-                Liveness::Lives
+                Liveness::Alive
             }
             _ => {
                 tracing::warn!(org, workspace = %workspace.key, "is dead, and is restarted");
                 let request = json!({ "looks_dead": true });
                 let workspace = workspace.clone();
-                let accepted = self.change(org.to_owned(), workspace, Operation::Restart, request);
+                let accepted = self.accept_for_workspace(
+                    org.to_owned(),
+                    workspace,
+                    Operation::Restart,
+                    request,
+                );
                 if let Err(problem) = accepted.await {
                     tracing::error!(errors = ?problem.errors, "a dead workspace is not restarted");
                 }
@@ -206,7 +218,7 @@ impl Service {
 
     /// Takes in what is to be done to a workspace: as an operation of its own, or as the one that waits already. Whoever asks
     /// may go away meanwhile: what is stored is also begun.
-    async fn change(
+    async fn accept_for_workspace(
         &self,
         org: String,
         workspace: WorkspaceRow,
@@ -215,11 +227,14 @@ impl Service {
     ) -> Result<OperationRow, Problem> {
         let name = format!("accept {} {org}/{}", operation.as_str(), workspace.key);
         let this = self.clone();
-        let work = async move { this.take_in(org, workspace, operation, request).await };
+        let work = async move {
+            this.coalesce_or_accept(org, workspace, operation, request)
+                .await
+        };
         self.run_detached(name, work).await
     }
 
-    async fn take_in(
+    async fn coalesce_or_accept(
         &self,
         org: String,
         workspace: WorkspaceRow,
@@ -229,9 +244,9 @@ impl Service {
         let host = &self.0;
         let at = (org, workspace.id.clone());
         let _one = host.accepting.lock().await;
-        let waiting = self.slots().get(&at).and_then(|slot| {
-            let pending = slot.pending.as_ref()?;
-            Some(pending.row.clone())
+        let waiting = self.workspace_queues().get(&at).and_then(|queue| {
+            let next = queue.next.as_ref()?;
+            Some(next.row.clone())
         });
         if let Some(waiting) = waiting {
             if is_served_by(&waiting, operation, &request) {
@@ -254,78 +269,87 @@ impl Service {
         })?;
         #[cfg(feature = "fault-injection")]
         crate::fault::at("accepted");
-        self.line_up(at, row.clone(), limits::ENGINE_AWAY).await?;
+        self.enqueue_for_workspace(at, row.clone(), limits::ENGINE_AWAY)
+            .await?;
         Ok(row)
     }
 
     /// Makes an operation the next one of its workspace. What waited until now is done by it.
-    pub(super) async fn line_up(
+    pub(super) async fn enqueue_for_workspace(
         &self,
-        at: At,
+        at: WorkspaceRef,
         row: OperationRow,
         patience: Duration,
     ) -> Result<(), Problem> {
         let cancel = self.0.tasks.stopping().child_token();
-        self.cancels().insert(row.id.clone(), cancel);
+        self.cancellations().insert(row.id.clone(), cancel);
         let waited = {
-            let mut slots = self.slots();
-            let pending = Pending { row, patience };
-            slots
+            let mut workspace_queues = self.workspace_queues();
+            let next = NextOperation { row, patience };
+            workspace_queues
                 .entry(at.clone())
                 .or_default()
-                .pending
-                .replace(pending)
+                .next
+                .replace(next)
         };
-        if let Some(Pending { row: waited, .. }) = waited {
+        if let Some(NextOperation { row: waited, .. }) = waited {
             let state = OperationState::Superseded;
-            self.0.store.settle(&waited.id, state, &[]).await?;
-            self.cancels().remove(&waited.id);
+            self.0.store.close(&waited.id, state, &[]).await?;
+            self.cancellations().remove(&waited.id);
         }
         self.cycle(&at);
         Ok(())
     }
 
     /// Begins what waits for a workspace, unless something is being done to it.
-    fn cycle(&self, at: &At) {
-        let Pending { row, patience } = {
-            let mut slots = self.slots();
-            let Some(slot) = slots.get_mut(at) else {
+    fn cycle(&self, at: &WorkspaceRef) {
+        let NextOperation { row, patience } = {
+            let mut workspace_queues = self.workspace_queues();
+            let Some(queue) = workspace_queues.get_mut(at) else {
                 return;
             };
-            if slot.is_running {
+            if queue.is_running {
                 return;
             }
-            let Some(pending) = slot.pending.take() else {
-                slots.remove(at);
+            let Some(next) = queue.next.take() else {
+                workspace_queues.remove(at);
                 return;
             };
-            slot.is_running = true;
-            pending
+            queue.is_running = true;
+            next
         };
-        let cycle = Arc::new(Cycle {
+        let cycle = Arc::new(RunningGuard {
             service: self.clone(),
             at: at.clone(),
         });
         let key = row.workspace.as_ref().map_or("", |subject| &subject.key);
         let name = format!("{} {}/{key}", row.operation.as_str(), at.0);
-        let cancel = self.cancels().get(&row.id).cloned().unwrap_or_default();
+        let cancel = self
+            .cancellations()
+            .get(&row.id)
+            .cloned()
+            .unwrap_or_default();
         let (this, of, id) = (self.clone(), cycle.clone(), row.id.clone());
         let (who, subject) = (at.1.clone(), row.workspace.clone());
         let work = async move {
-            let ended = this.carry_out(&row, &who, &cancel, patience).boxed().await;
-            this.settle(&row, ended).await;
+            let ended = this
+                .execute_for_workspace(&row, &who, &cancel, patience)
+                .boxed()
+                .await;
+            this.record_end(&row, ended).await;
             drop(of);
         };
         let (this, at) = (self.clone(), at.clone());
         let broken = move |how| async move {
-            this.broke(&id, &at.0, subject.as_ref(), how).await;
+            this.record_broken_task(&id, &at.0, subject.as_ref(), how)
+                .await;
             drop(cycle);
         };
         // A host that stops begins nothing: it waits in the store for the next one.
         let _ = self.0.tasks.spawn(name, limits::OPERATION, work, broken);
     }
 
-    async fn carry_out(
+    async fn execute_for_workspace(
         &self,
         row: &OperationRow,
         id: &WorkspaceId,
@@ -335,7 +359,7 @@ impl Service {
         let known = self.org(&row.org).await?;
         let org = OrgId::known(self.0.store.instance().clone(), &known.slug);
         let engine = match self.engine(known.engine, &org, cancel, patience).await {
-            Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
+            Err(_) if cancel.is_cancelled() => return Ok(Ended::Interrupted),
             engine => engine?,
         };
         let looks_dead = flag(&row.request, "looks_dead");
@@ -346,7 +370,7 @@ impl Service {
             }
             let room = match row.operation {
                 Operation::Stop | Operation::Remove => None,
-                _ => Some(self.ask_room(&row.org).await?.await),
+                _ => Some(self.request_memory(&row.org).await?.await),
             };
             let mut ticket = match row.operation {
                 Operation::Remove => self.0.queues.ticket(&row.org, usize::MAX),
@@ -359,12 +383,12 @@ impl Service {
         };
         let (room, _ticket) = tokio::select! {
             biased;
-            () = cancel.cancelled() => return Ok(Ended::CutShort),
+            () = cancel.cancelled() => return Ok(Ended::Interrupted),
             ready = ready => ready?,
         };
         let store = &self.0.store;
         if !store.run(&row.id).await? {
-            return Ok(Ended::CutShort);
+            return Ok(Ended::Interrupted);
         }
         // What it was when it was asked for does not count any more.
         let rows = store.workspaces(&row.org).await?;
@@ -373,9 +397,9 @@ impl Service {
             return Err(unknown(key));
         };
         let key = now.key.clone();
-        let keep_words = |event: &Event| self.0.last_lines.keep(&row.id, event);
+        let record_last_lines = |event: &Event| self.0.last_lines.record(&row.id, event);
         let mut run = self.run(&engine, row, cancel);
-        run.observer = &keep_words;
+        run.observer = &record_last_lines;
         let tell = |what| Event::of_workspace(&org, &key, id, what);
         run.emit(tell(What::Began {
             operation: row.operation,
@@ -385,7 +409,7 @@ impl Service {
         .await?;
         let outcome = match (row.operation, room) {
             (Operation::Stop, _) => {
-                store.want(id, Desired::Stopped).await?;
+                store.set_desired(id, Desired::Stopped).await?;
                 single::stop(&run, &org, (&key, id)).await?;
                 None
             }
@@ -398,7 +422,7 @@ impl Service {
                 }
                 doomed.push(now);
                 for row in doomed {
-                    store.want(&row.id, Desired::Stopped).await?;
+                    store.set_desired(&row.id, Desired::Stopped).await?;
                     single::remove(&run, &org, (&row.key, &row.id), volumes).await?;
                 }
                 None
@@ -412,7 +436,7 @@ impl Service {
             (_, Some(room)) => {
                 let made = tokio::select! {
                     biased;
-                    () = cancel.cancelled() => return Ok(Ended::CutShort),
+                    () = cancel.cancelled() => return Ok(Ended::Interrupted),
                     made = self.replan(&row.org, room) => made?,
                 };
                 let Prepared {
@@ -429,7 +453,7 @@ impl Service {
                     prune: Prune::No,
                     max_failures: None,
                 };
-                store.want(id, Desired::Running).await?;
+                store.set_desired(id, Desired::Running).await?;
                 let anew = row.operation == Operation::Restart;
                 Some(
                     single::renew(&run, &org, job, &options, anew)
@@ -445,10 +469,10 @@ impl Service {
         let failed = usize::from(is_failed);
         run.emit(tell(What::Ended { failed })).await?;
         if outcome.is_some_and(|outcome| outcome.is_cancelled()) {
-            return Ok(Ended::CutShort);
+            return Ok(Ended::Interrupted);
         }
         store.finish(&row.id, failed).await?;
-        Ok(Ended::Whole)
+        Ok(Ended::Completed)
     }
 
     /// The signal before a restart. Whatever comes of it, the restart goes on.
@@ -458,7 +482,7 @@ impl Service {
         org: &OrgId,
         id: &WorkspaceId,
     ) {
-        let said = async {
+        let notified = async {
             let found = engine.find(id).await.map_err(|e| e.to_string())?;
             let current = Generations::of(found).current;
             let Some(running) = current.filter(|found| found.state == State::Running) else {
@@ -467,7 +491,7 @@ impl Service {
             let url = running.url.ok_or("its engine knows no address of it")?;
             restart_notice::restart_pending(&url, id).await
         };
-        if let Err(why) = said.await {
+        if let Err(why) = notified.await {
             tracing::warn!(org = org.slug(), workspace = %id, why, "was not told of its restart, which goes on");
         }
     }
@@ -501,14 +525,18 @@ impl Service {
         Err(Problem::one(Class::Conflict, diagnostic))
     }
 
-    pub(super) fn slots(&self) -> MutexGuard<'_, HashMap<At, Slot>> {
-        let slots = &self.0.slots.0;
-        slots.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn workspace_queues(&self) -> MutexGuard<'_, HashMap<WorkspaceRef, WorkspaceQueue>> {
+        let workspace_queues = &self.0.workspace_queues.0;
+        workspace_queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn checks(&self) -> MutexGuard<'_, HashMap<At, Arc<OnceCell<Liveness>>>> {
-        let checks = &self.0.checks;
-        checks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn liveness_checks(&self) -> MutexGuard<'_, HashMap<WorkspaceRef, Arc<OnceCell<Liveness>>>> {
+        let liveness_checks = &self.0.liveness_checks;
+        liveness_checks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::planning::policy::{Approved, Rejected, SeedContent, Violation};
 use crate::plugin::sandbox::{Expansion, PluginInput};
 use crate::problem::{Class, Problem};
 use crate::provision::seed::{Programs, Seed};
-use crate::service::admission::{Becomes, Change, changes, place};
+use crate::service::admission::{Becomes, Change, changes, choose_engine};
 use crate::template::directory::TemplateDir;
 
 /// A template, and what policy made of its plan.
@@ -129,7 +129,7 @@ pub async fn judge(
     warn_of_unset(&planned.unset);
     let (store, engines) = (host.known_store()?, host.engines()?);
     let name = &planned.plan.org.name;
-    let target = place(name, asked, store.as_ref(), &host.config, &engines).await?;
+    let target = choose_engine(name, asked, store.as_ref(), &host.config, &engines).await?;
     let judged = planned.judge(&host.planner.policy(&flags), target);
     Ok(JudgedTemplate {
         template,

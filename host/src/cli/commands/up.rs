@@ -23,7 +23,7 @@ use crate::provision::engine::error::EngineError;
 use crate::provision::run::Run;
 use crate::provision::{self, Options, Outcome, Prune, Removal, Summary};
 use crate::service::ImportOptions;
-use crate::service::admission::{Admitted, Placement, Site, admit};
+use crate::service::admission::{AdmissionContext, Admitted, TemplateOrigin, admit};
 use crate::service::agent_tokens::AgentTokens;
 use crate::state::encryption::Keyring;
 use crate::state::snapshots::{SnapshotError, Snapshots};
@@ -65,13 +65,13 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     warn_of_former_name(&store.orgs().await?, &approved.plan().org.name, &label);
     let engines = host.engines()?;
     let keyring = host.keyring(&store).await?;
-    let site = Site {
+    let site = AdmissionContext {
         store: &store,
         config: &host.config,
         engines: &engines,
         tokens: &AgentTokens::of(&store, &keyring).await?,
     };
-    let placement = Placement {
+    let placement = TemplateOrigin {
         template: label,
         take_over: command.take_over,
     };

@@ -1,8 +1,10 @@
-//! The threads that speak with SQLite: one writes, some read. Knows no table.
+//! The threads that use SQLite: one writes, several read. Knows no table.
 //!
-//! Everything that waits to be written when the writer comes to it is one transaction, and nobody is told "stored" before
-//! that transaction is on the disk (`synchronous=FULL`). So what was answered survives a power cut, and the disk is waited
-//! for once for all who wait, not once for each. What fails is taken back alone.
+//! All writes that wait when the writer is free share one transaction, and each caller is answered after that transaction is
+//! on the disk (`synchronous=FULL`). So an answered write survives a power failure, and many writes cost one wait for the
+//! disk. A write that fails is rolled back alone.
+//!
+//! The reader threads are our own because the pool crates (`deadpool-sqlite`, `r2d2_sqlite`) need an older rusqlite than 0.43.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,47 +17,47 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, ffi};
 use tokio::sync::oneshot;
 
-/// Jobs that share one transaction: enough to fill the time that a disk takes, few enough that nobody waits for long.
+/// The most jobs in one transaction: enough to fill the time of one disk write, few enough to keep the wait short.
 const TOGETHER: usize = 256;
 
-/// Another process (`orghost token`) may hold the write lock; it does so for milliseconds.
+/// How long SQLite waits for its write lock. Another process (`orghost token`) holds it for milliseconds.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// A log that grew beyond this is cut back at the next checkpoint, in bytes.
+/// The size in bytes to which the next checkpoint cuts a larger log.
 const LOG_BYTES: i64 = 16 << 20;
 
-/// The threads of one database; the database closes when it is dropped.
+/// The threads of one database. The database closes when this is dropped.
 pub(super) struct Database {
-    // Dropped in this order: whoever closes last empties the log, and should be the writer.
+    // Dropped in this order. The connection that closes last empties the log, and that should be the writer.
     readers: Threads<ReadJob>,
     writer: Threads<WriteJob>,
 }
 
-/// Why a job gave nothing.
+/// Why a job failed.
 pub(super) type Failed = rusqlite::Error;
 
-/// Takes the connection, or why there is none.
+/// Gets the connection, or the reason why there is none.
 type ReadJob = Box<dyn FnOnce(Result<&Connection, Failed>) + Send>;
 
-/// What is written, and who is told of it.
+/// A write.
 enum WriteJob {
-    /// Shares a transaction with others.
+    /// Shares a transaction with other writes.
     Together(Together),
-    /// Has the connection for itself, outside of any transaction.
+    /// Has the connection alone, outside of any transaction.
     Alone(Box<dyn FnOnce(&mut Connection) + Send>),
 }
 
-/// Does its work in a transaction, or is told why there is none; gives back who is to be told how the transaction ended.
+/// Does its work in a transaction, or gets the reason why there is none. Returns how its caller is answered.
 type Together = Box<dyn FnOnce(Result<&Connection, Failed>) -> Written + Send>;
 
 struct Written {
-    /// Why its work failed, which is then taken back.
+    /// Why the work failed. It is rolled back then.
     failed: Option<Failed>,
-    /// Takes why the transaction failed, if it did.
+    /// Answers the caller, with the reason if the transaction failed.
     tell: Box<dyn FnOnce(Option<Failed>) + Send>,
 }
 
-/// Threads that take jobs from one queue, until they are dropped.
+/// Threads that take jobs from one queue, until this is dropped.
 struct Threads<Job> {
     queue: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
@@ -68,10 +70,10 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// Takes over the connection that writes, and starts the threads. Readers connect when somebody reads.
+    /// Takes the writing connection and starts the threads. A reader thread connects at its first job.
     ///
     /// # Errors
-    /// The machine has no room for more threads, or SQLite's.
+    /// SQLite refuses a setting, or the operating system starts no more threads (`SQLITE_NOMEM`).
     pub fn start(file: &Path, writer: Connection) -> Result<Self, Failed> {
         writer.pragma_update(None, "synchronous", "full")?;
         writer.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
@@ -92,28 +94,28 @@ impl Database {
         })
     }
 
-    /// Reads, beside others who read and the one who writes. Sees everything that was stored before.
+    /// Runs a read beside other reads and the one write. It sees everything that was stored before it began.
     pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
     ) -> Result<T, Failed> {
-        let (sender, told) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         self.readers.add(Box::new(move |db| {
-            // One moment for all that it reads.
+            // The transaction gives all queries of this read the same state.
             let read = db.and_then(|db| db.unchecked_transaction().and_then(|_moment| work(db)));
             let _ = sender.send(read);
         }));
-        told.await.unwrap_or_else(|_| Err(ended()))
+        answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    /// Writes all of it or nothing; `then` sees what was stored, in the order in which it was, before anybody else is told.
-    /// Returns when it is on the disk.
+    /// Runs a write as one transaction, and returns when it is on the disk. `then` gets the result before the caller, in the
+    /// order of the transactions.
     pub async fn write_then<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
         then: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, Failed> {
-        let (sender, told) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         let job: Together = Box::new(move |db| {
             let done = db.and_then(work);
             Written {
@@ -131,18 +133,18 @@ impl Database {
             }
         });
         self.writer.add(WriteJob::Together(job));
-        told.await.unwrap_or_else(|_| Err(ended()))
+        answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    /// Does what no transaction can: it has the writer for itself.
+    /// Runs work that SQLite does not allow in a transaction. No other write runs meanwhile.
     pub async fn alone<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Failed> + Send + 'static,
     ) -> Result<T, Failed> {
-        let (sender, told) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         let job = move |db: &mut Connection| drop(sender.send(work(db)));
         self.writer.add(WriteJob::Alone(Box::new(job)));
-        told.await.unwrap_or_else(|_| Err(ended()))
+        answer.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
@@ -164,7 +166,7 @@ impl<Job> Threads<Job> {
         Ok(())
     }
 
-    /// Who adds something that no thread takes any more is told by what is dropped with it.
+    /// When no thread is left, the job is dropped, and its caller gets [`ended`].
     fn add(&self, job: Job) {
         if let Some(queue) = &self.queue {
             let _ = queue.send(job);
@@ -174,7 +176,7 @@ impl<Job> Threads<Job> {
 
 impl<Job> Drop for Threads<Job> {
     fn drop(&mut self) {
-        // They end after what was added before.
+        // The threads end after the jobs that were added before.
         self.queue = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -182,7 +184,7 @@ impl<Job> Drop for Threads<Job> {
     }
 }
 
-/// One of the threads that read. Its connection cannot write.
+/// The loop of a reader thread. Its connection cannot write.
 fn read_jobs(file: &Path, queue: &Mutex<Receiver<ReadJob>>) {
     let mut connection = None;
     loop {
@@ -192,13 +194,13 @@ fn read_jobs(file: &Path, queue: &Mutex<Receiver<ReadJob>>) {
         };
         let Ok(job) = job else { return };
         let connected = connection.take().map_or_else(|| reader(file), Ok);
-        // A defect costs its caller an answer, and nobody else anything.
+        // A panic in a job fails only the job's own caller.
         let _ = catch_unwind(AssertUnwindSafe(|| job(connected.as_ref().map_err(copy))));
         connection = connected.ok();
     }
 }
 
-/// A connection that reads what the writer wrote.
+/// A read-only connection. It is opened read-write, because reading a database in WAL mode may create its shared memory.
 fn reader(file: &Path) -> Result<Connection, Failed> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
@@ -207,7 +209,7 @@ fn reader(file: &Path) -> Result<Connection, Failed> {
     Ok(connection)
 }
 
-/// The one thread that writes.
+/// The loop of the writer thread.
 fn write_jobs(mut db: Connection, queue: &Receiver<WriteJob>) {
     let mut waiting = VecDeque::new();
     while let Some(first) = waiting.pop_front().or_else(|| queue.recv().ok()) {
@@ -232,7 +234,8 @@ fn write_jobs(mut db: Connection, queue: &Receiver<WriteJob>) {
     }
 }
 
-/// One transaction for all of them, and then the answers. Jobs are left when SQLite gave the transaction up before them.
+/// Runs jobs in one transaction, and then answers their callers. Leaves jobs in the queue when SQLite ended the
+/// transaction before they ran.
 fn write_together(db: &mut Connection, jobs: &mut VecDeque<Together>) {
     let mut written = Vec::with_capacity(jobs.len());
     let failed = match db.transaction_with_behavior(TransactionBehavior::Immediate) {
@@ -256,7 +259,7 @@ fn do_jobs(
 ) -> Result<(), Failed> {
     while let Some(job) = jobs.pop_front() {
         tx.execute_batch("SAVEPOINT job")?;
-        // A defect costs its caller an answer, and nobody else anything.
+        // A panic in a job fails only the job's own caller.
         let done = catch_unwind(AssertUnwindSafe(|| job(Ok(tx)))).ok();
         let failed = done
             .as_ref()
@@ -264,7 +267,7 @@ fn do_jobs(
         written.extend(done);
         if let Some(failed) = failed {
             if tx.is_autocommit() {
-                // The disk is full, or does not work: nothing of this transaction is there.
+                // The disk is full or failing, and SQLite rolled the whole transaction back.
                 return Err(failed);
             }
             tx.execute_batch("ROLLBACK TO job")?;
@@ -274,7 +277,7 @@ fn do_jobs(
     Ok(())
 }
 
-/// The same failure, for each whom it concerns.
+/// Copies an error for each caller that it concerns.
 fn copy(failed: &Failed) -> Failed {
     match failed {
         Failed::SqliteFailure(code, words) => Failed::SqliteFailure(*code, words.clone()),
@@ -285,7 +288,7 @@ fn copy(failed: &Failed) -> Failed {
     }
 }
 
-/// Nobody answered: a defect in a job, or the thread is gone.
+/// The job was dropped without an answer: it panicked, or its thread ended.
 fn ended() -> Failed {
     let code = ffi::Error::new(ffi::SQLITE_ABORT);
     Failed::SqliteFailure(code, Some("the store gave no answer".to_owned()))

@@ -1,6 +1,6 @@
 //! Going on with what an earlier process accepted and did not end.
 
-use super::execute::Ready;
+use super::execute::Work;
 use super::{Service, busy, flag};
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
@@ -20,13 +20,13 @@ impl Service {
         let (cancelled, open): (Vec<_>, Vec<_>) =
             unended.into_iter().partition(|row| row.cancel_ms.is_some());
         for row in &cancelled {
-            self.call_off(row).await?;
+            self.record_cancelled(row).await?;
         }
         for (index, row) in open.iter().enumerate() {
             let mut later = open.iter().skip(index + 1);
             if later.any(|later| supersedes(later, row)) {
                 let state = OperationState::Superseded;
-                host.store.settle(&row.id, state, &[]).await?;
+                host.store.close(&row.id, state, &[]).await?;
                 continue;
             }
             tracing::info!(operation = row.id.as_str(), org = row.org, "goes on");
@@ -34,20 +34,21 @@ impl Service {
                 match &subject.id {
                     Some(id) => {
                         let at = (row.org.clone(), id.clone());
-                        self.line_up(at, row.clone(), limits::ENGINE_BACK).await?;
+                        self.enqueue_for_workspace(at, row.clone(), limits::ENGINE_BACK)
+                            .await?;
                     }
                     // An older version accepted it, and nobody knows its workspace any more.
                     None => {
                         let errors = [Diagnostic::new("unknown-workspace", "it is gone")];
                         let state = OperationState::Failed;
-                        host.store.settle(&row.id, state, &errors).await?;
+                        host.store.close(&row.id, state, &errors).await?;
                     }
                 }
                 continue;
             }
             let ready = match row.operation {
-                Operation::Down => Ready::Nothing,
-                _ => Ready::ToMake(self.ask_room(&row.org).await?),
+                Operation::Down => Work::Destroy,
+                _ => Work::Replan(self.request_memory(&row.org).await?),
             };
             match host.queues.ticket(&row.org, usize::MAX) {
                 Some(place) => self.begin(row.clone(), place, ready, limits::ENGINE_BACK)?,
