@@ -24,7 +24,7 @@ use crate::model::ids::WorkspaceId;
 use crate::model::names::NamePath;
 use crate::problem::{Class, Problem};
 use crate::service::access::may_call;
-use crate::service::workspaces::Liveness;
+use crate::service::workspaces::liveness::Liveness;
 use crate::state::store::{Desired, LastOutcome, WorkspaceRow};
 use crate::state::token::{Caller, Scope};
 

@@ -1,5 +1,5 @@
-//! What workspaces printed before they failed, for whoever follows an operation. A program that fails may print its
-//! settings, so this may hold secrets: it is in memory only, never in the store or in a log, and goes with the process.
+//! The last output of failed workspaces, for callers that follow an operation. It may hold secrets, because a failing program
+//! may print its settings. So it is only in memory, never in the store or a log.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use crate::model::event::{Event, What};
 use crate::model::ids::OperationId;
 use crate::model::plan::WorkspaceKey;
 
-/// The newest, up to [`limits::LAST_LINES_HELD`] bytes.
+/// The newest output, at most [`limits::LAST_LINES_HELD`] bytes.
 #[derive(Default)]
 pub struct LastLines(Mutex<Held>);
 
@@ -33,7 +33,7 @@ impl FailureOutput {
 }
 
 impl LastLines {
-    /// Remembers what an event of an operation tells, if it tells of a failure.
+    /// Keeps the output that an event of a failed workspace carries. Ignores other events.
     pub fn record(&self, operation: &OperationId, event: &Event) {
         let (What::Failed(failure), Some(workspace)) = (&event.what, &event.workspace) else {
             return;
@@ -56,7 +56,7 @@ impl LastLines {
         }
     }
 
-    /// By the keys of an operation's failed workspaces.
+    /// The output of an operation's failed workspaces, by their keys.
     pub fn of(&self, operation: &OperationId) -> BTreeMap<String, Vec<String>> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = held.failures.iter().filter(|w| w.operation == *operation);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_kept_by_operation_and_the_oldest_go_first() {
+    fn output_is_kept_by_operation_and_the_oldest_is_dropped_first() {
         let kept = LastLines::default();
         let operation = |id: &str| OperationId(id.to_owned());
         kept.record(&operation("a"), &failed("x", vec!["one".to_owned()]));

@@ -1,7 +1,9 @@
-//! Going on with what an earlier process accepted and did not end.
+//! Resumes the operations that an earlier process accepted and did not end.
 
-use super::execute::Work;
-use super::{Service, busy, flag};
+use super::Service;
+use super::capacity::busy;
+use super::execute::{Work, flag};
+use super::workspaces::WorkspaceRef;
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::Operation;
@@ -9,11 +11,10 @@ use crate::problem::Problem;
 use crate::state::store::{OperationRow, OperationState};
 
 impl Service {
-    /// Goes on with what an earlier process accepted and did not end. What a later one does anyway is left out, and so is
-    /// what was cancelled.
+    /// Resumes every open operation. Ends those that were cancelled, and those whose work a later operation includes.
     ///
     /// # Errors
-    /// The store's.
+    /// The store does not work, or the host is stopping.
     pub async fn resume(&self) -> Result<(), Problem> {
         let host = &self.0;
         let unended = host.store.unended().await?;
@@ -29,43 +30,48 @@ impl Service {
                 host.store.close(&row.id, state, &[]).await?;
                 continue;
             }
-            tracing::info!(operation = row.id.as_str(), org = row.org, "goes on");
+            tracing::info!(operation = row.id.as_str(), org = row.org, "resumes");
             if let Some(subject) = &row.workspace {
                 match &subject.id {
                     Some(id) => {
-                        let at = (row.org.clone(), id.clone());
-                        self.enqueue_for_workspace(at, row.clone(), limits::ENGINE_BACK)
+                        let workspace = WorkspaceRef {
+                            org: row.org.clone(),
+                            id: id.clone(),
+                        };
+                        let row = row.clone();
+                        self.enqueue_for_workspace(workspace, row, limits::ENGINE_BACK)
                             .await?;
                     }
-                    // An older version accepted it, and nobody knows its workspace any more.
+                    // An older version accepted it, and its workspace was forgotten.
                     None => {
-                        let errors = [Diagnostic::new("unknown-workspace", "it is gone")];
+                        let why = "the workspace is no longer on this host";
+                        let errors = [Diagnostic::new("unknown-workspace", why)];
                         let state = OperationState::Failed;
                         host.store.close(&row.id, state, &errors).await?;
                     }
                 }
                 continue;
             }
-            let ready = match row.operation {
+            let work = match row.operation {
                 Operation::Down => Work::Destroy,
                 _ => Work::Replan(self.request_memory(&row.org).await?),
             };
             match host.queues.ticket(&row.org, usize::MAX) {
-                Some(place) => self.begin(row.clone(), place, ready, limits::ENGINE_BACK)?,
-                None => return Err(busy("too much is under way")),
+                Some(ticket) => self.begin(row.clone(), ticket, work, limits::ENGINE_BACK)?,
+                None => return Err(busy("too many operations are open")),
             }
         }
         Ok(())
     }
 }
 
-/// Whether a later operation does what this one would have done.
+/// Whether a later operation includes the work of this one.
 fn supersedes(later: &OperationRow, row: &OperationRow) -> bool {
     let volumes = |row: &OperationRow| flag(&row.request, "volumes");
     later.org == row.org
         && match (row.operation, later.operation) {
             (Operation::Down, Operation::Down) => volumes(later) || !volumes(row),
-            // Whoever took it down and brings it up again wants nothing of the older one.
+            // The org was taken down and then imported again: both must happen.
             (Operation::Down, _) => false,
             (_, later) => matches!(later, Operation::Up | Operation::Down),
         }

@@ -159,6 +159,7 @@ impl Encrypted {
 
 impl SecretKey {
     fn parse(text: &str) -> Result<Self, EncryptionError> {
+        // By hand: `model::digest` only encodes, and a few lines are no reason for another dependency.
         let digit = |c: u8| {
             char::from(c)
                 .to_digit(16)
