@@ -1,4 +1,4 @@
-//! Executes the accepted operations of whole orgs, each when its ticket comes first. Accepts nothing.
+//! Executes the accepted operations of whole orgs, each when its ticket is served. Accepts nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -95,7 +95,7 @@ impl Service {
         self.record_end(&row, ended).await;
     }
 
-    /// Executes an operation whose ticket came first.
+    /// Executes an operation whose ticket is served.
     async fn execute(
         &self,
         row: &OperationRow,
@@ -122,6 +122,7 @@ impl Service {
         }
     }
 
+    /// Provisions a prepared org.
     async fn execute_up(
         &self,
         row: &OperationRow,
@@ -157,6 +158,7 @@ impl Service {
         })
     }
 
+    /// Takes an org down.
     async fn execute_down(
         &self,
         row: &OperationRow,

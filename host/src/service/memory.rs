@@ -1,6 +1,5 @@
-//! Limits the memory that templates take. Memory is requested before a template is loaded, and granted in the order of the
-//! requests. It is granted before a ticket comes first, so that nothing at the head of a queue waits for the memory of
-//! something behind it.
+//! Limits the memory that templates take. Memory is granted in the order of the requests. An operation gets its memory before
+//! it waits in its org's queue, so that nothing at the head of a queue waits for memory that something behind it holds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -37,8 +36,8 @@ impl TemplateMemory {
     /// Requests memory for a template of this many bytes. The request is in the queue at once, before it is awaited. A template
     /// that is larger than the limit gets all of it.
     pub fn request(&self, bytes: u64) -> MemoryRequest {
-        let wanted = kilobytes(bytes).min(self.total);
-        let permit = self.kilobytes.clone().acquire_many_owned(wanted);
+        let count = kilobytes(bytes).min(self.total);
+        let permit = self.kilobytes.clone().acquire_many_owned(count);
         // The semaphore is never closed.
         let mut permit = permit.map(|permit| MemoryPermit(permit.ok())).boxed();
         // The first poll puts it into the queue.
@@ -76,7 +75,7 @@ impl Future for MemoryRequest {
     }
 }
 
-/// Rounds up, to at least one.
+/// Kilobytes that are enough for these bytes; at least one.
 fn kilobytes(bytes: u64) -> u32 {
     u32::try_from(bytes >> 10)
         .unwrap_or(u32::MAX)

@@ -175,7 +175,7 @@ impl Service {
         vars: EnvMap,
         request: &ImportOptions,
     ) -> Result<(TemplateDir, Judgement), Problem> {
-        let wanted = PlanRequest {
+        let plan_request = PlanRequest {
             plugin: request.plugin.clone(),
             vars,
             giver: request.giver,
@@ -192,7 +192,7 @@ impl Service {
             #[cfg(feature = "fault-injection")]
             crate::fault::at("planning");
             let template = TemplateDir::of_bundle(bundle);
-            let planned = host.planner.plan(&host.loaded, &template, &wanted);
+            let planned = host.planner.plan(&host.loaded, &template, &plan_request);
             (template, planned)
         };
         let (template, planned) = blocking(work).await?;

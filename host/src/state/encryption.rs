@@ -130,7 +130,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`EncryptionError::OtherKey`] when none of the keys encrypted it, [`EncryptionError::Altered`] when it is too short.
-    pub fn knows(&self, encrypted: &Encrypted) -> Result<(), EncryptionError> {
+    pub fn has_key_of(&self, encrypted: &Encrypted) -> Result<(), EncryptionError> {
         let id = encrypted.0.get(1..=ID).ok_or(EncryptionError::Altered)?;
         match self.keys.iter().any(|key| key.id == *id) {
             true => Ok(()),

@@ -60,8 +60,8 @@ pub async fn keys(
     snapshots: &Snapshots,
 ) -> Result<BTreeSet<String>, EncryptedValueError> {
     let mut keys = BTreeSet::new();
-    for (_, text) in store.all_encrypted().await? {
-        keys.extend(text.key());
+    for (_, value) in store.all_encrypted().await? {
+        keys.extend(value.key());
     }
     for digest in store.snapshots().await? {
         match snapshots.head(&digest) {
@@ -83,16 +83,16 @@ pub async fn check(
     snapshots: &Snapshots,
     keyring: &Keyring,
 ) -> Result<(), EncryptedValueError> {
-    for (name, text) in store.all_encrypted().await? {
-        let opened = keyring.decrypt(&name, &text);
-        opened.map_err(|reason| EncryptedValueError::Keyring { what: name, reason })?;
+    for (name, value) in store.all_encrypted().await? {
+        let decrypted = keyring.decrypt(&name, &value);
+        decrypted.map_err(|reason| EncryptedValueError::Keyring { what: name, reason })?;
     }
     for digest in store.snapshots().await? {
         let head = match snapshots.head(&digest) {
             Err(SnapshotError::Gone(_)) => continue,
             head => head?,
         };
-        keyring.knows(&head).map_err(|reason| {
+        keyring.has_key_of(&head).map_err(|reason| {
             let what = format!("the snapshot {digest}");
             EncryptedValueError::Keyring { what, reason }
         })?;
@@ -125,16 +125,16 @@ pub async fn reencrypt(
         }
     }
     let mut reencrypted = Vec::new();
-    for (name, text) in store.all_encrypted().await? {
-        if !keyring.is_current(&text) {
+    for (name, value) in store.all_encrypted().await? {
+        if !keyring.is_current(&value) {
             let failed = |reason| EncryptedValueError::Keyring {
                 what: name.clone(),
                 reason,
             };
-            let opened = keyring.decrypt(&name, &text).map_err(failed)?;
+            let decrypted = keyring.decrypt(&name, &value).map_err(failed)?;
             reencrypted.push((
                 name.clone(),
-                keyring.encrypt(&name, &opened).map_err(failed)?,
+                keyring.encrypt(&name, &decrypted).map_err(failed)?,
             ));
         }
     }

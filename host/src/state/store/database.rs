@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, ffi};
 use tokio::sync::oneshot;
 
 /// The most jobs in one transaction: enough to fill the time of one disk write, few enough to keep the wait short.
-const TOGETHER: usize = 256;
+const MAX_JOBS: usize = 256;
 
 /// How long SQLite waits for its write lock. Another process (`orghost token`) holds it for milliseconds.
 const BUSY: Duration = Duration::from_secs(5);
@@ -42,19 +42,19 @@ type ReadJob = Box<dyn FnOnce(Result<&Connection, Failed>) + Send>;
 /// A write.
 enum WriteJob {
     /// Shares a transaction with other writes.
-    Together(Together),
+    Shared(SharedJob),
     /// Has the connection alone, outside of any transaction.
     Alone(Box<dyn FnOnce(&mut Connection) + Send>),
 }
 
 /// Does its work in a transaction, or gets the reason why there is none. Returns how its caller is answered.
-type Together = Box<dyn FnOnce(Result<&Connection, Failed>) -> Written + Send>;
+type SharedJob = Box<dyn FnOnce(Result<&Connection, Failed>) -> Written + Send>;
 
 struct Written {
     /// Why the work failed. It is rolled back then.
     failed: Option<Failed>,
     /// Answers the caller, with the reason if the transaction failed.
-    tell: Box<dyn FnOnce(Option<Failed>) + Send>,
+    answer: Box<dyn FnOnce(Option<Failed>) + Send>,
 }
 
 /// Threads that take jobs from one queue, until this is dropped.
@@ -80,13 +80,13 @@ impl Database {
         let count = std::thread::available_parallelism().map_or(2, usize::from);
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
-        let mut readers = Threads::taking(jobs);
+        let mut readers = Threads::new(jobs);
         for _ in 0..count.clamp(2, 8) {
             let (file, queue) = (file.to_owned(), queue.clone());
             readers.start("store-read", move || read_jobs(&file, &queue))?;
         }
         let (jobs, queue) = mpsc::channel();
-        let mut writers = Threads::taking(jobs);
+        let mut writers = Threads::new(jobs);
         writers.start("store-write", move || write_jobs(writer, &queue))?;
         Ok(Self {
             readers,
@@ -102,10 +102,11 @@ impl Database {
         let (sender, answer) = oneshot::channel();
         self.readers.add(Box::new(move |db| {
             // The transaction gives all queries of this read the same state.
-            let read = db.and_then(|db| db.unchecked_transaction().and_then(|_moment| work(db)));
+            let read =
+                db.and_then(|db| db.unchecked_transaction().and_then(|_transaction| work(db)));
             let _ = sender.send(read);
         }));
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        answer.await.unwrap_or_else(|_| Err(no_answer()))
     }
 
     /// Runs a write as one transaction, and returns when it is on the disk. `then` gets the result before the caller, in the
@@ -116,11 +117,11 @@ impl Database {
         then: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, Failed> {
         let (sender, answer) = oneshot::channel();
-        let job: Together = Box::new(move |db| {
+        let job: SharedJob = Box::new(move |db| {
             let done = db.and_then(work);
             Written {
-                failed: done.as_ref().err().map(copy),
-                tell: Box::new(move |failed| {
+                failed: done.as_ref().err().map(copy_error),
+                answer: Box::new(move |failed| {
                     let done = match failed {
                         None => done,
                         Some(failed) => done.and(Err(failed)),
@@ -132,8 +133,8 @@ impl Database {
                 }),
             }
         });
-        self.writer.add(WriteJob::Together(job));
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        self.writer.add(WriteJob::Shared(job));
+        answer.await.unwrap_or_else(|_| Err(no_answer()))
     }
 
     /// Runs work that SQLite does not allow in a transaction. No other write runs meanwhile.
@@ -144,12 +145,12 @@ impl Database {
         let (sender, answer) = oneshot::channel();
         let job = move |db: &mut Connection| drop(sender.send(work(db)));
         self.writer.add(WriteJob::Alone(Box::new(job)));
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        answer.await.unwrap_or_else(|_| Err(no_answer()))
     }
 }
 
 impl<Job> Threads<Job> {
-    fn taking(queue: Sender<Job>) -> Self {
+    fn new(queue: Sender<Job>) -> Self {
         Self {
             queue: Some(queue),
             threads: Vec::new(),
@@ -166,7 +167,7 @@ impl<Job> Threads<Job> {
         Ok(())
     }
 
-    /// When no thread is left, the job is dropped, and its caller gets [`ended`].
+    /// When no thread is left, the job is dropped, and its caller gets [`no_answer`].
     fn add(&self, job: Job) {
         if let Some(queue) = &self.queue {
             let _ = queue.send(job);
@@ -195,7 +196,9 @@ fn read_jobs(file: &Path, queue: &Mutex<Receiver<ReadJob>>) {
         let Ok(job) = job else { return };
         let connected = connection.take().map_or_else(|| reader(file), Ok);
         // A panic in a job fails only the job's own caller.
-        let _ = catch_unwind(AssertUnwindSafe(|| job(connected.as_ref().map_err(copy))));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            job(connected.as_ref().map_err(copy_error))
+        }));
         connection = connected.ok();
     }
 }
@@ -213,21 +216,21 @@ fn reader(file: &Path) -> Result<Connection, Failed> {
 fn write_jobs(mut db: Connection, queue: &Receiver<WriteJob>) {
     let mut waiting = VecDeque::new();
     while let Some(first) = waiting.pop_front().or_else(|| queue.recv().ok()) {
-        waiting.extend(queue.try_iter().take(TOGETHER));
+        waiting.extend(queue.try_iter().take(MAX_JOBS));
         match first {
             WriteJob::Alone(work) => {
                 let _ = catch_unwind(AssertUnwindSafe(|| work(&mut db)));
             }
-            WriteJob::Together(first) => {
+            WriteJob::Shared(first) => {
                 let mut jobs = VecDeque::from([first]);
-                while jobs.len() < TOGETHER
-                    && matches!(waiting.front(), Some(WriteJob::Together(_)))
-                    && let Some(WriteJob::Together(job)) = waiting.pop_front()
+                while jobs.len() < MAX_JOBS
+                    && matches!(waiting.front(), Some(WriteJob::Shared(_)))
+                    && let Some(WriteJob::Shared(job)) = waiting.pop_front()
                 {
                     jobs.push_back(job);
                 }
                 while !jobs.is_empty() {
-                    write_together(&mut db, &mut jobs);
+                    write_shared(&mut db, &mut jobs);
                 }
             }
         }
@@ -236,34 +239,35 @@ fn write_jobs(mut db: Connection, queue: &Receiver<WriteJob>) {
 
 /// Runs jobs in one transaction, and then answers their callers. Leaves jobs in the queue when SQLite ended the
 /// transaction before they ran.
-fn write_together(db: &mut Connection, jobs: &mut VecDeque<Together>) {
+fn write_shared(db: &mut Connection, jobs: &mut VecDeque<SharedJob>) {
     let mut written = Vec::with_capacity(jobs.len());
     let failed = match db.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(tx) => do_jobs(&tx, jobs, &mut written)
             .and_then(|()| tx.commit())
             .err(),
         Err(failed) => {
-            written.extend(jobs.drain(..).map(|job| job(Err(copy(&failed)))));
+            written.extend(jobs.drain(..).map(|job| job(Err(copy_error(&failed)))));
             Some(failed)
         }
     };
     for job in written {
-        (job.tell)(failed.as_ref().map(copy));
+        (job.answer)(failed.as_ref().map(copy_error));
     }
 }
 
 fn do_jobs(
     tx: &Transaction<'_>,
-    jobs: &mut VecDeque<Together>,
+    jobs: &mut VecDeque<SharedJob>,
     written: &mut Vec<Written>,
 ) -> Result<(), Failed> {
     while let Some(job) = jobs.pop_front() {
         tx.execute_batch("SAVEPOINT job")?;
         // A panic in a job fails only the job's own caller.
         let done = catch_unwind(AssertUnwindSafe(|| job(Ok(tx)))).ok();
-        let failed = done
-            .as_ref()
-            .map_or_else(|| Some(ended()), |done| done.failed.as_ref().map(copy));
+        let failed = done.as_ref().map_or_else(
+            || Some(no_answer()),
+            |done| done.failed.as_ref().map(copy_error),
+        );
         written.extend(done);
         if let Some(failed) = failed {
             if tx.is_autocommit() {
@@ -278,9 +282,9 @@ fn do_jobs(
 }
 
 /// Copies an error for each caller that it concerns.
-fn copy(failed: &Failed) -> Failed {
+fn copy_error(failed: &Failed) -> Failed {
     match failed {
-        Failed::SqliteFailure(code, words) => Failed::SqliteFailure(*code, words.clone()),
+        Failed::SqliteFailure(code, message) => Failed::SqliteFailure(*code, message.clone()),
         other => {
             let code = ffi::Error::new(ffi::SQLITE_ERROR);
             Failed::SqliteFailure(code, Some(other.to_string()))
@@ -289,7 +293,7 @@ fn copy(failed: &Failed) -> Failed {
 }
 
 /// The job was dropped without an answer: it panicked, or its thread ended.
-fn ended() -> Failed {
+fn no_answer() -> Failed {
     let code = ffi::Error::new(ffi::SQLITE_ABORT);
     Failed::SqliteFailure(code, Some("the store gave no answer".to_owned()))
 }

@@ -57,7 +57,7 @@ pub struct Gap {
 }
 
 impl Filter {
-    fn takes(&self, event: &Stored) -> bool {
+    fn selects(&self, event: &Stored) -> bool {
         let same =
             |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|w| w == found);
         same(&self.org, &event.org) && same(&self.operation, &event.operation)
@@ -218,7 +218,7 @@ impl Store {
                     }
                 }
                 match f.live.recv().await {
-                    Ok(event) if event.seq <= f.last || !f.filter.takes(&event) => {}
+                    Ok(event) if event.seq <= f.last || !f.filter.selects(&event) => {}
                     Ok(event) => {
                         f.last = event.seq;
                         return Some((Ok(Followed::Event(event)), Some((f, reported_until))));
@@ -246,11 +246,11 @@ fn page(
          WHERE seq > :after AND {of_org} AND {of_operation} ORDER BY seq LIMIT :limit"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let wanted = named_params! {
+    let parameters = named_params! {
         ":after": after, ":org": filter.org, ":operation": filter.operation, ":limit": limit,
     };
     db.prepare_cached(&query)?
-        .query_map(wanted, stored)?
+        .query_map(parameters, stored)?
         .collect()
 }
 

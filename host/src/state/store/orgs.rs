@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, Row, params};
 
 use super::error::of_row;
-use super::workspaces::{insert, path, text};
+use super::workspaces::{insert, path, path_json};
 use super::{Label, Store, StoreError, WorkspaceRow};
 use crate::model::engine_kind::EngineKind;
 use crate::model::keys;
@@ -105,11 +105,11 @@ pub(super) fn write_org(
     )?;
     for row in workspaces {
         tx.prepare_cached("DELETE FROM identities WHERE org = ?1 AND (id = ?2 OR path = ?3)")?
-            .execute(params![org.slug, row.id.as_str(), text(&row.path)])?;
+            .execute(params![org.slug, row.id.as_str(), path_json(&row.path)])?;
     }
     for (position, row) in (0_i64..).zip(workspaces) {
         tx.prepare_cached("INSERT INTO identities VALUES (?1, ?2, ?3)")?
-            .execute(params![org.slug, text(&row.path), row.id.as_str()])?;
+            .execute(params![org.slug, path_json(&row.path), row.id.as_str()])?;
         insert(tx, &org.slug, position, row)?;
     }
     rename_left(tx, &org.slug, workspaces)

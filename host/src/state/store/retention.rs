@@ -20,7 +20,7 @@ pub struct Pruned {
 }
 
 /// The most rows that one transaction deletes. Other writes then wait for milliseconds.
-const AT_ONCE: usize = 1_000;
+const BATCH: usize = 1_000;
 
 /// The number of pages that one step returns to the disk, for the same reason.
 const PAGES: u32 = 256;
@@ -42,7 +42,7 @@ impl Store {
                 let deleted = db.execute(
                     "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq <= ?1 AND operation NOT IN
                      (SELECT id FROM operations WHERE ended_ms IS NULL) ORDER BY seq LIMIT ?2)",
-                    params![until, AT_ONCE as i64],
+                    params![until, BATCH as i64],
                 )?;
                 if deleted > 0 && until > pruned_until(db)? {
                     let mark = "UPDATE meta SET value = ?1 WHERE name = 'events_gone'";
@@ -56,13 +56,13 @@ impl Store {
                     "DELETE FROM operations WHERE rowid IN (SELECT rowid FROM operations WHERE ended_ms IS NOT NULL AND
                      (ended_ms < ?1 OR rowid <= (SELECT rowid FROM operations ORDER BY rowid DESC LIMIT 1 OFFSET ?2))
                      ORDER BY rowid LIMIT ?3)",
-                    params![too_old, keep.operations, AT_ONCE as i64],
+                    params![too_old, keep.operations, BATCH as i64],
                 )
             });
             let operations = operations.await?;
             pruned.events += events;
             pruned.operations += operations;
-            if events < AT_ONCE && operations < AT_ONCE {
+            if events < BATCH && operations < BATCH {
                 break;
             }
         }

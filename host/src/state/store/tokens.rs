@@ -39,7 +39,7 @@ const USED_MS: i64 = 60_000;
 const COLUMNS: &str = "id, name, scope, created_ms, expires_ms, revoked_ms, used_ms";
 
 impl TokenRow {
-    fn counts(&self, now: i64) -> bool {
+    fn is_valid(&self, now: i64) -> bool {
         self.revoked_ms.is_none() && self.expires_ms.is_none_or(|expires| now < expires)
     }
 }
@@ -90,7 +90,7 @@ impl Store {
     /// Whether any token is valid now.
     pub async fn has_token(&self) -> Result<bool, StoreError> {
         let now = self.clock.now_ms();
-        Ok(self.tokens().await?.iter().any(|token| token.counts(now)))
+        Ok(self.tokens().await?.iter().any(|token| token.is_valid(now)))
     }
 
     /// Revokes a token. Returns whether there is such a token.
@@ -108,7 +108,7 @@ impl Store {
 
     /// Looks up a presented token, and stores that it was used.
     pub async fn admission(&self, presented: Option<TokenDigest>) -> Result<Admission, StoreError> {
-        let known = self.read(move |db| {
+        let lookup = self.read(move |db| {
             let any = "SELECT EXISTS (SELECT 1 FROM tokens)";
             let any = db.prepare_cached(any)?.query_row([], |row| row.get(0))?;
             let query = format!("SELECT {COLUMNS} FROM tokens WHERE hash = ?1");
@@ -121,9 +121,9 @@ impl Store {
             };
             Ok((any, found))
         });
-        let (any, found) = known.await?;
+        let (any, found) = lookup.await?;
         let now = self.clock.now_ms();
-        let token = found.filter(|token| token.counts(now));
+        let token = found.filter(|token| token.is_valid(now));
         let is_new_use = |used: i64| now - used >= USED_MS;
         if let Some(token) = token.as_ref().filter(|t| t.used_ms.is_none_or(is_new_use)) {
             let id = token.id.clone();

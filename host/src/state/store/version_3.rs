@@ -8,7 +8,7 @@ use rusqlite::{Transaction, params};
 use sha2::{Digest as _, Sha256};
 
 use super::WorkspaceRow;
-use super::workspaces::{insert, parsed, text};
+use super::workspaces::{insert, parsed, path_json};
 use crate::model::digest::hex;
 use crate::model::ids::WorkspaceId;
 use crate::model::names::NamePath;
@@ -46,7 +46,7 @@ pub(super) fn migrate_to_names(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         for (position, row) in named(tx, &instance, &org)? {
             tx.execute(
                 "INSERT INTO identities VALUES (?1, ?2, ?3)",
-                params![org, text(&row.path), row.id.as_str()],
+                params![org, path_json(&row.path), row.id.as_str()],
             )?;
             insert(tx, &org, position, &row)?;
             for table in ["operations", "events"] {

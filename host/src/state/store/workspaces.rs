@@ -278,7 +278,7 @@ pub(super) fn insert(
     .execute(params![
         row.id.as_str(),
         org,
-        text(&row.path),
+        path_json(&row.path),
         row.key.as_str(),
         position,
         row.name,
@@ -294,6 +294,6 @@ pub(super) fn insert(
 }
 
 /// A path as a JSON array, so that equal paths are equal texts.
-pub(super) fn text(path: &NamePath) -> String {
+pub(super) fn path_json(path: &NamePath) -> String {
     serde_json::json!(path).to_string()
 }
