@@ -24,7 +24,7 @@ use crate::model::ids::WorkspaceId;
 use crate::model::names::NamePath;
 use crate::problem::{Class, Problem};
 use crate::service::access::may_call;
-use crate::service::workspaces::Liveness;
+use crate::service::workspaces::liveness::Liveness;
 use crate::state::store::{Desired, LastOutcome, WorkspaceRow};
 use crate::state::token::{Caller, Scope};
 
@@ -147,18 +147,18 @@ async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Respons
         Ok(Ok(Err(error))) if has_cause::<LengthLimitError>(&error) => return Err(too_large()),
         Ok(Ok(Err(error))) => {
             tracing::info!(org, workspace = %workspace.key, error = ?error, "an agent could not be reached");
-            return Err(match api.service.suspect(&org, &workspace).await {
+            return Err(match api.service.check_liveness(&org, &workspace).await {
                 Liveness::Restarting => restarting(workspace.key.as_str()),
-                Liveness::Lives => {
+                Liveness::Alive => {
                     let why = format!("{} did not answer: the connection failed", workspace.key);
                     Told::of(StatusCode::BAD_GATEWAY, "agent-unreachable", why).answer()
                 }
             });
         }
         Ok(Err(_)) | Err(_) => {
-            return Err(match api.service.suspect(&org, &workspace).await {
+            return Err(match api.service.check_liveness(&org, &workspace).await {
                 Liveness::Restarting => restarting(workspace.key.as_str()),
-                Liveness::Lives => {
+                Liveness::Alive => {
                     let why = format!("{} is busy: it did not answer in time", workspace.key);
                     Told::of(StatusCode::SERVICE_UNAVAILABLE, "agent-busy", why).after(30)
                 }
@@ -170,7 +170,7 @@ async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Respons
         return Err(Told::of(StatusCode::BAD_GATEWAY, "agent-redirects", why).answer());
     }
     let is_suspicious = matches!(answer.status().as_u16(), 502..=504 | 521..=524);
-    if is_suspicious && api.service.suspect(&org, &workspace).await == Liveness::Restarting {
+    if is_suspicious && api.service.check_liveness(&org, &workspace).await == Liveness::Restarting {
         return Err(restarting(workspace.key.as_str()));
     }
     let (head, body) = answer.into_parts();
@@ -267,7 +267,7 @@ async fn address(
     if workspace.url.is_some() {
         return Ok(workspace.url.clone());
     }
-    if api.service.suspect(org, workspace).await == Liveness::Restarting {
+    if api.service.check_liveness(org, workspace).await == Liveness::Restarting {
         return Err(restarting(workspace.key.as_str()));
     }
     // The look has stored what it saw.
