@@ -43,7 +43,7 @@ use crate::planning::policy::{self, Approved, RuntimeName};
 use crate::problem::{Class, Problem};
 use crate::state::store::{Desired, LastOutcome, StoreError, WorkspaceRow};
 use crate::template::directory::TemplateDir;
-pub use destroy::down;
+pub use destroy::destroy;
 use destroy::{Names, remove_all};
 use engine::Engine;
 use engine::error::EngineError;
@@ -236,7 +236,7 @@ pub fn jobs(
 /// # Errors
 /// When the engine or the store does not answer at all. A failed workspace is
 /// no error of `up`: it is in the [`Summary`].
-pub async fn up<E: Engine>(
+pub async fn apply<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
     jobs: &[Job],
@@ -396,7 +396,7 @@ async fn climb<E: Engine>(
     }
     // Held until it is started, or has failed: the limit is one of work, not of waiting.
     let turn = tokio::select! {
-        turn = run.turns.take(spec.org.slug()) => turn,
+        turn = run.permits.take(spec.org.slug()) => turn,
         () = run.cancel.cancelled() => return Outcome::Cancelled(None),
     };
     let climbed = async {

@@ -22,7 +22,7 @@ use crate::state::store::{Store, StoreError};
 /// # Errors
 /// When the engine or the store does not answer at all; what could not be
 /// removed is in the [`Removal`].
-pub async fn down<E: Engine>(
+pub async fn destroy<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
     volumes: bool,

@@ -33,7 +33,7 @@ pub struct Run<'a, E> {
     /// Sees every event after it was stored.
     pub observer: &'a (dyn Fn(&Event) + Send + Sync),
     /// Who may provision next, on the whole host.
-    pub turns: &'a Arc<FairSemaphore>,
+    pub permits: &'a Arc<FairSemaphore>,
     /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
     pub keep_failed: bool,
 }

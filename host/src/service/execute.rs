@@ -190,7 +190,7 @@ impl Service {
         run.observer = &keep_words;
         run.keep_failed = request.keep_failed;
         let Admitted { org, jobs, .. } = admitted;
-        let summary = provision::up(&run, org, jobs, &options).boxed().await?;
+        let summary = provision::apply(&run, org, jobs, &options).boxed().await?;
         let mut outcomes = summary.outcomes.iter();
         Ok(match outcomes.any(|(_, outcome)| outcome.is_cancelled()) {
             true => Ended::CutShort,
@@ -222,7 +222,7 @@ impl Service {
         let volumes = super::flag(&row.request, "volumes");
         let run = self.run(&engine, row, cancel);
         let concurrency = self.0.config.concurrency();
-        provision::down(&run, &org, volumes, concurrency)
+        provision::destroy(&run, &org, volumes, concurrency)
             .boxed()
             .await?;
         // What was all done although somebody wanted it to end needs no going on.
@@ -279,7 +279,7 @@ impl Service {
             operation: row.id.clone(),
             cancel: cancel.clone(),
             observer: &|_| {},
-            turns: &self.0.turns,
+            permits: &self.0.turns,
             keep_failed: false,
         }
     }

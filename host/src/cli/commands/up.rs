@@ -106,14 +106,14 @@ pub async fn up(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
         operation: store.begin(org.slug(), Operation::Up).await?,
         cancel: cancel.clone(),
         observer: &observer,
-        turns: &FairSemaphore::new(options.concurrency),
+        permits: &FairSemaphore::new(options.concurrency),
         keep_failed: command.no_rollback,
     };
     host.interrupts.cancel(
         &cancel,
         "stopping: workspaces under way are taken back (again to stop at once)",
     );
-    let summary = provision::up(&run, org, &admitted.jobs, &options).await?;
+    let summary = provision::apply(&run, org, &admitted.jobs, &options).await?;
     drop(progress);
     print_summary(host.json, org.slug(), admitted.row.engine, &summary)?;
     Ok(ended(host, summary.failed() == 0))
@@ -139,10 +139,10 @@ pub async fn down(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
         operation: store.begin(org.slug(), Operation::Down).await?,
         cancel: cancel.clone(),
         observer: &observer,
-        turns: &FairSemaphore::new(concurrency),
+        permits: &FairSemaphore::new(concurrency),
         keep_failed: false,
     };
-    let work = provision::down(&run, &org, command.volumes, concurrency);
+    let work = provision::destroy(&run, &org, command.volumes, concurrency);
     host.interrupts.cancel(
         &cancel,
         "stopping after the workspaces under way (again to stop at once)",
