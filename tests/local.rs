@@ -903,7 +903,10 @@ async fn a_start_that_cannot_have_the_lock_says_so() {
     let reader = fs::File::create(world.folder("pm").join("lock")).unwrap();
     reader.lock_shared().unwrap();
     let refused = world.local.start(verified().await).await.unwrap_err();
-    assert!(refused.to_string().contains("does not let go"), "{refused}");
+    assert!(
+        refused.to_string().contains("does not release it"),
+        "{refused}"
+    );
     assert_eq!(world.state("pm").await, State::Created);
 
     let released = async {
