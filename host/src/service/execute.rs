@@ -150,7 +150,7 @@ impl Service {
         run.observer = &record_last_lines;
         run.keep_failed = request.keep_failed;
         let Admitted { org, jobs, .. } = admitted;
-        let summary = provision::up(&run, org, jobs, &options).boxed().await?;
+        let summary = provision::apply(&run, org, jobs, &options).boxed().await?;
         let mut outcomes = summary.outcomes.iter();
         Ok(match outcomes.any(|(_, outcome)| outcome.is_cancelled()) {
             true => Ended::Interrupted,
@@ -183,7 +183,7 @@ impl Service {
         let volumes = flag(&row.request, "volumes");
         let run = self.run(&engine, row, cancel);
         let concurrency = self.0.config.concurrency();
-        provision::down(&run, &org, volumes, concurrency)
+        provision::destroy(&run, &org, volumes, concurrency)
             .boxed()
             .await?;
         // If everything was removed before the cancellation took effect, nothing is left to resume.
@@ -242,7 +242,7 @@ impl Service {
             operation: row.id.clone(),
             cancel: cancel.clone(),
             observer: &|_| {},
-            turns: &self.0.provisioning,
+            permits: &self.0.provisioning,
             keep_failed: false,
         }
     }

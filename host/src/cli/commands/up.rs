@@ -121,14 +121,14 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
         operation: store.begin(org.slug(), Operation::Up).await?,
         cancel: cancel.clone(),
         observer: &observer,
-        turns: &FairSemaphore::new(options.concurrency),
+        permits: &FairSemaphore::new(options.concurrency),
         keep_failed: command.no_rollback,
     };
     host.interrupts.cancel(
         &cancel,
         "stopping: workspaces under way are taken back (again to stop at once)",
     );
-    let summary = provision::up(&run, org, &admitted.jobs, &options).await?;
+    let summary = provision::apply(&run, org, &admitted.jobs, &options).await?;
     drop(progress);
     print_summary(host.json, org.slug(), admitted.row.engine, &summary)?;
     Ok(ended(host, summary.failed() == 0))
