@@ -17,7 +17,7 @@ use crate::cli::interrupt::Interrupts;
 use crate::cli::render::progress::{Progress, last_lines};
 use crate::cli::render::text::{count, in_line, note, print_line};
 use crate::cli::{Host, print_json};
-use crate::client::{AddressError, Client, Operation, Patience, Pause, State, Upload, Why};
+use crate::client::{AddressError, Backoff, Client, Operation, Pause, RetryReason, State, Upload};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::{self, Event, What};
 use crate::plugin::catalog::Fetched;
@@ -77,10 +77,10 @@ impl Server {
 
 /// What a person is told of a pause.
 fn tell(pause: &Pause) {
-    let trouble = match pause.why {
-        Why::Busy => "the server is busy",
-        Why::Away => "the connection to the server was lost",
-        Why::Refused => "the server does not tell what happens",
+    let trouble = match pause.reason {
+        RetryReason::Busy => "the server is busy",
+        RetryReason::Away => "the connection to the server was lost",
+        RetryReason::EventsRefused => "the server does not tell what happens",
     };
     let seconds = pause.wait.as_millis().div_ceil(1000);
     note(&format!("{trouble}; trying again in {seconds} s"));
@@ -398,7 +398,7 @@ impl Host {
             .or(self.environment.text("ORGHOST_SERVER"));
         let token = self.environment.text("ORGHOST_TOKEN");
         let connect = |url| {
-            let client = Client::new(url, token, Patience::default(), tell);
+            let client = Client::new(url, token, Backoff::default(), tell);
             Ok(Server {
                 client: client.map_err(|error| not_a_server(url, &error))?,
                 json: self.json,
