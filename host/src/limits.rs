@@ -173,7 +173,7 @@ pub struct Share {
     pub pids: i64,
 }
 
-/// Encrypted: enough to answer, not enough to be a nuisance.
+/// Sealed (tier 1): enough to answer, not enough to be a nuisance.
 pub const TIER_1: Share = share(256, 500, 128);
 /// Ordinary.
 pub const TIER_2: Share = share(512, 1_000, 512);

@@ -148,7 +148,7 @@ pub enum Content {
     Template {
         /// Path in the template.
         path: String,
-        /// Permit CR LF into LF.
+        /// Turns CR LF into LF.
         text: bool,
     },
 }
