@@ -78,14 +78,14 @@ pub async fn call(
            ("X-Workspace-ID" = Option<String>, Header, description = "The id of the calling workspace; other callers do not send it")),
     request_body(content = Object, description = "The host forwards it unchanged"),
     responses((status = 200, description = "The answer of the agent, with its own status", body = Object),
-              (status = 403, description = "The caller may not call this workspace, or nobody may call this path", body = ProblemDocument),
+              (status = 403, description = "The caller may not call this workspace, or this path cannot be called", body = ProblemDocument),
               (status = 503, description = "The agent is busy or restarts; `Retry-After` says when to try again", body = ProblemDocument)))]
 pub async fn call_below(
     State(api): State<Api>,
-    Path((id, _)): Path<(String, String)>,
+    Path(parameters): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Response> {
-    forward(&api, &id, request).await
+    forward(&api, &parameters.0, request).await
 }
 
 /// Read another path of a workspace's agent, such as its card.
@@ -93,14 +93,14 @@ pub async fn call_below(
     params(("id" = String, Path, description = "The id of the called workspace"), ("path" = String, Path, description = "The path at the agent"),
            ("X-Workspace-ID" = Option<String>, Header, description = "The id of the calling workspace; other callers do not send it")),
     responses((status = 200, description = "The answer of the agent, with its own status", body = Object),
-              (status = 403, description = "The caller may not call this workspace, or nobody may call this path", body = ProblemDocument),
+              (status = 403, description = "The caller may not call this workspace, or this path cannot be called", body = ProblemDocument),
               (status = 503, description = "The agent is busy or restarts; `Retry-After` says when to try again", body = ProblemDocument)))]
 pub async fn get_below(
     State(api): State<Api>,
-    Path((id, _)): Path<(String, String)>,
+    Path(parameters): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Response> {
-    forward(&api, &id, request).await
+    forward(&api, &parameters.0, request).await
 }
 
 /// Forwards one request to the agent of the workspace `id`, and its answer to the caller.

@@ -3,7 +3,7 @@
 //!
 //! While no token was ever made, every local user of this machine has full access; requests from other sites' pages in a
 //! local browser and requests through a proxy are refused. Once a token was made, every request needs one, even after all
-//! tokens have expired or were revoked: otherwise a host would open up without anybody's decision.
+//! tokens have expired or were revoked: otherwise a host would open up without a decision of its operator.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;

@@ -61,11 +61,15 @@ fn complete_operation(operation: &mut Operation) {
             "401",
             "The token is missing, unknown, expired or revoked",
         ),
-        (true, "403", "The token's scope does not allow this"),
+        (
+            true,
+            "403",
+            "The token's scope does not allow this, or the request comes from a page of another site",
+        ),
         (
             true,
             "429",
-            "Too many requests or too many large bodies; `Retry-After` says when to try again",
+            "Too many requests, large bodies or waiting plans; `Retry-After` says when to try again",
         ),
         (has_body, "413", "The body is too large"),
         (has_body, "415", "The body has the wrong `Content-Type`"),
