@@ -1,4 +1,4 @@
-//! The audit: a row for every request that changes something, and for every refused request.
+//! Audits requests: stores a row for every request that changes something, and for every refused one.
 //!
 //! A change gets its row before it begins, and runs to its end even when the caller hangs up. A row never holds a body, a
 //! header or an unknown parameter of the query: each may hold a secret.

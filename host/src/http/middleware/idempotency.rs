@@ -13,6 +13,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 
 use super::access;
@@ -92,6 +93,7 @@ pub async fn once(State(keys): State<Arc<Keys>>, request: Request, next: Next) -
     }
 }
 
+/// Answers a request with an idempotency key: runs it, or repeats the kept answer.
 async fn answer(
     keys: &Arc<Keys>,
     caller: &str,
@@ -199,24 +201,12 @@ fn digest(path: &str, query: Option<&str>, headers: &HeaderMap, body: &Bytes) ->
         digest.update(part);
     }
     let mut rest: &[u8] = body;
-    while let Some(at) = find(rest, boundary) {
+    // A body that is not a form has no boundary. An empty pattern would be found everywhere.
+    while let Some(at) = memmem::find(rest, boundary).filter(|_| !boundary.is_empty()) {
         let (before, after) = rest.split_at(at);
         digest.update(before);
         rest = after.get(boundary.len()..).unwrap_or_default();
     }
     digest.update(rest);
     hex(&digest.finalize())
-}
-
-fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
-    let first = *pattern.first()?;
-    let mut from = 0;
-    loop {
-        let rest = text.get(from..)?;
-        let at = from + rest.iter().position(|byte| *byte == first)?;
-        if text.get(at..)?.starts_with(pattern) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
 }
