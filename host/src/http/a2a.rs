@@ -2,7 +2,9 @@
 //! it, and no credentials of the caller reach the agent.
 //!
 //! The client is hyper-util's, and not the reqwest client of [`crate::client`]: it streams a body both ways as it comes, uses
-//! no proxy and no TLS, and follows no redirects. It is kept between calls, so that calls reuse connections.
+//! no proxy and no TLS, and follows no redirects. It is kept between calls, so that calls reuse connections. The health check
+//! and the restart notice of `provision` use the same library, but make a client for each request: a check must open a new
+//! connection, and a workspace that is about to stop needs none kept open.
 
 mod authorize;
 mod headers;
