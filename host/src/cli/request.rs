@@ -17,7 +17,7 @@ use crate::planning::planner::{Giver, Loaded, PlanRequest};
 use crate::planning::policy::{Approved, Rejected};
 use crate::plugin::sandbox::PluginInput;
 use crate::problem::{Class, Problem};
-use crate::service::admission::place;
+use crate::service::admission::choose_engine;
 use crate::template::directory::TemplateDir;
 
 /// A template, and what policy made of its plan.
@@ -55,7 +55,7 @@ pub async fn judge(
     warn_of_unset(&planned.unset);
     let (store, engines) = (host.known_store()?, host.engines()?);
     let name = &planned.plan.org.name;
-    let target = place(name, asked, store.as_ref(), &host.config, &engines).await?;
+    let target = choose_engine(name, asked, store.as_ref(), &host.config, &engines).await?;
     let judged = planned.judge(&host.planner.policy(&flags), target);
     Ok(JudgedTemplate {
         template,

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Api, ProblemDocument};
 use crate::limits;
-use crate::service::workspaces::Liveness;
+use crate::service::workspaces::liveness::Liveness;
 use crate::state::store::WorkspaceRow;
 use authorize::{authorize, failed};
 use problems::{AgentProblem, restarting, too_large};
@@ -140,9 +140,9 @@ async fn forward(api: &Api, id: &str, request: Request) -> Result<Response, Resp
         Ok(Ok(Err(error))) if has_cause::<LengthLimitError>(&error) => return Err(too_large()),
         Ok(Ok(Err(error))) => {
             tracing::info!(org, workspace = %workspace.key, error = ?error, "an agent could not be reached");
-            return Err(match api.service.suspect(&org, &workspace).await {
+            return Err(match api.service.check_liveness(&org, &workspace).await {
                 Liveness::Restarting => restarting(workspace.key.as_str()),
-                Liveness::Lives => {
+                Liveness::Alive => {
                     let message = format!("the connection to {} failed", workspace.key);
                     AgentProblem::new(StatusCode::BAD_GATEWAY, "agent-unreachable", message)
                         .answer()
@@ -150,9 +150,9 @@ async fn forward(api: &Api, id: &str, request: Request) -> Result<Response, Resp
             });
         }
         Ok(Err(_)) | Err(_) => {
-            return Err(match api.service.suspect(&org, &workspace).await {
+            return Err(match api.service.check_liveness(&org, &workspace).await {
                 Liveness::Restarting => restarting(workspace.key.as_str()),
-                Liveness::Lives => {
+                Liveness::Alive => {
                     let message = format!("{} did not answer in time: it is busy", workspace.key);
                     AgentProblem::new(StatusCode::SERVICE_UNAVAILABLE, "agent-busy", message)
                         .retry_after(BUSY_SECONDS)
@@ -170,7 +170,7 @@ async fn forward(api: &Api, id: &str, request: Request) -> Result<Response, Resp
         );
     }
     let is_suspicious = matches!(answer.status().as_u16(), 502..=504 | 521..=524);
-    if is_suspicious && api.service.suspect(&org, &workspace).await == Liveness::Restarting {
+    if is_suspicious && api.service.check_liveness(&org, &workspace).await == Liveness::Restarting {
         return Err(restarting(workspace.key.as_str()));
     }
     let (head, body) = answer.into_parts();
@@ -195,10 +195,10 @@ async fn address(
     if workspace.url.is_some() {
         return Ok(workspace.url.clone());
     }
-    if api.service.suspect(org, workspace).await == Liveness::Restarting {
+    if api.service.check_liveness(org, workspace).await == Liveness::Restarting {
         return Err(restarting(workspace.key.as_str()));
     }
-    // `suspect` has asked the engine and stored the address.
+    // `check_liveness` has asked the engine and stored the address.
     let found = api.service.store().workspace(workspace.id.as_str()).await;
     Ok(found.map_err(failed)?.and_then(|(_, row)| row.url))
 }

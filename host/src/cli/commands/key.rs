@@ -40,7 +40,7 @@ impl Host {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(unusable(&file, &error))
             }
-            Err(_) if key_rotation::is_any(store).await? => {
+            Err(_) if key_rotation::has_encrypted_values(store).await? => {
                 let message = format!(
                     "the secret key {} is not there, and there are secrets that it sealed",
                     file.display()

@@ -81,7 +81,7 @@ pub async fn rotate_key(host: &Host) -> Result<Exit, Problem> {
     let _lock = store.lock()?;
     let snapshots = Snapshots::of(&host.folders.state);
     let opens = host.keyring(&store).await?;
-    let (sealed, then) = if host.environment.text(key::VARIABLE).is_some() {
+    let (reencrypted, then) = if host.environment.text(key::VARIABLE).is_some() {
         if opens.keys() < 2 {
             let message = format!(
                 "the secret key is in {}, which orghost cannot change",
@@ -91,19 +91,22 @@ pub async fn rotate_key(host: &Host) -> Result<Exit, Problem> {
             let diagnostic = Diagnostic::new("key-in-environment", message).help(help);
             return Err(Problem::one(Class::Invalid, diagnostic));
         }
-        let sealed = key_rotation::reseal(&store, &snapshots, &opens).await?;
+        let reencrypted = key_rotation::reencrypt(&store, &snapshots, &opens).await?;
         (
-            sealed,
+            reencrypted,
             "the other lines of ORGHOST_SECRET_KEY can be dropped",
         )
     } else {
-        let sealed = key_rotation::rotate(&store, &snapshots, &host.key_file()).await?;
-        (sealed, "older backups are opened by the older key only")
+        let reencrypted = key_rotation::rotate(&store, &snapshots, &host.key_file()).await?;
+        (
+            reencrypted,
+            "older backups are opened by the older key only",
+        )
     };
     if host.json {
-        print_json(&json!({ "event": "rotated", "sealed": sealed }))?;
+        print_json(&json!({ "event": "rotated", "sealed": reencrypted }))?;
     } else {
-        print_line(&format!("{} sealed anew", count(sealed, "secret")));
+        print_line(&format!("{} sealed anew", count(reencrypted, "secret")));
         note(then);
     }
     Ok(Exit::Done)

@@ -35,7 +35,7 @@ pub async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
     (status = 200, description = "OpenMetrics text", body = String, content_type = OPEN_METRICS),
 ))]
 pub async fn metrics(State(api): State<Api>) -> Result<impl IntoResponse, Problem> {
-    let moment = api.service.moment().await?;
-    let text = api.service.metrics().text(&moment);
+    let gauges = api.service.gauges().await?;
+    let text = api.service.metrics().text(&gauges);
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text))
 }
