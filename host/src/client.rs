@@ -431,7 +431,7 @@ fn refusal(status: StatusCode, asked: Option<Duration>, text: &[u8]) -> ClientEr
     let problem = Box::new(Problem {
         class: match document.status {
             401 | 403 => Class::Refused,
-            404 => Class::Unknown,
+            404 => Class::NotFound,
             409 if !is_later => Class::Conflict,
             412 => Class::MissingEnv,
             _ if is_later => Class::Busy,

@@ -17,7 +17,7 @@ pub enum Class {
     /// The caller's, or the operator's: policy refuses.
     Refused,
     /// The caller's: there is no such thing.
-    Unknown,
+    NotFound,
     /// The caller's: it does not fit with what is there now.
     Conflict,
     /// The caller's: required variables have no value.

@@ -143,13 +143,13 @@ impl Service {
     /// An org by its slug or its name.
     ///
     /// # Errors
-    /// [`Class::Unknown`].
+    /// [`Class::NotFound`].
     pub async fn org(&self, name: &str) -> Result<OrgRow, Problem> {
         let orgs = self.0.store.orgs().await?;
         let found = orgs.into_iter().find(|row| row.is_called(name));
         found.ok_or_else(|| {
             let message = format!("there is no org {name:?} on this host");
-            Problem::one(Class::Unknown, Diagnostic::new("unknown-org", message))
+            Problem::one(Class::NotFound, Diagnostic::new("unknown-org", message))
         })
     }
 

@@ -208,7 +208,7 @@ async fn authorised(api: &Api, id: &str, head: &Parts) -> Result<(String, Worksp
     let Some((org, workspace)) = target else {
         let message = format!("there is no workspace {id:?} on this host");
         let diagnostic = Diagnostic::new("unknown-workspace", message);
-        return Err(Problem::one(Class::Unknown, diagnostic).into_response());
+        return Err(Problem::one(Class::NotFound, diagnostic).into_response());
     };
     let refused = match workspace.outcome {
         _ if workspace.external => Some(("external-workspace", "runs elsewhere")),

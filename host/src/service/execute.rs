@@ -207,7 +207,7 @@ impl Service {
         let known = match self.org(&row.org).await {
             Ok(known) => known,
             // An earlier process forgot it, and was killed before it said so.
-            Err(problem) if problem.class == Class::Unknown => {
+            Err(problem) if problem.class == Class::NotFound => {
                 self.0.store.end(&row.org, 0).await?;
                 return Ok(Ended::Whole);
             }

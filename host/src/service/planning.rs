@@ -136,7 +136,10 @@ impl Source {
             Self::Named(name) => {
                 let unknown = || {
                     let message = format!("there is no template {name:?} on this server");
-                    Problem::one(Class::Unknown, Diagnostic::new("unknown-template", message))
+                    Problem::one(
+                        Class::NotFound,
+                        Diagnostic::new("unknown-template", message),
+                    )
                 };
                 let is_plain =
                     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);

@@ -96,7 +96,7 @@ impl Service {
     /// which is never dropped, however much there is to do: there are never more than two of a workspace.
     ///
     /// # Errors
-    /// [`Class::Unknown`]; [`Class::Conflict`] for external and removed ones.
+    /// [`Class::NotFound`]; [`Class::Conflict`] for external and removed ones.
     pub async fn restart(&self, id: &str) -> Result<OperationRow, Problem> {
         let (org, workspace) = self.managed(id).await?;
         if workspace.outcome == LastOutcome::Removed {
@@ -539,7 +539,7 @@ fn descendants<'a>(rows: &'a [WorkspaceRow], path: &NamePath) -> Vec<&'a Workspa
 fn unknown(what: &str) -> Problem {
     let message = format!("there is no workspace {what:?} on this host");
     Problem::one(
-        Class::Unknown,
+        Class::NotFound,
         Diagnostic::new("unknown-workspace", message),
     )
 }

@@ -65,7 +65,7 @@ impl Server {
         for name in orgs {
             let org = match self.client.org(&name).await.map_err(Problem::from) {
                 // It was taken down since the list was made.
-                Err(problem) if problem.class == Class::Unknown && at.org.is_none() => continue,
+                Err(problem) if problem.class == Class::NotFound && at.org.is_none() => continue,
                 org => org?,
             };
             let rows = org.workspaces.into_iter().map(|workspace| workspace.row);
@@ -226,7 +226,7 @@ pub async fn status(server: &Server, wanted: Option<&str>) -> Result<Exit, Probl
     for name in names {
         match server.client.org(&name).await.map_err(Problem::from) {
             // It was taken down since the list was made.
-            Err(problem) if problem.class == Class::Unknown && wanted.is_none() => {}
+            Err(problem) if problem.class == Class::NotFound && wanted.is_none() => {}
             status => statuses.push(status?),
         }
     }
