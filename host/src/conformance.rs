@@ -10,6 +10,7 @@ mod expectation;
 mod hostile;
 mod own;
 mod profile;
+mod report;
 mod rules;
 mod scratch;
 
@@ -17,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use orghost_build::WorldVersion;
 
@@ -26,6 +27,7 @@ use crate::model::plugin::{PluginDigest, PluginLimits};
 use crate::plugin::sandbox::{CallError, Description, LoadError, Plugin, Sandbox};
 
 pub use profile::digest as data_digest;
+pub use report::{Case, Counts, Difference, Failed, Outcome, Part, Report};
 
 /// The version of the suite. It increases when a case is added or checks something else.
 pub const VERSION: u32 = 2;
@@ -54,111 +56,23 @@ pub struct Selection {
     pub bless: bool,
 }
 
-/// A part of the suite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// The cases for every plugin.
-    Contract,
-    /// The cases for plugins that handle [`ORG_TEMPLATE`].
-    OrgTemplate,
-    /// The plugin's own cases.
-    Own,
-}
-
-/// One case, and how it went.
-#[derive(Debug, Clone)]
-pub struct Case {
-    /// Which part it belongs to.
-    pub part: Part,
-    /// Unique in its part.
-    pub name: String,
-    /// How it went.
-    pub outcome: Outcome,
-    /// Wall clock.
-    pub time: Duration,
-}
-
-/// How a case went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// As it should.
-    Passed,
-    /// What came out was written as what is expected.
-    Blessed,
-    /// Not as it should.
-    Failed(Failed),
-    /// It did not run.
-    Skipped {
-        /// Why not.
-        why: String,
-    },
-}
-
-/// Why a case failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
-    /// Sentences, one a line.
-    pub why: String,
-    /// Where something was expected and something else came out.
-    pub difference: Option<Difference>,
-}
-
-/// Two texts that should be equal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// The file that holds what was expected.
-    pub file: String,
-    /// What was expected.
-    pub expected: String,
-    /// What came out.
-    pub found: String,
-}
-
-/// What a run found out.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// What the plugin says about itself, when it says it.
-    pub description: Option<Description>,
-    /// Of the plugin file.
-    pub digest: PluginDigest,
-    /// The version of the plugin world that the file names.
-    pub world: Option<String>,
-    /// In the suite's order.
-    pub cases: Vec<Case>,
-    /// Whether every case was asked for.
-    pub complete: bool,
-}
-
-/// How many cases of a part went which way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Counts {
-    /// They went as they should.
-    pub passed: usize,
-    /// They did not.
-    pub failed: usize,
-    /// They did not run.
-    pub skipped: usize,
-    /// Their expectations were written just now.
-    pub blessed: usize,
-}
-
-/// Why there is no report. It says nothing about the plugin.
+/// The suite cannot run on this machine, so that there is no report about the plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
-    /// The folder of the own cases cannot be read.
+    /// The folder of the plugin's own cases cannot be read.
     #[error("the cases in {} cannot be read: {source}", folder.display())]
     Cases {
-        /// Which one.
+        /// The path of the folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A case could not make, read or write its files.
+    /// A case cannot create, read or write its files.
     #[error("the case {case} could not run on this machine: {source}")]
     Machine {
-        /// Its full name.
+        /// The full name of the case.
         case: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -183,74 +97,6 @@ struct Check {
 
 /// Runs a check. An error means that this machine failed, not the plugin.
 type Run = dyn Fn(&Loaded) -> io::Result<Outcome> + Send + Sync;
-
-impl Part {
-    /// Its name, as it stands before the names of its cases.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Contract => "contract",
-            Self::OrgTemplate => ORG_TEMPLATE,
-            Self::Own => "own",
-        }
-    }
-
-    /// All parts, in the suite's order.
-    pub const ALL: [Self; 3] = [Self::Contract, Self::OrgTemplate, Self::Own];
-}
-
-impl Case {
-    /// The part and the name: what selects this case.
-    pub fn full_name(&self) -> String {
-        format!("{}/{}", self.part.as_str(), self.name)
-    }
-}
-
-impl Outcome {
-    fn failed(why: impl Into<String>) -> Self {
-        Self::Failed(Failed {
-            why: why.into(),
-            difference: None,
-        })
-    }
-
-    /// Passed, unless something is wrong.
-    fn unless(wrong: &[String]) -> Self {
-        /// Who breaks one rule a thousand times need not read it a thousand times.
-        const SHOWN: usize = 10;
-        if wrong.is_empty() {
-            return Self::Passed;
-        }
-        let mut lines: Vec<&str> = wrong.iter().take(SHOWN).map(String::as_str).collect();
-        let more = format!("and {} more", wrong.len().saturating_sub(SHOWN));
-        if wrong.len() > SHOWN {
-            lines.push(&more);
-        }
-        Self::failed(lines.join("\n"))
-    }
-}
-
-impl Report {
-    /// How the cases of a part went.
-    pub fn counts(&self, part: Part) -> Counts {
-        let mut counts = Counts::default();
-        for case in self.cases.iter().filter(|case| case.part == part) {
-            *match case.outcome {
-                Outcome::Passed => &mut counts.passed,
-                Outcome::Blessed => &mut counts.blessed,
-                Outcome::Failed(_) => &mut counts.failed,
-                Outcome::Skipped { .. } => &mut counts.skipped,
-            } += 1;
-        }
-        counts
-    }
-
-    /// Whether no case failed.
-    pub fn passed(&self) -> bool {
-        Part::ALL
-            .into_iter()
-            .all(|part| self.counts(part).failed == 0)
-    }
-}
 
 /// Runs the suite on a few threads. `done` is called for each case as it ends, with the total number of cases.
 ///

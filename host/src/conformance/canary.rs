@@ -18,7 +18,7 @@ const VALUE: &str = "7340031:c4n4ry-7e1fb0d2-tail";
 const DIRECTORY: &str = "/c4n4ry-7e1fb0d2/tail";
 
 /// The names of the cases and their templates. `@` in a template is replaced by the text with the reference.
-const PLACES: &[(&str, &str)] = &[
+const TEMPLATES: &[(&str, &str)] = &[
     (
         "org-name",
         "name: '@'\nworkspaces: [{name: A, runtime: x}]\n",
@@ -150,13 +150,13 @@ const EMBEDDED: &[&str] = &[
 ];
 
 pub fn checks() -> Vec<Check> {
-    let place = |(name, template): &(&'static str, &'static str)| {
+    let check = |(name, template): &(&'static str, &'static str)| {
         let template = *template;
         Check::new(Part::Contract, format!("canary-{name}"), move |loaded| {
             reveals_only_whole_values(loaded, template)
         })
     };
-    let mut checks: Vec<Check> = PLACES.iter().map(place).collect();
+    let mut checks: Vec<Check> = TEMPLATES.iter().map(check).collect();
     checks.push(Check::new(Part::Contract, "canary-unused", unused));
     checks.push(Check::new(
         Part::Contract,
@@ -326,7 +326,7 @@ fn not_granted(loaded: &Loaded) -> std::io::Result<Outcome> {
             format!("${name}"),
             format!("x/${name}"),
         ] {
-            for (_, template) in PLACES {
+            for (_, template) in TEMPLATES {
                 let org = template.replace('@', &text);
                 let scratch = Scratch::with([("org.yaml", org.as_bytes())])?;
                 let answer = match loaded

@@ -9,7 +9,7 @@ use super::scratch::Scratch;
 use super::{Check, Difference, Failed, Loaded, Outcome, Part, canary, hostile, rules};
 
 /// A template that uses every field once. Its names are not in sorted order.
-const WHOLE: &str = "\
+const COMPLETE: &str = "\
 name: Whole
 description: every field once
 defaults: {runtime: claude-code, tier: 2, model: sonnet, plugins: [b, a], category_routing: {z: [Lead], a: [Lead]}}
@@ -52,8 +52,10 @@ pub fn checks() -> Vec<Check> {
     let mut checks = vec![
         check("describe", |loaded| Ok(describe(loaded))),
         check("describe-repeats", |loaded| Ok(describe_repeats(loaded))),
-        check("plan-repeats", |loaded| repeats(loaded, &whole()?)),
-        check("plan-keeps-rules", |loaded| keeps_rules(loaded, &whole()?)),
+        check("plan-repeats", |loaded| repeats(loaded, &complete()?)),
+        check("plan-keeps-rules", |loaded| {
+            keeps_rules(loaded, &complete()?)
+        }),
         check("errors-repeat", |loaded| repeats(loaded, &broken()?)),
         check("errors-keep-rules", |loaded| {
             keeps_rules(loaded, &broken()?)
@@ -65,9 +67,9 @@ pub fn checks() -> Vec<Check> {
     checks
 }
 
-fn whole() -> std::io::Result<Scratch> {
+fn complete() -> std::io::Result<Scratch> {
     Scratch::with([
-        ("org.yaml", WHOLE.as_bytes()),
+        ("org.yaml", COMPLETE.as_bytes()),
         (".env", b"ZED=1\nA=2\n"),
         ("lead/.env", b"OWN=1\n"),
         ("lead/notes.md", b"one\r\ntwo\r\n"),
