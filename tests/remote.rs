@@ -296,7 +296,7 @@ fn an_interrupt_ends_the_following_and_not_the_operation() {
         assert_eq!(said["errors"][0]["code"], "interrupted", "{said}");
         let message = said["errors"][0]["message"].as_str().unwrap();
         assert!(
-            message.contains("the server goes on with this `up`"),
+            message.contains("the server continues this `up`"),
             "{message}"
         );
     }

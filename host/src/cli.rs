@@ -6,6 +6,8 @@ mod commands;
 mod exit;
 mod interrupt;
 mod render;
+mod request;
+mod server;
 mod tls;
 #[cfg(feature = "otel")]
 mod traces;
@@ -26,8 +28,9 @@ use crate::provision::engine::backend::Engines;
 use crate::provision::engine::local;
 use crate::state::store::Store;
 use args::{Cli, Command, PluginCommand};
-use commands::remote::Server;
-use commands::{logs, plan, plugin, remote, serve, state, status, token, up, workspace};
+use commands::{
+    down, expand, logs, plan, plugin, serve, state, status, sweep, token, up, workspace,
+};
 use exit::Exit;
 use interrupt::Interrupts;
 use render::{report, text};
@@ -117,35 +120,36 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
     ) {
         host.interrupts.watch();
     }
-    // Who sets ORGHOST_SERVER for everyday use may still run a server, or copy its state.
-    if (host.server.is_some() || !is_for_this_machine(&cli.command))
-        && let Some(server) = host.server()?
-    {
-        return elsewhere(&host, &server, cli.command);
-    }
+    // ORGHOST_SERVER may be set for everyday use where somebody also runs a server, or copies its state.
+    let server = match is_only_for_this_machine(&cli.command) {
+        true if host.server.is_some() => return Err(not_with_server()),
+        true => None,
+        false => host.server()?,
+    };
+    let server = server.as_ref();
     match cli.command {
-        Command::Plan(command) => block_on(plan::plan(&host, &command)),
-        Command::Expand(command) => plan::expand(&host, &command),
-        Command::Plugin(command) => plugin::run(&host, &command),
-        Command::Up(command) => block_on(up::up(&host, &command)),
-        Command::Down(command) => block_on(up::down(&host, &command)),
-        Command::Status { org } => block_on(status::status(&host, org.as_deref())),
-        Command::Logs(command) => block_on(logs::logs(&host, &command)),
+        Command::Plan(command) => block_on(plan::plan(&host, server, &command)),
+        Command::Expand(command) => expand::expand(&host, server, &command),
+        Command::Plugin(command) => plugin::run(&host, server, &command),
+        Command::Up(command) => block_on(up::up(&host, server, &command)),
+        Command::Down(command) => block_on(down::down(&host, server, &command)),
+        Command::Status { org } => block_on(status::status(&host, server, org.as_deref())),
+        Command::Logs(command) => block_on(logs::logs(&host, server, &command)),
         Command::Serve(command) => serve::serve(&host, &command),
         Command::Token(command) => block_on(token::token(&host, &command)),
-        Command::Restart(at) => block_on(workspace::act(&host, &at, Operation::Restart)),
-        Command::Stop(at) => block_on(workspace::act(&host, &at, Operation::Stop)),
-        Command::Start(at) => block_on(workspace::act(&host, &at, Operation::Start)),
+        Command::Restart(at) => block_on(workspace::act(&host, server, &at, Operation::Restart)),
+        Command::Stop(at) => block_on(workspace::act(&host, server, &at, Operation::Stop)),
+        Command::Start(at) => block_on(workspace::act(&host, server, &at, Operation::Start)),
         Command::Backup { file } => block_on(state::backup(&host, &file)),
         Command::Restore { file } => block_on(state::restore(&host, &file)),
         Command::RotateKey => block_on(state::rotate_key(&host)),
-        Command::Sweep { remove } => block_on(workspace::sweep(&host, remove)),
+        Command::Sweep { remove } => block_on(sweep::sweep(&host, remove)),
         _ => Ok(Exit::Done),
     }
 }
 
-/// What a server cannot do for somebody.
-fn is_for_this_machine(command: &Command) -> bool {
+/// Commands that work on the state folder of this machine, which a server cannot do for its callers.
+fn is_only_for_this_machine(command: &Command) -> bool {
     matches!(
         command,
         Command::Serve(_)
@@ -157,38 +161,11 @@ fn is_for_this_machine(command: &Command) -> bool {
     )
 }
 
-/// The commands that a server does.
-fn elsewhere(host: &Host, server: &Server, command: Command) -> Result<Exit, Problem> {
-    match command {
-        Command::Plan(command) => block_on(remote::plan(server, &command)),
-        Command::Expand(command) => block_on(remote::expand(server, &command)),
-        Command::Up(command) => block_on(remote::up(server, &command)),
-        Command::Down(command) => block_on(remote::down(server, &command)),
-        Command::Status { org } => block_on(remote::status(server, org.as_deref())),
-        Command::Logs(command) => block_on(remote::logs(server, &command)),
-        Command::Restart(at) => block_on(remote::act(server, Operation::Restart, &at)),
-        Command::Stop(at) => block_on(remote::act(server, Operation::Stop, &at)),
-        Command::Start(at) => block_on(remote::act(server, Operation::Start, &at)),
-        Command::Plugin(PluginCommand::Add(args)) => {
-            let fetched = plugin::fetch(host, &args)?;
-            block_on(remote::add_plugin(server, fetched, args.name.as_deref()))
-        }
-        Command::Plugin(PluginCommand::List) => block_on(remote::list_plugins(server)),
-        Command::Plugin(PluginCommand::Remove { name }) => {
-            block_on(remote::remove_plugin(server, &name))
-        }
-        Command::Plugin(command) if !matches!(command, PluginCommand::Verify(_)) => {
-            // An author's tools.
-            plugin::run(host, &command)
-        }
-        _ => {
-            let message =
-                "this command works on the state folder of this machine, not with a server";
-            let diagnostic = Diagnostic::new("not-with-server", message)
-                .help("run it without --server, on the machine of the server");
-            Err(Problem::one(Class::Invalid, diagnostic))
-        }
-    }
+fn not_with_server() -> Problem {
+    let message = "this command works on the state folder of this machine, not with a server";
+    let diagnostic = Diagnostic::new("not-with-server", message)
+        .help("run it without --server, on the machine of the server");
+    Problem::one(Class::Invalid, diagnostic)
 }
 
 impl Host {

@@ -35,7 +35,7 @@ pub struct Api {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "orghost",
-    description = "FairSemaphore org templates into running workspaces. Errors are problem documents (RFC 9457). A POST that \
+    description = "Turns org templates into running workspaces. Errors are problem documents (RFC 9457). A POST that \
                    creates or acts takes an `Idempotency-Key`: with the same key it is done once in a day."
 ))]
 struct Document;

@@ -175,7 +175,7 @@ pub struct Share {
     pub pids: i64,
 }
 
-/// Tier 1: 256 MiB, half a processor, 128 processes. Enough to answer requests.
+/// Tier 1 (sealed): 256 MiB, half a processor, 128 processes. Enough to answer requests.
 pub const TIER_1: Share = share(256, 500, 128);
 /// Tier 2: 512 MiB, one processor, 512 processes. For ordinary agents.
 pub const TIER_2: Share = share(512, 1_000, 512);

@@ -1,6 +1,6 @@
-//! Compiles a guest crate to a core module and makes that a component; it never writes outside of the target folder.
+//! Compiles a guest crate to a core module, and makes the module a component. It writes only to the target folder.
 //!
-//! Equal sources, dependencies and compiler give equal bytes, in whatever folder they stand.
+//! The same sources, dependencies and compiler give the same bytes, in any folder.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,10 +12,11 @@ use wit_component::ComponentEncoder;
 
 use crate::{Environment, Guest, TARGET, Toolchain};
 
-/// The compiler's flags. `simd128`: most of a guest's time goes into scanning bytes, and wasmtime always has it.
+/// The compiler's flags. `simd128` is on because a guest spends most of its time scanning bytes, and wasmtime always
+/// supports it.
 pub const FLAGS: &[&str] = &["-Ctarget-feature=+simd128"];
 
-/// Why a guest could not be compiled.
+/// A guest could not be compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// Cargo could not be run.
@@ -23,16 +24,16 @@ pub enum CompileError {
     Cargo {
         /// The command.
         cargo: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Cargo failed, and has said why on standard error.
+    /// Cargo failed, and wrote the reason to standard error.
     #[error("cargo could not build {}: its messages are above", dir.display())]
     Failed {
         /// The guest's folder.
         dir: PathBuf,
     },
-    /// Cargo did well and made no module.
+    /// Cargo succeeded and made no module.
     #[error("building {} gave no WebAssembly module: does it have a library (src/lib.rs)?", dir.display())]
     NoModule {
         /// The guest's folder.
@@ -41,22 +42,25 @@ pub enum CompileError {
     /// The module could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// The module.
+        /// The path of the module.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The module could not be made a component.
+    /// The module could not be made a component, for this reason.
     #[error(
         "the module cannot be made a component: {0}; does the guest export the world `plugin` (`orghost_plugin::export!`)?"
     )]
     Componentize(String),
 }
 
-/// Compiles the guest's library; cargo reports on standard error.
+/// Compiles the guest's library. Cargo reports to standard error.
 ///
 /// # Errors
-/// When cargo cannot be run, or fails, or makes no module.
+/// - [`CompileError::Cargo`] when cargo cannot be run.
+/// - [`CompileError::Failed`] when cargo fails.
+/// - [`CompileError::NoModule`] when cargo makes no module.
+/// - [`CompileError::Read`] when the module cannot be read.
 pub fn compile(
     guest: &Guest,
     toolchain: &Toolchain,
@@ -68,7 +72,7 @@ pub fn compile(
     };
     let mut command = Command::new(&guest.cargo);
     command
-        // `cargo rustc` can leave the rlib out, and with it what keeps whole-program optimisation from happening.
+        // `cargo rustc` builds only the cdylib. With the rlib too, whole-program optimisation would be off.
         .args([
             "rustc",
             "--lib",
@@ -110,7 +114,7 @@ pub fn compile(
         })
         .flatten()
         .filter(|file| file.extension() == Some("wasm"));
-    // The guest itself is compiled last.
+    // Cargo compiles the guest last.
     let module = modules.last().ok_or_else(|| CompileError::NoModule {
         dir: guest.dir.clone(),
     })?;
@@ -120,14 +124,15 @@ pub fn compile(
     })
 }
 
-/// [`FLAGS`], and no path of this machine in the artifact. Of two prefixes that match, the compiler takes the later.
+/// [`FLAGS`], and flags that keep the paths of this machine out of the artifact. When two prefixes match, the compiler
+/// uses the later one.
 fn encoded_flags(guest: &Guest, toolchain: &Toolchain, environment: &Environment) -> OsString {
     let mut flags = OsString::from(FLAGS.join("\x1f"));
     let sources = toolchain.sysroot.join("lib/rustlib/src/rust");
     let prefixes = [
         (environment.cargo_home.as_deref(), "/cargo"),
         (Some(toolchain.sysroot.as_path()), "/sysroot"),
-        // As the compiler names them where they are not installed.
+        // The name that the compiler uses when the sources of the standard library are not installed.
         (Some(sources.as_path()), "/rustc"),
         (Some(guest.root.as_path()), "/guest"),
         (Some(guest.target_dir.as_path()), "/target"),
@@ -145,7 +150,7 @@ fn encoded_flags(guest: &Guest, toolchain: &Toolchain, environment: &Environment
 /// Makes a core module a component, and validates it.
 ///
 /// # Errors
-/// When the module carries no description of its world, or does not keep to it.
+/// [`CompileError::Componentize`] when the module does not describe its world, or does not match it.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, CompileError> {
     let mut encoder = ComponentEncoder::default();
     encoder

@@ -1,7 +1,7 @@
-//! Reads a component's face from its bytes and holds it against the plugin contract; it never compiles, validates or
-//! runs anything, and never panics, whatever the bytes are.
+//! Reads the imports and exports of a component from its bytes, and checks them against the plugin contract.
 //!
-//! Only the outermost component counts: what modules import inside of it is wired up inside of it.
+//! It never compiles, validates or runs the component, and no bytes make it panic. Only the outermost component is
+//! read, because the imports of inner modules are satisfied inside of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,18 +10,19 @@ use wasmparser::{Encoding, KnownCustom, Parser, Payload};
 
 const PACKAGE: &str = "orghost:plugin/";
 
-/// What a component says about itself. Names are escaped, so that they can be printed wherever they come from.
+/// The imports, exports and sections of a component. Names are escaped, so they are safe to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// The names of everything that it imports, with versions, in its order.
+    /// The names of its imports, with versions, in their order.
     pub imports: Vec<String>,
-    /// The names of everything that it exports, with versions, in its order.
+    /// The names of its exports, with versions, in their order.
     pub exports: Vec<String>,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// The names of its own custom sections, not of those in its modules.
+    /// The names of its custom sections, without those of its modules.
     pub custom_sections: Vec<String>,
-    /// The `producers` sections of it and its modules: `language`, `processed-by`, `sdk`, each with names and versions.
+    /// The fields of its `producers` sections and those of its modules: `language`, `processed-by` and `sdk`, each with
+    /// names and versions.
     pub producers: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -34,23 +35,23 @@ impl Inspection {
     }
 }
 
-/// Why bytes cannot be inspected.
+/// Bytes that are not a component.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
-    /// They do not begin as WebAssembly does.
+    /// The bytes are not WebAssembly.
     #[error("this is not WebAssembly: it does not begin with the bytes `\\0asm`")]
     NotWasm,
-    /// They are a core module.
+    /// The bytes are a core module.
     #[error(
         "this is a core module, not a component: componentize it with `orghost plugin build` or `wasm-tools component new`"
     )]
     CoreModule,
-    /// They begin as a component and then break its format.
+    /// The bytes begin like a component, and then break its format.
     #[error("this component is malformed at byte {offset}: {message}")]
     Malformed {
-        /// Counted from the start of the file.
+        /// The position of the error, in bytes from the start of the file.
         offset: u64,
-        /// What is wrong there.
+        /// What is wrong.
         message: String,
     },
 }
@@ -64,10 +65,12 @@ impl From<wasmparser::Error> for InspectError {
     }
 }
 
-/// Reads the face of a component.
+/// Reads the imports, exports and sections of a component.
 ///
 /// # Errors
-/// When the bytes are not a component, or a malformed one.
+/// - [`InspectError::NotWasm`] when the bytes are not WebAssembly.
+/// - [`InspectError::CoreModule`] when the bytes are a core module.
+/// - [`InspectError::Malformed`] when the component breaks its format.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
     if !bytes.starts_with(b"\0asm") {
         return Err(InspectError::NotWasm);
@@ -79,7 +82,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
         custom_sections: Vec::new(),
         producers: BTreeMap::new(),
     };
-    // How many modules and components the current section stands in; 1 is the outermost.
+    // The number of modules and components around the current section. 1 is the outermost component.
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
@@ -105,7 +108,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
                     found.custom_sections.push(printable(section.name()));
                 }
                 if let KnownCustom::Producers(producers) = section.as_known() {
-                    // A broken custom section means nothing to anyone, by the standard.
+                    // The standard says to ignore a broken custom section.
                     let _ = read_producers(producers, &mut found.producers);
                 }
             }
@@ -146,15 +149,15 @@ fn printable(text: &str) -> String {
 pub enum WorldVersion {
     /// `orghost:plugin@0.1.0`
     V0_1_0,
-    /// `orghost:plugin@0.2.0-dev`: in development, with the interface `log`.
+    /// `orghost:plugin@0.2.0-dev`: the version in development, with the interface `log`.
     V0_2_0_DEV,
 }
 
 impl WorldVersion {
-    /// Every one, the oldest first.
+    /// All versions, the oldest first.
     pub const ALL: [Self; 2] = [Self::V0_1_0, Self::V0_2_0_DEV];
 
-    /// As import and export names say it.
+    /// The version as it appears in the names of imports and exports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V0_1_0 => "0.1.0",
@@ -185,17 +188,17 @@ impl fmt::Display for WorldVersion {
     }
 }
 
-/// What a plugin may import beside the contract's own interfaces; an operator decides it.
+/// What the operator lets a plugin import, besides the interfaces of the contract.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Grant {
     /// Nothing.
     #[default]
     Strict,
-    /// The packages of a WASI 0.2 that leads nowhere.
+    /// A closed WASI 0.2, which gives access to nothing.
     ClosedWasi,
 }
 
-/// Why a component is not a plugin.
+/// A component that is not a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContractError {
     /// It was built for another version of the plugin world.
@@ -204,7 +207,7 @@ pub enum ContractError {
         WorldVersion::supported()
     )]
     WrongVersion {
-        /// As the component names it.
+        /// The version that the component names.
         found: String,
     },
     /// It names several versions of the plugin world.
@@ -213,17 +216,17 @@ pub enum ContractError {
         .0.iter().map(|version| version.as_str()).collect::<Vec<_>>().join(" and ")
     )]
     MixedVersions(Vec<WorldVersion>),
-    /// It imports what no plugin gets, or what this one was not granted.
+    /// It imports something that no plugin gets, or that this one was not granted.
     #[error("this plugin imports {}, but a plugin may import only {}: {}", listed(names), may(*world, *grant), remedy(names, *grant))]
     ForbiddenImports {
-        /// The imports, as the component names them.
+        /// The names of the imports.
         names: Vec<String>,
-        /// What it was built for.
+        /// The version of the world that it was built for.
         world: WorldVersion,
         /// What it was granted.
         grant: Grant,
     },
-    /// It does not export what every plugin exports.
+    /// It does not export the interface `importer`.
     #[error(
         "this component is not a plugin: it does not export `{}`, as the world `plugin` of wit/v0.1.0/plugin.wit does",
         WorldVersion::V0_1_0.name("importer")
@@ -231,11 +234,15 @@ pub enum ContractError {
     NoImporter,
 }
 
-/// Holds a component against the contract: imports at most what its version has and what was granted, exports
+/// Checks a component against the contract: it imports only interfaces of its version and what was granted, and exports
 /// `importer`.
 ///
 /// # Errors
-/// When it breaks the contract; a wrong version is said first, since it explains the rest.
+/// - [`ContractError::WrongVersion`] when it names an unknown version of the world. This is checked first, because it
+///   explains the other errors.
+/// - [`ContractError::MixedVersions`] when it names several versions.
+/// - [`ContractError::ForbiddenImports`] when it imports anything else.
+/// - [`ContractError::NoImporter`] when it does not export `importer`.
 pub fn check(component: &Inspection, grant: Grant) -> Result<WorldVersion, ContractError> {
     let mut versions = BTreeSet::new();
     let names = component.exports.iter().chain(&component.imports);
@@ -276,10 +283,10 @@ pub fn check(component: &Inspection, grant: Grant) -> Result<WorldVersion, Contr
     Ok(world)
 }
 
-/// The packages of WASI 0.2 that a host can close.
+/// The packages of WASI 0.2 that the host can provide in a closed form.
 const CLOSED_WASI: [&str; 6] = ["cli", "io", "clocks", "filesystem", "sockets", "random"];
 
-/// `wasi:PACKAGE/INTERFACE@0.2.PATCH`, of a package that can be closed.
+/// Whether a name has the form `wasi:PACKAGE/INTERFACE@0.2.PATCH`, with one of these packages.
 fn is_closed_wasi(name: &str) -> bool {
     let Some((package, interface)) = name
         .strip_prefix("wasi:")
@@ -293,7 +300,7 @@ fn is_closed_wasi(name: &str) -> bool {
     CLOSED_WASI.contains(&package) && matches!(patch, Some(Ok(_)))
 }
 
-/// At most this many imports are named in a message; a WASI build has thirteen.
+/// The most imports that a message names. A build for WASI has thirteen.
 const NAMED: usize = 20;
 
 fn listed(names: &[String]) -> String {

@@ -1,7 +1,7 @@
-//! From a guest crate to a plugin: compiles, makes a component, holds it against the contract and says where it came
-//! from; it never runs a plugin and never reads the process environment.
+//! Builds a guest crate into a plugin, checks it against the contract, and records what it was built from.
 //!
-//! [`inspect()`] and [`check()`] stand alone: the host uses them on every component that it loads.
+//! It never runs a plugin and never reads the process environment. The host also calls [`inspect()`] and [`check()`],
+//! for every component that it loads.
 
 use std::ffi::OsString;
 use std::io;
@@ -22,30 +22,32 @@ pub use provenance::{Inputs, Provenance, ProvenanceError};
 pub use script::{Script, ScriptError, Scripted};
 pub use toolchain::{Compiler, Environment, NoToolchain, Toolchain};
 
-/// What guests are compiled for. It has no host environment, so a guest cannot import one.
+/// The target that guests are compiled for. It has no host environment, so a guest cannot import one.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// A guest crate and what it is built with.
+/// A guest crate, and the settings of its build.
 #[derive(Debug, Clone)]
 pub struct Guest {
     /// The crate's folder.
     pub dir: PathBuf,
-    /// The folder of the workspace that it belongs to; its own when it stands alone.
+    /// The folder of its Cargo workspace; the crate's folder when it has none.
     pub root: PathBuf,
     /// The folder of the `.wit` files that it is built against.
     pub wit: PathBuf,
-    /// Where cargo puts what it builds: `target/guest` in the workspace, unless changed.
+    /// The folder for cargo's output. Default: `target/guest` in the workspace.
     pub target_dir: PathBuf,
     pub(crate) cargo: OsString,
-    /// The workspace's manifest.
+    /// The manifest of the workspace.
     pub(crate) workspace: toml::Table,
 }
 
 impl Guest {
-    /// Looks at a guest crate, and asks cargo for the workspace around it.
+    /// Opens a guest crate, and asks cargo for its workspace.
     ///
     /// # Errors
-    /// When a folder or a manifest is missing or broken, or cargo cannot be run.
+    /// - [`BuildError::Io`] when a folder or a manifest cannot be read.
+    /// - [`BuildError::Manifest`] when the manifest of the workspace is not valid.
+    /// - [`BuildError::Cargo`] when cargo cannot be run, or fails.
     pub fn open(dir: &Path, wit: &Path, environment: &Environment) -> Result<Self, BuildError> {
         let folder = |path: &Path| path.canonicalize().map_err(BuildError::at(path));
         let mut guest = Self {
@@ -73,7 +75,7 @@ impl Guest {
         Ok(guest)
     }
 
-    /// What cargo prints about the guest.
+    /// Runs cargo for the guest, and returns what it prints.
     pub(crate) fn ask_cargo(
         &self,
         arguments: &[&str],
@@ -105,7 +107,7 @@ impl Guest {
         self.dir.join("Cargo.toml")
     }
 
-    /// The profile `guest` where the workspace has one.
+    /// The profile of the build: `guest` when the workspace defines it, and `release` otherwise.
     pub(crate) fn profile(&self) -> &'static str {
         let profiles = self
             .workspace
@@ -118,44 +120,48 @@ impl Guest {
         }
     }
 
-    /// A lock file is kept to; a crate that has none yet gets one.
+    /// `--locked` when there is a `Cargo.lock`. Without one, cargo writes it.
     pub(crate) fn locked(&self) -> Option<&'static str> {
         self.root.join("Cargo.lock").is_file().then_some("--locked")
     }
 }
 
-/// Cargo could not be run, or could not tell something about a guest.
+/// Cargo could not be run, or failed.
 #[derive(Debug, thiserror::Error)]
 #[error("`cargo {command}` failed for {}: {message}", dir.display())]
 pub struct CargoError {
-    /// What it was asked.
+    /// The cargo command, such as `metadata`.
     pub command: String,
     /// The guest's folder.
     pub dir: PathBuf,
-    /// What it, or the system, says.
+    /// The message of cargo, or of the operating system.
     pub message: String,
 }
 
-/// A plugin, fresh from its sources.
+/// A plugin that was built.
 #[derive(Debug, Clone)]
 pub struct Built {
     /// The component's bytes.
     pub component: Vec<u8>,
-    /// Its face.
+    /// Its imports, exports and sections.
     pub inspection: Inspection,
-    /// The world that it was built for.
+    /// The version of the world that it was built for.
     pub world: WorldVersion,
-    /// Where it came from.
+    /// What it was built from.
     pub provenance: Provenance,
 }
 
-/// Builds a guest and verifies it; writes nothing but the target folder.
+/// Builds a guest and checks it against the contract. It writes only to the target folder.
 ///
 /// # Errors
-/// When a step fails; the error says which, and what to do.
+/// - [`BuildError::Toolchain`] when no compiler has the target.
+/// - [`BuildError::Provenance`] when the inputs cannot be read.
+/// - [`BuildError::Compile`] when the crate does not compile, or is not a guest.
+/// - [`BuildError::Metadata`] when a field of the manifest cannot be written into the component.
+/// - [`BuildError::Inspect`] and [`BuildError::Contract`] when the component is not a plugin.
 pub fn build(guest: &Guest, environment: &Environment) -> Result<Built, BuildError> {
     let toolchain = Toolchain::find(environment, &guest.dir)?;
-    // Taken first: a source that changes during the build makes the artifact stale, as it should.
+    // The inputs are read before the build, so that a source that changes during the build makes the artifact stale.
     let inputs = Inputs::of(guest)?;
     let metadata = Metadata::of_cargo(guest)?;
     let component = compile::componentize(&compile::compile(guest, &toolchain, environment)?)?;
@@ -171,53 +177,53 @@ pub fn build(guest: &Guest, environment: &Environment) -> Result<Built, BuildErr
     })
 }
 
-/// Why a guest did not become a plugin.
+/// A guest could not be built into a plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A file or folder could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which one.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A `Cargo.toml` is not TOML.
     #[error("{} is not valid: {source}", path.display())]
     Manifest {
-        /// Which one.
+        /// The path of the manifest.
         path: PathBuf,
-        /// Where it breaks.
+        /// The error of the parser, with its place.
         source: toml::de::Error,
     },
-    /// Cargo does not know the guest.
+    /// Cargo could not be run, or failed.
     #[error(transparent)]
     Cargo(#[from] CargoError),
-    /// There is no compiler.
+    /// No compiler has the target.
     #[error(transparent)]
     Toolchain(#[from] NoToolchain),
-    /// The compiler or the componentizer refused.
+    /// The crate could not be compiled, or made a component.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// What was built is no component.
+    /// The result is not a component.
     #[error(transparent)]
     Inspect(#[from] InspectError),
-    /// What was built is no plugin.
+    /// The result is not a plugin.
     #[error(transparent)]
     Contract(#[from] ContractError),
-    /// Its facts could not be written into it.
+    /// The metadata could not be written into the component.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// The component tool of its language is missing, or refused.
+    /// The component tool of the language is missing, or failed.
     #[error(transparent)]
     Script(#[from] ScriptError),
-    /// Its inputs could not be told.
+    /// The inputs of the build, or a lock file, could not be read or written.
     #[error(transparent)]
     Provenance(#[from] ProvenanceError),
 }
 
 impl BuildError {
-    /// For `map_err` after something was done with the file at `path`.
+    /// Makes an [`BuildError::Io`] about `path`, for `map_err`.
     pub fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { path, source }

@@ -1,4 +1,4 @@
-//! The command `orghost-build`: arguments, files and exit codes; what it does is in the library.
+//! The command `orghost-build`: its arguments, files and exit codes.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use orghost_build::{BuildError, Built, Environment, Guest, Inputs, Provenance, build};
 
-/// Builds a guest crate into a verified plugin component, and writes beside it where it came from.
+/// Builds a guest crate into a verified plugin component, and writes a lock file with what it was built from.
 #[derive(Parser)]
 #[command(
     version,
@@ -18,26 +18,26 @@ struct Arguments {
     /// The folder of the .wit files that it is built against
     #[arg(long, value_name = "DIR", default_value = "wit")]
     wit: PathBuf,
-    /// The component to write, or to check; its lock file has the extension `lock`
+    /// The component to write or to check; its lock file has the extension `lock`
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Write neither: rebuild, and compare with what is there
+    /// Rebuild and compare with the existing component, and change neither file
     #[arg(long)]
     check: bool,
-    /// With --check, write the rebuilt component here
+    /// With --check, write the rebuilt component to this file
     #[arg(long, value_name = "FILE", requires = "check")]
     rebuilt: Option<PathBuf>,
-    /// Where cargo puts what it builds [default: target/guest in the workspace]
+    /// The folder for cargo's output [default: target/guest in the workspace]
     #[arg(long, value_name = "DIR")]
     target_dir: Option<PathBuf>,
 }
 
-/// The exit code for an artifact that is not what its sources give.
+/// The exit code for an artifact that differs from what its sources give.
 const DIFFERENT: u8 = 3;
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "main is this program's only reader of the environment"
+    reason = "only main reads the process environment"
 )]
 fn main() -> ExitCode {
     let environment = Environment::from_vars(|name| std::env::var_os(name));
@@ -103,7 +103,7 @@ fn verify(arguments: &Arguments, environment: &Environment) -> Result<ExitCode, 
     if then == now {
         if component != artifact {
             let why = format!(
-                "rustc {} makes other bytes of the same sources now",
+                "rustc {} now gives different bytes for the same sources",
                 now.release
             );
             return Ok(different(&arguments.output, &[why]));

@@ -1,6 +1,7 @@
-//! A plugin's own facts: who wrote it, what it is, under which licence. Written into a component's custom sections by the
-//! ecosystem's conventions (`wasm-metadata`), and read back from a stranger's; it never trusts what it reads, and equal
-//! facts and components give equal bytes.
+//! Metadata of a plugin, such as its name, authors and licence.
+//!
+//! It is written into custom sections of the component, by the conventions of `wasm-metadata`, and read from any
+//! component. The metadata of a component is not trusted. The same metadata and component give the same bytes.
 
 use cargo_metadata::MetadataCommand;
 use serde::{Deserialize, Serialize};
@@ -14,59 +15,59 @@ use crate::{BuildError, Guest, TARGET};
 /// The SDK for plugins in Rust.
 const SDK: &str = "orghost-plugin";
 
-/// What a plugin file says about itself without being run. Every fact is optional, and none is escaped: whoever shows
-/// one makes it printable.
+/// The metadata of a plugin. Every field is optional. The texts are not escaped: escape them before printing them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Metadata {
-    /// Its name: the crate's, the distribution's, the package's.
+    /// The name of the crate, the distribution or the package.
     pub name: Option<String>,
-    /// Its own version.
+    /// The version of the plugin.
     pub version: Option<String>,
-    /// One sentence.
+    /// One sentence about the plugin.
     pub description: Option<String>,
-    /// Names, with or without addresses, joined by commas.
+    /// Names with optional addresses, separated by commas.
     pub authors: Option<String>,
     /// An SPDX licence expression.
     pub licenses: Option<String>,
-    /// The address of its sources.
+    /// The address of its source code.
     pub source: Option<String>,
     /// The address of its home page.
     pub homepage: Option<String>,
-    /// The SDK that it was written with, and its version.
+    /// The name and version of its SDK.
     pub sdk: Option<String>,
 }
 
-/// Why facts could not be written into a component.
+/// Metadata could not be read from a manifest, or written into a component.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
-    /// A manifest is not what it should be.
+    /// A manifest is not valid.
     #[error("{manifest}: {message}")]
     Manifest {
-        /// Its name, such as `pyproject.toml`.
+        /// The name of the manifest, such as `pyproject.toml`.
         manifest: String,
-        /// What is wrong, and where.
+        /// What is wrong, and its place.
         message: String,
     },
-    /// A fact has the wrong form.
+    /// A field does not have the required form.
     #[error("the manifest's {field} {value:?} cannot be written into the plugin: {message}")]
     Fact {
-        /// The field of the manifest.
+        /// The name of the field in the manifest.
         field: &'static str,
-        /// Its value.
+        /// The value of the field.
         value: String,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         message: String,
     },
-    /// The component could not be rewritten.
+    /// The component could not be rewritten, for this reason.
     #[error("the plugin's metadata cannot be written: {0}")]
     Rewrite(String),
 }
 
 impl Metadata {
-    /// The facts of a guest crate, from its `Cargo.toml`.
+    /// Reads the metadata of a guest crate with `cargo metadata`.
     ///
     /// # Errors
-    /// When cargo cannot tell them.
+    /// - [`BuildError::Cargo`] when cargo cannot be run, or fails.
+    /// - [`BuildError::Metadata`] when its output does not describe the crate.
     pub fn of_cargo(guest: &Guest) -> Result<Self, BuildError> {
         let arguments = [
             "metadata",
@@ -77,16 +78,16 @@ impl Metadata {
         ];
         let locked = guest.locked();
         let offline: Vec<_> = locked.into_iter().chain(["--offline"]).collect();
-        let said = guest
+        let output = guest
             .ask_cargo(&arguments, &offline)
             .or_else(|_| guest.ask_cargo(&arguments, locked.as_slice()))?;
         let broken = |message: String| MetadataError::Manifest {
             manifest: "Cargo.toml".to_owned(),
             message,
         };
-        let said = MetadataCommand::parse(said).map_err(|e| broken(e.to_string()))?;
+        let output = MetadataCommand::parse(output).map_err(|e| broken(e.to_string()))?;
         let manifest = guest.manifest();
-        let package = said
+        let package = output
             .packages
             .iter()
             .find(|package| package.manifest_path.as_std_path() == manifest)
@@ -95,7 +96,7 @@ impl Metadata {
             .dependencies
             .iter()
             .any(|dependency| dependency.name == SDK);
-        let sdk = said
+        let sdk = output
             .packages
             .iter()
             .find(|package| uses_sdk && package.name.as_str() == SDK);
@@ -111,10 +112,10 @@ impl Metadata {
         })
     }
 
-    /// The facts of a Python project, from the `[project]` table of the text of its `pyproject.toml`.
+    /// Reads the metadata of a Python project from the `[project]` table of `text`, its `pyproject.toml`.
     ///
     /// # Errors
-    /// When it is not TOML, or a field has the wrong type.
+    /// [`MetadataError::Manifest`] when the text is not TOML, or a field has the wrong type.
     pub fn of_pyproject(text: &str) -> Result<Self, MetadataError> {
         let manifest: PyProject =
             toml::from_str(text).map_err(|error| MetadataError::Manifest {
@@ -145,10 +146,10 @@ impl Metadata {
         })
     }
 
-    /// The facts of a JavaScript project, from the text of its `package.json`.
+    /// Reads the metadata of a JavaScript project from `text`, its `package.json`.
     ///
     /// # Errors
-    /// When it is not JSON, or a field has the wrong type.
+    /// [`MetadataError::Manifest`] when the text is not JSON, or a field has the wrong type.
     pub fn of_package_json(text: &str) -> Result<Self, MetadataError> {
         let manifest: PackageJson =
             serde_json::from_str(text).map_err(|error| MetadataError::Manifest {
@@ -174,10 +175,11 @@ impl Metadata {
         })
     }
 
-    /// The component with these facts in its custom sections, and that this crate made it.
+    /// Writes this metadata, and the name of this crate, into the custom sections of a component.
     ///
     /// # Errors
-    /// When a fact has no form that its section may have, or the bytes are no component.
+    /// - [`MetadataError::Fact`] when a field does not have the form that its section requires.
+    /// - [`MetadataError::Rewrite`] when the bytes are not a component.
     pub fn embed(&self, component: &[u8]) -> Result<Vec<u8>, MetadataError> {
         let mut sections = AddMetadata::default();
         sections.name = set(self.name.clone());
@@ -200,8 +202,8 @@ impl Metadata {
             .map_err(|error| MetadataError::Rewrite(format!("{error:#}")))
     }
 
-    /// The facts in the custom sections of a component, whoever made it. Sections that are broken, or larger than 4 KiB,
-    /// say nothing: by the standard they have no influence on what a component is.
+    /// Reads the metadata in the custom sections of a component. Sections that are broken, or larger than 4 KiB, are
+    /// ignored, as the standard says.
     pub fn read(component: &[u8]) -> Self {
         let mut found = Self::default();
         let mut depth = 0_usize;
@@ -239,7 +241,7 @@ impl Metadata {
     }
 }
 
-/// The most that is shown of one fact, in bytes.
+/// The largest size of a field, in bytes.
 const FACT: usize = 4 << 10;
 
 fn fact(data: &[u8]) -> Option<String> {
@@ -247,7 +249,7 @@ fn fact(data: &[u8]) -> Option<String> {
     (!text.is_empty() && text.len() <= FACT).then(|| text.to_owned())
 }
 
-/// All SDKs that a producers section names.
+/// The SDKs that a `producers` section names, separated by commas.
 fn sdk(producers: ProducersSectionReader<'_>) -> Option<String> {
     let mut sdks = Vec::new();
     for field in producers.into_iter().flatten() {

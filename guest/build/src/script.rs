@@ -1,9 +1,9 @@
-//! Builds plugins in Python and JavaScript with the language's own component tools; it installs nothing, and writes
-//! nothing but a temporary file beside the project.
+//! Builds plugins in Python and JavaScript with the component tools of these languages. It installs nothing, and writes
+//! only a temporary file in the project's folder.
 //!
-//! These tools bring an interpreter that wants WASI. A plugin needs none of it, so it is left out, and the plugin runs
-//! under the strict default. What then traps is what a plugin must not do anyway: files, sockets, clocks. A project that
-//! wants its output as log lines asks for the closed WASI in its manifest.
+//! The tools add an interpreter that imports WASI. Plugins do not need WASI, so it is left out, and the plugin runs
+//! under the strict default. Files, sockets and clocks then trap, and plugins must not use them anyway. A project that
+//! wants its output as log lines can ask for the closed WASI in its manifest.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -17,7 +17,7 @@ use crate::{BuildError, Grant, Inspection, Metadata, MetadataError, WorldVersion
 /// The world of the WIT file that a plugin is built for.
 const WORLD: &str = "plugin";
 
-/// A project in a language that is not compiled, but brought with its interpreter.
+/// A project in a language whose component contains the interpreter.
 #[derive(Debug, Clone)]
 pub struct Script {
     dir: PathBuf,
@@ -36,57 +36,58 @@ enum Language {
     JavaScript,
 }
 
-/// A plugin, fresh from its sources.
+/// A plugin that was built.
 #[derive(Debug, Clone)]
 pub struct Scripted {
     /// The component's bytes.
     pub component: Vec<u8>,
-    /// Its face.
+    /// Its imports, exports and sections.
     pub inspection: Inspection,
-    /// The world that it was built for.
+    /// The version of the world that it was built for.
     pub world: WorldVersion,
-    /// What an operator must grant it.
+    /// What the operator must grant it.
     pub grant: Grant,
 }
 
-/// Why there is no component.
+/// A script could not be built into a component.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// The tool is not installed.
     #[error("`{tool}` is neither in the project nor on the PATH; install it in {}: {install}", dir.display())]
     NoTool {
-        /// Its name.
+        /// The tool's name.
         tool: &'static str,
         /// The project's folder.
         dir: PathBuf,
-        /// One command.
+        /// The command that installs it.
         install: &'static str,
     },
     /// The tool could not be run.
     #[error("cannot run {tool}: {source}")]
     Run {
-        /// Its path or name.
+        /// The tool's path or name.
         tool: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The tool failed.
     #[error("{tool} could not build {}:\n{message}", dir.display())]
     Failed {
-        /// Its name.
+        /// The tool's name.
         tool: &'static str,
         /// The project's folder.
         dir: PathBuf,
-        /// The end of what it said.
+        /// The last lines of its output.
         message: String,
     },
 }
 
 impl Script {
-    /// Looks at a project; `None` when it has neither a `pyproject.toml` nor a `package.json`.
+    /// Opens a project. `None` when it has neither a `pyproject.toml` nor a `package.json`.
     ///
     /// # Errors
-    /// When its manifest cannot be read or is broken.
+    /// - [`BuildError::Io`] when its manifest, or the folder `wit`, cannot be read.
+    /// - [`BuildError::Metadata`] when its manifest is not valid.
     pub fn open(dir: &Path, wit: &Path) -> Result<Option<Self>, BuildError> {
         let Some(language) = [Language::Python, Language::JavaScript]
             .into_iter()
@@ -124,10 +125,12 @@ impl Script {
         }))
     }
 
-    /// Builds the project and verifies what came out.
+    /// Builds the project, and checks the component against the contract.
     ///
     /// # Errors
-    /// When the tool is missing or fails, or what it made is no plugin.
+    /// - [`BuildError::Script`] when the tool is missing or fails.
+    /// - [`BuildError::Metadata`] when a field of the manifest cannot be written into the component.
+    /// - [`BuildError::Inspect`] and [`BuildError::Contract`] when the component is not a plugin.
     pub fn build(&self) -> Result<Scripted, BuildError> {
         let output = self
             .dir
@@ -140,7 +143,7 @@ impl Script {
         let inspection = inspect(&component)?;
         let (grant, world) = match check(&inspection, Grant::Strict) {
             Ok(world) => (Grant::Strict, world),
-            // Whatever else is wrong with it is then said.
+            // Any other error is reported by this check too.
             Err(_) => (Grant::ClosedWasi, check(&inspection, Grant::ClosedWasi)?),
         };
         Ok(Scripted {
@@ -171,7 +174,8 @@ impl Script {
                 if packages.is_dir() {
                     command.env("VIRTUAL_ENV", packages);
                 }
-                // The order in which a set is walked is baked in: let it be the same in every build.
+                // The component contains the hash seed, which decides the order of sets. A fixed one gives the same
+                // order in every build.
                 command
                     .env("PYTHONHASHSEED", "0")
                     .env("PYTHONDONTWRITEBYTECODE", "1");
@@ -200,15 +204,15 @@ impl Script {
         if ran.status.success() {
             return Ok(());
         }
-        let said = [ran.stdout, ran.stderr].concat();
+        let printed = [ran.stdout, ran.stderr].concat();
         Err(ScriptError::Failed {
             tool,
             dir: self.dir.clone(),
-            message: end_of(&String::from_utf8_lossy(&said)),
+            message: end_of(&String::from_utf8_lossy(&printed)),
         })
     }
 
-    /// The project's own tool, or one of a folder above it, or the PATH's.
+    /// The tool in the project, or else in a folder above it, or else on the PATH.
     fn tool(&self) -> OsString {
         let place = Path::new(self.language.place()).join(self.language.tool());
         self.dir
@@ -219,10 +223,10 @@ impl Script {
     }
 }
 
-/// What people read first stands at the end of a traceback.
-fn end_of(said: &str) -> String {
+/// The last lines of an output, because a traceback ends with the error.
+fn end_of(output: &str) -> String {
     const LINES: usize = 40;
-    let lines: Vec<_> = said.trim_end().lines().collect();
+    let lines: Vec<_> = output.trim_end().lines().collect();
     let from = lines.len().saturating_sub(LINES);
     lines.get(from..).unwrap_or_default().join("\n")
 }
@@ -249,7 +253,7 @@ impl Language {
         }
     }
 
-    /// Where a project has its tools.
+    /// The folder of a project's tools.
     fn place(self) -> &'static str {
         match self {
             Self::Python => ".venv/bin",

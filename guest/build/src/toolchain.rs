@@ -1,5 +1,5 @@
-//! Finds a Rust compiler that can build for wasm32-unknown-unknown; it never installs anything but that target, and
-//! only through rustup.
+//! Finds a Rust compiler that can build for wasm32-unknown-unknown. It installs nothing, except that target with
+//! rustup.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::TARGET;
 
-/// What the process environment says about the tools. This crate never reads it; its callers do.
+/// The settings of the tools from the process environment. This crate does not read the environment; its callers do.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    /// `RUSTC`: the compiler to try first.
+    /// The compiler to try first, from `RUSTC`.
     pub rustc: Option<OsString>,
-    /// `CARGO`: the cargo to use; `cargo` on the PATH by default.
+    /// The cargo to use, from `CARGO`. Default: `cargo` on the PATH.
     pub cargo: Option<OsString>,
-    /// `CARGO_HOME`, or else `.cargo` in the home folder: where the sources of dependencies stand.
+    /// The folder with the sources of dependencies: `CARGO_HOME`, or else `.cargo` in the home folder.
     pub cargo_home: Option<PathBuf>,
 }
 
 impl Environment {
-    /// Takes what is needed from a way to look variables up, such as `|name| std::env::var_os(name)`.
+    /// Reads the settings with a function that looks up a variable, such as `|name| std::env::var_os(name)`.
     pub fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Self {
         let home = || var("HOME").map(|home| Path::new(&home).join(".cargo"));
         Self {
@@ -36,14 +36,14 @@ impl Environment {
     }
 }
 
-/// Which compiler it is; equal sources give equal bytes only under the same one.
+/// The identity of a compiler. The same sources give the same bytes only with the same compiler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compiler {
     /// The version, such as `1.95.0`.
     pub release: String,
     /// The commit that it was built from.
     pub commit: String,
-    /// The machine that it runs on.
+    /// The target triple of the machine that it runs on.
     pub host: String,
     /// The version of its LLVM.
     pub llvm: String,
@@ -54,27 +54,27 @@ pub struct Compiler {
 pub struct Toolchain {
     pub(crate) rustc: OsString,
     pub(crate) sysroot: PathBuf,
-    /// Which one it is.
+    /// Its identity.
     pub compiler: Compiler,
 }
 
-/// Why there is no compiler to build with.
+/// No compiler has the target.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no Rust compiler here can build for {TARGET} (tried: {}): run `rustup target add {TARGET}`, or set RUSTC to a compiler that has the target; on Debian, `RUSTC=$(scripts/wasm-rustc)` in orghost's repository fetches one",
     tried.join(", ")
 )]
 pub struct NoToolchain {
-    /// What was tried.
+    /// The compilers and commands that were tried.
     pub tried: Vec<String>,
 }
 
 impl Toolchain {
-    /// Finds a compiler: `RUSTC`, else the PATH's, else the PATH's after `rustup target add`. `dir` is where it is
-    /// asked, since a toolchain file there may choose the compiler.
+    /// Finds a compiler with the target: `RUSTC`, or else the one on the PATH, or else the one on the PATH after
+    /// `rustup target add`. They run in `dir`, because a toolchain file there may choose the compiler.
     ///
     /// # Errors
-    /// When none of them has the target.
+    /// [`NoToolchain`] when none of them has the target.
     pub fn find(environment: &Environment, dir: &Path) -> Result<Self, NoToolchain> {
         let on_path = OsStr::new("rustc");
         let mut tried = Vec::new();
@@ -119,7 +119,7 @@ impl Toolchain {
     }
 }
 
-/// What a tool prints, when it is there and does well.
+/// The output of a tool; `None` when it is missing or fails.
 fn ask(tool: &OsStr, arguments: &[&str], dir: &Path) -> Option<String> {
     let output = Command::new(tool)
         .args(arguments)

@@ -1,8 +1,8 @@
-//! Components held against the contract, written by hand so that each breaks exactly one rule.
+//! Checks components against the contract. They are written by hand, so that each breaks exactly one rule.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test that cannot go on fails there"
+    reason = "a test fails by a panic"
 )]
 
 use orghost_build::{
@@ -34,7 +34,7 @@ fn forbidden(names: &[&str], grant: Grant) -> ContractError {
 }
 
 #[test]
-fn a_plugin_is_accepted() {
+fn a_component_that_keeps_the_contract_is_a_plugin() {
     let plugin = inspected(&[TEMPLATE_FILES, IMPORTER]);
     assert_eq!(plugin.imports, ["orghost:plugin/template-files@0.1.0"]);
     assert_eq!(plugin.exports, ["orghost:plugin/importer@0.1.0"]);
@@ -48,7 +48,7 @@ fn a_plugin_is_accepted() {
 }
 
 #[test]
-fn what_stands_inside_does_not_count() {
+fn imports_of_inner_components_do_not_count() {
     let inner = r#"(component (import "wasi:cli/environment@0.2.0" (instance)))
                    (core module (import "wasi_snapshot_preview1" "fd_write" (func)))"#;
     let plugin = inspected(&[TEMPLATE_FILES, inner, IMPORTER]);
@@ -56,7 +56,7 @@ fn what_stands_inside_does_not_count() {
 }
 
 #[test]
-fn an_import_of_wasi_is_named_with_its_remedy() {
+fn the_error_about_a_wasi_import_names_it_and_the_remedy() {
     let error = refused(&[
         r#"(import "wasi:cli/environment@0.2.0" (instance))"#,
         TEMPLATE_FILES,
@@ -78,7 +78,7 @@ fn an_import_of_wasi_is_named_with_its_remedy() {
 }
 
 #[test]
-fn every_other_import_is_refused_too() {
+fn an_import_that_is_not_in_the_contract_is_refused() {
     let error = refused(&[
         r#"(import "now" (func)) (import "acme:net/http" (instance))"#,
         IMPORTER,
@@ -97,7 +97,7 @@ fn every_other_import_is_refused_too() {
 }
 
 #[test]
-fn a_grant_covers_what_can_be_closed_and_nothing_else() {
+fn the_closed_wasi_grant_covers_only_packages_that_can_be_closed() {
     let open = [
         "wasi:cli/environment@0.2.0",
         "wasi:io/streams@0.2.9",
@@ -129,7 +129,7 @@ fn a_grant_covers_what_can_be_closed_and_nothing_else() {
     let plugin = inspected(&[&imports(&shut), &imports(&open), IMPORTER]);
     let error = check(&plugin, Grant::ClosedWasi).unwrap_err();
     assert_eq!(error, forbidden(&shut, Grant::ClosedWasi));
-    // No grant would help, so none is recommended.
+    // The message does not recommend a grant, because a grant would not help.
     assert!(!error.to_string().contains("--wasi closed"), "{error}");
 }
 
@@ -154,7 +154,7 @@ fn each_version_has_its_own_imports() {
 }
 
 #[test]
-fn another_version_is_said_first() {
+fn an_unknown_version_is_reported_before_forbidden_imports() {
     let export = r#"(instance $i) (export "orghost:plugin/importer@0.2.0" (instance $i))"#;
     let error = refused(&[
         r#"(import "wasi:cli/environment@0.2.0" (instance))"#,
@@ -169,9 +169,9 @@ fn another_version_is_said_first() {
 }
 
 #[test]
-fn a_component_that_exports_nothing_is_no_plugin() {
+fn a_component_without_an_importer_is_not_a_plugin() {
     assert_eq!(refused(&[TEMPLATE_FILES]), ContractError::NoImporter);
-    // What the componentizer makes of a module without a world.
+    // The componentizer turns a module without a world into an empty component.
     let empty = compile::componentize(&wat::parse_str("(module)").unwrap()).unwrap();
     assert_eq!(
         check(&inspect(&empty).unwrap(), Grant::Strict),
@@ -180,7 +180,7 @@ fn a_component_that_exports_nothing_is_no_plugin() {
 }
 
 #[test]
-fn what_is_no_component_is_told_apart() {
+fn bytes_that_are_not_a_component_are_refused_with_the_reason() {
     assert_eq!(inspect(b""), Err(InspectError::NotWasm));
     assert_eq!(inspect(b"(component)"), Err(InspectError::NotWasm));
     let module =
@@ -227,13 +227,13 @@ fn header() -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+    fn inspecting_any_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         let _ = inspect(&bytes);
         let _ = inspect(&[header(), bytes].concat()).map(|found| check(&found, Grant::ClosedWasi));
     }
 
     #[test]
-    fn no_damage_makes_it_panic(cut in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn inspecting_a_damaged_component_does_not_panic(cut in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut bytes = component(&[TEMPLATE_FILES, "(core module (func))", IMPORTER]);
         let _ = inspect(&bytes[..cut.index(bytes.len())]);
         let at = at.index(bytes.len());

@@ -1,5 +1,5 @@
-//! A plugin's own facts: from a manifest into a component and back, and out of components that strangers made.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+//! Metadata of a plugin: from a manifest into a component and back, and from components of unknown origin.
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use orghost_build::{Metadata, MetadataError};
 
@@ -17,7 +17,7 @@ Source = "https://example.org/team-csv"
 "#;
 
 #[test]
-fn facts_of_a_manifest_come_back_from_the_component() {
+fn metadata_of_a_manifest_is_read_back_from_the_component() {
     let facts = Metadata::of_pyproject(PYPROJECT).unwrap();
     let component = facts.embed(COMPONENT).unwrap();
     assert_eq!(component, facts.embed(COMPONENT).unwrap());
@@ -31,7 +31,7 @@ fn facts_of_a_manifest_come_back_from_the_component() {
 }
 
 #[test]
-fn package_json_may_say_it_shortly() {
+fn package_json_may_have_its_short_forms() {
     let text = r#"{"name": "outline", "author": "Ada", "repository": {"url": "git+https://example.org/o.git"}}"#;
     let facts = Metadata::of_package_json(text).unwrap();
     assert_eq!(facts.authors.as_deref(), Some("Ada"));
@@ -40,7 +40,7 @@ fn package_json_may_say_it_shortly() {
 }
 
 #[test]
-fn a_licence_that_is_no_spdx_expression_is_refused_with_its_field() {
+fn a_licence_that_is_not_an_spdx_expression_is_refused_with_its_field() {
     let text = PYPROJECT.replace("Apache-2.0 OR MIT", "do what you like");
     let error = Metadata::of_pyproject(&text)
         .unwrap()
@@ -59,7 +59,7 @@ fn a_licence_that_is_no_spdx_expression_is_refused_with_its_field() {
 }
 
 #[test]
-fn facts_that_are_broken_or_inside_say_nothing() {
+fn broken_metadata_and_that_of_inner_components_is_ignored() {
     let inner = Metadata::of_pyproject(PYPROJECT)
         .unwrap()
         .embed(COMPONENT)

@@ -1,8 +1,8 @@
-//! A lock file tells a fresh artifact from a stale one, without a compiler and without the network.
+//! A lock file shows whether an artifact is stale, without a compiler and without the network.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test that cannot go on fails there"
+    reason = "a test fails by a panic"
 )]
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use orghost_build::{Compiler, Environment, Guest, Inputs, Inspection, Provenance, inspect};
 
-/// A workspace with a guest, a library that it uses, one that only its tests use, and a bystander.
+/// A Cargo workspace with a guest, a library that it uses, a library that only its tests use, and an unrelated crate.
 fn workspace() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {
@@ -69,7 +69,7 @@ fn built(root: &Path) -> Provenance {
 }
 
 #[test]
-fn inputs_are_what_the_guest_is_made_of_and_nothing_else() {
+fn inputs_are_the_sources_and_packages_that_are_compiled_into_the_guest() {
     let root = workspace();
     let inputs = inputs(root.path());
     let files: Vec<_> = inputs.files.keys().map(String::as_str).collect();
@@ -93,7 +93,7 @@ fn inputs_are_what_the_guest_is_made_of_and_nothing_else() {
 }
 
 #[test]
-fn the_lock_file_says_nothing_about_the_machine_and_reads_back() {
+fn the_lock_file_has_no_path_of_the_machine_and_reads_back_equal() {
     let root = workspace();
     let built = built(root.path());
     let text = built.to_text().unwrap();
@@ -105,7 +105,7 @@ fn the_lock_file_says_nothing_about_the_machine_and_reads_back() {
 }
 
 #[test]
-fn one_byte_is_enough_and_each_difference_is_named() {
+fn a_changed_input_makes_the_artifact_stale_and_is_named() {
     let root = workspace();
     let built = built(root.path());
     let stale = |artifact: &[u8]| built.stale(&inputs(root.path()), artifact);
@@ -115,8 +115,8 @@ fn one_byte_is_enough_and_each_difference_is_named() {
         fs::write(path, old + text).unwrap();
     };
 
-    append("bystander/src/lib.rs", "// nobody's business");
-    append("testing/src/lib.rs", "// the tests' business");
+    append("bystander/src/lib.rs", "// does not matter");
+    append("testing/src/lib.rs", "// matters to tests only");
     assert!(stale(b"artifact").is_empty());
 
     append("used/src/lib.rs", "\n");

@@ -1,5 +1,5 @@
-// An org from an outline: headings are agents, those below them report to them, and the prose under a heading is the
-// agent's prompt. `- key: value` lines at its start are settings (role, runtime, model, tier).
+// Turns an outline into an org: each heading is an agent, a deeper heading reports to the heading above it, and the prose
+// under a heading is the agent's prompt. `- key: value` lines before the prose are settings (role, runtime, model, tier).
 //
 //     # Studio
 //     ## Chief
@@ -27,7 +27,7 @@ export const importer = {
   },
 };
 
-/** The outline's headings in their order; the first is the org's. Lines in a fenced block are prose. */
+/** The org, and its sections in order. The first heading is the org's. All lines in a fenced block are prose. */
 function parse(text, file, problems) {
   let org;
   let section;
@@ -47,7 +47,7 @@ function parse(text, file, problems) {
     } else if (section) {
       section.prose.push(line);
     } else if (line.trim() !== "") {
-      problems.add("before-heading", "this stands before the first heading", file, index + 1);
+      problems.add("before-heading", "this line is before the first heading", file, index + 1);
     }
   });
   if (org === undefined || org.name === "" || org.depth !== 1) {
@@ -69,15 +69,15 @@ function set(section, key, value, file, line, problems) {
   }
 }
 
-/** The agents: depth first, as headings are. */
+/** The agents, depth first, in the order of the headings. */
 function agents(outline, request, file, problems) {
-  // The keys of the headings above, by depth: 1 is the org itself.
+  // The keys of the agents above the current heading, by depth. The first entry is the org, which has no key.
   const above = [undefined];
   const lines = new Map();
   const made = [];
   for (const { name, depth, line, settings, prose } of outline.sections) {
     if (depth === 1 || depth > above.length + 1) {
-      const wrong = depth === 1 ? "there is one org in a file" : "a level is left out above this heading";
+      const wrong = depth === 1 ? "a file has only one `#` heading" : "this heading skips a level";
       problems.add("heading-level", wrong, file, line, `write at most ${above.length + 1} \`#\`, and at least two`);
       continue;
     }
@@ -98,7 +98,7 @@ function agents(outline, request, file, problems) {
     above.push(agent.key);
   }
   if (outline.sections.length === 0) {
-    problems.add("org-empty", "there is nobody in the org", file, outline.line, "give each agent a `##` heading");
+    problems.add("org-empty", "the org has no agents", file, outline.line, "give each agent a `##` heading");
   }
   return made;
 }

@@ -1,5 +1,5 @@
-// What every plugin in JavaScript needs: files of the template, problems with their places, workspaces with sane
-// defaults. It knows nothing of any template's rules: those are in app.js. Copy it, and change what you like.
+// A library for plugins in JavaScript: reads files of the template, collects errors with their places, and makes workspaces
+// with default settings. The rules of the template are in app.js. Copy this file and change it as you like.
 
 import { read } from "orghost:plugin/template-files@0.1.0";
 
@@ -10,22 +10,22 @@ const WHY = {
   "too-large": "it is larger than 8 MiB",
 };
 
-/** Everything that is wrong with a template, so that its author learns it at once. */
+/** Collects the errors of a template, so that its author sees all of them together. */
 export class Problems {
   #found = [];
 
-  /** One problem; `line` counts from 1, and 0 is unknown. No message may hold a variable's value. */
+  /** Adds an error. `line` counts from 1, and 0 means unknown. A message must not contain the value of a variable. */
   add(code, message, file, line = 0, help = undefined) {
     this.#found.push({ code, message, place: { file, line, column: 0 }, help });
   }
 
-  /** Ends the import if there is any problem. */
+  /** Ends the import when there are errors. */
   refuse() {
     if (this.#found.length > 0) throw this.#found;
   }
 }
 
-/** A text file of the template; when it cannot be read the import ends. */
+/** Reads a text file of the template. The import ends when the file cannot be read. */
 export function readText(path, problems) {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(read(path));
@@ -41,13 +41,13 @@ export function readText(path, problems) {
   }
 }
 
-/** `Dev Lead (EU)` becomes `dev-lead-eu`; empty when the name has no letters or digits of ASCII. */
+/** Makes a slug: `Dev Lead (EU)` becomes `dev-lead-eu`. Empty when the name has no ASCII letters or digits. */
 export function slug(name) {
   const words = name.toLowerCase().match(/[a-z0-9]+/g) ?? [];
   return words.join("-").slice(0, 63).replace(/-$/, "");
 }
 
-/** A workspace that runs on this machine. `parent` is a key, or undefined; `files` are further seed files. */
+/** A workspace. `parent` is the key of its parent, or undefined. `files` are more seed files, besides config.yaml. */
 export function workspace(name, parent, request, settings = {}) {
   const { role = "", runtime = "claude-code", model, tier = 2, files = [], canvas = { x: 0, y: 0 } } = settings;
   const config = [`name: ${yaml(name)}`, `description: ${yaml(role)}`, 'version: "1.0.0"'];
@@ -66,7 +66,7 @@ export function workspace(name, parent, request, settings = {}) {
     workspaceAccess: "none",
     plugins: [],
     files: seeded.sort((a, b) => (a.path < b.path ? -1 : 1)),
-    // The operator's variables are part of every workspace's environment, and may be secrets.
+    // Every workspace gets the operator's variables. They may be secrets.
     env: request.environment.vars.map(({ name, value }) => ({ name, value, secret: true })),
     schedules: [],
     channels: [],
@@ -77,15 +77,15 @@ export function workspace(name, parent, request, settings = {}) {
   };
 }
 
-/** A file under `/configs` with this text. */
+/** A seed file, which the host writes under `/configs` with this text. */
 export function seed(path, text) {
   return { path, content: { tag: "inline", val: new TextEncoder().encode(text) }, secret: false };
 }
 
-/** The plan; a parent must stand before its children. */
+/** The plan. A parent must come before its children. */
 export function plan(name, workspaces, description = "", warnings = []) {
   return { org: { name, description }, workspaces, requiredEnv: [], recommendedEnv: [], warnings };
 }
 
-// A text of JSON is one of YAML, in double quotes.
+// A JSON string is also a YAML string.
 const yaml = (text) => JSON.stringify(text);

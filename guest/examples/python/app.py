@@ -1,4 +1,4 @@
-"""An org from a spreadsheet: `team.csv` has one row for each agent, and says who reports to whom.
+"""Turns `team.csv` into an org: one row for each agent, with the agent that it reports to.
 
     name,reports to,role,runtime,model,tier
     Chief,,Keeps the goals,claude-code,,2
@@ -29,8 +29,8 @@ class Importer(exports.Importer):
 
 
 def read_rows(text, file, problems):
-    """The agents by name, in the order of the file, once everything about them is known to be right."""
-    # Rows are read by hand, since a row's line is wanted for every message.
+    """The rows by agent, in the order of the file. The import ends when the file has an error."""
+    # `csv.DictReader` is not used, because every message needs the line of its row.
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     rows = {}
     slugs = {}
@@ -67,7 +67,7 @@ def read_rows(text, file, problems):
     except csv.Error as error:
         problems.add("csv-invalid", f"this is not CSV: {error}", file, reader.line_num)
     if not rows:
-        problems.add("team-empty", "there is nobody in the team", file)
+        problems.add("team-empty", "the team has no agents", file)
     for name, row in rows.items():
         boss = row.get("reports to")
         if boss and boss not in rows:
@@ -81,16 +81,17 @@ def read_rows(text, file, problems):
             seen.add(boss)
             boss = rows[boss].get("reports to")
         if boss == name:
-            problems.add("boss-cycle", f"{name!r} reports to themselves, over {len(seen)} steps", file, row["line"])
+            message = f"{name!r} reports to itself, through a circle of {len(seen)} agents"
+            problems.add("boss-cycle", message, file, row["line"])
     return rows
 
 
 def tree(rows, request):
-    """Depth first, so that a boss stands before those who report to them."""
+    """The workspaces, depth first, so that a parent comes before its children."""
     reports = {}
     for name, row in rows.items():
         reports.setdefault(row.get("reports to") or None, []).append(name)
-    # A list and no recursion: a template's author chooses the depth.
+    # This is a list, and not recursion, because the template decides how deep it gets.
     waiting = [(name, None, 0) for name in reversed(reports.get(None, []))]
     while waiting:
         name, parent, depth = waiting.pop()

@@ -1,6 +1,6 @@
-"""What every plugin in Python needs: files of the template, problems with their places, workspaces with sane defaults.
+"""A library for plugins in Python: reads files, collects errors with their places, makes workspaces with default settings.
 
-It knows nothing of any template's rules: those are in `app.py`. Copy it, and change what you like.
+The rules of the template are in `app.py`. Copy this file and change it as you like.
 """
 
 import json
@@ -19,24 +19,24 @@ _WHY = {
 
 
 class Problems:
-    """Everything that is wrong with a template, so that its author learns it at once."""
+    """Collects the errors of a template, so that its author sees all of them together."""
 
     def __init__(self):
         self._found = []
 
     def add(self, code, message, file, line=0, help=None):
-        """One problem; `line` counts from 1, and 0 is unknown. No message may hold a variable's value."""
+        """Adds an error. `line` counts from 1, and 0 means unknown. A message must not contain a variable's value."""
         place = importer.Place(file, line, 0)
         self._found.append(importer.Diagnostic(code, message, place, None, None, help))
 
     def refuse(self):
-        """Ends the import if there is any problem."""
+        """Ends the import when there are errors."""
         if self._found:
             raise Err(self._found)
 
 
 def read_text(path, problems):
-    """A text file of the template; when it cannot be read the import ends."""
+    """Reads a text file of the template. The import ends when the file cannot be read."""
     try:
         return template_files.read(path).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -49,12 +49,12 @@ def read_text(path, problems):
 
 
 def slug(name):
-    """`Dev Lead (EU)` becomes `dev-lead-eu`; empty when the name has no letters or digits of ASCII."""
+    """Makes a slug: `Dev Lead (EU)` becomes `dev-lead-eu`. Empty when the name has no ASCII letters or digits."""
     return "-".join(re.findall("[a-z0-9]+", name.lower()))[:63].strip("-")
 
 
 def workspace(name, parent, request, *, role="", runtime="claude-code", model=None, tier=2, files=(), canvas=(0.0, 0.0)):
-    """A workspace that runs on this machine. `parent` is a key, or None; `files` are further `SeedFile`s."""
+    """A workspace. `parent` is the key of its parent, or None. `files` are more seed files, besides config.yaml."""
     own = slug(name)
     config = [f"name: {_yaml(name)}", f"description: {_yaml(role)}", 'version: "1.0.0"']
     config += [f"tier: {tier}", f"runtime: {_yaml(runtime)}"]
@@ -75,7 +75,7 @@ def workspace(name, parent, request, *, role="", runtime="claude-code", model=No
         workspace_access=importer.WorkspaceAccess.NONE,
         plugins=[],
         files=sorted(seeded, key=lambda file: file.path),
-        # The operator's variables are part of every workspace's environment, and may be secrets.
+        # Every workspace gets the operator's variables. They may be secrets.
         env=[importer.EnvVar(v.name, v.value, True) for v in request.environment.vars],
         schedules=[],
         channels=[],
@@ -87,15 +87,15 @@ def workspace(name, parent, request, *, role="", runtime="claude-code", model=No
 
 
 def seed(path, text):
-    """A file under `/configs` with this text."""
+    """A seed file, which the host writes under `/configs` with this text."""
     return importer.SeedFile(path, importer.Content_Inline(text.encode("utf-8")), False)
 
 
 def plan(name, workspaces, description="", warnings=()):
-    """The plan; a parent must stand before its children."""
+    """The plan. A parent must come before its children."""
     return importer.Plan(importer.Org(name, description), list(workspaces), [], [], list(warnings))
 
 
 def _yaml(text):
-    # A text of JSON is one of YAML, in double quotes.
+    # A JSON string is also a YAML string.
     return json.dumps(text, ensure_ascii=False)

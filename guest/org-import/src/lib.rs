@@ -1,9 +1,9 @@
-//! orghost's default plugin: every standard template, as `orghost_plugin::standard` turns it into a plan.
+//! orghost's default plugin: turns standard templates into plans with `orghost_plugin::standard`.
 
 pub use orghost_plugin::standard::import_org;
 pub use orghost_plugin::*;
 
-/// The plugin.
+/// The default plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct OrgImport;
 

@@ -1,4 +1,4 @@
-// __NAME__: an org from `team.txt`, where each line is an agent: `name: role`. Change the rules, and the cases with them.
+// __NAME__: turns `team.txt` into an org. Each line is an agent, `name: role`. When you change the rules, change the cases too.
 
 import { Problems, plan, readText, slug, workspace } from "./orghost-plan.js";
 
@@ -20,13 +20,13 @@ export const importer = {
       if (key === "") {
         problems.add("name-invalid", "a name needs a letter from a to z, or a digit", file, index + 1);
       } else if (agents.has(key)) {
-        problems.add("name-twice", `'${name.trim()}' stands here again`, file, index + 1, "rename one of the two");
+        problems.add("name-twice", `'${name.trim()}' is listed a second time`, file, index + 1, "rename one of the two");
       } else {
         agents.set(key, workspace(name.trim(), undefined, request, { role: role.join(":").trim() }));
       }
     });
     if (agents.size === 0) {
-      problems.add("team-empty", "there is nobody in the team", file, 0, "write `name: role` in a line");
+      problems.add("team-empty", "the team has no agents", file, 0, "write `name: role` in a line");
     }
     problems.refuse();
     return plan("__NAME__", [...agents.values()]);

@@ -1,4 +1,7 @@
-"""__NAME__: an org from `team.txt`, where each line is an agent: `name: role`. Change the rules, and the cases with them."""
+"""__NAME__: turns `team.txt` into an org. Each line is an agent, `name: role`.
+
+When you change the rules, change the cases too.
+"""
 
 from orghost_plan import Problems, plan, read_text, slug, workspace
 from wit_world import exports
@@ -22,10 +25,10 @@ class Importer(exports.Importer):
             if not slug(name):
                 problems.add("name-invalid", "a name needs a letter from a to z, or a digit", file, number)
             elif slug(name) in agents:
-                problems.add("name-twice", f"{name!r} stands here again", file, number, "rename one of the two")
+                problems.add("name-twice", f"{name!r} is listed a second time", file, number, "rename one of the two")
             else:
                 agents[slug(name)] = workspace(name, None, request, role=role)
         if not agents:
-            problems.add("team-empty", "there is nobody in the team", file, help="write `name: role` in a line")
+            problems.add("team-empty", "the team has no agents", file, help="write `name: role` in a line")
         problems.refuse()
         return plan("__NAME__", agents.values())

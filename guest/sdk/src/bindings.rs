@@ -1,5 +1,5 @@
-//! What wit-bindgen makes of the contract's versions in `wit`; nothing is written by hand here. A test compares the
-//! included files with fresh ones, and says how to replace them.
+//! Bindings that wit-bindgen generates from the versions of the contract in `wit`. A test compares the committed files
+//! with newly generated ones, and says how to replace them.
 #![allow(
     missing_docs,
     unused_qualifications,
@@ -17,7 +17,7 @@ pub mod v0_1_0 {
     include!("bindings/v0_1_0.rs");
 }
 
-/// The version in development, whose types are the SDK's.
+/// The version in development, whose types are those of the SDK.
 pub mod v0_2_0_dev {
     include!("bindings/v0_2_0_dev.rs");
 }

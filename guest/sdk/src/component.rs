@@ -1,5 +1,5 @@
-//! The glue to the host, for version 0.2.0-dev of the contract, whose types are the SDK's: passes calls through. It
-//! decides nothing, and exists in the component only.
+//! Connects a plugin to the host, for version 0.2.0-dev of the contract, whose types are those of the SDK. It is
+//! compiled for wasm only.
 
 mod v0_1_0;
 
@@ -9,10 +9,10 @@ use crate::bindings::v0_2_0_dev::exports::orghost::plugin::{expander, importer};
 use crate::bindings::v0_2_0_dev::orghost::plugin::template_files;
 use crate::{Entry, FileError, Plugin, TemplateFiles};
 
-/// A plugin as the generated bindings want it.
+/// Implements the traits of the generated bindings with a plugin.
 pub struct Component<P>(PhantomData<P>);
 
-/// The host's files.
+/// The files of the template, read through the host.
 struct HostFiles;
 
 impl TemplateFiles for HostFiles {

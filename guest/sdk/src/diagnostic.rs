@@ -1,12 +1,12 @@
-//! Words for what is wrong: one problem after the other, and all of them together. It decides nothing.
+//! Diagnostics: one error or warning, and a refusal with all errors.
 
 use std::fmt;
 
 use crate::{Diagnostic, Place};
 
 impl Diagnostic {
-    /// A problem or a warning: a stable, lower-case code such as `include-cycle`, and one sentence that says what is
-    /// wrong. No text may hold a value of a variable, whole or in part.
+    /// An error or a warning. `code` is stable and in lower case, such as `include-cycle`. `message` is one sentence
+    /// that says what is wrong. No text may hold the value of a variable, or a part of one.
     ///
     /// ```
     /// use orghost_plugin::Diagnostic;
@@ -29,8 +29,8 @@ impl Diagnostic {
         }
     }
 
-    /// Where it stands: a path in the template, the line and the column, in characters. Both count from 1, and 0
-    /// means unknown.
+    /// Sets the place: a path in the template, the line, and the column in characters. Lines and columns count from 1,
+    /// and 0 means unknown.
     #[must_use]
     pub fn at(mut self, file: impl Into<String>, line: u32, column: u32) -> Self {
         self.place = Some(Place {
@@ -41,21 +41,21 @@ impl Diagnostic {
         self
     }
 
-    /// The field, as a path: `workspaces[0].tier`.
+    /// Sets the field, as a path: `workspaces[0].tier`.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
     }
 
-    /// The name of the workspace.
+    /// Sets the name of the workspace.
     #[must_use]
     pub fn workspace(mut self, name: impl Into<String>) -> Self {
         self.workspace = Some(name.into());
         self
     }
 
-    /// What to do about it.
+    /// Sets the help: what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -76,7 +76,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Why there is no plan: at least one problem. `?` makes it of a single [`Diagnostic`].
+/// The errors because of which there is no plan. `?` converts a single [`Diagnostic`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal(
     /// Never empty.
@@ -84,7 +84,7 @@ pub struct Refusal(
 );
 
 impl Refusal {
-    /// Refuses when there is any problem.
+    /// Refuses when there are errors.
     ///
     /// ```
     /// use orghost_plugin::{Diagnostic, Refusal};
@@ -98,7 +98,7 @@ impl Refusal {
     /// ```
     ///
     /// # Errors
-    /// The problems, when there are any.
+    /// The refusal, when `problems` is not empty.
     pub fn unless_empty(problems: impl IntoIterator<Item = Diagnostic>) -> Result<(), Self> {
         let problems: Vec<Diagnostic> = problems.into_iter().collect();
         if problems.is_empty() {
@@ -108,7 +108,7 @@ impl Refusal {
         }
     }
 
-    /// The problems, in their order.
+    /// The errors, in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }

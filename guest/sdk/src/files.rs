@@ -1,30 +1,29 @@
-//! The files of a template: where a plugin reads them from. It looks into none.
+//! Access to the files of a template.
 
 use std::collections::BTreeMap;
 
 use crate::{Entry, EntryKind, FileError};
 
-/// Read-only access to the files of one template, as the interface
-/// `template-files` of `wit/v0.2.0-dev/plugin.wit` describes it: paths are relative and
-/// normalised, the empty path is the template's folder.
+/// Read-only access to the files of one template. It is the interface `template-files` of `wit/v0.2.0-dev/plugin.wit`:
+/// paths are relative and normalised, and the empty path is the template's folder.
 pub trait TemplateFiles {
     /// Reads one whole file.
     ///
     /// # Errors
-    /// See [`FileError`].
+    /// When the file is missing or cannot be read; [`FileError`] has the causes.
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError>;
 
-    /// Lists one folder, without the folders in it, sorted by name.
+    /// Lists the entries of one folder, sorted by name, without the contents of its subfolders.
     ///
     /// # Errors
-    /// See [`FileError`].
+    /// When the folder is missing or cannot be listed; [`FileError`] has the causes.
     fn entries(&self, path: &str) -> Result<Vec<Entry>, FileError>;
 }
 
-/// A template in memory: paths, and what the files hold. For tests, and for plugins that plan a template of their own making.
+/// A template in memory, for tests and for plugins that make a template themselves.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFiles(
-    /// Normalised paths; folders exist because files are in them.
+    /// The contents of files by normalised path. A folder exists when there is a file in it.
     pub BTreeMap<String, Vec<u8>>,
 );
 

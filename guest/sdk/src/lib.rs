@@ -1,14 +1,15 @@
 //! The SDK for plugins of orghost.
 //!
 //! A plugin turns an *org template*, a folder whose `org.yaml` describes a
-//! tree of agent workspaces, into a [`Plan`]: pure data that the host judges
-//! and then provisions. A plugin acts on nothing, sees no process environment,
-//! has no clock and no randomness: the same input gives the same plan, byte
-//! for byte.
+//! tree of agent workspaces, into a [`Plan`]: pure data that the host checks
+//! against its policy and then provisions. A plugin has no process
+//! environment, no clock, no randomness and no effects: the same input gives
+//! the same plan, byte for byte.
 //!
-//! An author implements [`Plugin`] and names the type in [`export!`]. What a
-//! standard template means is in [`standard`]: a plugin can take all of it and
-//! change one step. [`testing`] runs a plugin natively, without wasm.
+//! An author implements [`Plugin`] for a type and passes the type to
+//! [`export!`]. [`standard`] implements standard templates: a plugin can use
+//! all of it and change one step. [`testing`] runs a plugin natively, without
+//! wasm.
 //!
 //! ```
 //! use orghost_plugin::standard::{self, Settings, Steps};
@@ -31,7 +32,7 @@
 //!     }
 //! }
 //!
-//! /// The one rule that differs.
+//! /// The rules that differ from a standard template.
 //! struct AtMostTierTwo;
 //!
 //! impl Steps for AtMostTierTwo {
@@ -54,9 +55,9 @@
 //! assert_eq!(template.errors::<Cautious>()[0].code, "runtime-forbidden");
 //! ```
 //!
-//! The types of a plan are those of `wit/v0.2.0-dev/plugin.wit`, where their rules are written down. Only the glue that
-//! [`export!`] brings in knows the host, and it exists in wasm alone; there a plan becomes one of the version that a
-//! component is exported for.
+//! The types of a plan are those of `wit/v0.2.0-dev/plugin.wit`, which documents their rules. Only the code that
+//! [`export!`] adds talks to the host. It is compiled for wasm only, and converts plans to the version of the contract
+//! that the component is exported for.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -83,9 +84,10 @@ pub use files::{MemoryFiles, TemplateFiles};
 pub use plugin::Plugin;
 pub use standard::expand;
 
-/// Writes one line for whoever debugs a plugin; the host shows it beside the plan. Only for plugins that are exported for
-/// version 0.2.0-dev of the contract: a component for 0.1.0 that calls it is refused when it is built, because it mixes
-/// versions. Natively it goes to standard error.
+/// Writes one log line, which the host shows beside the plan. Natively the line goes to standard error.
+///
+/// Only a plugin that is exported for version 0.2.0-dev of the contract can use it. The build of a component for 0.1.0
+/// that calls it fails, because the component mixes two versions.
 pub fn log(line: &str) {
     #[cfg(target_family = "wasm")]
     bindings::v0_2_0_dev::orghost::plugin::log::line(line);

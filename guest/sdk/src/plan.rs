@@ -1,10 +1,9 @@
-//! What a plan says of its tree, and changes that keep its rules: lists that are sorted stay so, and a name or a path
-//! occurs once.
+//! Methods of a plan's workspace: its parent, and changes that keep the lists sorted and the names and paths unique.
 
 use crate::{EnvVar, SeedFile, Workspace};
 
 impl Workspace {
-    /// The parent's key; `None` for a root.
+    /// The key of the parent; `None` for a root.
     pub fn parent(&self) -> Option<&str> {
         self.key.rsplit_once('/').map(|(parent, _)| parent)
     }
@@ -20,7 +19,7 @@ impl Workspace {
         }
     }
 
-    /// Sets a variable of the workspace's process.
+    /// Adds a variable of the workspace's process, or replaces the one with the same name.
     pub fn put_env(&mut self, variable: EnvVar) {
         match self
             .env

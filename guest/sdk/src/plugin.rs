@@ -1,30 +1,30 @@
-//! What an author implements, and the macro that makes it a component. It holds no logic.
+//! The trait that an author implements, and the macro that makes it a component.
 
 use crate::{Description, Environment, Expansion, Plan, Refusal, Request, TemplateFiles, standard};
 
-/// A plugin. Everything is pure: the same input must give the same output, byte for byte, and nothing survives from
-/// one call to the next.
+/// A plugin. All methods are pure: the same input must give the same output, byte for byte, and no state survives a
+/// call.
 pub trait Plugin {
-    /// What the plugin says about itself. Pure and cheap.
+    /// The plugin's name, version and template dialects.
     fn describe() -> Description;
 
-    /// Turns a template into a plan. [`standard::import_org`] is what orghost's own plugin does.
+    /// Turns a template into a plan. orghost's default plugin calls [`standard::import_org`].
     ///
     /// # Errors
-    /// Everything that is wrong with the template, by place. No text may hold a value of a variable.
+    /// All errors of the template, sorted by place. No text may hold the value of a variable.
     fn import_org(files: &dyn TemplateFiles, request: &Request) -> Result<Plan, Refusal>;
 
-    /// Expands the references in a text, in one pass from left to right. It never fails.
+    /// Expands the references in a text, in one pass from left to right.
     fn expand(text: &str, environment: &Environment) -> Expansion {
         standard::expand(text, environment)
     }
 }
 
-/// Makes a type that implements [`Plugin`] the component that the crate is compiled to; once in a crate, whose
-/// `crate-type` has `cdylib`. Natively it only checks that the type is a plugin, so that the crate can be tested.
+/// Exports a type that implements [`Plugin`] as the component that the crate is compiled to. A crate uses it once, and
+/// its `crate-type` contains `cdylib`. Natively the macro only checks that the type is a plugin, so that tests can run.
 ///
-/// The component is for version 0.1.0 of the contract, the released one, in which a plan does not say who set a variable
-/// and what a workspace was called before. `export!(Mine, "0.2.0-dev")` makes one for the version in development.
+/// The component is for version 0.1.0 of the contract, the released one. Plans of that version have no origins of
+/// variables and no former names of workspaces. `export!(Mine, "0.2.0-dev")` exports for the version in development.
 ///
 /// ```
 /// # use orghost_plugin::{Description, Plan, Plugin, Refusal, Request, TemplateFiles, standard};

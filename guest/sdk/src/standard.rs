@@ -1,31 +1,33 @@
-//! What a standard template means (`org-template/1`): from its files to a plan.
+//! Turns a standard template (`org-template/1`) into a plan.
 //!
-//! [`import_org`] does all of it, and [`import_with`] lets a plugin change a step. The rest are parts that are of
-//! use by themselves.
+//! [`import_org`] does all of it, and [`import_with`] lets a plugin change a step. The other public items are parts
+//! that a plugin can use alone.
 //!
 //! # From template to plan
 //!
 //! | step | modules |
 //! |---|---|
-//! | find and read files | `files`, `text` |
-//! | compose the document | `yaml`, `tabs`, `include` |
-//! | read typed fields | `fields`, `schema` |
-//! | who is who | `name`, `identity`, `key` |
-//! | variables and references | [`dotenv`], `environment`, `expand` |
-//! | resolve each part | [`merge`], `settings`, `url`, `mount`, `prompt`, `cron`, `schedule`, `plugin`, `channel`, `seed`, `secret`, `canvas` |
-//! | let a plugin change it | `steps` |
-//! | what is needed | `requirements` |
-//! | write files | `data`, [`render`] |
-//! | put it together | `plan` |
+//! | find and read files | `files`, `text`, `entry` |
+//! | compose the document | `node`, `tabs`, `yaml`, `include` |
+//! | read typed fields | `fields`, `data`, `schema`, `read` |
+//! | name the workspaces | `name`, `identity`, `key` |
+//! | find variables, expand references | `expand`, [`dotenv`], `environment` |
+//! | resolve each part of a workspace | `url`, `mount`, `prompt`, `cron`, `schedule`, [`merge`], `plugin`, `channel`, `routing`, `steps`, `settings` |
+//! | write its files | [`render`], `secret`, `seed` |
+//! | list the required variables | `requirements` |
+//! | assemble the plan | `canvas`, `plan` |
 //!
-//! `problems` collects everything that is wrong on the way, so that it is reported at once; `limits` names every
-//! bound.
+//! `problems` collects all errors and warnings, so that they are reported together; `limits` names every limit.
+//!
+//! The modules form layers: a module uses modules of its own row or of the rows above it, and no two modules use each
+//! other. A test (`tests/layers.rs`) checks this.
 
 mod canvas;
 mod channel;
 mod cron;
 mod data;
 pub mod dotenv;
+mod entry;
 mod environment;
 mod expand;
 mod fields;
@@ -37,12 +39,15 @@ mod limits;
 pub mod merge;
 mod mount;
 pub(crate) mod name;
+mod node;
 mod plan;
 mod plugin;
 mod problems;
 mod prompt;
+mod read;
 pub mod render;
 mod requirements;
+mod routing;
 mod schedule;
 mod schema;
 mod secret;
@@ -61,21 +66,21 @@ pub use steps::{Settings, Steps};
 
 use crate::{Diagnostic, Plan, Refusal, Request, TemplateFiles};
 
-/// The dialect of templates that this module handles, for [`crate::Description::handles`].
+/// The template dialect that this module handles, for [`crate::Description::handles`].
 pub const DIALECT: &str = "org-template/1";
 
-/// Turns a template into a plan, as orghost's own plugin does.
+/// Turns a template into a plan, as orghost's default plugin does.
 ///
 /// # Errors
-/// Everything that is wrong with the template, by place. No text holds a value of a variable.
+/// All errors of the template, sorted by place. No text holds the value of a variable.
 pub fn import_org(files: &dyn TemplateFiles, request: &Request) -> Result<Plan, Refusal> {
     import_with(files, request, &mut steps::Unchanged)
 }
 
-/// As [`import_org`], with some of the steps changed.
+/// Does what [`import_org`] does, with some steps changed.
 ///
 /// # Errors
-/// Everything that is wrong with the template, by place, and what the steps refuse.
+/// All errors of the template and of the steps, sorted by place.
 pub fn import_with(
     files: &dyn TemplateFiles,
     request: &Request,
@@ -84,8 +89,8 @@ pub fn import_with(
     plan::import(files, request, steps)
 }
 
-/// Reads a YAML file of a template, with what it includes (`!include`, aliases, merge keys), within the limits that
-/// hold for `org.yaml`. `!external` is an error.
+/// Reads a YAML file of a template, and resolves its `!include` tags, aliases and merge keys. The limits of `org.yaml`
+/// apply. `!external` is an error.
 ///
 /// ```
 /// use orghost_plugin::{MemoryFiles, standard};
@@ -99,7 +104,7 @@ pub fn import_with(
 /// ```
 ///
 /// # Errors
-/// When the file, or one that it includes, is missing, empty or no YAML.
+/// When the file, or a file that it includes, is missing, empty or not YAML.
 pub fn read_yaml(files: &dyn TemplateFiles, path: &str) -> Result<Data, Refusal> {
     let mut problems = problems::Problems::default();
     let path = files::joined("", path).map_err(|why| {
@@ -114,7 +119,7 @@ pub fn read_yaml(files: &dyn TemplateFiles, path: &str) -> Result<Data, Refusal>
     );
     let data = root.map(|root| {
         let mut reader = fields::Reader::new(&mut problems);
-        schema::data(&fields::Field::root(&root), &mut reader)
+        data::read(&fields::Field::root(&root), &mut reader)
     });
     problems.finish()?;
     Ok(data.unwrap_or(Data::Null))

@@ -1,6 +1,5 @@
-//! A native harness: runs a plugin on a template in memory, without wasm, and checks the contract on the way. It is
-//! for tests, and panics where they should fail.
-#![allow(clippy::panic, reason = "for tests: a panic is how they fail")]
+//! A test harness: runs a plugin natively on a template in memory, and checks that it keeps the contract.
+#![allow(clippy::panic, reason = "a test fails by a panic")]
 
 use std::collections::BTreeSet;
 
@@ -10,7 +9,7 @@ use crate::{
     Request, Variable, Workspace,
 };
 
-/// A template under test, with what the operator gives.
+/// A template under test, with the variables of the operator.
 ///
 /// ```
 /// # use orghost_plugin::{Description, Plan, Plugin, Refusal, Request, TemplateFiles, standard};
@@ -36,9 +35,9 @@ use crate::{
 /// ```
 #[derive(Debug, Clone)]
 pub struct Template {
-    /// Its files.
+    /// The files of the template.
     pub files: MemoryFiles,
-    /// What the plugin is asked.
+    /// The request that the plugin gets.
     pub request: Request,
 }
 
@@ -48,7 +47,7 @@ impl Template {
         Self::of([("org.yaml", text)])
     }
 
-    /// A template with these files: paths, and what they hold.
+    /// A template with these files: pairs of a path and a content.
     pub fn of<P: Into<String>, B: Into<Vec<u8>>>(files: impl IntoIterator<Item = (P, B)>) -> Self {
         Self {
             files: files.into_iter().collect(),
@@ -65,7 +64,7 @@ impl Template {
         }
     }
 
-    /// Adds a file.
+    /// Adds a file, or replaces the one with the same path.
     #[must_use]
     pub fn file(mut self, path: &str, bytes: impl Into<Vec<u8>>) -> Self {
         self.files.0.insert(path.to_owned(), bytes.into());
@@ -79,14 +78,14 @@ impl Template {
         self
     }
 
-    /// Exposes a variable: it may stand only where a whole value is one reference to it.
+    /// Grants a variable: it expands only where a whole value is one reference to it.
     #[must_use]
     pub fn grant(mut self, name: &str, value: &str) -> Self {
         set(&mut self.request.environment.granted, name, value);
         self
     }
 
-    /// Leaves out what comes from another repository (`!external`).
+    /// Leaves out subtrees from another repository (`!external`).
     #[must_use]
     pub fn skip_external(mut self) -> Self {
         self.request.options.skip_external = true;
@@ -96,11 +95,11 @@ impl Template {
     /// Runs the plugin.
     ///
     /// # Errors
-    /// What the plugin refuses.
+    /// The refusal of the plugin.
     ///
     /// # Panics
-    /// When the plugin breaks the contract: two runs differ, the description or the plan breaks a rule, or a problem
-    /// shows a granted value.
+    /// When the plugin breaks the contract: two runs differ, the description or the plan breaks a rule, or a diagnostic
+    /// contains a granted value.
     #[track_caller]
     pub fn run<P: Plugin>(&self) -> Result<Plan, Refusal> {
         let outcome = P::import_org(&self.files, &self.request);
@@ -124,10 +123,10 @@ impl Template {
         outcome
     }
 
-    /// The plan.
+    /// The plan of the template.
     ///
     /// # Panics
-    /// When the plugin refuses, or as [`Template::run`].
+    /// When the plugin refuses the template, and when it breaks the contract.
     #[track_caller]
     pub fn plan<P: Plugin>(&self) -> Plan {
         match self.run::<P>() {
@@ -136,10 +135,10 @@ impl Template {
         }
     }
 
-    /// What the plugin refuses.
+    /// The errors with which the plugin refuses the template.
     ///
     /// # Panics
-    /// When there is a plan, or as [`Template::run`].
+    /// When there is a plan, and when the plugin breaks the contract.
     #[track_caller]
     pub fn errors<P: Plugin>(&self) -> Vec<Diagnostic> {
         match self.run::<P>() {
@@ -149,7 +148,7 @@ impl Template {
     }
 }
 
-/// The request's lists are sorted by name.
+/// Sets a variable in a list, which stays sorted by name as the contract says.
 fn set(list: &mut Vec<Variable>, name: &str, value: &str) {
     list.retain(|variable| variable.name != name);
     list.push(Variable {
@@ -173,7 +172,7 @@ fn description(description: &Description) -> Vec<String> {
     let mut broken = Vec::new();
     if !is_slug(&description.name) {
         broken.push(format!(
-            "the plugin's name {:?} is no slug",
+            "the plugin's name {:?} is not a slug",
             description.name
         ));
     }
@@ -189,7 +188,7 @@ fn description(description: &Description) -> Vec<String> {
     broken
 }
 
-/// What of a plan breaks the rules of `wit/v0.2.0-dev/plugin.wit`, as far as they can be told without the host.
+/// The rules of `wit/v0.2.0-dev/plugin.wit` that a plan breaks, as far as they can be checked without the host.
 fn plan(plan: &Plan) -> Vec<String> {
     let mut broken = Vec::new();
     let mut keys = BTreeSet::new();
@@ -203,17 +202,17 @@ fn plan(plan: &Plan) -> Vec<String> {
         };
         rule(
             key.len() <= 1024 && key.split('/').all(is_slug),
-            "the key is no path of slugs",
+            "the key is not a path of slugs",
         );
         let above = workspace.parent();
         rule(
             above.is_none_or(|above| keys.contains(above)),
-            "the parent does not stand before it",
+            "the parent is not before it in the list",
         );
-        rule(keys.insert(key), "the key is there twice");
+        rule(keys.insert(key), "another workspace has the same key");
         rule(
             names.insert((above, Name::new(&workspace.name))),
-            "a workspace beside it has the same name",
+            "a sibling has the same name",
         );
         workspace_rules(workspace, &mut rule);
     }
@@ -222,12 +221,12 @@ fn plan(plan: &Plan) -> Vec<String> {
 
 fn workspace_rules(workspace: &Workspace, rule: &mut dyn FnMut(bool, &str)) {
     rule(!workspace.name.is_empty(), "it has no name");
-    let said = |former: &Former| match former {
+    let named = |former: &Former| match former {
         Former::Name(name) => !name.is_empty(),
         Former::Path(names) => !names.is_empty() && names.iter().all(|name| !name.is_empty()),
     };
     rule(
-        workspace.renamed_from.iter().all(said),
+        workspace.renamed_from.iter().all(named),
         "a former name is empty",
     );
     rule((1..=4).contains(&workspace.tier), "the tier is not 1 to 4");
@@ -265,13 +264,13 @@ fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> bool {
 }
 
 fn diagnostic(problem: &Diagnostic, granted: &[Variable]) -> Vec<String> {
-    /// A shorter value may well stand in a text by accident.
+    /// Bytes. A shorter value can be in a text by coincidence.
     const TELLING: usize = 6;
     let code = &problem.code;
     let mut broken = Vec::new();
     if !is_slug(code) {
         broken.push(format!(
-            "the code {code:?} is not lower-case words with `-` between them"
+            "the code {code:?} does not consist of lower-case words with `-` between them"
         ));
     }
     let texts = [&problem.field, &problem.workspace, &problem.help];

@@ -1,8 +1,8 @@
-//! The committed bindings are what wit-bindgen makes of the committed WIT.
+//! Compares the committed bindings with those that wit-bindgen generates from the committed WIT.
 #![allow(missing_docs, reason = "tests")]
 #![allow(
     clippy::unwrap_used,
-    reason = "helpers of tests are tests: a panic is how they fail"
+    reason = "a test fails by a panic, and so do its helpers"
 )]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use wit_bindgen_core::{Files, WorldGenerator};
 use wit_bindgen_rust::Opts;
 
 #[test]
-fn the_bindings_are_those_of_the_wit() {
+fn the_committed_bindings_equal_the_generated_ones() {
     compare("v0.1.0", "v0_1_0");
     compare("v0.2.0-dev", "v0_2_0_dev");
 }
@@ -37,7 +37,7 @@ fn compare(version: &str, module: &str) {
         .generate(&mut resolve, world, &mut files)
         .unwrap();
     let (_, made) = files.iter().next().unwrap();
-    // Macros are exported from the crate's root, where two versions cannot have the same one.
+    // The crate's root exports the macros of both versions, so they need different names.
     let made = String::from_utf8(made.to_vec()).unwrap().replace(
         "__export_plugin_with_expander_impl",
         &format!("__export_{module}_impl"),

@@ -42,7 +42,7 @@ pub struct Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(into = "u8")]
 pub enum Tier {
-    /// Encrypted: read-only, only `/configs`.
+    /// Sealed: read-only, only `/configs`.
     One,
     /// Ordinary.
     Two,
@@ -172,7 +172,7 @@ pub enum SeedContent {
     Template {
         /// Its path.
         path: TemplatePath,
-        /// Permit CR LF into LF.
+        /// Turns CR LF into LF.
         text: bool,
     },
 }

@@ -316,7 +316,7 @@ impl Manifest {
         ManifestDigest(hex(&hash.finalize()))
     }
 
-    /// FairSemaphore what was read back into the proof that a start needs.
+    /// Turns what was read back into the proof that a start needs.
     ///
     /// # Errors
     /// [`Mismatch`] names the first files that are missing, extra or different.

@@ -6,31 +6,31 @@
 #[allow(dead_code, clippy::all)]
 pub mod orghost {
     pub mod plugin {
-        /// Read-only access to the files of the one template being imported.
+        /// Read-only access to the files of the template that is imported.
         ///
         /// Paths are UTF-8, relative to the template's folder, with `/` between their
-        /// components; the empty path is the folder itself. A path that is absolute,
-        /// has an empty, `.` or `..` component, a backslash or a NUL is
-        /// `invalid-path`: normalise first. A symbolic link is followed only while it
-        /// stays inside the template.
+        /// components; the empty path is the folder itself. A path must be normalised:
+        /// it is `invalid-path` when it is absolute, has an empty, `.` or `..`
+        /// component, a backslash or a NUL. The host follows a symbolic link only when
+        /// it does not lead out of the template.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod template_files {
             #[used]
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
-            /// Why a file or a folder could not be had.
+            /// The reason why a file cannot be read, or a folder cannot be listed.
             #[derive(Clone, PartialEq)]
             pub enum FileError {
-                /// Nothing is there.
+                /// The path does not exist.
                 NotFound,
                 /// The path breaks the rules above, or a symbolic link leads out of the template.
                 InvalidPath,
-                /// A folder was read, or a file was listed.
+                /// `read` was called for a folder, or `entries` for a file.
                 WrongKind,
-                /// The file or folder is larger than one call may return (8 MiB; 10 000 entries).
+                /// The file has more than 8 MiB, or the folder more than 10 000 entries.
                 TooLarge,
-                /// The operating system refused; the text says why and holds no path outside the template.
+                /// The operating system refused. The text is its reason, and contains no path outside the template.
                 Unreadable(_rt::String),
             }
             impl ::core::fmt::Debug for FileError {
@@ -66,15 +66,15 @@ pub mod orghost {
                 }
             }
             impl ::core::error::Error for FileError {}
-            /// What an entry of a folder is.
+            /// The kind of an entry of a folder.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum EntryKind {
                 File,
                 Directory,
-                /// A symbolic link, wherever it leads; `read` and `entries` follow it while it stays inside.
+                /// A symbolic link. `read` and `entries` follow it when it does not lead out of the template.
                 Symlink,
-                /// A socket, a device or a pipe: never readable.
+                /// A socket, a device or a pipe. It cannot be read.
                 Other,
             }
             impl ::core::fmt::Debug for EntryKind {
@@ -131,7 +131,7 @@ pub mod orghost {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Reads one whole file. At most 8 MiB.
+            /// Reads one whole file of at most 8 MiB.
             #[allow(async_fn_in_trait)]
             pub fn read(path: &str) -> ::core::result::Result<_rt::Vec<u8>, FileError> {
                 unsafe {
@@ -220,8 +220,9 @@ pub mod orghost {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Lists one folder, not the folders in it, sorted by the bytes of the names.
-            /// Names that are not UTF-8 are left out.
+            /// Lists the entries of one folder, sorted by the bytes of their names,
+            /// without the contents of its subfolders. Entries whose names are not
+            /// UTF-8 are left out.
             #[allow(async_fn_in_trait)]
             pub fn entries(
                 path: &str,
@@ -347,15 +348,15 @@ pub mod orghost {
                 }
             }
         }
-        /// Lines for whoever debugs a plugin: shown beside the plan, never part of it.
+        /// Log lines of a plugin. The host shows them beside the plan.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod log {
             #[used]
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             #[allow(unused_unsafe, clippy::all)]
-            /// One line. The host keeps the first 64 KiB of a call's lines and drops
-            /// the rest; characters that would steer a terminal are replaced.
+            /// Writes one line. The host keeps the first 64 KiB of the lines of a call
+            /// and drops the rest. It replaces characters that control a terminal.
             #[allow(async_fn_in_trait)]
             pub fn line(text: &str) -> () {
                 unsafe {
@@ -383,21 +384,21 @@ pub mod orghost {
 pub mod exports {
     pub mod orghost {
         pub mod plugin {
-            /// From a template to a plan. Every plugin exports this.
+            /// Turns a template into a plan. Every plugin exports this interface.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod importer {
                 #[used]
                 #[doc(hidden)]
                 static __FORCE_SECTION_REF: fn() = super::super::super::super::__link_custom_section_describing_imports;
                 use super::super::super::super::_rt;
-                /// What a plugin says about itself.
+                /// The description of a plugin.
                 #[derive(Clone, PartialEq)]
                 pub struct Description {
-                    /// A short name: one slug, `[a-z0-9]+(-[a-z0-9]+)*`, at most 63 bytes.
+                    /// The plugin's name: one slug, `[a-z0-9]+(-[a-z0-9]+)*`, at most 63 bytes.
                     pub name: _rt::String,
-                    /// The plugin's own version (semantic versioning), not the version of this package.
+                    /// The version of the plugin (semantic versioning), not of this package.
                     pub version: _rt::String,
-                    /// The template dialects that it handles; `org-template/1` is the standard one.
+                    /// The template dialects that it handles. The standard one is `org-template/1`.
                     pub handles: _rt::Vec<_rt::String>,
                 }
                 impl ::core::fmt::Debug for Description {
@@ -412,7 +413,7 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// One variable. Names are POSIX identifiers, `[A-Za-z_][A-Za-z0-9_]*`.
+                /// A variable. Its name is a POSIX identifier, `[A-Za-z_][A-Za-z0-9_]*`.
                 #[derive(Clone, PartialEq)]
                 pub struct Variable {
                     pub name: _rt::String,
@@ -429,16 +430,18 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// Where the values of references (`$NAME`, `${NAME}`) come from. There is no other source.
+                /// The values of references (`$NAME`, `${NAME}`). There is no other source,
+                /// besides the `.env` files of the template.
                 #[derive(Clone, PartialEq)]
                 pub struct Environment {
-                    /// The operator's explicit map, sorted by name. It is laid over the
-                    /// template's own `.env` files, expands everywhere that references
-                    /// are expanded, and becomes part of every workspace's environment.
+                    /// Variables that the operator sets, sorted by name. They replace the
+                    /// variables of the template's `.env` files. They expand everywhere
+                    /// that references are expanded, and every workspace gets them in its
+                    /// environment.
                     pub vars: _rt::Vec<Variable>,
-                    /// Names that the operator exposed, sorted. A granted value may be
-                    /// used only where a whole value is exactly one reference to it; it
-                    /// must never appear inside other text.
+                    /// Variables that the operator grants, sorted by name. A granted value
+                    /// expands only where a whole value is exactly one reference to it. It
+                    /// must never become part of another text.
                     pub granted: _rt::Vec<Variable>,
                 }
                 impl ::core::fmt::Debug for Environment {
@@ -452,7 +455,7 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// Choices of whoever runs the import.
+                /// Options of one import.
                 #[repr(C)]
                 #[derive(Clone, Copy, PartialEq)]
                 pub struct Options {
@@ -470,9 +473,10 @@ pub mod exports {
                             .finish()
                     }
                 }
+                /// The input of an import.
                 #[derive(Clone, PartialEq)]
                 pub struct Request {
-                    /// The template's entry file; empty means `org.yaml`, or else `org.yml`.
+                    /// The template's entry file. Empty means `org.yaml`, or else `org.yml`.
                     pub entry: _rt::String,
                     pub environment: Environment,
                     pub options: Options,
@@ -489,11 +493,11 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// Where in a template something stands. Lines and columns count from 1;
-                /// 0 means unknown. A column counts characters, not bytes.
+                /// A place in a template. Lines and columns count from 1, and 0 means
+                /// unknown. Columns count characters, not bytes.
                 #[derive(Clone, PartialEq)]
                 pub struct Place {
-                    /// Path in the template.
+                    /// The path of a file in the template.
                     pub file: _rt::String,
                     pub line: u32,
                     pub column: u32,
@@ -510,19 +514,20 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// One problem (when the import fails) or one warning (when it does not).
+                /// An error (when the import fails) or a warning (when it does not).
                 ///
-                /// A text may name variables, but never holds a value, whole or in part.
+                /// A text may contain the names of variables, but never a value or a part
+                /// of one.
                 #[derive(Clone, PartialEq)]
                 pub struct Diagnostic {
-                    /// A stable, lower-case code such as `include-cycle`.
+                    /// A stable code in lower case, such as `include-cycle`.
                     pub code: _rt::String,
                     /// What is wrong, in one sentence.
                     pub message: _rt::String,
                     pub place: ::core::option::Option<Place>,
                     /// The field, as a path: `workspaces[0].tier`.
                     pub field: ::core::option::Option<_rt::String>,
-                    /// The workspace's name, where there is one.
+                    /// The name of the workspace that it is about.
                     pub workspace: ::core::option::Option<_rt::String>,
                     /// What to do about it.
                     pub help: ::core::option::Option<_rt::String>,
@@ -542,14 +547,14 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// Where the bytes of a seeded file come from.
+                /// The content of a seeded file.
                 #[derive(Clone, PartialEq)]
                 pub enum Content {
                     /// These bytes.
                     Inline(_rt::Vec<u8>),
-                    /// A file of the template, copied by the host as it is; its executable bit is kept.
+                    /// A file of the template. The host copies it unchanged, with its executable bit.
                     Template(_rt::String),
-                    /// A text file of the template, copied by the host with CR LF turned into LF.
+                    /// A text file of the template. The host copies it and turns CR LF into LF.
                     TemplateText(_rt::String),
                 }
                 impl ::core::fmt::Debug for Content {
@@ -570,13 +575,14 @@ pub mod exports {
                         }
                     }
                 }
-                /// A file that stands under `/configs` before the workspace starts.
+                /// A file that the host writes under `/configs` before the workspace starts.
                 #[derive(Clone, PartialEq)]
                 pub struct SeedFile {
                     /// Relative to `/configs`, normalised: no empty, `.` or `..` component.
                     pub path: _rt::String,
                     pub content: Content,
-                    /// It may hold a secret: written with mode 0600, shown to nobody unasked.
+                    /// Whether it may hold a secret. A secret file is written with mode 0600,
+                    /// and its content is hidden by default.
                     pub secret: bool,
                 }
                 impl ::core::fmt::Debug for SeedFile {
@@ -591,15 +597,15 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// Who set a variable.
+                /// The source of a variable.
                 #[derive(Clone, PartialEq)]
                 pub enum Origin {
-                    /// A file of the template; the place says where.
+                    /// A file of the template, at this place.
                     Template(Place),
-                    /// The plugin itself.
+                    /// The plugin.
                     Plugin,
-                    /// The operator: the variable is one of `environment.vars`. The host
-                    /// compares name and value, and believes nothing else.
+                    /// The operator. The host accepts this only when `environment.vars` has
+                    /// the same name and value.
                     Operator,
                 }
                 impl ::core::fmt::Debug for Origin {
@@ -623,10 +629,11 @@ pub mod exports {
                 pub struct EnvVar {
                     pub name: _rt::String,
                     pub value: _rt::String,
-                    /// The value is a secret: shown to nobody unasked.
+                    /// Whether the value is a secret, which is hidden by default.
                     pub secret: bool,
                     /// Who set it. Where workspaces are not isolated from the host, only
-                    /// the operator may set variables that steer a program, such as `PATH`.
+                    /// the operator may set variables that change how programs run, such
+                    /// as `PATH`.
                     pub origin: Origin,
                 }
                 impl ::core::fmt::Debug for EnvVar {
@@ -642,7 +649,7 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// What a workspace may do with the operator's directory at `/workspace`.
+                /// The access of a workspace to the operator's directory at `/workspace`.
                 #[repr(u8)]
                 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
                 pub enum WorkspaceAccess {
@@ -685,9 +692,9 @@ pub mod exports {
                 /// An agent plugin that the runtime installs.
                 #[derive(Clone, PartialEq)]
                 pub struct AgentPlugin {
-                    /// A name or an address; the runtime knows how to find it.
+                    /// A name or an address, which the runtime resolves.
                     pub source: _rt::String,
-                    /// Its configuration, one JSON object of at most 256 KiB.
+                    /// Its configuration: one JSON object of at most 256 KiB.
                     pub config: ::core::option::Option<_rt::String>,
                 }
                 impl ::core::fmt::Debug for AgentPlugin {
@@ -701,12 +708,13 @@ pub mod exports {
                             .finish()
                     }
                 }
+                /// A prompt that the workspace gets at regular times.
                 #[derive(Clone, PartialEq)]
                 pub struct Schedule {
                     pub name: _rt::String,
-                    /// Five fields: minute, hour, day of month, month, day of week.
+                    /// Five fields: minute, hour, day of the month, month, day of the week.
                     pub cron: _rt::String,
-                    /// A name of the IANA time zone database.
+                    /// A name from the IANA time zone database.
                     pub timezone: _rt::String,
                     pub prompt: _rt::String,
                     pub enabled: bool,
@@ -725,11 +733,12 @@ pub mod exports {
                             .finish()
                     }
                 }
+                /// An entry of a channel's configuration.
                 #[derive(Clone, PartialEq)]
                 pub struct ConfigEntry {
                     pub name: _rt::String,
                     pub value: _rt::String,
-                    /// The value may be a secret.
+                    /// Whether the value may be a secret.
                     pub secret: bool,
                 }
                 impl ::core::fmt::Debug for ConfigEntry {
@@ -744,13 +753,14 @@ pub mod exports {
                             .finish()
                     }
                 }
+                /// A chat channel through which people reach the workspace.
                 #[derive(Clone, PartialEq)]
                 pub struct Channel {
                     /// `telegram`, `slack`, `lark` or `discord`.
                     pub kind: _rt::String,
                     /// Sorted by name.
                     pub config: _rt::Vec<ConfigEntry>,
-                    /// Empty means everyone.
+                    /// The users who may use it. Empty means everyone.
                     pub allowed_users: _rt::Vec<_rt::String>,
                     pub enabled: bool,
                 }
@@ -767,11 +777,12 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// A channel that the plan leaves out.
+                /// A channel that is left out of the plan.
                 #[derive(Clone, PartialEq)]
                 pub struct SkippedChannel {
                     pub kind: _rt::String,
-                    /// Names the variables that are missing, never their values.
+                    /// Why it is left out. It may contain the names of missing variables,
+                    /// but no values.
                     pub reason: _rt::String,
                 }
                 impl ::core::fmt::Debug for SkippedChannel {
@@ -785,6 +796,7 @@ pub mod exports {
                             .finish()
                     }
                 }
+                /// The workspaces that share a memory.
                 #[repr(u8)]
                 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
                 pub enum MemoryScope {
@@ -824,6 +836,7 @@ pub mod exports {
                         }
                     }
                 }
+                /// A memory that the workspace starts with.
                 #[derive(Clone, PartialEq)]
                 pub struct Memory {
                     pub content: _rt::String,
@@ -840,7 +853,7 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// Position on the canvas, in pixels; the top left corner.
+                /// The position of the top left corner on the canvas, in pixels.
                 #[repr(C)]
                 #[derive(Clone, Copy, PartialEq)]
                 pub struct Canvas {
@@ -858,12 +871,13 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// What a workspace was called before.
+                /// A former name of a workspace.
                 #[derive(Clone, PartialEq)]
                 pub enum Former {
-                    /// It had this name, below the parent that it has now.
+                    /// Its former name, below its present parent.
                     Name(_rt::String),
-                    /// It had these names: its ancestors' from the org down, then its own.
+                    /// Its former path: the names of its ancestors from the org down, and
+                    /// then its own.
                     Path(_rt::Vec<_rt::String>),
                 }
                 impl ::core::fmt::Debug for Former {
@@ -881,40 +895,44 @@ pub mod exports {
                         }
                     }
                 }
+                /// A workspace of the plan.
                 #[derive(Clone, PartialEq)]
                 pub struct Workspace {
                     /// A path of slugs, one for each ancestor and one for itself:
                     /// `pm/dev-lead/core-lead`. Each slug is `[a-z0-9]+(-[a-z0-9]+)*`, at
-                    /// most 63 bytes; a key has at most 1024. Unique in the plan. The key
-                    /// without its last slug is the parent's, which stands earlier in the
-                    /// list. It only says where in this plan a workspace stands: the host
-                    /// recognises a workspace by the names from the org down to it, and
-                    /// makes the keys that people see from them.
+                    /// most 63 bytes; a key has at most 1024 bytes and is unique in the
+                    /// plan. Without its last slug it is the key of the parent, which comes
+                    /// earlier in the list. A key identifies a workspace in this plan only:
+                    /// the host recognises a workspace by the names from the org down to
+                    /// it, and makes the keys that people see from these names.
                     pub key: _rt::String,
-                    /// Not empty. Two workspaces below one parent never have the same
-                    /// name, compared in Unicode's normalisation form C.
+                    /// Not empty. Siblings have different names, compared in Unicode's
+                    /// normalisation form C.
                     pub name: _rt::String,
-                    /// Names that the same workspace had in earlier versions of the
-                    /// template, newest first: the host keeps its work when it knows one.
+                    /// Names that the workspace had in earlier versions of the template,
+                    /// newest first. When the host has a workspace with one of them, this
+                    /// workspace keeps its data.
                     pub renamed_from: _rt::Vec<Former>,
                     pub role: _rt::String,
-                    /// What runs it; the operator's file says how. Not looked at when it is external.
+                    /// The name of its runtime, which the operator's configuration file
+                    /// defines. Ignored when the workspace is external.
                     pub runtime: _rt::String,
-                    /// Absent: the runtime chooses.
+                    /// The model. When it is absent, the runtime chooses one.
                     pub model: ::core::option::Option<_rt::String>,
-                    /// 1 to 4. The operator's policy says which may run.
+                    /// 1 to 4. The operator's policy limits it.
                     pub tier: u8,
-                    /// Runs elsewhere, at `url`: the host creates nothing for it, and
-                    /// neither its files nor its env go anywhere.
+                    /// Whether it runs elsewhere, at `url`. The host creates nothing for an
+                    /// external workspace, and does not use its files and variables.
                     pub external: bool,
                     pub url: ::core::option::Option<_rt::String>,
-                    /// An absolute directory of the operator's machine, wanted at `/workspace`.
+                    /// The absolute path of a directory on the operator's machine that is
+                    /// wanted at `/workspace`.
                     pub workspace_dir: ::core::option::Option<_rt::String>,
                     pub workspace_access: WorkspaceAccess,
                     pub plugins: _rt::Vec<AgentPlugin>,
-                    /// Sorted by path; a path occurs once.
+                    /// Sorted by path. A path occurs once.
                     pub files: _rt::Vec<SeedFile>,
-                    /// Sorted by name; a name occurs once.
+                    /// Sorted by name. A name occurs once.
                     pub env: _rt::Vec<EnvVar>,
                     pub schedules: _rt::Vec<Schedule>,
                     pub channels: _rt::Vec<Channel>,
@@ -953,12 +971,13 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// Variables of which one must (or should) be set.
+                /// Variables, at least one of which must (or should) be set.
                 #[derive(Clone, PartialEq)]
                 pub struct Requirement {
-                    /// One name, or several of which one is enough.
+                    /// One name, or several names, of which one is enough.
                     pub any_of: _rt::Vec<_rt::String>,
-                    /// Who lacks it: keys of workspaces; the empty text stands for the org. Empty when it is met.
+                    /// The keys of the workspaces that need it and lack it. The empty text
+                    /// stands for the org.
                     pub missing_for: _rt::Vec<_rt::String>,
                 }
                 impl ::core::fmt::Debug for Requirement {
@@ -972,6 +991,7 @@ pub mod exports {
                             .finish()
                     }
                 }
+                /// The org.
                 #[derive(Clone, PartialEq)]
                 pub struct Org {
                     pub name: _rt::String,
@@ -988,10 +1008,11 @@ pub mod exports {
                             .finish()
                     }
                 }
+                /// The plan of an org.
                 #[derive(Clone, PartialEq)]
                 pub struct Plan {
                     pub org: Org,
-                    /// Depth first: a parent stands before its children.
+                    /// Depth first: a parent comes before its children.
                     pub workspaces: _rt::Vec<Workspace>,
                     pub required_env: _rt::Vec<Requirement>,
                     pub recommended_env: _rt::Vec<Requirement>,
@@ -3376,11 +3397,12 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Pure and cheap: `orghost plugin inspect` shows it.
+                    /// Describes the plugin. It must be pure and fast: `orghost plugin inspect`
+                    /// calls it.
                     #[allow(async_fn_in_trait)]
                     fn describe() -> Description;
-                    /// Turns the template into a plan, or says everything that is wrong with
-                    /// it at once. An error list is never empty.
+                    /// Turns the template into a plan, or returns all errors of the template.
+                    /// A list of errors is never empty.
                     #[allow(async_fn_in_trait)]
                     fn import_org(
                         request: Request,
@@ -3424,7 +3446,8 @@ pub mod exports {
                         * ::core::mem::size_of::<*const u8>()],
                 );
             }
-            /// Expansion of references in a text. `org-import` exports it; other plugins may.
+            /// Expands references in a text. `org-import` exports this interface, and other
+            /// plugins may.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod expander {
                 #[used]
@@ -3432,14 +3455,16 @@ pub mod exports {
                 static __FORCE_SECTION_REF: fn() = super::super::super::super::__link_custom_section_describing_imports;
                 use super::super::super::super::_rt;
                 pub type Environment = super::super::super::super::exports::orghost::plugin::importer::Environment;
+                /// An expanded text.
                 #[derive(Clone, PartialEq)]
                 pub struct Expansion {
                     pub text: _rt::String,
-                    /// Names of references that neither source has, in order of first
-                    /// appearance. When the whole result is empty although there was a
-                    /// reference, all its names stand here.
+                    /// Names of references that have no value, in the order of their first
+                    /// appearance. When the text had references and the whole result is
+                    /// empty, these are the names of all of them.
                     pub unresolved: _rt::Vec<_rt::String>,
-                    /// Groups `${…}` whose inside is not an identifier, as written: copied verbatim, never looked up.
+                    /// Groups `${…}` whose inside is not an identifier, as written. They are
+                    /// copied into the result unchanged.
                     pub malformed: _rt::Vec<_rt::String>,
                 }
                 impl ::core::fmt::Debug for Expansion {
@@ -3706,8 +3731,9 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// One pass from left to right; what a reference expands to is never
-                    /// scanned again. Never fails; linear in the length of the text.
+                    /// Expands in one pass from left to right. The value of a reference is not
+                    /// expanded again. It never fails, and takes time linear in the length of
+                    /// the text.
                     #[allow(async_fn_in_trait)]
                     fn expand(text: _rt::String, environment: Environment) -> Expansion;
                 }

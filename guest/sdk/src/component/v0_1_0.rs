@@ -1,13 +1,14 @@
-//! Version 0.1.0 of the contract, from and to the types of 0.2.0-dev, which are the SDK's. The only place that knows how
-//! they differ: 0.1.0 says a workspace's parent, which its key says already, and cannot say who set a variable and what
-//! a workspace was called before.
+//! Connects a plugin to the host for version 0.1.0 of the contract. The SDK has the types of 0.2.0-dev, which are
+//! converted.
+//!
+//! In 0.1.0 a workspace has a field for its parent, a variable has no origin, and a workspace has no former names.
 
 use super::Component;
 use crate::bindings::v0_1_0::exports::orghost::plugin::{expander, importer};
 use crate::bindings::v0_1_0::orghost::plugin::template_files;
 use crate::{Entry, EntryKind, FileError, Plugin, TemplateFiles};
 
-/// The host's files.
+/// The files of the template, read through the host.
 struct HostFiles;
 
 impl TemplateFiles for HostFiles {
@@ -90,7 +91,7 @@ fn all<A, B>(list: Vec<A>, convert: impl FnMut(A) -> B) -> Vec<B> {
     list.into_iter().map(convert).collect()
 }
 
-/// Functions that convert records whose fields are the same.
+/// Makes functions that convert records with the same fields.
 macro_rules! unchanged {
     ($($function:ident: $record:ident { $($field:ident),* })*) => {$(
         fn $function(made: crate::$record) -> importer::$record {
@@ -105,7 +106,7 @@ unchanged! {
     org: Org { name, description }
     requirement: Requirement { any_of, missing_for }
     agent_plugin: AgentPlugin { source, config }
-    // Who set it is left out.
+    // The origin is left out.
     env_var: EnvVar { name, value, secret }
     schedule: Schedule { name, cron, timezone, prompt, enabled }
     config_entry: ConfigEntry { name, value, secret }
@@ -123,7 +124,7 @@ fn plan(made: crate::Plan) -> importer::Plan {
     }
 }
 
-/// What it was called before is left out.
+/// Converts a workspace. Its former names are left out.
 fn workspace(made: crate::Workspace) -> importer::Workspace {
     importer::Workspace {
         parent: made.parent().map(str::to_owned),

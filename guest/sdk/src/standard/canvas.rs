@@ -1,25 +1,25 @@
-//! Places workspaces on the canvas (org-template.md §9): pure arithmetic.
+//! Computes the positions of workspaces on the canvas (org-template.md §9).
 
 use crate::Canvas;
 
-/// Pixels.
+// All lengths are in pixels.
 const LEAF_WIDTH: f64 = 300.0;
 const LEAF_HEIGHT: f64 = 176.0;
 const GUTTER: f64 = 14.0;
 const HEADER: f64 = 130.0;
 const PADDING: f64 = 16.0;
 
-/// A workspace and what is inside of it.
+/// The rectangle of a workspace, with the rectangles of its children inside.
 pub(crate) struct Tile {
     children: Vec<Tile>,
     width: f64,
     height: f64,
-    /// Of each child, relative to this tile.
+    /// The position of each child, relative to this tile.
     slots: Vec<(f64, f64)>,
 }
 
 impl Tile {
-    /// A tile as large as its children need: a grid of at most two columns.
+    /// A tile that fits its children, which stand in a grid of at most two columns.
     pub fn new(children: Vec<Self>) -> Self {
         if children.is_empty() {
             return Self {
@@ -53,7 +53,7 @@ impl Tile {
         }
     }
 
-    /// The absolute positions of this tile and of everything inside, parents first.
+    /// Adds the absolute positions of this tile and of all tiles inside it, parents first.
     pub fn place(&self, (x, y): (f64, f64), positions: &mut Vec<Canvas>) {
         positions.push(Canvas { x, y });
         for (child, (dx, dy)) in self.children.iter().zip(&self.slots) {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_of_the_specification() {
+    fn children_are_laid_out_as_the_specification_says() {
         assert_eq!(positions(&Tile::new(leaves(0))), [(100.0, 50.0)]);
         let one = Tile::new(leaves(1));
         assert_eq!(positions(&one), [(100.0, 50.0), (116.0, 180.0)]);
@@ -93,7 +93,7 @@ mod tests {
             ]
         );
         assert_eq!((three.width, three.height), (646.0, 512.0));
-        // A row is as high, and every column as wide, as the largest in it.
+        // A row is as high as its highest tile, and a column as wide as its widest tile.
         let mixed = Tile::new(vec![
             Tile::new(leaves(1)),
             Tile::new(leaves(0)),

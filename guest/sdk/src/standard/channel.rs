@@ -1,5 +1,5 @@
-//! Resolves channels (org-template.md §7): expands their configuration and checks it for its adapter. A channel that
-//! cannot work is left out with a reason, which never holds a value.
+//! Resolves channels (org-template.md §7): expands their configuration and checks it against the channel's type. A
+//! channel that cannot work is left out with a reason, and no reason holds the value of a variable.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::problems::{Problems, listed, quoted};
 use super::schema;
 use crate::{Channel, ConfigEntry, Diagnostic, SkippedChannel};
 
-/// The channels that work, and those that are left out.
+/// The channels that can work, and the channels that are left out.
 pub(crate) fn resolve(
     list: &[schema::Channel],
     sources: Sources<'_>,
@@ -66,7 +66,7 @@ fn shown(kind: &str) -> String {
     }
 }
 
-/// The expanded configuration, or why there is none.
+/// The expanded configuration, or the reason why the channel is left out.
 fn config(
     spec: &schema::Channel,
     kind: &str,
@@ -85,7 +85,7 @@ fn config(
         let expansion = sources.expand(&text.text);
         missing.extend(expansion.unresolved);
         if !expansion.malformed.is_empty() {
-            // Not the group itself: `${TOKEN:-…}` may hold a value.
+            // The message does not quote the group, because `${TOKEN:-…}` may hold a secret.
             malformed.insert(format!("`{name}`"));
         }
         entries.push(ConfigEntry {
@@ -120,7 +120,7 @@ fn sounds_secret(name: &str) -> bool {
 struct Config<'a>(&'a [ConfigEntry]);
 
 impl Config<'_> {
-    /// The value of that name; empty when there is none.
+    /// The value with this name; empty when there is none.
     fn get(&self, name: &str) -> &str {
         let entry = self.0.iter().find(|entry| entry.name == name);
         entry.map_or("", |entry| &entry.value)
@@ -129,7 +129,7 @@ impl Config<'_> {
 
 struct Adapter {
     kind: &'static str,
-    /// Says what is wrong with a configuration.
+    /// Checks a configuration; the error says what is wrong with it.
     check: fn(&Config<'_>) -> Result<(), String>,
 }
 

@@ -1,13 +1,13 @@
-//! Reads cron lines: five fields in the standard syntax (org-template.md §7). It computes no times.
+//! Reads cron lines, which have five fields in the standard syntax (org-template.md §7). It computes no times.
 //!
-//! Written by hand because every crate for this accepts more than runtimes do (seconds, years, `@daily`, `L`, `W`,
-//! `#`), and says less about what is wrong. A test compares it with `croner`.
+//! This is written by hand because every crate for it accepts more than runtimes do (seconds, years, `@daily`, `L`,
+//! `W`, `#`), and its messages say less. A test compares this reader with `croner`.
 
 struct Unit {
     name: &'static str,
     min: u32,
     max: u32,
-    /// Names of the values from `min` on.
+    /// The names of the values, in order, beginning with the name of `min`. Empty when the values have no names.
     words: &'static [&'static str],
 }
 
@@ -40,25 +40,25 @@ const UNITS: [Unit; 5] = [
     ),
 ];
 
-/// A line that is right.
+/// A valid cron line.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Line {
-    /// With one blank between the fields.
+    /// The line with exactly one blank between the fields.
     pub text: String,
-    /// Of each unit.
+    /// The values of each unit on which the line fires.
     values: [Values; UNITS.len()],
 }
 
-/// Values of a unit: a bit for each. The largest is 59.
+/// A set of values of a unit, one bit for each. The largest value is 59.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Values(u64);
 
-/// The most days of each month, from January on; 29 of February's come every few years.
+/// The largest number of days of each month, January first. February has 29 in leap years.
 const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 impl Line {
-    /// Whether no day is in it: 30 February. Where days of the week are given too, one of the two is enough, and every
-    /// month has all of those.
+    /// Whether no date matches the line, as for 30 February. A line that also restricts the day of the week fires on
+    /// either kind of day, and every month has all days of the week.
     pub fn never_fires(&self) -> bool {
         let [_, _, days, months, weekdays] = self.values;
         let any_weekday = (0..=6).all(|day| weekdays.has(day));
@@ -82,7 +82,7 @@ impl Values {
 /// Reads a line.
 ///
 /// # Errors
-/// A sentence that says which field is wrong.
+/// When the line is not valid: the end of a sentence that says what is wrong.
 pub(crate) fn read(line: &str) -> Result<Line, String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     if fields.len() != UNITS.len() {
@@ -115,7 +115,8 @@ pub(crate) fn read(line: &str) -> Result<Line, String> {
 }
 
 impl Unit {
-    /// `*`, `?`, a value, or a range, each with or without a step. A value with a step begins a range.
+    /// Reads `*`, `?`, a value or a range, each with or without a step. A value with a step stands for the range from
+    /// it to the unit's largest value.
     fn read(&self, term: &str, values: &mut Values) -> Result<(), String> {
         let (range, step) = match term.split_once('/') {
             Some((range, step)) => (range, Some(step)),
@@ -125,7 +126,7 @@ impl Unit {
             None => 1,
             Some(step) => digits(step)
                 .filter(|step| *step > 0)
-                .ok_or_else(|| format!("has the step `{step}`, which is no number above 0"))?,
+                .ok_or_else(|| format!("has the step `{step}`, which is not a number above 0"))?,
         };
         let (first, last) = if matches!(range, "*" | "?") {
             (self.min, self.max)
@@ -158,7 +159,7 @@ impl Unit {
             Some(7) if self.max == 6 => Err("is 7, and Sunday is 0".to_owned()),
             Some(value) => Err(format!("is {value}, and not in {}-{}", self.min, self.max)),
             None if text.is_empty() => Err("has an empty part".to_owned()),
-            None => Err(format!("has `{text}`, which is no value")),
+            None => Err(format!("has `{text}`, which is not a value")),
         }
     }
 }
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines() {
+    fn a_line_is_accepted_or_refused_with_a_reason() {
         for valid in [
             "* * * * *",
             "*/5 * * * *",
@@ -218,7 +219,7 @@ mod tests {
             ("* * * * 5#2", "`5#2`"),
             ("mon * * * *", "minute has `mon`"),
             ("* * * * monday", "`monday`"),
-            ("99999999999 * * * *", "no value"),
+            ("99999999999 * * * *", "not a value"),
         ] {
             let error = read(invalid).expect_err(invalid);
             assert!(error.contains(part), "{invalid:?}: {error}");
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_that_no_month_has_never_comes() {
+    fn a_line_whose_days_are_in_none_of_its_months_never_fires() {
         for (line, never) in [
             ("0 0 30 2 *", true),
             ("0 0 31 feb,apr,jun,sep,nov ?", true),
@@ -237,7 +238,7 @@ mod tests {
             ("0 0 28-31 2 *", false),
             ("0 0 31 4,5 *", false),
             ("0 0 */30 2 *", false),
-            // On Mondays of February.
+            // This one fires on the Mondays of February.
             ("0 0 30 2 1", false),
             ("* * * * *", false),
         ] {
@@ -246,17 +247,23 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is accepted here is a cron line to others too.
         #[test]
-        fn agrees_with_croner(line in "([0-9*?/,]|[0-9]-[0-9]|mon|FEB| ){1,12}( ([0-9*]|[0-9]/[1-9]|[1-6]-6|mon|feb)){1,5}") {
+        fn a_line_that_is_accepted_here_is_accepted_by_croner(line in "([0-9*?/,]|[0-9]-[0-9]|mon|FEB| ){1,12}( ([0-9*]|[0-9]/[1-9]|[1-6]-6|mon|feb)){1,5}") {
             if let Ok(Line { text: line, .. }) = read(&line) {
-                // In fields where `?` means `*`, croner knows `*` only; its steps never begin in the middle.
+                // `croner` does not accept `?` in every field, and does not accept `*` among other values, which it
+                // makes redundant.
+                let field = |field: &str| match field.split(',').any(|term| matches!(term, "*" | "?")) {
+                    true => "*".to_owned(),
+                    false => field.replace('?', "*"),
+                };
+                let fields: Vec<String> = line.split(' ').map(field).collect();
+                // Sloppy ranges are steps that begin at a value, as in `5/15`.
                 let parser = croner::parser::CronParser::builder()
                     .seconds(croner::parser::Seconds::Disallowed)
                     .year(croner::parser::Year::Disallowed)
                     .sloppy_ranges(true)
                     .build();
-                prop_assert!(parser.parse(&line.replace('?', "*")).is_ok(), "{line:?}");
+                prop_assert!(parser.parse(&fields.join(" ")).is_ok(), "{line:?}");
             }
         }
     }

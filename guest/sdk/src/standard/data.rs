@@ -1,16 +1,15 @@
-//! Values whose schema only their reader knows: the configurations of agent plugins. They are passed on, as YAML and
-//! as JSON, in the order in which they were written.
+//! Values of any shape, such as the configurations of agent plugins. The plan passes them on unchanged.
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use std::rc::Rc;
 
-use super::render::{ScheduleEntry, Text};
+use super::fields::{Field, Reader};
+use super::node::Value;
 use crate::Schedule;
 
-/// A value of YAML or JSON. It is written again as it was read: maps keep their order, and numbers their spelling.
+/// A value of YAML or JSON. It is written as it was read: mappings keep their order, and numbers their spelling.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Data {
-    /// Nothing.
+    /// No value: `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
@@ -20,14 +19,14 @@ pub enum Data {
     Text(String),
     /// A list.
     List(Vec<Data>),
-    /// A mapping, in its order; a key occurs once.
+    /// A mapping, in the order in which it was written. A key occurs once.
     Map(Vec<(String, Data)>),
-    /// The `schedules` of an agent plugin's configuration, resolved like a workspace's own.
+    /// The `schedules` of an agent plugin's configuration, resolved like the schedules of a workspace.
     Schedules(Vec<Schedule>),
 }
 
 impl Data {
-    /// The value of a key; `None` where this is no mapping, or has no such key.
+    /// The value of a key; `None` when this is not a mapping, or does not have the key.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Map(pairs) => pairs.iter().find(|(known, _)| known == key),
@@ -36,7 +35,7 @@ impl Data {
         .map(|(_, value)| value)
     }
 
-    /// The text, where this is one.
+    /// The text; `None` when this is not a text.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -44,8 +43,8 @@ impl Data {
         }
     }
 
-    /// What an unquoted scalar of YAML 1.2 is. `007`, `0x10`, `yes` and dates are texts, and so is a number that
-    /// would be spelled in another way when it is written again.
+    /// The boolean or number that an unquoted scalar of YAML 1.2 stands for; `None` when it is a text. `007`, `0x10`,
+    /// `yes` and dates are texts, and so is a number that would be spelled differently when it is written.
     pub(crate) fn plain(text: &str) -> Option<Self> {
         match text {
             "true" | "True" | "TRUE" => return Some(Self::Bool(true)),
@@ -57,22 +56,25 @@ impl Data {
     }
 }
 
-impl Serialize for Data {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Null => serializer.serialize_unit(),
-            Self::Bool(value) => serializer.serialize_bool(*value),
-            Self::Number(number) => number.serialize(serializer),
-            Self::Text(text) => Text(text).serialize(serializer),
-            Self::List(list) => serializer.collect_seq(list),
-            Self::Map(pairs) => {
-                let mut map = serializer.serialize_map(Some(pairs.len()))?;
-                for (key, value) in pairs {
-                    map.serialize_entry(key, value)?;
-                }
-                map.end()
-            }
-            Self::Schedules(list) => serializer.collect_seq(list.iter().map(ScheduleEntry::from)),
+/// Reads a value of any shape.
+pub(crate) fn read(field: &Field<'_>, reader: &mut Reader<'_>) -> Data {
+    let text = |reader: &mut Reader<'_>| field.text(reader).map(|text| text.text);
+    match &field.node.value {
+        Value::Omitted => Data::Null,
+        _ if field.node.is_null() => Data::Null,
+        Value::Scalar {
+            text: plain,
+            plain: true,
+        } => Data::plain(plain).unwrap_or_else(|| Data::Text(text(reader).unwrap_or_default())),
+        Value::Scalar { .. } => Data::Text(text(reader).unwrap_or_default()),
+        Value::List(_) => {
+            let items = field.items(reader);
+            Data::List(items.iter().map(|item| read(item, reader)).collect())
+        }
+        Value::Map(_) => {
+            let entries = field.entries(reader).into_iter();
+            let pair = |(key, value): (Rc<str>, Field<'_>)| (key.to_string(), read(&value, reader));
+            Data::Map(entries.map(pair).collect())
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Parses `.env` files (org-template.md §4). It interpolates nothing, and no message of it shows what a file holds.
+//! Parses `.env` files (org-template.md §4). It expands no references, and its messages show no values.
 //!
-//! Every line that is neither empty nor a comment nor a pair is a warning, and so is a value that may not be what its
-//! author meant: one that begins a quote and does not close it, and one with what looks like a comment.
+//! It warns of every line that is not empty, not a comment and not a pair. It also warns of values that are probably
+//! mistakes: a value with an opening quote and no closing one, and a value that contains something like a comment.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::expand::{self, Value, Variables};
 use super::problems::{Pos, Problems};
 use crate::{Diagnostic, Origin, Place};
 
-/// The pairs of a file; the last one of a name wins, and its line is where the variable was set.
+/// Reads the pairs of a file. The last pair with a name wins, and the origin of the variable is the line of that pair.
 pub(crate) fn read(file: &str, text: &str, problems: &mut Problems) -> Variables {
     let mut variables = Variables::new();
     let mut lines = text.split('\n').zip(1..).peekable();
@@ -21,7 +21,7 @@ pub(crate) fn read(file: &str, text: &str, problems: &mut Problems) -> Variables
         match Line::of(line) {
             Line::Nothing => {}
             Line::NoPair => {
-                // A secret over many lines is one mistake, and not as many as it has lines.
+                // A secret over several lines is one mistake, so there is one warning for all its lines.
                 let more = std::iter::from_fn(|| {
                     lines.next_if(|(next, _)| matches!(Line::of(next), Line::NoPair))
                 });
@@ -33,7 +33,7 @@ pub(crate) fn read(file: &str, text: &str, problems: &mut Problems) -> Variables
                 };
                 warn("env-line-ignored", message, "a value stands on one line");
             }
-            // Not the name: it may be a part of a secret that goes over several lines.
+            // The message does not show the name: it may be part of a secret over several lines.
             Line::Pair { name, .. } if !expand::is_name(name) => warn(
                 "env-name-invalid",
                 "the name before the `=` is not a name of a variable; the line is skipped"
@@ -46,7 +46,7 @@ pub(crate) fn read(file: &str, text: &str, problems: &mut Problems) -> Variables
                     let (code, message, help) = doubt.words();
                     warn(code, format!("{name}: {message}"), help);
                 }
-                // An empty value never unsets an earlier one.
+                // An empty value does not replace an earlier one.
                 if text.is_empty() {
                     continue;
                 }
@@ -65,8 +65,8 @@ pub(crate) fn read(file: &str, text: &str, problems: &mut Problems) -> Variables
     variables
 }
 
-/// The pairs of a `.env` file and its warnings; `file` is its path, for their places. The last pair of a name wins,
-/// and nothing is interpolated.
+/// Reads the pairs of a `.env` file, and returns them with the warnings. The last pair with a name wins, and no
+/// references are expanded. `file` is the path that the warnings name.
 ///
 /// ```
 /// use orghost_plugin::standard::dotenv;
@@ -79,19 +79,17 @@ pub fn parse(file: &str, text: &str) -> (BTreeMap<String, String>, Vec<Diagnosti
     let mut problems = Problems::default();
     let variables = read(file, text, &mut problems).into_iter();
     let variables = variables.map(|(name, value)| (name, value.text)).collect();
-    // A line that is wrong is skipped with a warning: there are no errors.
+    // There are no errors: a wrong line is skipped with a warning.
     (variables, problems.finish().unwrap_or_default())
 }
 
-/// What a line is.
+/// A line of a `.env` file.
 enum Line<'a> {
     /// Empty, or a comment.
     Nothing,
-    /// `value`: everything after the `=`, as it is written but for blanks at its end.
-    Pair {
-        name: &'a str,
-        value: &'a str,
-    },
+    /// `NAME=value`. `value` is everything after the `=`, without the blanks at the end of the line.
+    Pair { name: &'a str, value: &'a str },
+    /// Anything else.
     NoPair,
 }
 
@@ -118,7 +116,7 @@ fn without_export(name: &str) -> &str {
     }
 }
 
-/// Why a value may not be what its author meant.
+/// Why a value is probably a mistake.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Doubt {
     OpenQuote,
@@ -149,7 +147,7 @@ impl Doubt {
     }
 }
 
-/// A value without blanks around it and without one pair of quotes, and what is odd about it.
+/// A value without the blanks around it and without one pair of quotes, and the doubt about it.
 fn unquoted(written: &str) -> (&str, Option<Doubt>) {
     let value = written.trim();
     let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_of_the_specification() {
+    fn pairs_are_read_as_the_specification_says() {
         let table: &[(&str, &[(&str, &str)])] = &[
             ("", &[]),
             ("A=1", &[("A", "1")]),
@@ -227,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_name_is_a_warning_without_what_the_line_says() {
+    fn the_warning_about_an_invalid_name_does_not_quote_the_line() {
         let mut problems = Problems::default();
         let parsed = read(
             "pm/.env",
@@ -244,9 +242,9 @@ mod tests {
         assert!(!format!("{warnings:?}").contains("canary"));
     }
 
-    /// The value stays what the specification says; that it may not be what was meant is said with its line.
+    /// The warning does not change the value.
     #[test]
-    fn what_may_not_be_meant_is_a_warning_with_its_line() {
+    fn a_probable_mistake_is_a_warning_with_its_line() {
         type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(&'a str, u32)]);
         let table: &[Row<'_>] = &[
             ("\nno pair\nA=1", &[("A", "1")], &[("env-line-ignored", 2)]),
@@ -275,7 +273,7 @@ mod tests {
                 &[("A", "\"a # b\" # c")],
                 &[("env-comment-in-value", 1)],
             ),
-            // A key over several lines: what is no pair is said once.
+            // A private key over several lines: one warning for the lines that are not pairs.
             (
                 "A=\"-----BEGIN\nMIIE\nAAAA\nAA\n-----END\"\nB=1",
                 &[("A", "\"-----BEGIN"), ("B", "1")],
@@ -288,16 +286,16 @@ mod tests {
             let parsed: Vec<(&str, &str)> = parsed.iter().map(|(n, v)| (&**n, &**v)).collect();
             assert_eq!(parsed, *pairs, "{text:?}");
             let warnings = problems.finish().unwrap();
-            let said: Vec<(&str, u32)> = warnings
+            let found: Vec<(&str, u32)> = warnings
                 .iter()
                 .map(|w| (&*w.code, w.place.as_ref().unwrap().line))
                 .collect();
-            assert_eq!(said, *doubts, "{text:?}");
+            assert_eq!(found, *doubts, "{text:?}");
         }
     }
 
     #[test]
-    fn a_variable_knows_the_line_that_set_it_last() {
+    fn the_origin_of_a_variable_is_the_line_that_set_it_last() {
         let mut problems = Problems::default();
         let parsed = read("pm/.env", "A=1\n\nA=2\nA=\n", &mut problems);
         let Origin::Template(place) = &parsed["A"].origin else {

@@ -1,5 +1,7 @@
-//! Which variables a workspace has: the template's `.env`, its folder's `.env` over it, the operator's over both.
-//! The process environment is out of reach, and granted values never become part of these.
+//! Collects the variables of each workspace.
+//!
+//! They come from the template's `.env`, then from the `.env` of the workspace's folder, and then from the operator. A
+//! later source replaces an earlier one. Granted values are not among them.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -9,7 +11,7 @@ use super::expand::Variables;
 use super::files::{Template, Unreadable};
 use super::problems::{At, Pos, Problems};
 
-/// The variables of the org, and of each folder, each made once.
+/// The variables of the org and of each folder. Each folder is read once.
 pub(crate) struct Layers {
     root: Variables,
     operator: Variables,
@@ -25,7 +27,8 @@ impl Layers {
         }
     }
 
-    /// The variables of a workspace with this folder; the root is the folder of the org.
+    /// The variables of a workspace with this folder. The empty path stands for the org, and for a workspace without a
+    /// folder.
     pub fn of(
         &mut self,
         folder: &str,
@@ -47,7 +50,7 @@ impl Layers {
     }
 }
 
-/// A missing file is an empty one.
+/// Reads the `.env` of a folder. A missing file is read as an empty one.
 fn read(folder: &str, template: &mut Template<'_>, problems: &mut Problems) -> Variables {
     let file = if folder.is_empty() {
         ".env".to_owned()

@@ -1,11 +1,11 @@
-//! Expands references in a text (expander.md). It never fails, never looks at a result again, and never puts a
-//! granted value into other text.
+//! Expands references in a text (expander.md). It never fails, it does not expand a value a second time, and it never
+//! puts a granted value into other text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Environment, Expansion, Origin, Variable};
 
-/// Names and values.
+/// Variables by name.
 pub(crate) type Variables = BTreeMap<String, Value>;
 
 /// The value of a variable, and who set it.
@@ -15,16 +15,16 @@ pub(crate) struct Value {
     pub origin: Origin,
 }
 
-/// Where the values of references come from.
+/// The values of references.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sources<'a> {
-    /// Expands everywhere.
+    /// Values that expand everywhere.
     pub vars: &'a Variables,
-    /// Expands where a whole text is one reference.
+    /// Values that expand only where the whole text is one reference.
     pub granted: &'a Variables,
 }
 
-/// Expands the references in a text. One pass from left to right, linear in the length of the text.
+/// Expands the references in a text, in one pass from left to right. The time is linear in the length of the text.
 ///
 /// ```
 /// use orghost_plugin::{Environment, Variable, expand};
@@ -45,7 +45,7 @@ pub fn expand(text: &str, environment: &Environment) -> Expansion {
     sources.expand(text)
 }
 
-/// Variables of the operator. The last of several with the same name wins.
+/// The variables of the operator. The last one with a name wins.
 pub(crate) fn variables(list: &[Variable]) -> Variables {
     let value = |var: &Variable| Value {
         text: var.value.clone(),
@@ -56,7 +56,7 @@ pub(crate) fn variables(list: &[Variable]) -> Variables {
         .collect()
 }
 
-/// Whether a text has a reference at all, well-formed or not.
+/// Whether a text contains a reference, even a malformed one.
 pub(crate) fn has_reference(text: &str) -> bool {
     let mut scanner = Scanner::new(text);
     std::iter::from_fn(|| scanner.next()).any(|piece| !matches!(piece, Piece::Literal(_)))
@@ -89,7 +89,7 @@ impl Sources<'_> {
                 }
             }
         }
-        // A value that references make up, and that is empty, is as good as missing.
+        // A text with references that expands to nothing counts as missing, so all its references are unresolved.
         let unresolved = if out.is_empty() { all } else { unresolved };
         Expansion {
             text: out,
@@ -99,7 +99,7 @@ impl Sources<'_> {
     }
 }
 
-/// Texts in the order of their first appearance, each once.
+/// A list of distinct names, in the order of their first appearance.
 #[derive(Default)]
 struct Names<'a> {
     list: Vec<String>,
@@ -114,7 +114,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// What a text consists of.
+/// A part of a text.
 #[derive(Debug, PartialEq)]
 enum Piece<'a> {
     Literal(&'a str),
@@ -123,16 +123,16 @@ enum Piece<'a> {
         name: &'a str,
         written: &'a str,
     },
-    /// `${…}` around anything but a name.
+    /// `${…}` whose inside is not a name.
     Malformed(&'a str),
 }
 
-/// Takes a text apart. All positions are ASCII characters, so that no slice splits a character.
+/// Splits a text into its pieces. It cuts only at ASCII characters, so no cut splits a character.
 struct Scanner<'a> {
     rest: &'a str,
-    /// No `}` remains: what makes a long run of `${` linear.
+    /// Whether the rest has no `}`. Without this the time for a long run of `${` would be quadratic.
     no_close: bool,
-    /// Bytes that were looked at, for the test that the work is linear.
+    /// How many bytes were looked at. A test checks that this is linear in the length of the text.
     #[cfg(test)]
     examined: usize,
 }
@@ -152,7 +152,7 @@ impl<'a> Scanner<'a> {
         if rest.is_empty() {
             return None;
         }
-        // A literal ends before a `$`; a `$` that begins nothing is a literal by itself.
+        // A literal ends before a `$`. A `$` that begins no reference is a literal of its own.
         let Some(after) = rest.strip_prefix('$') else {
             let end = self.find(rest, '$').unwrap_or(rest.len());
             return Some(Piece::Literal(self.take(end)));
@@ -189,7 +189,7 @@ impl<'a> Scanner<'a> {
         taken
     }
 
-    /// Where the next `}` is.
+    /// The position of the next `}`.
     fn close(&mut self, text: &'a str) -> Option<usize> {
         if self.no_close {
             return None;
@@ -205,7 +205,7 @@ impl<'a> Scanner<'a> {
         found
     }
 
-    /// How many bytes at the beginning of a text are a name, `[A-Za-z_][A-Za-z0-9_]*`.
+    /// The length of the name, `[A-Za-z_][A-Za-z0-9_]*`, with which a text begins, in bytes. 0 when there is none.
     fn name_length(&mut self, text: &str) -> usize {
         let length = name_length(text);
         self.count(length + 1);
@@ -226,8 +226,8 @@ fn name_length(text: &str) -> usize {
     if !text.as_bytes().first().is_some_and(begins) {
         return 0;
     }
-    let goes_on = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    text.bytes().take_while(goes_on).count()
+    let continues = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    text.bytes().take_while(continues).count()
 }
 
 /// Whether a text is the name of a variable, `[A-Za-z_][A-Za-z0-9_]*`.
@@ -239,7 +239,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// How many bytes the scanner looks at.
+    /// The number of bytes that the scanner looks at.
     fn work(text: &str) -> usize {
         let mut scanner = Scanner::new(text);
         while scanner.next().is_some() {}
@@ -247,13 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn the_work_is_linear() {
+    fn the_work_is_linear_in_the_length_of_the_text() {
         for unit in [
             "${", "$", "${A}", "${A", "$A", "a", "}", "${}", "{$", "${ ", "é$",
         ] {
             for end in ["", "}"] {
                 let text = unit.repeat(100_000) + end;
-                // Two searches and one name may look at the same byte.
+                // Two searches and one name can look at the same byte.
                 assert!(
                     work(&text) <= 4 * text.len(),
                     "{unit:?}: {} for {} bytes",

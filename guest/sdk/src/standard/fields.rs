@@ -1,42 +1,43 @@
-//! Reads typed values from nodes, with the leniency of org-template.md §1, and reports what has a wrong type. It
-//! knows no field of a template by name.
+//! Reads typed values from nodes, as leniently as org-template.md §1 says, and reports values of a wrong type. It knows
+//! the types of fields, and not the fields of a template.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::node::{Node, Pair, Value};
 use super::problems::{At, FieldPath, Problems, quoted};
-use super::yaml::{Node, Pair, Value};
 use super::{limits, text};
 use crate::Diagnostic;
 
-/// A text of a template, and where it stands.
+/// A text of a template, and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Text {
     pub text: String,
     pub at: At,
 }
 
-/// A number of a template, and where it stands.
+/// A number of a template, and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Number {
     pub number: i64,
     pub at: At,
 }
 
-/// What reading takes along: the problems, and the unknown keys that were reported already.
+/// The state of reading a template: the problems, and the unknown keys that were reported already.
 pub(crate) struct Reader<'a> {
     pub problems: &'a mut Problems,
+    /// Files and keys.
     unknown: BTreeSet<(Rc<str>, Rc<str>)>,
 }
 
-/// A value, and where it stands.
+/// A value of any type, and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Field<'a> {
     pub node: &'a Node,
     pub at: At,
 }
 
-/// A mapping whose fields are read one after the other. Keys that nobody asked for are unknown.
+/// A mapping whose fields are read one after the other. The keys that were never asked for are unknown keys.
 pub(crate) struct Fields<'a> {
     pairs: BTreeMap<&'a str, &'a Pair>,
     pub at: At,
@@ -79,7 +80,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A scalar as it is spelled; `None` for nothing, for an empty text, and after a reported problem.
+    /// A scalar as it is spelled. `None` for null, for an empty text, and after a reported problem.
     pub fn text(&self, reader: &mut Reader<'_>) -> Option<Text> {
         match &self.node.value {
             _ if self.node.is_null() => None,
@@ -145,7 +146,7 @@ impl<'a> Field<'a> {
         parsed
     }
 
-    /// The items of a list; none for nothing.
+    /// The items of a list. Empty for null, and after a reported problem.
     pub fn items(&self, reader: &mut Reader<'_>) -> Vec<Field<'a>> {
         match &self.node.value {
             Value::Omitted => Vec::new(),
@@ -166,7 +167,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The items of a list of texts, empty ones left out.
+    /// The items of a list of texts, without empty ones.
     pub fn texts(&self, reader: &mut Reader<'_>) -> Vec<Text> {
         self.items(reader)
             .iter()
@@ -174,7 +175,7 @@ impl<'a> Field<'a> {
             .collect()
     }
 
-    /// The pairs of a mapping whose keys are free; none for nothing.
+    /// The pairs of a mapping with any keys. Empty for null, and after a reported problem.
     pub fn entries(&self, reader: &mut Reader<'_>) -> Vec<(Rc<str>, Field<'a>)> {
         let Value::Map(pairs) = &self.node.value else {
             if !self.node.is_null() && !matches!(self.node.value, Value::Omitted) {
@@ -207,7 +208,7 @@ impl<'a> Field<'a> {
         entries
     }
 
-    /// A mapping whose keys are known; `None` after a reported problem.
+    /// A mapping with known keys. `None` after a reported problem.
     pub fn fields(&self, reader: &mut Reader<'_>) -> Option<Fields<'a>> {
         let Value::Map(pairs) = &self.node.value else {
             if !matches!(self.node.value, Value::Omitted) {
@@ -222,7 +223,7 @@ impl<'a> Field<'a> {
         })
     }
 
-    /// The value of a pair in the mapping at `above`.
+    /// The value of a pair of the mapping at `above`.
     fn of(pair: &'a Pair, above: &At) -> Self {
         let mut at = above.below(above.field.key(Rc::clone(&pair.key)), &pair.value);
         if let (None, Some(merged)) = (&above.alias, &pair.alias) {
@@ -241,7 +242,7 @@ impl At {
             pos: node.pos.clone(),
             field,
             workspace: self.workspace.clone(),
-            // The outermost is the one that brings everything here.
+            // A message names the outermost alias, because that one is in the place where the value is used.
             alias: self
                 .alias
                 .clone()
@@ -251,7 +252,7 @@ impl At {
 }
 
 impl<'a> Fields<'a> {
-    /// A field that is there and is not nothing.
+    /// A field; `None` when it is missing or null.
     pub fn get(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.known.push(key);
         let pair = *self.pairs.get(key)?;
@@ -259,7 +260,7 @@ impl<'a> Fields<'a> {
         (!absent).then(|| Field::of(pair, &self.at))
     }
 
-    /// A text without which nothing goes on; reported where it is missing or blank.
+    /// A required text. It is an error when it is missing or blank. `what` has the field, as in "a workspace".
     pub fn required(
         &mut self,
         key: &'static str,
@@ -307,7 +308,7 @@ impl<'a> Fields<'a> {
             .unwrap_or_default()
     }
 
-    /// Each item of a list, as what `read` makes of it.
+    /// The items of a list, each read by `read`.
     pub fn list<T>(
         &mut self,
         key: &'static str,
@@ -321,7 +322,7 @@ impl<'a> Fields<'a> {
         items.iter().filter_map(|item| read(item, reader)).collect()
     }
 
-    /// Warns of the keys that nobody asked for, once per key and file.
+    /// Warns of the unknown keys, once per key and file.
     pub fn finish(self, reader: &mut Reader<'_>) {
         for (key, pair) in self.pairs {
             if self.known.contains(&key)
@@ -342,7 +343,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The spellings of YAML 1.1, which templates use.
+/// Reads the spellings of YAML 1.1, because templates use them.
 fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "y" | "yes" | "on" => Some(true),
@@ -351,7 +352,7 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// `-12`, `0x1f`, `0o17`, `0b11`.
+/// Reads a whole number: `-12`, `0x1f`, `0o17`, `0b11`.
 fn integer(text: &str) -> Option<i64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => ("-", rest),

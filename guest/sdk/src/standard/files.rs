@@ -1,5 +1,4 @@
-//! The files of the template: normalised paths, and every file read and every folder listed once. It never
-//! leaves the template's root, and never acts on what a file says.
+//! Reads the files of the template, each once, by normalised paths that never lead out of the template's root.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,24 +7,24 @@ use super::problems::{At, Pos, Problems, quoted};
 use super::{limits, text};
 use crate::{Diagnostic, Entry, FileError, TemplateFiles};
 
-/// The template's files, each asked for once.
+/// The files of a template. Each file is read once, and each folder is listed once.
 pub(crate) struct Template<'a> {
     files: &'a dyn TemplateFiles,
     texts: BTreeMap<String, Result<Rc<str>, Unreadable>>,
     folders: BTreeMap<String, Result<Rc<[Entry]>, Unreadable>>,
-    /// Normalised; `None` when the file is empty.
+    /// Normalised prompts; `None` when the file is empty.
     prompts: BTreeMap<String, Result<Option<Rc<str>>, Unreadable>>,
-    /// Bytes of prompts that were handed out.
+    /// Bytes of all prompts that [`Template::prompt`] has returned. At most [`limits::PROMPT_BYTES`].
     prompt_bytes: usize,
 }
 
-/// Why a file or folder cannot be used.
+/// The reason why a file or folder cannot be used.
 #[derive(Debug, Clone)]
 pub(crate) enum Unreadable {
     Missing,
-    /// A sentence's end: `… is a folder`.
+    /// A clause: `it is a folder`.
     Because(String),
-    /// As [`Unreadable::Because`], at a place in the file itself.
+    /// A clause, and a place in the file.
     Inside(Pos, String),
 }
 
@@ -40,7 +39,7 @@ impl<'a> Template<'a> {
         }
     }
 
-    /// A file as text, without a byte order mark.
+    /// The text of a file, without a byte order mark.
     pub fn text(&mut self, path: &str) -> Result<Rc<str>, Unreadable> {
         if let Some(known) = self.texts.get(path) {
             return known.clone();
@@ -65,7 +64,7 @@ impl<'a> Template<'a> {
         listed
     }
 
-    /// The prompt in a file, normalised; `None` after a reported problem, and when the file is empty.
+    /// The normalised prompt in a file. `None` when the file is empty, and after a reported problem.
     pub fn prompt(
         &mut self,
         folder: &str,
@@ -88,7 +87,7 @@ impl<'a> Template<'a> {
                 self.prompt_bytes = self.prompt_bytes.saturating_add(prompt.len());
                 if self.prompt_bytes > limits::PROMPT_BYTES {
                     let message = format!(
-                        "the prompts that files hold have more than {} MiB together, counted as often as they are used",
+                        "the prompt files have more than {} MiB together, counted as often as they are used",
                         limits::PROMPT_BYTES >> 20
                     );
                     problems.error_once(Diagnostic::new("prompts-too-large", message).about(at));
@@ -111,7 +110,7 @@ impl<'a> Template<'a> {
 }
 
 impl Unreadable {
-    /// The diagnostic of a file that something at `at` names.
+    /// The diagnostic about the file `path`, which the field at `at` names.
     pub fn diagnose(&self, code: &str, path: &str, at: &At) -> Diagnostic {
         match self {
             Self::Missing => {
@@ -165,9 +164,9 @@ fn decode(path: &str, bytes: &[u8]) -> Result<Rc<str>, Unreadable> {
     }
 }
 
-/// Joins a path to a folder of the template and normalises it, or reports why that is not possible.
+/// Joins a path to a folder of the template and normalises it. `None` after a reported problem.
 ///
-/// `..` is resolved by name, and may not leave the root.
+/// `..` is resolved by name, and must not leave the template's root.
 pub(crate) fn normalise(
     folder: &str,
     path: &str,
@@ -189,7 +188,10 @@ pub(crate) fn normalise(
     }
 }
 
-/// See [`normalise`]; the error is the end of a sentence.
+/// Does what [`normalise`] does, without reporting.
+///
+/// # Errors
+/// When the path is not valid: the end of a sentence that begins with the path.
 pub(crate) fn joined(folder: &str, path: &str) -> Result<String, &'static str> {
     if path.is_empty() {
         return Err("is empty");

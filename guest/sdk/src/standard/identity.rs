@@ -1,16 +1,15 @@
-//! Who the workspaces of a template are, and were: siblings have different names, and nobody claims what another one is
-//! or claims. It gives nobody a key.
+//! Checks the identities of workspaces: siblings have different names, and no two have the same former name.
 //!
-//! A workspace is recognised by the names from the org down to it. `renamed_from` says what they were before:
+//! The identity of a workspace is the path of names from the org down to it. `renamed_from` lists former identities:
 //!
 //! ```yaml
 //! - name: Research
 //!   renamed_from:
-//!     - Analysis                  # a name that it had below the same parent
-//!     - [Lead, Old Team, Studies] # the names from the org down to it, where its place was another one
+//!     - Analysis                  # its former name, below the same parent
+//!     - [Lead, Old Team, Studies] # its former path of names, when it was elsewhere in the tree
 //! ```
 //!
-//! A single name may stand there without a list.
+//! A single name does not need the list.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +18,7 @@ use super::problems::{At, Problems, quoted};
 use super::schema::Workspace;
 use crate::{Diagnostic, Former};
 
-/// Reports siblings of one name, and former names that are not clear.
+/// Reports siblings with the same name, and former names that are ambiguous or have no effect.
 pub(crate) fn check(roots: &[Workspace], problems: &mut Problems) {
     let mut known = Known::default();
     known.siblings(roots, Identity::ORG, true, problems);
@@ -27,13 +26,13 @@ pub(crate) fn check(roots: &[Workspace], problems: &mut Problems) {
     let mut claimed: BTreeMap<Identity, &Claim<'_>> = BTreeMap::new();
     for claim in &claims {
         if claim.former == claim.own {
-            let message = "this is the name that the workspace has, and says nothing";
+            let message = "this former name has no effect: it is the present name of the workspace";
             problems.warn(Diagnostic::new("renamed-from-itself", message).about(claim.at));
             continue;
         }
         if let Some(at) = present.get(&claim.former) {
             let message = format!(
-                "a workspace is called that still, in {}, and keeps what it has",
+                "this former name has no effect: another workspace has it now, in {}",
                 at.pos
             );
             problems.warn(Diagnostic::new("renamed-from-present", message).about(claim.at));
@@ -41,7 +40,7 @@ pub(crate) fn check(roots: &[Workspace], problems: &mut Problems) {
         match claimed.get(&claim.former) {
             Some(first) if first.own != claim.own => {
                 let message = format!(
-                    "another workspace says that it was called that, in {}, and only one can have been",
+                    "another workspace has this former name too, in {}",
                     first.at.pos
                 );
                 let problem = Diagnostic::new("renamed-from-twice", message).about(claim.at);
@@ -56,11 +55,13 @@ pub(crate) fn check(roots: &[Workspace], problems: &mut Problems) {
 
 #[derive(Default)]
 struct Known<'a> {
-    /// Where each workspace of the plan stands.
+    /// The place of each workspace that is in the plan.
     present: BTreeMap<Identity, &'a At>,
+    /// In the order of the template.
     claims: Vec<Claim<'a>>,
 }
 
+/// A former identity of a workspace.
 struct Claim<'a> {
     own: Identity,
     former: Identity,
@@ -68,7 +69,7 @@ struct Claim<'a> {
 }
 
 impl<'a> Known<'a> {
-    /// Workspaces that are not spawned have a name among their siblings, and are nobody else.
+    /// A workspace that is not spawned needs a name that no sibling has, but its former names do not count.
     fn siblings(
         &mut self,
         siblings: &'a [Workspace],

@@ -1,16 +1,16 @@
-//! Loads a template's YAML files and puts `!include`d ones where their tag stands (org-template.md §2). It reads
-//! nothing but YAML files of the template, and looks at no field.
+//! Loads a template's YAML files, and replaces each `!include` with the file that it names (org-template.md §2).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::files::{self, Template};
 use super::limits;
+use super::node::{Node, Value};
 use super::problems::{At, Pos, Problems, quoted};
-use super::yaml::{self, Handler, Node, Value};
+use super::yaml::{self, Handler};
 use crate::Diagnostic;
 
-/// The composed document of a template's entry file.
+/// The document of the entry file, with everything that it includes. `None` after a reported problem.
 pub(crate) fn load(
     template: &mut Template<'_>,
     entry: &str,
@@ -32,22 +32,26 @@ struct Loader<'a, 'f> {
     template: &'a mut Template<'f>,
     problems: &'a mut Problems,
     skip_external: bool,
-    /// From the entry file to the one that is being composed.
+    /// The files from the entry file to the one that is being composed.
     path: Vec<Level>,
     done: BTreeMap<Rc<str>, Done>,
+    /// Bytes of all files that were read. At most [`limits::YAML_BYTES`].
     bytes: usize,
 }
 
+/// A file that is being composed.
 struct Level {
     file: Rc<str>,
-    /// Included files inside each other, from this file down.
+    /// How many files are included inside each other, below this file.
     depth: usize,
 }
 
+/// A file that was composed.
 #[derive(Clone)]
 struct Done {
     /// `None` after a reported problem.
     node: Option<Rc<Node>>,
+    /// As [`Level::depth`].
     depth: usize,
 }
 
@@ -67,7 +71,7 @@ impl Handler for Loader<'_, '_> {
             other => {
                 let near = self.problems.did_you_mean(other, ["!include", "!external"]);
                 let help = "known tags are `!include` and `!external`; a text that begins with `!` needs quotes";
-                let message = format!("the tag {} means nothing here{near}", quoted(other));
+                let message = format!("the tag {} is unknown{near}", quoted(other));
                 self.error(Diagnostic::new("unknown-tag", message).help(help), &pos);
                 None
             }
@@ -91,8 +95,7 @@ impl Loader<'_, '_> {
         let file = match files::joined(folder, path) {
             Ok(file) => file,
             Err(why) => {
-                let help =
-                    "the path is relative to the file that includes, and stays inside the template";
+                let help = "the path is relative to the file with the `!include`, and stays inside the template";
                 let message = format!("the included path {} {why}", quoted(path));
                 self.error(Diagnostic::new("include-path", message).help(help), pos);
                 return None;
@@ -107,7 +110,7 @@ impl Loader<'_, '_> {
         self.load(&file, Some(pos))
     }
 
-    /// Loads a file, once. `from` is the tag that includes it.
+    /// Loads a file, or returns it when it was loaded before. `from` is the place of the tag that includes it.
     fn load(&mut self, file: &str, from: Option<&Pos>) -> Option<Rc<Node>> {
         let file: Rc<str> = file.into();
         let here = self.path.len();
@@ -180,7 +183,7 @@ impl Loader<'_, '_> {
                     None => why.diagnose("template-unreadable", file, &at),
                     Some(_) => why
                         .diagnose("include-unreadable", file, &at)
-                        .help("an included path is relative to the file that includes it"),
+                        .help("an included path is relative to the file with the `!include`"),
                 });
                 return None;
             }
@@ -210,7 +213,7 @@ impl Loader<'_, '_> {
         self.error(problem, from.unwrap_or(&whole));
     }
 
-    /// Another repository: never fetched from here (design decision 6).
+    /// Reports an `!external`: the importer never fetches another repository (design decision 6).
     fn external(&mut self, node: &Node) {
         let field = |name: &str| match &node.value {
             Value::Map(pairs) => pairs

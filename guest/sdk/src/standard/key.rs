@@ -1,15 +1,15 @@
-//! Keys of workspaces: paths of slugs, unique in the plan and readable. A key depends on the names of a workspace, its
-//! siblings and its ancestors, never on the order in which they stand. The host makes the keys that people see by the same
-//! rule, from the same names, so that a message of a plugin means the workspace that it seems to mean.
+//! Makes the keys of workspaces: readable paths of slugs, unique in the plan. A key depends on the names of a
+//! workspace, its siblings and its ancestors, and not on their order. The host makes the keys that people see by the
+//! same rule, so that a key in a plugin's message means the same workspace to people.
 //!
 //! # The rule
 //!
 //! 1. A name is taken in Unicode's normalisation form C.
-//! 2. Its slug is the name transliterated to ASCII (`deunicode`), in small letters, with one `-` for whatever stands
-//!    between letters and digits; `workspace` when nothing is left; cut to 63 bytes.
-//! 3. Where siblings would have equal slugs, each is called by its own name's digest too: `-` and the first 8 hex digits
-//!    of the SHA-256 of the name, after a slug that is cut so that both have 63 bytes at most. Where that is still equal
-//!    to a sibling's slug, all that are equal take 8 digits more, until none are.
+//! 2. Its slug is the name transliterated to ASCII (`deunicode`), in small letters. Every run of other characters than
+//!    letters and digits becomes one `-`. A slug without letters and digits is `workspace`. It is cut to 63 bytes.
+//! 3. When siblings have equal slugs, each of these slugs is followed by `-` and the first 8 hex digits of the SHA-256
+//!    of its name. The slug is cut so that the whole has at most 63 bytes. Slugs that are still equal take 8 more
+//!    digits, until all are different.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use deunicode::deunicode_with_tofu;
 use super::limits;
 use super::name::{self, Name};
 
-/// Hex digits that a step adds.
+/// How many hex digits are added to equal slugs at a time.
 const STEP: usize = 8;
 
-/// The slugs of siblings, in their order. Different as long as the names are.
+/// The slugs of siblings, in their order. Different names have different slugs.
 pub(crate) fn slugs(names: &[Name]) -> Vec<String> {
     let mut digits = vec![0; names.len()];
     loop {
@@ -48,10 +48,10 @@ pub(crate) fn slugs(names: &[Name]) -> Vec<String> {
     }
 }
 
-/// Two names with one digest of so many digits do not exist.
+/// The most hex digits of a slug. No two names are known whose digests have this many equal digits.
 const MOST_DIGITS: usize = 48;
 
-/// The slug with so many digits of the name's digest.
+/// The slug of a name, followed by the first digits of the name's digest. 0 digits leave the digest out.
 fn slug(name: &Name, digits: usize) -> String {
     let plain = deunicode_with_tofu(name.as_str(), " ");
     let words = plain
@@ -68,7 +68,7 @@ fn slug(name: &Name, digits: usize) -> String {
     format!("{stem}-{}", name::hex(&name.digest(), digits))
 }
 
-/// A slug is ASCII.
+/// Cuts a slug, which is ASCII, to at most `bytes`.
 fn shortened(slug: &str, bytes: usize) -> &str {
     slug.get(..bytes).unwrap_or(slug).trim_end_matches('-')
 }
@@ -87,13 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn slugs_are_plain_and_readable_in_any_alphabet() {
+    fn a_name_in_any_alphabet_has_a_readable_ascii_slug() {
         for (name, slug) in [
             ("Dev Lead", "dev-lead"),
             ("A11y + SEO  Auditor!", "a11y-seo-auditor"),
             ("--a--", "a"),
             ("Führung", "fuhrung"),
-            // The same letters, composed and not.
+            // The same letters, once with a combining character.
             ("Fu\u{308}hrung", "fuhrung"),
             ("東京", "dong-jing"),
             ("Аналитик", "analitik"),
@@ -105,9 +105,9 @@ mod tests {
         assert_eq!(of(&["x".repeat(80).as_str()]), ["x".repeat(63)]);
     }
 
-    // The digits are the beginnings of `printf '%s' NAME | sha256sum`.
+    // The digits are the first ones that `printf '%s' NAME | sha256sum` prints.
     #[test]
-    fn equal_slugs_are_told_apart_by_their_own_names() {
+    fn equal_slugs_get_the_digests_of_their_names() {
         assert_eq!(
             of(&["C++ Dev", "C# Dev", "Lead"]),
             ["c-dev-86b0173d", "c-dev-1ad8b15c", "lead"]
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_like_a_suffixed_slug_takes_no_ones_place() {
+    fn a_name_that_reads_like_a_slug_with_a_digest_gets_another_slug() {
         let names = ["C++ Dev", "C# Dev", "c dev 86b0173d"];
         let slugs = of(&names);
         let unique: BTreeSet<&String> = slugs.iter().collect();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     proptest! {
-        /// Few letters, so that slugs are often equal.
+        /// The names have few different letters, so that slugs are often equal.
         #[test]
         fn slugs_of_siblings_are_unique_and_do_not_depend_on_their_order(
             names in prop::collection::btree_set("[aA+ #äé東\u{308}-]{0,6}|x{62,66}", 1..12),

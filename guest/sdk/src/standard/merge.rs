@@ -1,23 +1,21 @@
-//! Lays a workspace's own settings over the defaults (org-template.md §5). Pure: nothing is read, nothing reported,
-//! and the inputs stay as they are.
+//! Merges the agent plugins of a workspace with those of the defaults (org-template.md §5).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::data::Data;
-use super::schema::Route;
 
-/// An agent plugin in a list of a template, its configuration resolved.
+/// An agent plugin in a list of a template, with its configuration resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListedPlugin {
-    /// A name or an address.
+    /// Its name or address; in a workspace's list, `!name` or `-name` removes a plugin.
     pub source: String,
-    /// Shared by all workspaces that have it from the defaults.
+    /// Its configuration. All workspaces that have the plugin from the defaults share it.
     pub config: Option<Rc<Data>>,
 }
 
 impl ListedPlugin {
-    /// One without a configuration.
+    /// A plugin without a configuration.
     pub fn named(source: impl Into<String>) -> Self {
         Self {
             source: source.into(),
@@ -26,15 +24,16 @@ impl ListedPlugin {
     }
 }
 
-/// Defaults first, then the workspace's own in order: `!name` or `-name` removes, anything else is appended unless
-/// it is there. Where one is there already, a configuration that comes later replaces the earlier one.
+/// Merges two lists: the defaults first, then the workspace's own plugins in order. `!name` and `-name` remove a
+/// plugin, and any other plugin is appended unless the list has it. A later configuration of the same plugin replaces
+/// an earlier one.
 pub fn plugins(defaults: &[ListedPlugin], own: &[ListedPlugin]) -> Vec<ListedPlugin> {
     let mut slots: Vec<Option<ListedPlugin>> = Vec::new();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     let own = own
         .iter()
         .map(|plugin| (plugin, plugin.source.trim_start_matches(['!', '-'])));
-    // The prefix has no meaning in defaults.
+    // In the defaults, `!` and `-` are part of the name.
     let defaults = defaults
         .iter()
         .map(|plugin| (plugin, plugin.source.as_str()));
@@ -59,22 +58,6 @@ pub fn plugins(defaults: &[ListedPlugin], own: &[ListedPlugin]) -> Vec<ListedPlu
     slots.into_iter().flatten().collect()
 }
 
-/// Who is told of which category. The workspace's list replaces the default's, category by category; an empty one
-/// deletes the category.
-pub(crate) fn routing(defaults: &[Route], own: &[Route]) -> BTreeMap<String, Vec<String>> {
-    let mut merged = BTreeMap::new();
-    for route in defaults.iter().chain(own) {
-        let category = &*route.category;
-        if route.roles.is_empty() {
-            merged.remove(category);
-        } else {
-            let roles = route.roles.iter().map(|role| role.text.clone());
-            merged.insert(category.to_owned(), roles.collect());
-        }
-    }
-    merged
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn plugins_merge_in_order() {
+    fn own_plugins_follow_the_defaults_in_order() {
         for (defaults, own, merged) in [
             (&["a", "b"][..], &["c"][..], &["a", "b", "c"][..]),
             (&["a", "b"], &["b", "a"], &["a", "b"]),

@@ -1,12 +1,12 @@
-//! The operator's directory that a workspace wants (org-template.md §9). It checks the text only: whether the
-//! directory may be had is the operator's policy, and no message shows what a reference stands for.
+//! Resolves the operator's directory that a workspace wants (org-template.md §9). The host's policy decides later
+//! whether the workspace gets it. No message shows the value of a reference.
 
 use super::expand::Sources;
 use super::problems::{Problems, listed, quoted};
 use super::schema::Workspace;
 use crate::{Diagnostic, WorkspaceAccess};
 
-/// The directory and what may be done with it; nothing after a reported problem.
+/// The directory and the access to it; no directory after a reported problem.
 pub(crate) fn resolve(
     spec: &Workspace,
     sources: Sources<'_>,
@@ -15,8 +15,7 @@ pub(crate) fn resolve(
     let nothing = (None, WorkspaceAccess::None);
     let Some(dir) = &spec.dir else {
         if let Some((WorkspaceAccess::ReadOnly | WorkspaceAccess::ReadWrite, at)) = &spec.access {
-            let message =
-                "`workspace_access` says what may be done with `workspace_dir`, and there is none";
+            let message = "`workspace_access` has no effect: there is no `workspace_dir`";
             let help = "add `workspace_dir`, or remove `workspace_access`";
             problems.error(
                 Diagnostic::new("workspace-access", message)
@@ -34,15 +33,16 @@ pub(crate) fn resolve(
     let expansion = sources.expand(&dir.text);
     let names = listed(expansion.unresolved.iter().cloned());
     if expansion.text.is_empty() {
-        let message =
-            format!("there is no value for {names}: the workspace gets a volume, and no directory");
+        let message = format!(
+            "there is no value for {names}: the workspace gets a volume instead of a directory"
+        );
         problems.warn(Diagnostic::new("workspace-dir-unset", message).about(&dir.at));
         return nothing;
     }
     let wrong = if !expansion.malformed.is_empty() {
         Some((
             "workspace-dir-malformed",
-            "has a malformed reference; there are no default values".to_owned(),
+            "has a malformed reference; references cannot have default values".to_owned(),
         ))
     } else if !expansion.unresolved.is_empty() {
         Some((

@@ -1,5 +1,4 @@
-//! Names of workspaces, as they are compared: in Unicode's normalisation form C, letter by letter. And digests, which
-//! stand for a name or a text where it is too long, or no slug.
+//! Names of workspaces, compared in Unicode's normalisation form C, and the digests of names and texts.
 
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
@@ -25,15 +24,16 @@ impl Name {
     }
 }
 
-/// Who a workspace is: its own name and those of its ancestors, from the org down. Equal for equal paths alone.
+/// The identity of a workspace: a digest of its path of names, from the org down. Different paths have different
+/// identities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Identity(Hash);
 
 impl Identity {
-    /// What every root is below.
+    /// The org, which is the parent of every root.
     pub const ORG: Self = Self([0; 32]);
 
-    /// Of the child with this name.
+    /// The identity of the child with this name.
     pub fn below(self, name: &Name) -> Self {
         let mut sha = Sha256::new();
         sha.update(self.0);
@@ -47,7 +47,7 @@ pub(crate) fn digest(text: &str) -> Hash {
     Sha256::digest(text).into()
 }
 
-/// The first digits of a digest.
+/// The first hex digits of a digest.
 pub(crate) fn hex(digest: &Hash, digits: usize) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16);
     let nibbles = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);

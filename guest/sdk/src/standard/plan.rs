@@ -1,29 +1,28 @@
-//! Assembles the plan from what the other modules resolve, workspace by workspace, parents first. It parses
-//! nothing itself, and gives no plan when anything is wrong.
+//! Assembles the plan from what the other modules resolve, workspace by workspace, parents first. There is no plan when
+//! the template has an error.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::canvas::Tile;
 use super::environment::Layers;
 use super::expand::{self, Sources, Variables};
-use super::fields::{Number, Reader};
-use super::files::{self, Template, Unreadable};
+use super::fields::Reader;
+use super::files::{self, Template};
 use super::name::Name;
-use super::problems::{Pos, Problems, quoted};
-use super::requirements::{Has, Scope};
-use super::schema::{self, Defaults};
+use super::problems::Problems;
+use super::requirements::{self, Has, Scope};
+use super::settings::{Defaults, Inputs};
 use super::steps::{Settings, Steps};
-use super::{
-    channel, identity, include, key, limits, merge, mount, plugin, prompt, render, requirements,
-    schedule, seed, settings,
-};
+use super::{entry, identity, include, key, limits, plugin, read, routing, schema, seed, settings};
 use crate::{
-    Canvas, Content, Diagnostic, EnvVar, Former, Memory, MemoryScope, Org, Origin, Plan, Refusal,
-    Request, SeedFile, TemplateFiles, Workspace,
+    Canvas, Content, Diagnostic, EnvVar, Former, Org, Origin, Plan, Refusal, Request, SeedFile,
+    TemplateFiles, Workspace,
 };
 
-/// Turns a template into a plan, or says everything that is wrong with it.
+/// Turns a template into a plan.
+///
+/// # Errors
+/// All errors of the template, or what the steps refuse.
 pub(crate) fn import(
     files: &dyn TemplateFiles,
     request: &Request,
@@ -32,58 +31,18 @@ pub(crate) fn import(
     let mut problems = Problems::default();
     let mut template = Template::new(files);
     let skip_external = request.options.skip_external;
-    let org = entry(&request.entry, &mut template, &mut problems)
+    let org = entry::find(&request.entry, &mut template, &mut problems)
         .and_then(|entry| include::load(&mut template, &entry, skip_external, &mut problems))
-        .and_then(|root| schema::read(&root, &mut Reader::new(&mut problems)));
+        .and_then(|root| read::org(&root, &mut Reader::new(&mut problems)));
     let plan = org.map(|org| assemble(&org, request, &mut template, steps, &mut problems));
     let warnings = problems.finish()?;
     let Some(plan) = plan else {
-        let message = "nothing is left of the template";
+        let message = "nothing is left of the template: its whole content is `!external`";
         return Err(Diagnostic::new("template-empty", message).into());
     };
     let mut plan = Plan { warnings, ..plan };
     steps.plan(&mut plan)?;
     Ok(plan)
-}
-
-/// Where a template begins, unless it is asked for another file: the first one that is there.
-const YAML: &str = "org.yaml";
-const YML: &str = "org.yml";
-
-/// The path of the file with which the template begins.
-fn entry(asked: &str, template: &mut Template<'_>, problems: &mut Problems) -> Option<String> {
-    const HELP: &str =
-        "an org template is a folder with an `org.yaml` that has `name` and `workspaces`";
-    let candidates = if asked.is_empty() {
-        vec![YAML.to_owned(), YML.to_owned()]
-    } else {
-        match files::joined("", asked) {
-            Ok(path) => vec![path],
-            Err(why) => {
-                let message = format!("the entry file {} {why}", quoted(asked));
-                problems.error(Diagnostic::new("path-invalid", message).help(HELP));
-                return None;
-            }
-        }
-    };
-    let found = candidates.iter().find(|path| is_there(path, template));
-    if asked.is_empty() && found.is_some_and(|found| found == YAML) && is_there(YML, template) {
-        let message = format!("this file is not read: `{YAML}` beside it is the template's");
-        let warning = Diagnostic::new("two-entries", message).on(&Pos::of_file(YML, 0));
-        problems.warn(warning.help("remove one of them"));
-    }
-    if found.is_none() {
-        let message = format!(
-            "there is no {} in the template",
-            candidates.join(" and no ")
-        );
-        problems.error(Diagnostic::new("template-missing", message).help(HELP));
-    }
-    found.cloned()
-}
-
-fn is_there(path: &str, template: &mut Template<'_>) -> bool {
-    !matches!(template.text(path), Err(Unreadable::Missing))
 }
 
 fn assemble(
@@ -100,7 +59,7 @@ fn assemble(
         problems,
     );
     let mut assembly = Assembly {
-        defaults: Resolved::new(&org.defaults, template, problems),
+        defaults: Defaults::resolve(&org.defaults, template, problems),
         org,
         granted: &granted,
         layers,
@@ -133,25 +92,15 @@ fn assemble(
     }
 }
 
-/// The defaults, resolved and checked once.
-struct Resolved<'a> {
-    spec: &'a Defaults,
-    runtime: Option<String>,
-    tier: Option<u8>,
-    plugins: Vec<merge::ListedPlugin>,
-    initial_prompt: Option<String>,
-    idle_prompt: Option<String>,
-}
-
 struct Assembly<'a, 'f> {
     org: &'a schema::Org,
-    defaults: Resolved<'a>,
+    defaults: Defaults<'a>,
     granted: &'a Variables,
     layers: Layers,
     folders: seed::Folders,
-    /// What counts for [`limits::PLAN_BYTES`] so far.
+    /// Bytes of the workspaces so far, as [`bytes_of`] counts them. At most [`limits::PLAN_BYTES`].
     bytes: usize,
-    /// Until the first root has taken them.
+    /// The global memories; empty once the first root workspace has them.
     global_memories: &'a [schema::Memory],
     workspaces: Vec<Workspace>,
     scopes: Vec<Scope<'a>>,
@@ -160,42 +109,23 @@ struct Assembly<'a, 'f> {
     problems: &'a mut Problems,
 }
 
-/// What a workspace's files and variables come from.
+/// The folder of a workspace's files, and what comes from it.
 struct Base {
-    /// Where its files are; `None` after a reported problem.
+    /// `None` after a reported problem.
     folder: Option<String>,
-    /// What of it is seeded.
+    /// The files of the folder that are seeded. `None` when the workspace has no `files_dir`, and after a reported
+    /// problem.
     files: Option<Rc<[SeedFile]>>,
     vars: Rc<Variables>,
 }
 
-/// Where a workspace stands in the tree.
+/// The parent of a list of siblings.
 #[derive(Clone, Copy)]
 struct Parent<'k> {
+    /// `None` for roots.
     key: Option<&'k str>,
-    /// `false` below a workspace that is not spawned.
+    /// `false` when the parent, or an ancestor, has `spawning: false`.
     spawning: bool,
-}
-
-impl<'a> Resolved<'a> {
-    fn new(spec: &'a Defaults, template: &mut Template<'_>, problems: &mut Problems) -> Self {
-        // Files that defaults name are always under the template's root.
-        let root = Some("");
-        Self {
-            runtime: spec
-                .runtime
-                .as_ref()
-                .map(|name| settings::runtime(name, problems)),
-            tier: spec
-                .tier
-                .as_ref()
-                .and_then(|number| settings::tier(number, problems)),
-            plugins: plugin::resolve(&spec.plugins, root, template, problems),
-            initial_prompt: prompt::resolve(&spec.prompts.initial, root, template, problems),
-            idle_prompt: prompt::resolve(&spec.prompts.idle, root, template, problems),
-            spec,
-        }
-    }
 }
 
 impl<'a> Assembly<'a, '_> {
@@ -207,7 +137,7 @@ impl<'a> Assembly<'a, '_> {
             needs: &org.needs,
             has: Some(Has { key, vars }),
         });
-        routing_targets(org, self.problems);
+        routing::check(org, self.problems);
         identity::check(&org.workspaces, self.problems);
         if org.workspaces.is_empty() && self.problems.errors() == 0 {
             let message = "the template has no workspaces";
@@ -264,7 +194,7 @@ impl<'a> Assembly<'a, '_> {
         let before = self.problems.errors();
         if key.len() > limits::KEY_BYTES {
             let message = format!(
-                "its names and those above it make a key of more than {} bytes",
+                "the key made from this workspace's name and its ancestors' names has more than {} bytes",
                 limits::KEY_BYTES
             );
             self.problems.error(
@@ -292,9 +222,10 @@ impl<'a> Assembly<'a, '_> {
             }
         }
         let (mut files, mut env) = (Vec::new(), Vec::new());
-        // Nothing is created for an external workspace, and so it is told no secrets.
+        // The host creates nothing for an external workspace, so the plan gives it no variables: they may be secrets.
         if !spec.external {
-            files = self.files(&base, &settings);
+            let copied = base.files.as_deref().unwrap_or_default();
+            files = seed::files(copied, &settings, self.problems);
             env = base
                 .vars
                 .iter()
@@ -330,7 +261,7 @@ impl<'a> Assembly<'a, '_> {
             skipped_channels: settings.skipped_channels,
             memories: settings.memories,
             max_concurrent_tasks: settings.max_concurrent_tasks,
-            // Set when the whole tree is known.
+            // `run` sets it when the whole tree is known.
             canvas: Canvas { x: 0.0, y: 0.0 },
         };
         self.bytes += bytes_of(&workspace, &base.vars);
@@ -350,73 +281,23 @@ impl<'a> Assembly<'a, '_> {
         self.workspaces.push(workspace);
     }
 
-    /// Everything that the template says of a workspace, resolved.
     fn settings(&mut self, spec: &'a schema::Workspace, base: &Base, key: String) -> Settings {
-        let sources = Sources {
-            vars: &base.vars,
-            granted: self.granted,
-        };
-        let folder = base.folder.as_deref();
         let is_root = !key.contains('/');
-        let (channels, skipped_channels) = channel::resolve(&spec.channels, sources, self.problems);
-        let (workspace_dir, workspace_access) = mount::resolve(spec, sources, self.problems);
-        let schedules = schedule::resolve(&spec.schedules, folder, self.template, self.problems);
-        let own_plugins = plugin::resolve(&spec.plugins, folder, self.template, self.problems);
-        let plugins = merge::plugins(&self.defaults.plugins, &own_plugins);
-        let memories = self.memories(spec, is_root);
-        let runtime = self.runtime(spec);
-        let tier = self.tier(spec);
-        let url = settings::url(spec, self.problems);
-        let max_concurrent_tasks = settings::max_concurrent_tasks(spec, self.problems);
-        let (mut initial_prompt, mut idle_prompt) = (None, None);
-        if !spec.external {
-            let mut prompt = |own, default: &Option<String>| {
-                prompt::resolve(own, folder, self.template, self.problems)
-                    .or_else(|| default.clone())
-            };
-            initial_prompt = prompt(&spec.prompts.initial, &self.defaults.initial_prompt);
-            idle_prompt = prompt(&spec.prompts.idle, &self.defaults.idle_prompt);
-        }
-        let idle_interval = first_set(
-            &spec.prompts.idle_interval,
-            &self.defaults.spec.prompts.idle_interval,
-        );
-        Settings {
-            at: spec.at.clone(),
-            key,
-            external: spec.external,
-            warnings: Vec::new(),
-            name: spec.name.to_string(),
-            renamed_from: spec.renamed_from.iter().map(|f| f.former.clone()).collect(),
-            role: spec.role.clone(),
-            runtime,
-            model: spec
-                .model
-                .as_ref()
-                .or(self.defaults.spec.model.as_ref())
-                .map(|model| model.text.clone()),
-            tier,
-            url,
-            workspace_dir,
-            workspace_access,
-            plugins,
-            schedules,
-            channels,
-            skipped_channels,
-            memories,
-            max_concurrent_tasks,
-            system_prompt: spec
-                .system_prompt
-                .as_ref()
-                .map(|prompt| prompt.text.clone()),
-            initial_prompt,
-            idle_prompt,
-            idle_interval_seconds: idle_interval
-                .map(|interval| interval.number)
-                .filter(|seconds| *seconds > 0)
-                .unwrap_or(DEFAULT_IDLE_INTERVAL),
-            category_routing: merge::routing(&self.defaults.spec.routing, &spec.routing),
-        }
+        let global_memories = if is_root && !spec.external {
+            std::mem::take(&mut self.global_memories)
+        } else {
+            &[]
+        };
+        let inputs = Inputs {
+            defaults: &self.defaults,
+            sources: Sources {
+                vars: &base.vars,
+                granted: self.granted,
+            },
+            folder: base.folder.as_deref(),
+            global_memories,
+        };
+        settings::resolve(spec, key, inputs, self.template, self.problems)
     }
 
     fn base(&mut self, spec: &schema::Workspace) -> Base {
@@ -427,7 +308,7 @@ impl<'a> Assembly<'a, '_> {
                 self.folders
                     .files(folder, &dir.at, self.template, self.problems)
             });
-            // What is in the folder cannot be found then, which is no second problem.
+            // No prompt file can be found in a folder that is missing. That is one problem, and it is reported already.
             folder = folder.filter(|_| files.is_some());
         }
         let vars = self.layers.of(
@@ -441,129 +322,11 @@ impl<'a> Assembly<'a, '_> {
             vars,
         }
     }
-
-    fn runtime(&mut self, spec: &schema::Workspace) -> String {
-        let own = spec
-            .runtime
-            .as_ref()
-            .map(|own| settings::runtime(own, self.problems));
-        match own.or_else(|| self.defaults.runtime.clone()) {
-            Some(runtime) => runtime,
-            None if spec.external => EXTERNAL_RUNTIME.to_owned(),
-            None => {
-                let message = "the workspace has no runtime, and the defaults have none";
-                let help = "add `runtime` to the workspace, or to `defaults`";
-                self.problems.error(
-                    Diagnostic::new("runtime-missing", message)
-                        .about(&spec.at)
-                        .help(help),
-                );
-                String::new()
-            }
-        }
-    }
-
-    fn tier(&mut self, spec: &schema::Workspace) -> u8 {
-        let own = spec
-            .tier
-            .as_ref()
-            .and_then(|own| settings::tier(own, self.problems));
-        own.or(self.defaults.tier).unwrap_or(DEFAULT_TIER)
-    }
-
-    fn memories(&mut self, spec: &schema::Workspace, is_root: bool) -> Vec<Memory> {
-        let own = spec.memories.as_ref();
-        let own = own.or(self.defaults.spec.memories.as_ref());
-        let mut memories: Vec<Memory> = own
-            .into_iter()
-            .flatten()
-            .map(|memory| seeded(memory, memory.scope))
-            .collect();
-        if is_root && !spec.external {
-            let global = std::mem::take(&mut self.global_memories);
-            memories.extend(
-                global
-                    .iter()
-                    .map(|memory| seeded(memory, MemoryScope::Global)),
-            );
-        }
-        memories
-    }
-
-    /// The folder's files, and the generated ones over them.
-    fn files(&mut self, base: &Base, settings: &Settings) -> Vec<SeedFile> {
-        let config = render::config(settings);
-        let system_prompt = settings
-            .system_prompt
-            .as_ref()
-            .filter(|text| !text.trim().is_empty());
-        let Settings {
-            channels, memories, ..
-        } = settings;
-        let generated = [
-            ("config.yaml", Some(config), false),
-            (
-                "system-prompt.md",
-                system_prompt.map(|text| Ok(text.clone().into_bytes())),
-                false,
-            ),
-            // It may hold tokens.
-            (
-                "channels.yaml",
-                (!channels.is_empty()).then(|| render::channels(channels)),
-                true,
-            ),
-            (
-                "memories.yaml",
-                (!memories.is_empty()).then(|| render::memories(memories)),
-                false,
-            ),
-        ];
-        let copied = base.files.as_deref().unwrap_or_default();
-        let mut files: BTreeMap<String, SeedFile> = copied
-            .iter()
-            .map(|file| (file.path.clone(), file.clone()))
-            .collect();
-        for (path, bytes, secret) in generated {
-            let Some(bytes) = bytes else { continue };
-            let bytes = bytes.unwrap_or_else(|error| {
-                let message = format!("`{path}` cannot be written: {error}");
-                self.problems
-                    .error(settings.problem("not-rendered", message));
-                Vec::new()
-            });
-            let path = path.to_owned();
-            let content = Content::Inline(bytes);
-            files.insert(
-                path.clone(),
-                SeedFile {
-                    path,
-                    content,
-                    secret,
-                },
-            );
-        }
-        files.into_values().collect()
-    }
 }
 
-const DEFAULT_TIER: u8 = 2;
-/// Seconds.
-const DEFAULT_IDLE_INTERVAL: i64 = 600;
-/// Of a workspace that runs elsewhere and names none.
-const EXTERNAL_RUNTIME: &str = "external";
-
-/// The workspace's number unless it is 0, else the default unless that is 0.
-fn first_set<'a>(own: &'a Option<Number>, default: &'a Option<Number>) -> Option<&'a Number> {
-    let is_set = |number: &&Number| number.number != 0;
-    own.as_ref()
-        .filter(is_set)
-        .or(default.as_ref().filter(is_set))
-}
-
-/// What counts for [`limits::PLAN_BYTES`].
+/// Bytes of a workspace that count towards [`limits::PLAN_BYTES`].
 fn bytes_of(workspace: &Workspace, vars: &Variables) -> usize {
-    /// Of an entry of a list, beside its texts.
+    /// Bytes that an entry of a list takes besides its texts.
     const ENTRY: usize = 16;
     let files = workspace.files.iter().map(|file| match &file.content {
         Content::Inline(bytes) => bytes.len(),
@@ -594,40 +357,6 @@ fn bytes_of(workspace: &Workspace, vars: &Variables) -> usize {
         .chain(memories)
         .chain(plugins)
         .sum()
-}
-
-fn seeded(memory: &schema::Memory, scope: MemoryScope) -> Memory {
-    Memory {
-        content: memory.content.clone(),
-        scope,
-    }
-}
-
-/// Warns of roles that categories are routed to and that no workspace has.
-fn routing_targets(org: &schema::Org, problems: &mut Problems) {
-    let mut all = Vec::new();
-    let mut open: Vec<&schema::Workspace> = org.workspaces.iter().rev().collect();
-    while let Some(workspace) = open.pop() {
-        all.push(workspace);
-        open.extend(workspace.children.iter().rev());
-    }
-    let mut known: BTreeSet<&str> = all.iter().map(|workspace| &*workspace.name).collect();
-    let own = all.iter().flat_map(|workspace| &workspace.routing);
-    for role in org
-        .defaults
-        .routing
-        .iter()
-        .chain(own)
-        .flat_map(|route| &route.roles)
-    {
-        if known.insert(role.text.trim()) {
-            let message = format!(
-                "categories are routed to {}, and no workspace is called that",
-                quoted(&role.text)
-            );
-            problems.warn(Diagnostic::new("routing-target-unknown", message).about(&role.at));
-        }
-    }
 }
 
 fn tile(workspace: &schema::Workspace) -> Tile {

@@ -1,5 +1,4 @@
-//! Resolves the configurations of agent plugins (org-template.md §5). What a configuration means, but for its
-//! schedules, is not known here.
+//! Resolves the configurations of agent plugins (org-template.md §5): their `schedules`, and nothing else.
 
 use std::rc::Rc;
 
@@ -10,8 +9,8 @@ use super::problems::{Problems, quoted};
 use super::{schedule, schema};
 use crate::{AgentPlugin, Diagnostic};
 
-/// The plugins of a list, with the schedules in their configurations resolved like a workspace's own. `folder` is
-/// where prompt files are; `None` when that is a problem of its own.
+/// The plugins of a list. The schedules in their configurations are resolved like the schedules of a workspace.
+/// `folder` is the folder of prompt files; `None` after a reported problem.
 pub(crate) fn resolve(
     list: &[schema::Plugin],
     folder: Option<&str>,
@@ -35,7 +34,7 @@ pub(crate) fn resolve(
     list.iter().map(&mut one).collect()
 }
 
-/// A plugin as it stands in the plan.
+/// A plugin in the form of the plan.
 pub(crate) fn planned(plugin: &ListedPlugin, problems: &mut Problems) -> AgentPlugin {
     let config = plugin
         .config

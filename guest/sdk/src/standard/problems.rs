@@ -1,5 +1,6 @@
-//! Collects what is wrong with a template, so that everything is reported at once. It decides nothing, and a
-//! text handed to it never holds a value of a variable.
+//! Collects the errors and warnings about a template, so that they are reported together.
+//!
+//! Callers never put the value of a variable into a text.
 
 use std::fmt;
 use std::rc::Rc;
@@ -7,28 +8,28 @@ use std::rc::Rc;
 use super::limits;
 use crate::{Diagnostic, Refusal};
 
-/// Where something stands in a file.
+/// A position in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Pos {
     pub file: Rc<str>,
-    /// From 1; 0 when it is about the whole file.
+    /// Counts from 1; 0 stands for the whole file.
     pub line: u32,
-    /// In characters, from 1; 0 when it is about the whole line.
+    /// In characters, counts from 1; 0 stands for the whole line.
     pub column: u32,
 }
 
-/// Where something stands, and what it is: its file, its field and its workspace.
+/// The place of a value: its position, its field and its workspace.
 #[derive(Debug, Clone)]
 pub(crate) struct At {
     pub pos: Pos,
     pub field: FieldPath,
     pub workspace: Option<Rc<str>>,
-    /// Where the alias stands through which it is used; `pos` is then in what the alias stands for.
+    /// The position of the alias that uses the value. `pos` is then inside the anchored node.
     pub alias: Option<Rc<Pos>>,
 }
 
-/// Path in the composed document, such as `workspaces[0].tier`. What is above is shared, so that a place costs the
-/// same however deep it is; the text is made when there is something to say.
+/// A path in the composed document, such as `workspaces[0].tier`. Paths share their parents, so a path takes the same
+/// memory at any depth. Its text is made only for a message.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FieldPath(Option<Rc<(FieldPath, Step)>>);
 
@@ -38,7 +39,7 @@ enum Step {
     Index(usize),
 }
 
-/// Errors and warnings, bounded by [`limits::DIAGNOSTICS`] each.
+/// Errors and warnings, at most [`limits::DIAGNOSTICS`] of each.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     errors: Vec<Diagnostic>,
@@ -49,7 +50,7 @@ pub(crate) struct Problems {
 }
 
 impl At {
-    /// A place that is no field: a file or a line of it.
+    /// A place outside of the fields: a file, or a line of it.
     pub fn outside(pos: Pos) -> Self {
         Self {
             pos,
@@ -69,7 +70,7 @@ impl FieldPath {
         Self(Some(Rc::new((self.clone(), Step::Index(index)))))
     }
 
-    /// The last key and what follows it: `tier` of `workspaces[0].tier`, `workspaces[0]` of itself.
+    /// The last key and the indices after it: `tier` for `workspaces[0].tier`, and `workspaces[0]` for `workspaces[0]`.
     pub fn last(&self) -> String {
         let mut below = Vec::new();
         for step in self.up() {
@@ -117,7 +118,7 @@ impl fmt::Display for Step {
 }
 
 impl Diagnostic {
-    /// Where it stands, and what it is about.
+    /// Sets the place, the field and the workspace.
     pub(crate) fn about(self, at: &At) -> Self {
         Self {
             field: Some(at.field.to_string()).filter(|field| !field.is_empty()),
@@ -126,7 +127,7 @@ impl Diagnostic {
         }
     }
 
-    /// Says where the alias stands that brought the problem to where it is one.
+    /// Adds the position of the alias that uses the wrong value.
     fn used(mut self, alias: Option<&Pos>) -> Self {
         if let Some(alias) = alias {
             self.message += &format!("; an alias in {alias} uses this");
@@ -134,14 +135,14 @@ impl Diagnostic {
         self
     }
 
-    /// Where it stands.
+    /// Sets the place.
     pub(crate) fn on(self, pos: &Pos) -> Self {
         self.at(&*pos.file, pos.line, pos.column)
     }
 }
 
 impl Pos {
-    /// A whole file, or a line of it.
+    /// A line of a file; line 0 stands for the whole file.
     pub fn of_file(file: &str, line: u32) -> Self {
         Self {
             file: file.into(),
@@ -159,17 +160,17 @@ impl fmt::Display for Pos {
 }
 
 impl Problems {
-    /// Something for which there is no plan.
+    /// Adds an error: there is no plan.
     pub fn error(&mut self, diagnostic: Diagnostic) {
         push(&mut self.errors, &mut self.errors_left_out, diagnostic);
     }
 
-    /// Something that the author of the template should know.
+    /// Adds a warning, which goes into the plan.
     pub fn warn(&mut self, diagnostic: Diagnostic) {
         push(&mut self.warnings, &mut self.warnings_left_out, diagnostic);
     }
 
-    /// As [`Problems::error`], but only the first of its code is kept.
+    /// Adds an error, unless there is one with the same code.
     pub fn error_once(&mut self, diagnostic: Diagnostic) {
         if self
             .errors
@@ -182,12 +183,12 @@ impl Problems {
         }
     }
 
-    /// How many errors there are.
+    /// The number of errors so far.
     pub fn errors(&self) -> usize {
         self.errors.len() + self.errors_left_out
     }
 
-    /// `, did you mean `x`?` when one of the candidates is near, or nothing.
+    /// `, did you mean `x`?` when the text is similar to a candidate, and nothing otherwise.
     pub fn did_you_mean<'a>(
         &mut self,
         text: &str,
@@ -200,7 +201,10 @@ impl Problems {
         did_you_mean(text, candidates)
     }
 
-    /// The warnings, or else the errors; both in the order of their places.
+    /// The warnings, sorted by place.
+    ///
+    /// # Errors
+    /// The errors, sorted by place, when there are any.
     pub fn finish(self) -> Result<Vec<Diagnostic>, Refusal> {
         let errors = ordered(self.errors, self.errors_left_out, "errors");
         Refusal::unless_empty(errors)?;
@@ -216,7 +220,7 @@ fn push(list: &mut Vec<Diagnostic>, left_out: &mut usize, diagnostic: Diagnostic
     }
 }
 
-/// By file, line and column; what is about the same place stays in the order in which it was found.
+/// Sorts by file, line and column. Diagnostics with the same place keep their order.
 fn ordered(mut list: Vec<Diagnostic>, left_out: usize, what: &str) -> Vec<Diagnostic> {
     list.sort_by(|a, b| place(a).cmp(&place(b)));
     if left_out > 0 {
@@ -232,7 +236,7 @@ fn place(diagnostic: &Diagnostic) -> Option<(&str, u32, u32)> {
 }
 
 fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    /// Longer texts are no typing errors, and the comparison is quadratic.
+    /// Bytes. A longer text is rarely a typing error, and the comparison takes quadratic time.
     const LONGEST: usize = 40;
     if text.len() > LONGEST {
         return String::new();
@@ -254,7 +258,7 @@ fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .unwrap_or_default()
 }
 
-/// The first few of a list of names, separated by commas.
+/// The first names of a list, separated by commas, and the number of the others.
 pub(crate) fn listed(names: impl IntoIterator<Item = String>) -> String {
     const SHOWN: usize = 10;
     let mut names = names.into_iter();
@@ -269,7 +273,7 @@ pub(crate) fn listed(names: impl IntoIterator<Item = String>) -> String {
     }
 }
 
-/// Quoted and short enough for a message.
+/// A text in quotes, cut to a length that suits a message.
 pub(crate) fn quoted(text: &str) -> String {
     match shortened(text) {
         (text, false) => format!("{text:?}"),
@@ -277,7 +281,7 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// What of a text fits into a message, and whether that is less than all.
+/// The beginning of a text, short enough for a message, and whether the text was cut.
 fn shortened(text: &str) -> (&str, bool) {
     const SHOWN: usize = 60;
     match text.char_indices().nth(SHOWN) {

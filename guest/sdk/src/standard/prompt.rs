@@ -1,11 +1,11 @@
-//! Finds the text of a prompt: inline, or else in a file. It never falls back from a file that cannot be read.
+//! Finds the text of a prompt: inline, or else in a file. A file that cannot be read is an error.
 
 use super::files::Template;
 use super::problems::Problems;
 use super::{schema, text};
 
-/// The normalised text; `None` when it is not set, empty, or a reported problem. `folder` is where the file is;
-/// `None` when that is a problem of its own.
+/// The normalised text of a prompt. `None` when it is not set or empty, and after a reported problem. `folder` is the
+/// folder of its file; `None` after a reported problem.
 pub(crate) fn resolve(
     spec: &schema::Prompt,
     folder: Option<&str>,

@@ -1,9 +1,10 @@
-//! Renders the files that the importer generates: `config.yaml`, `channels.yaml` and `memories.yaml`
-//! (org-template.md §6). It decides nothing, and `config.yaml` holds no secret.
+//! Renders the generated files: `config.yaml`, `channels.yaml` and `memories.yaml` (org-template.md §6). `config.yaml`
+//! holds no secret.
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_saphyr::DoubleQuoted;
 pub use serde_saphyr::SerializeError as Error;
 
@@ -12,13 +13,13 @@ use super::merge::ListedPlugin;
 use super::steps::Settings;
 use crate::{Channel, Memory, MemoryScope, Schedule};
 
-/// `config.yaml`. The order of the fields is the order in the file.
+/// The content of `config.yaml`. Its fields are in the order of the file.
 #[derive(Serialize)]
 struct Config<'a> {
     name: Text<'a>,
-    /// The role.
+    /// The workspace's role.
     description: Text<'a>,
-    /// Of the layout of this file.
+    /// The version of the file's layout.
     version: &'static str,
     tier: u8,
     runtime: Text<'a>,
@@ -40,10 +41,10 @@ struct Config<'a> {
     idle: Option<Idle<'a>>,
 }
 
-/// A text of the template. One whose first line with anything on it begins with a tab is quoted, because libyaml
-/// refuses it as a block scalar.
+/// A text of the template. It is quoted when its first line that is not empty begins with a tab, because libyaml
+/// refuses such a text as a block scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Text<'a>(pub &'a str);
+struct Text<'a>(&'a str);
 
 #[derive(Serialize)]
 struct RuntimeConfig {
@@ -58,7 +59,7 @@ enum PluginEntry<'a> {
 }
 
 #[derive(Serialize)]
-pub(crate) struct ScheduleEntry<'a> {
+struct ScheduleEntry<'a> {
     name: Text<'a>,
     cron_expr: &'a str,
     timezone: &'a str,
@@ -66,7 +67,7 @@ pub(crate) struct ScheduleEntry<'a> {
     prompt: Text<'a>,
 }
 
-/// A prompt that an idle workspace sends itself.
+/// The prompt that an idle workspace gets, and the number of seconds until it is idle.
 #[derive(Serialize)]
 struct Idle<'a> {
     #[serde(rename = "idle_interval_seconds")]
@@ -100,8 +101,28 @@ impl Serialize for Text<'_> {
     }
 }
 
+impl Serialize for Data {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(number) => number.serialize(serializer),
+            Self::Text(text) => Text(text).serialize(serializer),
+            Self::List(list) => serializer.collect_seq(list),
+            Self::Map(pairs) => {
+                let mut map = serializer.serialize_map(Some(pairs.len()))?;
+                for (key, value) in pairs {
+                    map.serialize_entry(key, value)?;
+                }
+                map.end()
+            }
+            Self::Schedules(list) => serializer.collect_seq(list.iter().map(ScheduleEntry::from)),
+        }
+    }
+}
+
 impl RuntimeConfig {
-    /// Most runtimes want it; two have no such setting.
+    /// Two runtimes do not have this setting.
     fn of(runtime: &str) -> Option<Self> {
         (!matches!(runtime, "langgraph" | "deepagents")).then_some(Self { timeout: 0 })
     }
@@ -172,7 +193,10 @@ fn is_one(number: &u32) -> bool {
     *number == 1
 }
 
-/// `config.yaml`.
+/// Renders `config.yaml`.
+///
+/// # Errors
+/// As [`yaml`].
 pub(crate) fn config(settings: &Settings) -> Result<Vec<u8>, Error> {
     yaml(&Config {
         name: Text(&settings.name),
@@ -194,8 +218,8 @@ pub(crate) fn config(settings: &Settings) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// A document of YAML that readers of YAML 1.1 (PyYAML) and of 1.2 understand in the same way: `yes` and `12:30` are
-/// in quotes. Texts with several lines are block scalars; nothing is folded.
+/// Writes a YAML document that readers of YAML 1.1 (such as PyYAML) and of YAML 1.2 understand in the same way: `yes`
+/// and `12:30` are in quotes. Texts with several lines are block scalars, and no line is folded.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -205,13 +229,13 @@ pub(crate) fn config(settings: &Settings) -> Result<Vec<u8>, Error> {
 /// ```
 ///
 /// # Errors
-/// What the writer says of a document that has no form in YAML.
+/// When the document cannot be written as YAML.
 pub fn yaml(document: &impl Serialize) -> Result<Vec<u8>, Error> {
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     serde_saphyr::to_string_with_options(document, options).map(String::into_bytes)
 }
 
-/// `channels.yaml`: a secret file, since it may hold tokens.
+/// Renders `channels.yaml`. This is a secret file, because it may hold tokens.
 ///
 /// # Errors
 /// As [`yaml`].
@@ -219,7 +243,7 @@ pub fn channels(channels: &[Channel]) -> Result<Vec<u8>, Error> {
     yaml(&channels.iter().map(ChannelEntry::from).collect::<Vec<_>>())
 }
 
-/// `memories.yaml`.
+/// Renders `memories.yaml`.
 ///
 /// # Errors
 /// As [`yaml`].

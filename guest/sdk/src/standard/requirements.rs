@@ -1,5 +1,5 @@
-//! Which variables a template needs, and who lacks them (org-template.md §8), in one pass over the org and every
-//! workspace. It looks at names and at whether a value is there, never at the value.
+//! Lists the variables that a template needs, and the workspaces that lack them (org-template.md §8). It checks whether
+//! a variable has a value, and never reads the value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -9,21 +9,21 @@ use super::problems::{Problems, quoted};
 use super::schema::{Need, Needs};
 use crate::{Diagnostic, Requirement};
 
-/// The org, or one workspace.
+/// The org, or one workspace: its needs, and its variables.
 pub(crate) struct Scope<'a> {
     pub needs: &'a Needs,
-    /// Whose variables count; `None` for a workspace that is not spawned and so lacks nothing.
+    /// `None` for a workspace that is not spawned, which lacks nothing.
     pub has: Option<Has>,
 }
 
-/// What one scope has.
+/// The variables of a scope.
 pub(crate) struct Has {
     /// The key of the workspace; empty for the org.
     pub key: String,
     pub vars: Rc<Variables>,
 }
 
-/// The required and the recommended variables. `scopes` are the org and then the workspaces in the plan's order.
+/// The required and the recommended variables. `scopes` are the org, and then the workspaces in the order of the plan.
 pub(crate) fn collect(
     scopes: &[Scope<'_>],
     granted: &Variables,
@@ -59,10 +59,11 @@ fn names(need: &Need, problems: &mut Problems) -> Vec<String> {
     for name in &need.names {
         if !is_valid(&name.text) {
             let message = format!(
-                "{} is left out: a template can require no variable of that name",
+                "{} is left out: it is not a valid name of a required variable",
                 quoted(&name.text)
             );
-            let help = "names that are required have capital letters, digits and `_`, at most 128, and begin with a letter";
+            let help =
+                "a name has at most 128 capital letters, digits and `_`, and begins with a letter";
             problems.warn(
                 Diagnostic::new("env-name-invalid", message)
                     .about(&name.at)
@@ -84,16 +85,16 @@ fn is_valid(name: &str) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// What is required, or what is recommended, by the set of names.
+/// The required variables, or the recommended ones, by set of names.
 #[derive(Default)]
 struct Tier {
     entries: BTreeMap<BTreeSet<String>, Entry>,
 }
 
 struct Entry {
-    /// In the order of the first declaration.
+    /// The names, in the order of the first declaration.
     names: Vec<String>,
-    /// Who declared it, by number.
+    /// The scopes that declared it, by number.
     scopes: BTreeSet<usize>,
 }
 
@@ -117,8 +118,8 @@ impl Tier {
             .contains_key(&BTreeSet::from([name.to_owned()]))
     }
 
-    /// A name that is needed by itself makes the groups with it superfluous. Who declared such a group then needs
-    /// that name.
+    /// Replaces each group that contains a name which is also needed alone by that name. The scopes of the group then
+    /// need the name.
     fn fold_groups(&mut self) {
         let groups: Vec<(BTreeSet<String>, String)> = self
             .entries
@@ -139,7 +140,7 @@ impl Tier {
         }
     }
 
-    /// Single names first, then groups; the map has them sorted.
+    /// Single names come first, and then groups, both sorted.
     fn finish(self, scopes: &[Scope<'_>], granted: &Variables) -> Vec<Requirement> {
         let (single, groups): (Vec<_>, Vec<_>) = self
             .entries

@@ -1,5 +1,5 @@
-//! Resolves schedules (org-template.md §7): cron line, time zone, prompt. A schedule that is wrong is an error with
-//! its place; none is skipped in silence.
+//! Resolves schedules (org-template.md §7): cron line, time zone and prompt. A wrong schedule is an error, and not left
+//! out.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::problems::{At, Problems, quoted};
 use super::{cron, name, prompt, schema};
 use crate::{Diagnostic, Schedule};
 
-/// The schedules of a list. `folder` is where prompt files are; `None` when that is a problem of its own.
+/// The schedules of a list. `folder` is the folder of prompt files; `None` after a reported problem.
 pub(crate) fn resolve(
     list: &[schema::Schedule],
     folder: Option<&str>,
@@ -123,7 +123,8 @@ fn cron_line(cron: &Text, problems: &mut Problems) -> Option<String> {
     }
 }
 
-/// The name of a schedule that has none: it stays when others come, go or move. None of the texts has a NUL in it.
+/// Makes a name for a schedule without one. The name depends on the content alone, so it stays the same when other
+/// schedules are added, removed or moved. The texts contain no NUL, so different schedules have different names.
 fn named_by_content(cron: &str, timezone: &str, prompt: &str) -> String {
     const DIGITS: usize = 8;
     let digest = name::digest(&format!("{cron}\0{timezone}\0{prompt}"));

@@ -1,17 +1,17 @@
-//! Which files hold secrets, by their names. It looks into none.
+//! Recognises files that may hold secrets by their names. It does not read them.
 
-/// Why a file is taken for a secret.
+/// The kind of a file that may hold secrets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Secret {
     /// A file of variables, such as `prod.env`.
     Variables,
-    /// What says which variables there are, such as `.env.example`.
+    /// An example of a file of variables, such as `.env.example`.
     Example,
-    /// A private key, or what a program keeps its passwords in.
+    /// A private key, or a file in which a program keeps passwords.
     Credentials,
 }
 
-/// What a file or a folder is, by its name and those of the folders that it is in.
+/// The kind of a file or folder, by its name and the names of the folders above it.
 pub(crate) fn by_name(path: &str) -> Option<Secret> {
     path.split('/')
         .find_map(|name| part(&name.to_ascii_lowercase()))
@@ -32,9 +32,10 @@ fn part(name: &str) -> Option<Secret> {
     known.then_some(Secret::Credentials)
 }
 
-/// Private keys of ssh; `.pub` is the public one.
+/// Beginnings of the names of ssh's private keys. A public key ends in `.pub`.
 const KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
 
+/// Endings of the names of private keys and of key stores.
 const SUFFIXES: [&str; 8] = [
     ".pem",
     ".key",
@@ -46,7 +47,7 @@ const SUFFIXES: [&str; 8] = [
     ".ppk",
 ];
 
-/// In which programs keep passwords and tokens.
+/// Files in which programs keep passwords and tokens.
 const FILES: [&str; 12] = [
     ".boto",
     ".dockercfg",
@@ -62,7 +63,7 @@ const FILES: [&str; 12] = [
     "_netrc",
 ];
 
-/// Folders with nothing else in them.
+/// Folders in which programs keep passwords and tokens.
 const FOLDERS: [&str; 6] = [".aws", ".azure", ".docker", ".gnupg", ".kube", ".ssh"];
 
 #[cfg(test)]
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_known_by_their_names() {
+    fn secrets_are_recognised_by_their_names() {
         for (path, secret) in [
             (".env", Some(Secret::Variables)),
             ("sub/.env.local", Some(Secret::Variables)),

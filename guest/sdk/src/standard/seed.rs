@@ -1,22 +1,26 @@
-//! Which files of a role's folder are seeded into `/configs` (org-template.md §6). It names files and copies
-//! nothing; what may hold a secret is not named at all.
+//! Chooses the files that are seeded into `/configs` (org-template.md §6).
+//!
+//! They are the files of the workspace's folder and the generated files. Files that may hold secrets are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::files::{self, Template};
-use super::limits;
 use super::problems::{At, Pos, Problems, quoted};
 use super::schema::Workspace;
 use super::secret::{self, Secret};
+use super::steps::Settings;
+use super::{limits, render};
 use crate::{Content, Diagnostic, Entry, EntryKind, SeedFile};
 
-/// Lists folders, each once however many workspaces share it.
+/// Lists the files of folders. A folder is listed once, even when several workspaces use it.
 pub(crate) struct Folders {
-    /// The `files_dir` of every workspace: the `.env` of each is read as variables.
+    /// The `files_dir` of every workspace. The `.env` in each of them is read as variables.
     roles: BTreeSet<String>,
     listed: BTreeMap<String, Option<Rc<[SeedFile]>>>,
+    /// Files about which there is a warning.
     warned: BTreeSet<String>,
+    /// Files that are seeded into all workspaces together. At most [`limits::SEED_FILES_TOTAL`].
     total: usize,
 }
 
@@ -37,7 +41,7 @@ impl Folders {
         }
     }
 
-    /// The files of a folder and of the folders in it; `None` after a reported problem.
+    /// The files in a folder and its subfolders. `None` after a reported problem.
     pub fn files(
         &mut self,
         folder: &str,
@@ -81,7 +85,7 @@ impl Folders {
         problems: &mut Problems,
     ) -> Option<Rc<[SeedFile]>> {
         let mut files = Vec::new();
-        // Relative to the folder. Symbolic links are not followed, so that this ends.
+        // Paths relative to the folder. Symbolic links are not followed, because they could make this endless.
         let mut open = vec![String::new()];
         while let Some(below) = open.pop() {
             let listed = join(folder, &below);
@@ -129,13 +133,13 @@ impl Folders {
         Some(files.into())
     }
 
-    /// Whether a file is read as variables.
+    /// Whether a file is read as variables: the `.env` of the template, or of a workspace's folder.
     fn is_read(&self, file: &str) -> bool {
         let role = |folder| self.roles.contains(folder);
         file == ".env" || file.strip_suffix("/.env").is_some_and(role)
     }
 
-    /// Once per file, however many folders it is in.
+    /// Warns that a file is left out, once per file.
     fn left_out(&mut self, code: &str, why: &str, file: &str, problems: &mut Problems) {
         if self.warned.insert(file.to_owned()) {
             let message = format!("{} is not copied into /configs: {why}", quoted(file));
@@ -144,18 +148,80 @@ impl Folders {
     }
 }
 
+/// The seed files of a workspace: the files of its folder, and the generated files, which replace those with the same
+/// path.
+pub(crate) fn files(
+    copied: &[SeedFile],
+    settings: &Settings,
+    problems: &mut Problems,
+) -> Vec<SeedFile> {
+    let config = render::config(settings);
+    let system_prompt = settings
+        .system_prompt
+        .as_ref()
+        .filter(|text| !text.trim().is_empty());
+    let Settings {
+        channels, memories, ..
+    } = settings;
+    let generated = [
+        ("config.yaml", Some(config), false),
+        (
+            "system-prompt.md",
+            system_prompt.map(|text| Ok(text.clone().into_bytes())),
+            false,
+        ),
+        // Secret because it may hold tokens.
+        (
+            "channels.yaml",
+            (!channels.is_empty()).then(|| render::channels(channels)),
+            true,
+        ),
+        (
+            "memories.yaml",
+            (!memories.is_empty()).then(|| render::memories(memories)),
+            false,
+        ),
+    ];
+    let mut files: BTreeMap<String, SeedFile> = copied
+        .iter()
+        .map(|file| (file.path.clone(), file.clone()))
+        .collect();
+    for (path, bytes, secret) in generated {
+        let Some(bytes) = bytes else { continue };
+        let bytes = bytes.unwrap_or_else(|error| {
+            let message = format!("`{path}` cannot be written: {error}");
+            problems.error(settings.problem("not-rendered", message));
+            Vec::new()
+        });
+        let path = path.to_owned();
+        let content = Content::Inline(bytes);
+        files.insert(
+            path.clone(),
+            SeedFile {
+                path,
+                content,
+                secret,
+            },
+        );
+    }
+    files.into_values().collect()
+}
+
+/// What happens to an entry of a folder.
 enum Verdict {
     Descend,
-    /// `text`: CR LF becomes LF.
+    /// Seeded. With `text`, the host turns CR LF into LF.
     Copy {
         text: bool,
     },
-    /// Never copied, and nobody expects it to be.
+    /// Left out without a warning, because no author expects it in `/configs`.
     Silent,
+    /// Left out with a warning: its code, and the reason.
     LeftOut(&'static str, &'static str),
 }
 
-/// `path` is the entry's in the template; `is_read`: it is the `.env` of a role, which becomes variables.
+/// Decides about an entry. `path` is its path in the template. `is_read` says whether it is a `.env` that is read as
+/// variables.
 fn judge(path: &str, is_read: bool, entry: &Entry) -> Verdict {
     let Entry { name, kind, .. } = entry;
     if name == ".git" || is_read {
@@ -181,7 +247,9 @@ fn judge(path: &str, is_read: bool, entry: &Entry) -> Verdict {
         (None, EntryKind::Symlink) => {
             Verdict::LeftOut("symlink-not-copied", "it is a symbolic link")
         }
-        (None, EntryKind::Other) => Verdict::LeftOut("file-not-copied", "it is no ordinary file"),
+        (None, EntryKind::Other) => {
+            Verdict::LeftOut("file-not-copied", "it is not an ordinary file")
+        }
         (None, EntryKind::File) => Verdict::Copy {
             text: has_suffix(name, &[".sh", ".py", ".md"]),
         },

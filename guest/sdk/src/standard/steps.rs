@@ -1,4 +1,4 @@
-//! Where another plugin can step into the standard import. It changes nothing by itself.
+//! The steps of the standard import that a plugin can change.
 
 use std::collections::BTreeMap;
 
@@ -8,36 +8,35 @@ use crate::{
     Channel, Diagnostic, Former, Memory, Plan, Refusal, Schedule, SkippedChannel, WorkspaceAccess,
 };
 
-/// The steps of the standard import that another plugin can change; by default each leaves everything as it is.
-/// Their problems are reported together with those of the template.
+/// The steps of the standard import that a plugin can change. By default a step changes nothing. The errors of the
+/// steps are reported together with those of the template.
 pub trait Steps {
-    /// A workspace's settings are resolved, and its files are not written yet: what changes here shows up in
-    /// `config.yaml` too. Called for every workspace that is spawned and whose settings could be resolved, parents
-    /// first; what the template got wrong in another way has its default.
+    /// Called when the settings of a workspace are resolved, and its files are not yet written. A change of the
+    /// settings also changes `config.yaml`. It is called for every spawned workspace without an error, parents first.
     ///
     /// # Errors
-    /// What is wrong with the workspace; the import goes on, to find what else is.
+    /// The errors of the workspace. The import continues, to report all other errors too.
     fn settings(&mut self, settings: &mut Settings) -> Result<(), Refusal> {
         let _ = settings;
         Ok(())
     }
 
-    /// The plan is made. Not called when there is a problem.
+    /// Called when the plan is complete. It is not called when the template has an error.
     ///
     /// # Errors
-    /// Why this is no plan.
+    /// The errors of the plan.
     fn plan(&mut self, plan: &mut Plan) -> Result<(), Refusal> {
         let _ = plan;
         Ok(())
     }
 }
 
-/// The standard import as it is.
+/// The standard import without changes.
 pub(crate) struct Unchanged;
 
 impl Steps for Unchanged {}
 
-/// What the template says of one workspace, with the defaults, references and prompt files resolved.
+/// The settings of one workspace, with the defaults, references and prompt files resolved.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
@@ -45,50 +44,50 @@ pub struct Settings {
     pub(crate) key: String,
     pub(crate) external: bool,
     pub(crate) warnings: Vec<Diagnostic>,
-    /// The name, as it is written. The key depends on the template's name alone.
+    /// The name, as the template spells it. Changing it does not change the key.
     pub name: String,
-    /// What it was called before, newest first.
+    /// Former names, newest first.
     pub renamed_from: Vec<Former>,
-    /// What the workspace is for.
+    /// What the workspace is for. May be empty.
     pub role: String,
-    /// What runs it.
+    /// The name of the runtime.
     pub runtime: String,
-    /// `None`: the runtime chooses.
+    /// The model. `None`: the runtime chooses.
     pub model: Option<String>,
-    /// 1 to 4.
+    /// The tier, 1 to 4. Default: 2.
     pub tier: u8,
-    /// Where an external workspace runs.
+    /// The address of an external workspace.
     pub url: Option<String>,
-    /// The operator's directory that it wants.
+    /// The absolute path of the operator's directory that it wants.
     pub workspace_dir: Option<String>,
-    /// What it may do with that.
+    /// The access that it wants to that directory: read-only by default, and none without a directory.
     pub workspace_access: WorkspaceAccess,
-    /// Agent plugins, those of the defaults merged with its own.
+    /// Its agent plugins, merged with those of the defaults.
     pub plugins: Vec<ListedPlugin>,
-    /// Prompts that it gets at times.
+    /// Its schedules.
     pub schedules: Vec<Schedule>,
-    /// Channels that work, expanded.
+    /// Its channels, with references expanded.
     pub channels: Vec<Channel>,
-    /// Channels that are left out.
+    /// Its channels that are left out, with the reason.
     pub skipped_channels: Vec<SkippedChannel>,
-    /// What it remembers from the beginning.
+    /// The memories that it starts with.
     pub memories: Vec<Memory>,
-    /// At least 1.
+    /// At least 1. Default: 1.
     pub max_concurrent_tasks: u32,
-    /// What becomes `system-prompt.md`, as it is.
+    /// The content of `system-prompt.md`.
     pub system_prompt: Option<String>,
-    /// The first prompt. `None` for an external workspace, which gets no files.
+    /// The first prompt. Always `None` for an external workspace, which gets no files.
     pub initial_prompt: Option<String>,
-    /// The prompt of an idle workspace. `None` for an external workspace.
+    /// The prompt that it gets when it is idle. Always `None` for an external workspace.
     pub idle_prompt: Option<String>,
-    /// Seconds until a workspace is idle; counts where there is an `idle_prompt`.
+    /// Seconds until it is idle, at least 1. Default: 600. Without an `idle_prompt` it has no effect.
     pub idle_interval_seconds: i64,
-    /// Categories, and the names of those who are told.
+    /// For each category, the names of the workspaces that it is routed to.
     pub category_routing: BTreeMap<String, Vec<String>>,
 }
 
 impl Settings {
-    /// The path of slugs that names the workspace in the plan.
+    /// The key of the workspace: a path of slugs, unique in the plan.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -98,12 +97,12 @@ impl Settings {
         self.key.rsplit_once('/').map(|(parent, _)| parent)
     }
 
-    /// Whether it runs elsewhere: it then gets no files and no variables.
+    /// Whether it runs elsewhere. An external workspace gets no files and no variables.
     pub fn is_external(&self) -> bool {
         self.external
     }
 
-    /// A problem, or a warning, about this workspace: its place, field and name are filled in.
+    /// An error or a warning about this workspace, with its place, field and name filled in.
     pub fn problem(&self, code: &str, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(code, message).about(&self.at)
     }

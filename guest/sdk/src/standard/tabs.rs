@@ -1,8 +1,8 @@
-//! Finds lines of a YAML file that are indented with tabs. YAML does not allow that where indentation counts, and readers
-//! of it guess what is meant. It reads no YAML.
+//! Finds lines of a YAML file that are indented with tabs. YAML forbids them where indentation matters, and the
+//! parser's message about such a line does not mention the tab.
 
-/// The lines of a file, where one of them is indented with a tab; none otherwise, and none of a file in brackets (JSON),
-/// in which indentation does not count.
+/// The lines of a file. Empty when no line is indented with a tab, and for a file in brackets (JSON), in which
+/// indentation does not matter.
 pub(crate) struct Tabs<'a>(Vec<&'a str>);
 
 impl<'a> Tabs<'a> {
@@ -13,14 +13,15 @@ impl<'a> Tabs<'a> {
         Self(if tabs && !brackets { lines } else { Vec::new() })
     }
 
-    /// Whether what begins here, at a line from 1 and after so many characters, is the first in a line after a tab.
+    /// Whether a node is the first one in its line and follows a tab. `line` is its line, from 1, and `characters` the
+    /// number of characters before it.
     pub fn are_before(&self, line: usize, characters: usize) -> bool {
         let indentation = indentation(self.line(line));
         indentation.contains('\t') && characters <= indentation.len()
     }
 
-    /// The first line that begins with a tab, among those up to one after `line`: a reader may notice the tab only when
-    /// it knows that the text before does not go on.
+    /// The first line that begins with a tab, up to the line after `line`. The parser can report an error one line
+    /// before the tab, where the text that should continue begins.
     pub fn first_until(&self, line: usize) -> Option<usize> {
         let mut lines = (1..).zip(&self.0).take(line.saturating_add(1));
         let found = lines.find(|(_, line)| line.starts_with('\t') && !line.trim().is_empty());
@@ -36,7 +37,7 @@ impl<'a> Tabs<'a> {
     }
 }
 
-/// The blanks before the first word; none in a line without words. Each is a byte.
+/// The blanks and tabs before the first word, one byte each. Empty for a line without words.
 fn indentation(line: &str) -> &str {
     let words = line.trim_start_matches([' ', '\t']);
     if words.trim().is_empty() {

@@ -1,21 +1,20 @@
-//! Texts that are rendered: which characters they may have, and how prompts are normalised. It knows nothing of
-//! YAML and nothing of files.
+//! Checks the characters of texts, and normalises prompts.
 
 use std::fmt;
 
 use super::problems::Pos;
 
-/// A character that may not stand in a text, and where it stands.
+/// A character that a text must not contain, and its position.
 pub(crate) struct Forbidden {
     character: char,
     line: u32,
     column: u32,
 }
 
-/// The first character that is neither printable nor a line feed, a CR LF or a tab.
+/// The first character that is not printable, except line feeds, CR LF and tabs.
 ///
-/// Control characters, the line separators of Unicode and byte order marks look
-/// like nothing, mean different things to YAML 1.1 and 1.2, and are mistakes.
+/// Control characters, the line separators of Unicode and byte order marks are invisible, YAML 1.1 and YAML 1.2 read
+/// them differently, and they are always mistakes.
 pub(crate) fn forbidden(text: &str) -> Option<Forbidden> {
     let (mut line, mut column) = (1, 0);
     let mut characters = text.chars().peekable();
@@ -43,7 +42,7 @@ pub(crate) fn forbidden(text: &str) -> Option<Forbidden> {
 }
 
 impl Forbidden {
-    /// Its place in the file whose text it was found in.
+    /// Its position, in a file with this text.
     pub fn pos(&self, file: &str) -> Pos {
         Pos {
             file: file.into(),
@@ -59,8 +58,8 @@ impl fmt::Display for Forbidden {
     }
 }
 
-/// A prompt as it is rendered (org-template.md §6): trimmed as a whole, no blanks at the ends of lines, one line
-/// feed at the end. `None` when nothing is left.
+/// Normalises a prompt (org-template.md §6): trims the whole and the end of each line, and ends it with one line feed.
+/// `None` when nothing is left.
 pub(crate) fn prompt(text: &str) -> Option<String> {
     let trimmed = text.trim();
     if trimmed.is_empty() {
@@ -74,7 +73,7 @@ pub(crate) fn prompt(text: &str) -> Option<String> {
     Some(prompt)
 }
 
-/// Cuts a text at a character boundary to at most `bytes`. Whether it was cut.
+/// Cuts a text at a character boundary to at most `bytes`. Returns whether it was longer.
 pub(crate) fn cut(text: &mut String, bytes: usize) -> bool {
     let fits = text.len() <= bytes;
     text.truncate(text.floor_char_boundary(bytes));

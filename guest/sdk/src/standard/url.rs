@@ -1,12 +1,13 @@
-//! Checks the address of an external workspace (org-template.md §9). It resolves no name and opens nothing: the
-//! host decides again when it connects.
+//! Checks the address of an external workspace (org-template.md §9). It resolves no host name; the host checks the
+//! address again when it connects.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Says what is wrong with an address; the end of a sentence.
-///
-/// `http` or `https`, a host, no user or password, and not where clouds keep
+/// Checks an address: `http` or `https`, a host, no user or password, and not a cloud's metadata service, which holds
 /// the credentials of a machine.
+///
+/// # Errors
+/// When the address breaks one of these rules: the end of a sentence.
 pub(crate) fn check(url: &str) -> Result<(), &'static str> {
     let scheme = |name: &str| {
         let (scheme, rest) = url.split_once("://")?;
@@ -41,7 +42,7 @@ pub(crate) fn check(url: &str) -> Result<(), &'static str> {
     if host.is_empty() {
         return Err("has no host");
     }
-    // Other spellings of addresses (`0xa9fea9fe`, `169.254.43518`) are read as addresses by many clients.
+    // Many clients read other spellings, such as `0xa9fea9fe` and `169.254.43518`, as addresses too.
     let last = host.rsplit('.').next().unwrap_or_default();
     if last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit()) {
         let address: Ipv4Addr = host
@@ -78,7 +79,7 @@ fn check_port(port: &str) -> Result<(), &'static str> {
 }
 
 fn is_metadata_v4(address: Ipv4Addr) -> bool {
-    // Alibaba's service is outside of the link-local block.
+    // Alibaba's metadata service is not in the link-local block.
     address.is_link_local() || address.octets() == [100, 100, 100, 200]
 }
 
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn an_address_is_http_and_not_a_metadata_service() {
         for url in [
             "https://agents.example.com/a2a?x=1#y",
             "HTTP://localhost:8080",

@@ -1,5 +1,4 @@
-//! Composes one YAML file into a tree in which every node knows its place and every scalar its spelling. It reads
-//! no files and gives no node a meaning; what a tag stands for is asked of a [`Handler`].
+//! Composes one YAML file into a tree of nodes. It reads no files; a [`Handler`] gives tags their meaning.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -7,148 +6,23 @@ use std::rc::Rc;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use super::limits;
+use super::node::{Node, Pair, Size, Value};
 use super::problems::{Pos, quoted};
 use super::tabs::Tabs;
 use crate::Diagnostic;
 
-/// A node. Aliases and includes share nodes, so a tree may be larger than what is in memory.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub value: Value,
-    pub pos: Pos,
-    /// Where the alias stands that put this node here; `pos` is then that of its anchor.
-    pub alias: Option<Pos>,
-    /// Of everything from here down, what is shared counted wherever it stands.
-    pub size: Size,
-    /// Collections inside each other from here down.
-    pub height: usize,
-}
-
-/// How much a node holds.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Size {
-    nodes: usize,
-    /// Of texts and keys.
-    bytes: usize,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum Value {
-    Scalar {
-        text: String,
-        /// Written without quotes, so that `null` is nothing and not a word.
-        plain: bool,
-    },
-    List(Vec<Rc<Node>>),
-    /// Keys are unique; merged pairs follow the mapping's own.
-    Map(Vec<Pair>),
-    /// What stood here is left out: the reason is among the problems.
-    Omitted,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Pair {
-    pub key: Rc<str>,
-    pub pos: Pos,
-    pub value: Rc<Node>,
-    /// Where the alias stands from which `<<` took the pair.
-    pub alias: Option<Pos>,
-}
-
-/// Whoever has a file composed: gives tags their meaning, and hears of problems that leave the rest readable.
+/// Gives tags their meaning, and takes the errors that do not prevent composing the rest of the file.
 pub(crate) trait Handler {
-    /// What a node with a tag (`!include`) stands for.
+    /// The node that replaces a node with a tag, such as `!include`.
     fn resolve(&mut self, tag: &str, node: Node) -> Rc<Node>;
 
     fn report(&mut self, problem: Diagnostic);
 }
 
-impl Size {
-    /// Of a node with no text in it, such as a collection before its items.
-    const NODE: Self = Self { nodes: 1, bytes: 0 };
-
-    fn text(text: &str) -> Self {
-        Self {
-            nodes: 1,
-            bytes: text.len(),
-        }
-    }
-
-    /// Counts more; an error when that is too much.
-    fn add(&mut self, more: Self, pos: &Pos) -> Result<(), Box<Diagnostic>> {
-        self.nodes = self.nodes.saturating_add(more.nodes);
-        self.bytes = self.bytes.saturating_add(more.bytes);
-        let limit = if self.nodes > limits::YAML_NODES {
-            format!("{} nodes", limits::YAML_NODES)
-        } else if self.bytes > limits::YAML_TEXT_BYTES {
-            format!("{} MiB of text", limits::YAML_TEXT_BYTES >> 20)
-        } else {
-            return Ok(());
-        };
-        let message =
-            format!("the document has more than {limit}, with what aliases and includes stand for");
-        Err(Box::new(Diagnostic::new("yaml-too-large", message).on(pos)))
-    }
-}
-
-impl Node {
-    pub fn scalar(text: String, plain: bool, pos: Pos) -> Self {
-        Self {
-            size: Size::text(&text),
-            value: Value::Scalar { text, plain },
-            pos,
-            alias: None,
-            height: 0,
-        }
-    }
-
-    pub fn omitted(pos: Pos) -> Self {
-        Self {
-            value: Value::Omitted,
-            pos,
-            alias: None,
-            size: Size::NODE,
-            height: 0,
-        }
-    }
-
-    /// The same where an alias stands. What is below stays shared.
-    fn used_at(&self, alias: Pos) -> Self {
-        Self {
-            value: self.value.clone(),
-            pos: self.pos.clone(),
-            alias: Some(alias),
-            size: self.size,
-            height: self.height,
-        }
-    }
-
-    /// An empty value, or one of the spellings of null.
-    pub fn is_null(&self) -> bool {
-        match &self.value {
-            Value::Scalar { text, plain: true } => {
-                matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
-            }
-            _ => false,
-        }
-    }
-
-    /// What it is, for a message.
-    pub fn kind(&self) -> &'static str {
-        match &self.value {
-            _ if self.is_null() => "nothing",
-            Value::Scalar { .. } => "a text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a mapping",
-            Value::Omitted => "something left out",
-        }
-    }
-}
-
-/// Composes a file's only document; `None` when the file holds none.
+/// Composes the only document of a file; `None` when the file has none.
 ///
 /// # Errors
-/// The first thing that keeps the file from being a tree.
+/// When the file is not a YAML document, or is over a limit: the first error.
 pub(crate) fn compose(
     file: &Rc<str>,
     text: &str,
@@ -174,16 +48,18 @@ pub(crate) fn compose(
 struct Composer<'a> {
     file: &'a Rc<str>,
     handler: &'a mut dyn Handler,
-    /// Collections whose end is still to come. A list, not the call stack: nesting costs no stack.
+    /// The collections that have not ended. This is a list, and not recursion, so that nesting needs no stack.
     open: Vec<Open>,
-    /// By the parser's number. A collection has its anchor only when it is complete, so nothing contains itself.
+    /// The anchored nodes, by the parser's number of the anchor. A collection is added when it is complete, so that it
+    /// cannot contain itself.
     anchors: BTreeMap<usize, Rc<Node>>,
-    /// What was composed so far.
+    /// The size of everything that was composed so far.
     total: Size,
     root: Option<Rc<Node>>,
     tabs: Tabs<'a>,
 }
 
+/// A collection that has not ended.
 struct Open {
     pos: Pos,
     anchor: usize,
@@ -201,23 +77,23 @@ enum Items {
 #[derive(Default)]
 struct Mapping {
     pairs: Vec<Pair>,
-    /// Where each key stands first.
+    /// The place of each key.
     keys: BTreeMap<Rc<str>, Pos>,
     next: Next,
-    /// Of `<<`; merged when the mapping is complete, because its own keys win.
+    /// The value of `<<`. It is merged when the mapping is complete, because the mapping's own keys win.
     merge: Option<Rc<Node>>,
 }
 
-/// What comes next in a mapping.
+/// What the next node of a mapping is.
 #[derive(Default)]
 enum Next {
     #[default]
     Key,
     /// The value of this key.
     Value(Rc<str>, Pos),
-    /// What `<<` merges.
+    /// The value of `<<`.
     Merge,
-    /// The value of a key that was refused.
+    /// The value of a key that has an error. It is left out.
     NoValue,
 }
 
@@ -237,7 +113,7 @@ impl Composer<'_> {
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
                 let help =
-                    "one file is one document: move what follows the `---` into a file of its own";
+                    "a file holds one document: move everything after the `---` into another file";
                 let message = "a second document begins here";
                 let problem = Diagnostic::new("yaml-documents", message);
                 Err(Box::new(problem.on(&pos).help(help)))
@@ -263,7 +139,7 @@ impl Composer<'_> {
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).map(Rc::clone) else {
-                    let message = "this alias stands inside of what it stands for";
+                    let message = "this alias is inside the node that it stands for";
                     return Err(Box::new(Diagnostic::new("yaml-alias", message).on(&pos)));
                 };
                 self.total.add(node.size, &pos)?;
@@ -330,7 +206,7 @@ impl Composer<'_> {
         }
     }
 
-    /// Puts a complete node where it belongs.
+    /// Adds a complete node to the collection that it belongs to.
     fn add(&mut self, node: Rc<Node>, anchor: usize) -> Result<(), Box<Diagnostic>> {
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
@@ -339,7 +215,7 @@ impl Composer<'_> {
             self.root = Some(node);
             return Ok(());
         };
-        // What an include or an alias brings in counts as often as it is used.
+        // The nodes of includes and aliases count as often as they are used.
         open.size.add(node.size, &node.pos)?;
         open.height = open.height.max(1 + node.height);
         if open.height > limits::YAML_NESTING {
@@ -356,7 +232,7 @@ impl Composer<'_> {
         Ok(())
     }
 
-    /// The pairs of a mapping with those of its `<<`, and how much that added.
+    /// The pairs of a mapping with those of its `<<`, and the size of the latter.
     fn merged(&mut self, mapping: Mapping) -> Result<(Vec<Pair>, Size), Box<Diagnostic>> {
         let Mapping {
             mut pairs,
@@ -381,7 +257,7 @@ impl Composer<'_> {
                     continue;
                 }
             };
-            // Counted for every pair that is looked at: keys that are present already are work too.
+            // Every pair counts, even when the mapping has its key already, because looking at it takes time.
             for pair in from {
                 self.total.add(Size::text(&pair.key), &source.pos)?;
                 if !keys.contains_key(&pair.key) {
@@ -399,7 +275,7 @@ impl Composer<'_> {
         Ok((pairs, added))
     }
 
-    /// What keeps the text from being YAML. A tab is the most likely reason.
+    /// The parser's error, or the error about a tab, which is the most likely cause.
     fn syntax(&self, error: &ScanError) -> Box<Diagnostic> {
         let pos = self.pos(error.marker());
         match self.tabs.first_until(error.marker().line()) {
@@ -428,7 +304,10 @@ impl Composer<'_> {
 }
 
 impl Mapping {
-    /// Takes a key, or the value of the key before it. What is wrong with a key leaves out its pair.
+    /// Adds a key, or the value of the key before it.
+    ///
+    /// # Errors
+    /// When the node is not a valid key. Its pair is left out.
     fn add(&mut self, node: Rc<Node>) -> Result<(), Box<Diagnostic>> {
         match std::mem::take(&mut self.next) {
             Next::Key => {
@@ -470,9 +349,9 @@ impl Mapping {
 }
 
 const MERGE: &str = "<<";
-/// Stands for `!!str` and the non-specific `!`: a text, however it is spelled.
+/// The name for `!!str` and the non-specific `!`, which make any scalar a text.
 const CORE_STR: &str = "!!str";
-/// Stands for the other tags that YAML itself defines, which change nothing here.
+/// The name for the other tags that YAML defines, which have no effect here.
 const CORE_OTHER: &str = "!!";
 
 fn tag_name(tag: &Tag) -> String {
@@ -488,7 +367,7 @@ fn tag_name(tag: &Tag) -> String {
 
 fn too_deep(pos: &Pos) -> Box<Diagnostic> {
     let message = format!(
-        "lists and mappings are more than {} deep here, includes counted",
+        "lists and mappings are more than {} levels deep here, including those of included files",
         limits::YAML_NESTING
     );
     Box::new(Diagnostic::new("yaml-too-deep", message).on(pos))

@@ -19,7 +19,7 @@ fn expanded(text: &str) -> Expansion {
 }
 
 #[test]
-fn every_row_of_the_decision_table() {
+fn texts_expand_as_the_decision_table_says() {
     // input, result, unresolved, malformed
     let table: &[(&str, &str, &[&str], &[&str])] = &[
         ("${FOO}", "bar", &[], &[]),
@@ -59,7 +59,7 @@ fn every_row_of_the_decision_table() {
         ("$FOOé", "baré", &[], &[]),
         ("$é", "$é", &[], &[]),
         ("${é}", "${é}", &[], &["${é}"]),
-        // Beyond the table: what the grammar says.
+        // These rows are not in the table, and follow from the grammar.
         ("$INDIRECT", "$HOST ${FOO}", &[], &[]),
         ("$$FOO", "$bar", &[], &[]),
         ("\\$FOO", "\\bar", &[], &[]),
@@ -89,7 +89,7 @@ fn every_row_of_the_decision_table() {
 }
 
 #[test]
-fn a_secret_with_a_dollar_is_not_unresolved() {
+fn a_value_that_contains_a_dollar_is_not_unresolved() {
     let found = expand(
         "${PASSWORD}",
         &environment(&[("PASSWORD", "pa$word${x")], &[]),
@@ -101,7 +101,7 @@ fn a_secret_with_a_dollar_is_not_unresolved() {
 }
 
 #[test]
-fn the_map_wins_even_when_it_is_empty() {
+fn an_empty_variable_wins_over_a_granted_value() {
     let found = expand("$A", &environment(&[("A", "")], &[("A", "granted")]));
     assert_eq!(
         (found.text.as_str(), found.unresolved),
@@ -109,21 +109,21 @@ fn the_map_wins_even_when_it_is_empty() {
     );
 }
 
-/// Texts in which references are frequent.
+/// Texts with many references.
 fn texts() -> impl Strategy<Value = String> {
     "([$]|[{]|[}]|[$][{]|FOO|HOST|[$]HOST|[$][{]HOST[}]|[$][{]FOO[}]|EMPTY|[ _0-9a-z-]|é|\n|\\PC){0,24}"
 }
 
 proptest! {
     #[test]
-    fn without_a_dollar_nothing_changes(text in "[^$]*") {
+    fn a_text_without_a_dollar_does_not_change(text in "[^$]*") {
         let found = expanded(&text);
         prop_assert_eq!(found.text, text);
         prop_assert!(found.unresolved.is_empty() && found.malformed.is_empty());
     }
 
     #[test]
-    fn a_granted_value_stands_alone_or_nowhere(text in texts()) {
+    fn a_granted_value_expands_only_as_the_whole_text(text in texts()) {
         let found = expand(&text, &environment(&[("FOO", "bar")], &[("HOST", "\u{1}canary\u{1}")]));
         let whole = text == "$HOST" || text == "${HOST}";
         prop_assert_eq!(found.text == "\u{1}canary\u{1}", whole);
@@ -131,11 +131,11 @@ proptest! {
     }
 
     #[test]
-    fn with_nothing_set_the_text_stays(text in texts()) {
+    fn without_variables_only_a_whole_reference_changes(text in texts()) {
         let found = expand(&text, &environment(&[], &[]));
         let whole = !found.unresolved.is_empty() && found.text.is_empty();
         prop_assert!(whole || found.text == text, "{:?}", found.text);
-        // What is emptied is exactly one reference.
+        // A text that becomes empty was exactly one reference.
         if whole {
             let name = &found.unresolved[0];
             let spellings = [format!("${name}"), format!("${{{name}}}")];
@@ -144,12 +144,12 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_fine(text in any::<String>()) {
+    fn no_text_makes_the_expander_panic(text in any::<String>()) {
         expanded(&text);
     }
 
     #[test]
-    fn what_is_reported_stands_in_the_text(text in texts()) {
+    fn unresolved_names_and_malformed_groups_are_parts_of_the_text(text in texts()) {
         let found = expanded(&text);
         for part in found.unresolved.iter().chain(&found.malformed) {
             prop_assert!(text.contains(part.as_str()));

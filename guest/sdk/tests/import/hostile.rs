@@ -1,8 +1,8 @@
-//! Templates that are made to hurt: each is an error with a sentence, in little time and with a small stack.
+//! Templates that try to exhaust time, memory or the stack: each is an error, in little time and with a small stack.
 
 use crate::{Case, files, org};
 
-/// The component's stack has 1 MiB, and so has this thread.
+/// Runs in a thread with a stack of 1 MiB, which is the size of the component's stack.
 fn on_a_small_stack(case: impl FnOnce() -> Vec<String> + Send + 'static) -> Vec<String> {
     let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(case);
     thread.unwrap().join().unwrap()
@@ -14,7 +14,7 @@ fn code(errors: &[String]) -> &str {
 }
 
 #[test]
-fn a_billion_laughs() {
+fn a_document_that_aliases_multiply_is_an_error() {
     let mut bomb = "a: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..10 {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
@@ -24,14 +24,14 @@ fn a_billion_laughs() {
 }
 
 #[test]
-fn a_billion_includes() {
+fn a_document_that_includes_multiply_is_an_error() {
     let mut case = files(&[("org.yaml", "name: O\nworkspaces: !include 0.yaml")]);
     for level in 0..12 {
         let includes = format!("- !include {}.yaml\n", level + 1).repeat(10);
         case = case.file(&format!("{level}.yaml"), &includes);
     }
     case = case.file("12.yaml", "x");
-    // What is too large is left out, and then what is above it is too large once more.
+    // A file that is too large is left out, and then a file that includes it many levels above is too large too.
     assert_eq!(
         case.errors(),
         ["yaml-too-large 1.yaml:1:1", "yaml-too-large 7.yaml:1:1"]
@@ -39,7 +39,7 @@ fn a_billion_includes() {
 }
 
 #[test]
-fn merge_keys_do_not_multiply() {
+fn a_document_that_merge_keys_multiply_is_an_error() {
     let keys: String = (0..5_000).map(|key| format!("  k{key}: v\n")).collect();
     let merges = "- {<<: *base}\n".repeat(5_000);
     let case = org(&format!("base: &base\n{keys}all:\n{merges}"));
@@ -47,7 +47,7 @@ fn merge_keys_do_not_multiply() {
 }
 
 #[test]
-fn nesting_costs_no_stack() {
+fn deep_nesting_does_not_overflow_the_stack() {
     for deep in [
         "[".repeat(100_000),
         "{a: ".repeat(100_000),
@@ -79,7 +79,7 @@ fn the_deepest_tree_that_is_allowed_fits_the_stack() {
     assert_eq!(code(&errors), "workspaces-too-deep");
     let errors = on_a_small_stack(move || org(&tree(60)).errors());
     assert_eq!(code(&errors), "yaml-too-deep");
-    // Nested values that only a plugin understands.
+    // Nested values in the configuration of an agent plugin.
     let config = format!("{}{}", "[".repeat(90), "]".repeat(90));
     let yaml = format!(
         "name: O\nworkspaces: [{{name: A, runtime: r, plugins: [{{source: p, config: {{x: {config}}}}}]}}]"
@@ -96,7 +96,7 @@ fn the_deepest_tree_that_is_allowed_fits_the_stack() {
 }
 
 #[test]
-fn many_workspaces() {
+fn the_number_of_workspaces_is_bounded() {
     let plan = |count: usize| {
         let list: String = (0..count)
             .map(|number| {
@@ -117,7 +117,7 @@ fn many_workspaces() {
     assert_eq!(
         keys.len(),
         10_000,
-        "a hundred slugs, a hundred names for each"
+        "there are 100 slugs, each with 100 names"
     );
     assert_eq!(
         plan(10_001).errors(),
@@ -126,7 +126,7 @@ fn many_workspaces() {
 }
 
 #[test]
-fn sizes_are_bounded() {
+fn the_size_and_number_of_files_are_bounded() {
     let comment = format!("#{}\n", "x".repeat(1 << 20));
     let mut case = org("name: O\nworkspaces: [!include 1.yaml, !include 2.yaml]");
     for file in ["1.yaml", "2.yaml"] {
@@ -149,7 +149,7 @@ fn sizes_are_bounded() {
 }
 
 #[test]
-fn lists_in_messages_are_bounded() {
+fn lists_in_messages_are_short() {
     let references: String = (0..10_000).map(|number| format!("$A{number}/")).collect();
     let error = crate::workspace(&format!("workspace_dir: /{references}")).error();
     let expected =
@@ -158,7 +158,7 @@ fn lists_in_messages_are_bounded() {
 }
 
 #[test]
-fn problems_are_bounded() {
+fn the_number_of_errors_is_bounded() {
     let list = "- {name: A, tier: 9}\n".repeat(3_000);
     let errors = org(&format!(
         "name: O\ndefaults: {{runtime: r}}\nworkspaces:\n{list}"
@@ -171,7 +171,7 @@ fn problems_are_bounded() {
 }
 
 #[test]
-fn generated_files_are_bounded() {
+fn the_size_of_generated_files_is_bounded() {
     let prompt = "x".repeat(100_000);
     let list: String = (0..500)
         .map(|number| format!("- {{name: A{number}}}\n"))
@@ -182,7 +182,7 @@ fn generated_files_are_bounded() {
 }
 
 #[test]
-fn what_a_few_lines_multiply_is_bounded() {
+fn the_size_of_a_plan_that_a_few_lines_multiply_is_bounded() {
     let list = |lines: &str| {
         let one = |number| format!("- {{name: A{number}, external: true, url: http://x}}\n");
         let workspaces: String = (0..2_000).map(one).collect();
@@ -239,7 +239,7 @@ fn a_prompt_file_is_counted_as_often_as_it_is_used() {
     ));
     let errors = case.file("p", &"x".repeat(100_000)).import().unwrap_err();
     let errors: Vec<String> = errors.iter().map(crate::brief).collect();
-    // 16 MiB are 167 of them; those that follow are only counted.
+    // 167 of them fit into 16 MiB. Only the first one over the limit is reported.
     let first = "prompts-too-large org.yaml:173:55 workspaces[0].schedules[167].prompt_file";
     assert!(errors.iter().any(|error| error == first), "{errors:?}");
     let others = errors.iter().filter(|error| error.starts_with("prompts-"));
@@ -247,7 +247,7 @@ fn a_prompt_file_is_counted_as_often_as_it_is_used() {
 }
 
 #[test]
-fn deep_places_are_cheap_and_long_names_are_short_in_messages() {
+fn paths_of_fields_and_long_names_are_shortened_in_messages() {
     let open: String = (0..90)
         .map(|_| format!("{{{}: ", "k".repeat(400)))
         .collect();
@@ -271,9 +271,9 @@ fn deep_places_are_cheap_and_long_names_are_short_in_messages() {
     assert_eq!(errors[0], "name-too-long org.yaml:2:33 workspaces[0].name");
 }
 
-/// Comparing a name with hundreds of others takes long.
+/// A suggestion compares a name with hundreds of others, which takes long.
 #[test]
-fn suggestions_are_bounded() {
+fn the_number_of_suggestions_is_bounded() {
     let schedules: String = (0..1_000)
         .map(|number| format!("  - {{name: S{number}, cron_expr: '* * * * *', prompt: x, timezone: Europe/Berlim}}\n"))
         .collect();
@@ -291,7 +291,7 @@ fn suggestions_are_bounded() {
 }
 
 #[test]
-fn seeded_files_are_bounded() {
+fn the_number_of_seeded_files_is_bounded() {
     let mut case: Case = org("name: O\nworkspaces: [{name: A, runtime: r, files_dir: d}]");
     for number in 0..4_990 {
         case.files.0.insert(format!("d/{number}"), Vec::new());

@@ -1,4 +1,4 @@
-//! `!include`, `!external`, and YAML itself (org-template.md §2).
+//! `!include`, `!external` and errors of YAML (org-template.md §2).
 
 use crate::{Case, files, org};
 
@@ -13,7 +13,7 @@ fn names(case: &Case) -> Vec<String> {
 }
 
 #[test]
-fn included_wherever_a_value_may_stand() {
+fn any_value_can_be_included() {
     let case = files(&[
         (
             "org.yaml",
@@ -54,7 +54,7 @@ fn included_wherever_a_value_may_stand() {
 }
 
 #[test]
-fn the_whole_document_may_be_included() {
+fn the_whole_document_can_be_included() {
     let case = files(&[
         ("org.yaml", "!include real.yaml"),
         ("real.yaml", "name: O\nworkspaces: []\n"),
@@ -63,7 +63,7 @@ fn the_whole_document_may_be_included() {
 }
 
 #[test]
-fn anchors_and_merge_keys_reach_through_includes() {
+fn anchors_and_merge_keys_work_with_included_files() {
     let case = files(&[
         (
             "org.yaml",
@@ -90,7 +90,7 @@ fn anchors_and_merge_keys_reach_through_includes() {
 }
 
 #[test]
-fn places_are_those_of_the_included_file() {
+fn an_error_in_an_included_file_has_its_place_there() {
     let case = files(&[
         ("org.yaml", ORG),
         ("a.yaml", "# comment\nname: A\ntier: 9\n"),
@@ -103,7 +103,7 @@ fn places_are_those_of_the_included_file() {
 }
 
 #[test]
-fn every_error_has_its_place() {
+fn an_error_of_an_include_or_of_yaml_has_its_place() {
     for (path, content, expected) in [
         ("", "", "include-path org.yaml:4:5"),
         ("/etc/passwd", "", "include-path org.yaml:4:5"),
@@ -162,7 +162,7 @@ fn every_error_has_its_place() {
 }
 
 #[test]
-fn all_of_them_are_reported_at_once() {
+fn errors_of_several_files_are_reported_together() {
     let case = files(&[
         (
             "org.yaml",
@@ -182,7 +182,7 @@ fn all_of_them_are_reported_at_once() {
 }
 
 #[test]
-fn a_cycle_shows_its_chain() {
+fn the_error_about_a_cycle_shows_the_chain_of_files() {
     let case = files(&[
         ("org.yaml", ORG),
         ("a.yaml", "name: A\nchildren: [!include t/b.yaml]"),
@@ -198,7 +198,7 @@ fn a_cycle_shows_its_chain() {
     );
 }
 
-/// A chain of included files below `org.yaml`, each the child of the one before.
+/// A chain of files below `org.yaml`, each of which includes the next one.
 fn chain(files_below: usize) -> Case {
     let mut case = files(&[("org.yaml", &ORG.replace("a.yaml", "1.yaml"))]);
     for number in 1..=files_below {
@@ -228,8 +228,8 @@ fn sixteen_nested_files_work_and_the_seventeenth_fails() {
 }
 
 #[test]
-fn depth_counts_for_files_that_were_loaded_before() {
-    // `16.yaml` is fine by itself, and one level too deep inside the chain.
+fn the_depth_limit_counts_files_that_were_loaded_before() {
+    // `16.yaml` is within the limit by itself, and one level too deep at the end of the chain.
     let mut case = chain(16).file("17.yaml", "name: Last");
     case = case.file("16.yaml", "name: W16\nchildren: [!include 17.yaml]");
     let first =
@@ -239,7 +239,7 @@ fn depth_counts_for_files_that_were_loaded_before() {
 }
 
 #[test]
-fn one_file_many_times_side_by_side() {
+fn a_file_can_be_included_many_times() {
     let list: String = (0..500)
         .map(|number| format!("  - {{name: P{number}, children: [!include a.yaml]}}\n"))
         .collect();
@@ -258,7 +258,7 @@ fn one_file_many_times_side_by_side() {
 }
 
 #[test]
-fn a_byte_order_mark_is_fine_and_other_encodings_are_not() {
+fn a_byte_order_mark_is_accepted_and_invalid_utf_8_is_an_error() {
     assert_eq!(
         org("\u{feff}name: O\nworkspaces: []\n").plan().org.name,
         "O"
@@ -273,7 +273,7 @@ fn a_byte_order_mark_is_fine_and_other_encodings_are_not() {
 const EXTERNAL: &str = "name: O\nworkspaces:\n  - !external\n    repo: github.com/x/y\n    ref: main\n    path: dev.yaml\n  - {name: A, runtime: r, tier: 3}\n";
 
 #[test]
-fn other_repositories_are_named_and_not_fetched() {
+fn an_external_is_an_error_that_names_the_repository() {
     let error = org(EXTERNAL).error();
     assert_eq!(crate::brief(&error), "external-unsupported org.yaml:3:5");
     for part in ["github.com/x/y", "dev.yaml", "main"] {
@@ -287,11 +287,11 @@ fn other_repositories_are_named_and_not_fetched() {
 }
 
 #[test]
-fn other_repositories_may_be_left_out() {
+fn an_external_is_left_out_with_skip_external() {
     let case = org(EXTERNAL).skip_external();
     assert_eq!(names(&case), ["A"]);
     assert_eq!(case.warnings(), ["external-skipped org.yaml:3:5"]);
-    // What stays keeps its place in the document.
+    // Leaving it out does not change the paths of other fields.
     let case = org(&EXTERNAL.replace("tier: 3", "tier: 8")).skip_external();
     assert_eq!(
         case.errors(),
@@ -310,7 +310,7 @@ fn other_repositories_may_be_left_out() {
 }
 
 #[test]
-fn the_entry_file() {
+fn the_entry_file_is_the_requested_one_or_org_yaml_or_org_yml() {
     let case = files(&[("org.yml", "name: Yml\nworkspaces: []")]);
     assert_eq!(case.plan().org.name, "Yml");
     let case = case.file("org.yaml", "name: Yaml\nworkspaces: []");

@@ -1,28 +1,32 @@
-//! The importer as its users see it: templates in, plans or problems out.
+//! Tests of the standard import: a template goes in, and a plan or diagnostics come out.
 #![allow(missing_docs, reason = "tests")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests are tests: a panic is how they fail"
+    reason = "a test fails by a panic, and so do its helpers"
 )]
 
+mod errors;
 mod expander;
 mod hostile;
 mod includes;
-mod intent;
+mod mistakes;
 mod names;
+mod parts;
 mod real;
 mod render;
-mod rules;
+mod seeding;
 mod steps;
+mod values;
+mod variables;
 
 use orghost_plugin::{
     Content, Diagnostic, Environment, MemoryFiles, Options, Plan, Request, SeedFile, Variable,
     Workspace, standard::import_org,
 };
 
-/// A template under test, with what the operator gives.
+/// A template under test, with the variables of the operator.
 #[derive(Default)]
 pub struct Case {
     files: MemoryFiles,
@@ -53,7 +57,7 @@ pub fn request(environment: Environment) -> Request {
     }
 }
 
-/// Files of a template: path and text.
+/// A template with these files: pairs of a path and a text.
 pub fn files(files: &[(&str, &str)]) -> Case {
     Case {
         files: files.iter().map(|(path, text)| (*path, *text)).collect(),
@@ -61,12 +65,12 @@ pub fn files(files: &[(&str, &str)]) -> Case {
     }
 }
 
-/// One `org.yaml`.
+/// A template that is one `org.yaml`.
 pub fn org(text: &str) -> Case {
     files(&[("org.yaml", text)])
 }
 
-/// One workspace called `A`, with these lines in it (indented by four blanks).
+/// A template with one workspace called `A`, which has these lines, indented by four blanks.
 pub fn workspace(lines: &str) -> Case {
     org(&workspace_yaml(lines))
 }
@@ -134,7 +138,7 @@ impl Case {
         }
     }
 
-    /// The errors, as `code file:line:column field`.
+    /// The errors, each as `code file:line:column field`.
     #[track_caller]
     pub fn errors(&self) -> Vec<String> {
         match self.import() {
@@ -155,7 +159,7 @@ impl Case {
         }
     }
 
-    /// The warnings of a plan, as `code file:line:column field`.
+    /// The warnings of the plan, each as `code file:line:column field`.
     #[track_caller]
     pub fn warnings(&self) -> Vec<String> {
         self.plan().warnings.iter().map(brief).collect()

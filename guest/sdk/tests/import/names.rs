@@ -1,4 +1,4 @@
-//! Names: who a workspace is, what it was called before, and what things without a name are called.
+//! Names of workspaces: keys, siblings, former names; and the names of schedules without one.
 
 use orghost_plugin::{Diagnostic, Former};
 
@@ -15,15 +15,15 @@ fn keys(case: &Case) -> Vec<String> {
     workspaces.map(|workspace| workspace.key).collect()
 }
 
-fn said(problem: &Diagnostic, texts: &[&str]) {
+fn assert_mentions(problem: &Diagnostic, texts: &[&str]) {
     for text in texts {
         assert!(problem.message.contains(text), "{problem}");
     }
 }
 
-// Eight digits of `printf '%s' NAME | sha256sum`.
+// The digits are the first eight that `printf '%s' NAME | sha256sum` prints.
 #[test]
-fn keys_are_paths_of_slugs_and_equal_slugs_take_a_digest() {
+fn a_key_is_a_path_of_slugs_and_equal_slugs_have_a_digest() {
     let case = tree(
         "- name: PM\n  children:\n  - {name: Dev Lead, children: [{name: PM}]}\n  - {name: Dev lead}\n- name: pm\n",
     );
@@ -42,20 +42,20 @@ fn keys_are_paths_of_slugs_and_equal_slugs_take_a_digest() {
 }
 
 #[test]
-fn keys_can_be_read_in_any_alphabet() {
+fn names_in_any_alphabet_have_readable_keys() {
     let case = tree("- {name: 東京, children: [{name: Аналитик}]}\n- {name: Führung}\n");
     assert_eq!(keys(&case), ["dong-jing", "dong-jing/analitik", "fuhrung"]);
 }
 
 #[test]
-fn siblings_of_one_name_are_an_error_with_both_places() {
+fn siblings_with_the_same_name_are_an_error_with_both_places() {
     for second in ["Führung", "Fu\u{308}hrung", " Führung "] {
         let case = tree(&format!(
             "- name: Führung\n- {{name: B, children: [{{name: Führung}}]}}\n- {{name: '{second}', spawning: false}}\n"
         ));
         let error = case.error();
         assert_eq!(crate::brief(&error), "same-name org.yaml:6:3 workspaces[2]");
-        said(&error, &["`workspaces[0]`", "in org.yaml:4"]);
+        assert_mentions(&error, &["`workspaces[0]`", "in org.yaml:4"]);
     }
 }
 
@@ -80,7 +80,7 @@ fn former_names_are_passed_on_newest_first() {
 }
 
 #[test]
-fn a_former_name_that_is_none_is_an_error_with_its_place() {
+fn an_invalid_former_name_is_an_error_with_its_place() {
     for (lines, expected) in [
         (
             "''",
@@ -131,8 +131,8 @@ fn a_former_name_that_is_none_is_an_error_with_its_place() {
 }
 
 #[test]
-fn nobody_was_what_another_one_was() {
-    // By name and by path: both were Lead/Old.
+fn two_workspaces_with_the_same_former_name_are_an_error() {
+    // One by name and one by path: both were Lead/Old.
     let case = tree(
         "- name: Lead\n  children:\n  - {name: A, renamed_from: Old}\n- {name: B, renamed_from: [Other, [Lead, Old]]}\n",
     );
@@ -141,20 +141,20 @@ fn nobody_was_what_another_one_was() {
         crate::brief(&error),
         "renamed-from-twice org.yaml:7:35 workspaces[1].renamed_from[1]"
     );
-    said(&error, &["in org.yaml:6"]);
-    // Below different parents one name stands for different workspaces; and one may say it twice.
+    assert_mentions(&error, &["in org.yaml:6"]);
+    // Below different parents the same name is a different identity. One workspace may repeat a former name.
     let case = tree(
         "- {name: A, children: [{name: N, renamed_from: Old}]}\n- {name: B, children: [{name: N, renamed_from: [Old, Old]}]}\n",
     );
     assert_eq!(case.warnings(), [""; 0]);
-    // Who is not spawned is nobody.
+    // The former names of a workspace that is not spawned do not count.
     let case =
         tree("- {name: A, renamed_from: Old}\n- {name: B, spawning: false, renamed_from: Old}\n");
     assert_eq!(case.warnings(), [""; 0]);
 }
 
 #[test]
-fn a_former_name_that_is_a_present_one_is_a_warning() {
+fn a_former_name_that_a_workspace_has_now_is_a_warning() {
     let own = tree("- {name: Führung, renamed_from: Fu\u{308}hrung}\n");
     assert_eq!(
         own.warnings(),
@@ -166,7 +166,7 @@ fn a_former_name_that_is_a_present_one_is_a_warning() {
         warnings.iter().map(crate::brief).collect::<Vec<_>>(),
         ["renamed-from-present org.yaml:4:27 workspaces[0].renamed_from"]
     );
-    said(&warnings[0], &["in org.yaml:5"]);
+    assert_mentions(&warnings[0], &["in org.yaml:5"]);
 }
 
 const HOURLY: &str = "{cron_expr: '0 * * * *', prompt: look}";
@@ -182,7 +182,7 @@ fn schedule_names(case: &Case) -> Vec<String> {
 }
 
 #[test]
-fn a_schedule_without_a_name_is_called_after_what_it_says() {
+fn a_schedule_without_a_name_is_named_after_its_content() {
     let both = schedule_names(&schedules(&[HOURLY, DAILY]));
     let [hourly, daily] = &both[..] else {
         panic!("{both:?}")
@@ -190,7 +190,7 @@ fn a_schedule_without_a_name_is_called_after_what_it_says() {
     assert_ne!(hourly, daily);
     // `printf '0 * * * *\0UTC\0look\n' | sha256sum`
     assert_eq!(hourly, "schedule-e9cd8561");
-    // Others come, go and move.
+    // The name does not depend on the other schedules of the list.
     assert_eq!(
         schedule_names(&schedules(&[DAILY, HOURLY])),
         [daily.clone(), hourly.clone()]
@@ -201,7 +201,7 @@ fn a_schedule_without_a_name_is_called_after_what_it_says() {
 }
 
 #[test]
-fn two_schedules_that_say_the_same_have_one_name_which_is_told() {
+fn two_schedules_with_the_same_name_are_a_warning() {
     let warnings = schedules(&[HOURLY, HOURLY]).plan().warnings;
     let twice: Vec<&Diagnostic> = warnings
         .iter()
@@ -210,5 +210,5 @@ fn two_schedules_that_say_the_same_have_one_name_which_is_told() {
     let [twice] = &twice[..] else {
         panic!("{warnings:?}")
     };
-    said(twice, &["in org.yaml:5"]);
+    assert_mentions(twice, &["in org.yaml:5"]);
 }

@@ -1,4 +1,4 @@
-//! Real templates, where they are at hand: they are not part of the repository.
+//! Tests with real templates, which are not part of the repository. They are skipped when the templates are missing.
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ impl TemplateFiles for Folder {
     }
 }
 
-/// The plan of a real template; `None` where there are none.
+/// The plan of a real template; `None` when the templates are missing.
 fn plan(name: &str, vars: &[(&str, &str)]) -> Option<Plan> {
     let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/templates");
     if !templates.exists() {
@@ -55,7 +55,7 @@ fn plan(name: &str, vars: &[(&str, &str)]) -> Option<Plan> {
 }
 
 #[test]
-fn molecule_dev() {
+fn molecule_dev_has_its_workspaces_and_known_warnings() {
     let vars = [
         ("TELEGRAM_BOT_TOKEN", "1:x"),
         ("TELEGRAM_CHAT_ID", "2"),
@@ -112,7 +112,7 @@ fn molecule_dev() {
 }
 
 #[test]
-fn ux_ab_lab() {
+fn ux_ab_lab_has_its_workspaces_and_required_variables() {
     let Some(plan) = plan("ux-ab-lab", &[]) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! The generated files (org-template.md §6), and that a reader of YAML 1.2 finds in them what was meant.
+//! The generated files (org-template.md §6): their layout, and that a reader of YAML reads back the same values.
 
 use proptest::prelude::*;
 use saphyr_parser::{Event, Parser};
@@ -6,7 +6,7 @@ use saphyr_parser::{Event, Parser};
 use crate::{inline, org, seeded, workspace};
 
 #[test]
-fn config_yaml_in_full() {
+fn config_yaml_has_every_field_in_order() {
     let case = org(r#"
 name: O
 defaults:
@@ -95,7 +95,7 @@ category_routing:
 }
 
 #[test]
-fn channels_and_memories() {
+fn channels_yaml_is_secret_and_config_yaml_has_no_channels() {
     let one = workspace(
         "channels: [{type: slack, config: {webhook_url: $HOOK, a: '1'}, allowed_users: [u]}]\ninitial_memories: [{content: \"x\\ny\", scope: team}]",
     )
@@ -119,7 +119,7 @@ fn channels_and_memories() {
 
 /// Agents read these files with PyYAML, which is YAML 1.1.
 #[test]
-fn what_yaml_1_1_would_misread_is_in_quotes() {
+fn texts_that_yaml_1_1_would_misread_are_quoted() {
     let words = [
         "yes",
         "No",
@@ -172,7 +172,7 @@ fn what_yaml_1_1_would_misread_is_in_quotes() {
             "name: O\nworkspaces:\n- name: '{word}'\n  runtime: r\n  role: '{word}'\n  model: '{word}'\n  plugins: ['{word}', {{source: p, config: {{'{word}': ['{word}']}}}}]\n  category_routing: {{'{word}': ['{word}']}}\n  schedules: [{{name: '{word}', cron_expr: '* * * * *', prompt: x}}]\n  initial_memories: [{{content: '{word}'}}]\n  channels: [{{type: slack, allowed_users: ['{word}'], config: {{webhook_url: '{word}', '{word}': '{word}'}}}}]\n",
         );
         let one = org(&template).one();
-        // A plugin whose name begins with `!` is removed, not added.
+        // A plugin whose name begins with `!` or `-` removes a plugin, and adds none.
         let plugin = usize::from(!word.starts_with('!') && !word.starts_with('-'));
         for (file, count) in [
             ("config.yaml", 8 + plugin),
@@ -186,9 +186,9 @@ fn what_yaml_1_1_would_misread_is_in_quotes() {
     }
 }
 
-/// libyaml takes a block scalar that begins with a tab for wrong indentation.
+/// libyaml reads a tab at the beginning of a block scalar as wrong indentation.
 #[test]
-fn a_block_scalar_never_begins_with_a_tab() {
+fn a_text_that_begins_with_a_tab_is_quoted() {
     for (content, written) in [
         ("\\tx\\ny", "content: \"\\tx\\ny\""),
         ("\\n \\n\\tx\\ny", "content: \"\\n \\n\\tx\\ny\""),
@@ -201,9 +201,9 @@ fn a_block_scalar_never_begins_with_a_tab() {
     }
 }
 
-/// Readers take keys of at most 1024 characters, and an escape counts twice.
+/// Readers accept keys of at most 1024 characters, and an escaped character takes two.
 #[test]
-fn keys_are_short_enough_for_readers() {
+fn a_key_that_readers_would_refuse_is_an_error() {
     let yaml = |length: usize| {
         let key = "\\".repeat(length);
         workspace(&format!("category_routing: {{'{key}': [A]}}"))
@@ -218,7 +218,7 @@ fn keys_are_short_enough_for_readers() {
 }
 
 #[test]
-fn a_role_stays_as_it_was_written() {
+fn a_role_keeps_its_lines_and_indentation() {
     let one = workspace("role: \"\\n  Leads:\\n- one\\n\\n- two \\n\\n\"\nmodel: m").one();
     assert_eq!(one.role, "\n  Leads:\n- one\n\n- two");
     let config = inline(&one, "config.yaml");
@@ -226,7 +226,7 @@ fn a_role_stays_as_it_was_written() {
     assert!(config.contains(expected), "{config}");
 }
 
-/// The values of the top-level keys, as another reader of YAML sees them.
+/// The values of the top-level keys, as a reader of YAML sees them.
 fn read_back(yaml: &str) -> Vec<(String, String)> {
     let mut scalars = Vec::new();
     let mut depth = 0;
@@ -238,7 +238,7 @@ fn read_back(yaml: &str) -> Vec<(String, String)> {
             _ => {}
         }
     }
-    // `runtime_config` is followed by a mapping; what matters here comes before and after it.
+    // `runtime_config` has a mapping, so its key would be without a value here.
     scalars.retain(|scalar| scalar != "runtime_config");
     scalars
         .chunks(2)
@@ -246,7 +246,7 @@ fn read_back(yaml: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A text in double quotes, for a template.
+/// A text in double quotes, as a template spells it.
 fn quoted(text: &str) -> String {
     let escape = |c: char| match c {
         '"' | '\\' => format!("\\{c}"),
@@ -259,13 +259,13 @@ fn quoted(text: &str) -> String {
 
 proptest! {
     #[test]
-    fn what_is_written_reads_back(
+    fn texts_are_read_back_as_they_were_written(
         name in "[\\PC\t\n]{1,12}",
         role in "([#:&*!|>'\"%@`{}\\[\\],?~=<-]|yes|null|0x1F|1[.]5|[a-z]|[ \t\n]|\\PC){0,20}",
         prompt in "([#:&*!|>'\"%@`{}\\[\\],?~=<-]|---|[.]{3}|[a-z]| |[ ]{4}|\t|\n|\n\n|é|\u{1f600}|\\PC){0,40}",
     ) {
         prop_assume!(!name.trim().is_empty());
-        // Not printable for YAML, and refused with a place: see the rules.
+        // These characters are errors in a template.
         let refused = |c: char| matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
         prop_assume!(![&name, &role, &prompt].iter().any(|text| text.contains(refused)));
         let template = format!(
@@ -282,9 +282,9 @@ proptest! {
         prop_assert_eq!(get("initial_prompt"), expected);
     }
 
-    /// Whatever a template is made of, the answer is a plan or a list of problems.
+    /// No template makes the importer panic: the result is a plan or a list of errors.
     #[test]
-    fn any_template_is_answered(text in "(name: |workspaces:|defaults:|children: |- |  |\n|\n|\n|[{]|[}]|\\[|\\]|, |: |&a |[*]a|!include |org.yaml|<<: |tier: |[0-9]|[|]|\"|'|#|\\PC){0,60}") {
+    fn any_template_gives_a_plan_or_errors(text in "(name: |workspaces:|defaults:|children: |- |  |\n|\n|\n|[{]|[}]|\\[|\\]|, |: |&a |[*]a|!include |org.yaml|<<: |tier: |[0-9]|[|]|\"|'|#|\\PC){0,60}") {
         match org(&text).import() {
             Ok(plan) => prop_assert!(!plan.org.name.is_empty()),
             Err(errors) => prop_assert!(!errors.is_empty()),

@@ -1,4 +1,4 @@
-//! The standard import with a step changed, and what else a plugin may use.
+//! The standard import with changed steps, reading of YAML files, and the test harness.
 
 use orghost_plugin::standard::{self, Data, ListedPlugin, Settings, Steps};
 use orghost_plugin::testing::Template;
@@ -87,7 +87,7 @@ impl Steps for Rules {
 }
 
 #[test]
-fn what_a_step_changes_is_in_the_plan_and_in_the_files() {
+fn a_change_of_a_step_is_in_the_plan_and_in_the_files() {
     let plan = Template::org(TWO).plan::<House>();
     assert_eq!(plan.org.description, "a a/b");
     let warnings: Vec<String> = plan.warnings.iter().map(brief).collect();
@@ -113,7 +113,7 @@ fn what_a_step_changes_is_in_the_plan_and_in_the_files() {
 }
 
 #[test]
-fn what_a_step_refuses_stands_among_the_other_problems() {
+fn errors_of_a_step_are_reported_with_the_other_errors() {
     let errors = Template::org(
         "name: O\nworkspaces:\n  - {name: Forbidden, runtime: r}\n  - {name: B}\n  - {name: C, runtime: r, tier: 9}\n",
     )
@@ -130,14 +130,14 @@ fn what_a_step_refuses_stands_among_the_other_problems() {
 }
 
 #[test]
-fn the_key_that_chooses_a_plugin_is_a_text() {
+fn the_key_plugin_must_be_a_text() {
     let errors = Template::org("name: O\nplugin: [a]\nworkspaces: []").errors::<House>();
     let errors: Vec<String> = errors.iter().map(brief).collect();
     assert_eq!(errors, ["wrong-type org.yaml:2:9 plugin"]);
 }
 
 #[test]
-fn a_yaml_file_is_read_with_what_it_includes() {
+fn read_yaml_resolves_includes_and_keeps_spellings() {
     let template = Template::of([
         ("d/a.yaml", "n: 1\nyes: !include b.yaml\nz: ~"),
         ("d/b.yaml", "- 010\n- true\n"),
@@ -160,7 +160,7 @@ fn a_yaml_file_is_read_with_what_it_includes() {
     assert_eq!(codes("../a.yaml"), ["path-invalid"]);
 }
 
-/// Breaks one rule after the other.
+/// A plugin that breaks one rule of the contract, by number.
 struct Broken<const RULE: u8>;
 
 impl<const RULE: u8> Plugin for Broken<RULE> {
@@ -207,19 +207,19 @@ fn breaks<P: Plugin>() -> Option<String> {
 }
 
 #[test]
-fn the_harness_notices_a_broken_contract() {
-    let says = |found: Option<String>, part: &str| {
-        let found = found.unwrap_or_else(|| panic!("nobody noticed: {part}"));
+fn the_harness_panics_when_a_plugin_breaks_the_contract() {
+    let panics_with = |found: Option<String>, part: &str| {
+        let found = found.unwrap_or_else(|| panic!("the harness did not panic: {part}"));
         assert!(found.contains(part), "{found}");
     };
-    says(breaks::<Broken<0>>(), "is no slug");
-    says(breaks::<Broken<1>>(), "is not of the form 1.2.3");
-    says(breaks::<Broken<2>>(), "does not stand before it");
-    says(breaks::<Broken<3>>(), "the tier is not 1 to 4");
-    says(breaks::<Broken<4>>(), "has the same name");
-    says(breaks::<Broken<5>>(), "no path of slugs");
-    says(breaks::<Broken<6>>(), "not sorted by path");
-    says(breaks::<Broken<7>>(), "shows the value of TOKEN");
-    says(breaks::<Broken<8>>(), "the same output");
+    panics_with(breaks::<Broken<0>>(), "is not a slug");
+    panics_with(breaks::<Broken<1>>(), "is not of the form 1.2.3");
+    panics_with(breaks::<Broken<2>>(), "is not before it");
+    panics_with(breaks::<Broken<3>>(), "the tier is not 1 to 4");
+    panics_with(breaks::<Broken<4>>(), "has the same name");
+    panics_with(breaks::<Broken<5>>(), "not a path of slugs");
+    panics_with(breaks::<Broken<6>>(), "not sorted by path");
+    panics_with(breaks::<Broken<7>>(), "shows the value of TOKEN");
+    panics_with(breaks::<Broken<8>>(), "the same output");
     assert_eq!(breaks::<Broken<9>>(), None);
 }

@@ -10,6 +10,7 @@ use crate::cli::args::LogsCommand;
 use crate::cli::exit::Exit;
 use crate::cli::render::terminal::Harmless;
 use crate::cli::render::text;
+use crate::cli::server::Server;
 use crate::cli::{Host, print_json};
 use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
@@ -18,7 +19,21 @@ use crate::provision::generation::Generation;
 use crate::provision::generations::Generations;
 
 /// `orghost logs`.
-pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
+///
+/// # Errors
+/// There is no such workspace, or its log cannot be read.
+pub async fn logs(
+    host: &Host,
+    server: Option<&Server>,
+    command: &LogsCommand,
+) -> Result<Exit, Problem> {
+    match server {
+        Some(server) => on_server(server, command).await,
+        None => on_this_machine(host, command).await,
+    }
+}
+
+async fn on_this_machine(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
     let store = host.store()?;
     let found = find(&store, &command.at).await?;
     let invalid =
@@ -50,8 +65,25 @@ pub async fn logs(host: &Host, command: &LogsCommand) -> Result<Exit, Problem> {
     Ok(Exit::Done)
 }
 
+async fn on_server(server: &Server, command: &LogsCommand) -> Result<Exit, Problem> {
+    let Candidate { workspace, .. } = server.workspace(&command.at).await?;
+    let logs = server
+        .client
+        .logs(workspace.id.as_str(), command.tail, command.follow)
+        .await?;
+    let mut logs = std::pin::pin!(logs);
+    let mut output = Output::new(server.json, command.raw, workspace.key.as_str());
+    while let Some(chunk) = logs.next().await {
+        if !output.write(&chunk?)? {
+            break;
+        }
+    }
+    output.end()?;
+    Ok(Exit::Done)
+}
+
 /// A workspace's output on its way to standard output.
-pub struct Output<'a> {
+struct Output<'a> {
     workspace: &'a str,
     form: Form,
 }
@@ -67,7 +99,7 @@ enum Form {
 
 impl<'a> Output<'a> {
     /// Without `json` or `raw`, the form is the terminal's where standard output is one.
-    pub fn new(json: bool, raw: bool, workspace: &'a str) -> Self {
+    fn new(json: bool, raw: bool, workspace: &'a str) -> Self {
         let form = match json {
             true => Form::Json(Vec::new()),
             false if raw || !Term::stdout().is_term() => Form::Raw,
@@ -77,7 +109,7 @@ impl<'a> Output<'a> {
     }
 
     /// Whether somebody still reads.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<bool, Problem> {
+    fn write(&mut self, bytes: &[u8]) -> Result<bool, Problem> {
         let rest = match &mut self.form {
             Form::Raw => return Ok(text::write(bytes)),
             Form::Terminal(harmless) => {
@@ -100,7 +132,7 @@ impl<'a> Output<'a> {
     }
 
     /// The last line may have no end.
-    pub fn end(&mut self) -> Result<(), Problem> {
+    fn end(&mut self) -> Result<(), Problem> {
         if matches!(&self.form, Form::Json(rest) if !rest.is_empty()) {
             self.write(b"\n")?;
         }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use axum_server::Handle;
 
-use super::plan;
 use crate::cli::args::ServeCommand;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt::Signals;
 use crate::cli::render::text::{note, print_line};
+use crate::cli::request::policy_keys;
 use crate::cli::tls::Tls;
 #[cfg(feature = "otel")]
 use crate::cli::traces::Traces;
@@ -42,7 +42,7 @@ async fn serving(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
     server.templates = command.templates.clone().or(server.templates.take());
     server.tls_cert = command.tls_cert.clone().or(server.tls_cert.take());
     server.tls_key = command.tls_key.clone().or(server.tls_key.take());
-    let policy = plan::policy_keys(&command.policy)?;
+    let policy = policy_keys(&command.policy)?;
     let served = async { run(host, service(host, config, &policy).await?).await };
     let exit = served.await;
     log.finish().await;

@@ -4,13 +4,34 @@ use comfy_table::{ContentArrangement, Table};
 
 use crate::cli::exit::Exit;
 use crate::cli::render::text::{count, in_line, note, print_line};
+use crate::cli::server::Server;
 use crate::cli::{Host, print_json};
 use crate::model::isolation::Isolation;
-use crate::problem::Problem;
+use crate::problem::{Class, Problem};
 use crate::service::status::{self, OrgStatus, WorkspaceStatus};
 
 /// `orghost status`.
-pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Problem> {
+///
+/// # Errors
+/// There is no such org, or the store or the server does not answer.
+pub async fn status(
+    host: &Host,
+    server: Option<&Server>,
+    wanted: Option<&str>,
+) -> Result<Exit, Problem> {
+    let statuses = match server {
+        Some(server) => of_server(server, wanted).await?,
+        None => of_this_machine(host, wanted).await?,
+    };
+    if host.json {
+        print_json(&serde_json::json!({ "orgs": statuses }))?;
+    } else {
+        print(&statuses);
+    }
+    Ok(Exit::Done)
+}
+
+async fn of_this_machine(host: &Host, wanted: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
     let store = host.store()?;
     let engines = host.engines()?;
     let mut statuses = Vec::new();
@@ -22,18 +43,29 @@ pub async fn status(host: &Host, wanted: Option<&str>) -> Result<Exit, Problem> 
     if let Some(wanted) = wanted
         && statuses.is_empty()
     {
-        return Err(super::up::unknown_org(&store, wanted).await?);
+        return Err(super::unknown_org(&store, wanted).await?);
     }
-    if host.json {
-        print_json(&serde_json::json!({ "orgs": statuses }))?;
-    } else {
-        print(&statuses);
-    }
-    Ok(Exit::Done)
+    Ok(statuses)
 }
 
-/// Orgs as tables.
-pub fn print(statuses: &[OrgStatus]) {
+async fn of_server(server: &Server, wanted: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
+    let names = match wanted {
+        Some(name) => vec![name.to_owned()],
+        None => server.client.orgs().await?,
+    };
+    let mut statuses = Vec::new();
+    for name in names {
+        match server.client.org(&name).await.map_err(Problem::from) {
+            // It was taken down since the list was made.
+            Err(problem) if problem.class == Class::NotFound && wanted.is_none() => {}
+            status => statuses.push(status?),
+        }
+    }
+    Ok(statuses)
+}
+
+/// Prints orgs as tables.
+fn print(statuses: &[OrgStatus]) {
     if statuses.is_empty() {
         print_line("no orgs; `orghost up DIR` brings one up");
     }

@@ -1,4 +1,4 @@
-//! `orghost restart`, `stop`, `start` and `sweep`, on the state folder of this machine.
+//! `orghost restart`, `stop` and `start`: one workspace, on this machine or by a server.
 
 use std::time::Duration;
 
@@ -6,24 +6,43 @@ use super::serve;
 use crate::cli::address::{self, Candidate};
 use crate::cli::args::WorkspaceArgs;
 use crate::cli::exit::Exit;
-use crate::cli::render::progress::last_lines;
+use crate::cli::render::progress::{Progress, last_lines};
 use crate::cli::render::text::{note, print_line, printable};
+use crate::cli::server::{self, Server};
 use crate::cli::{Host, print_json};
 use crate::config::PolicyKeys;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::Operation;
 use crate::problem::{Class, Problem};
-use crate::service::sweep::{Orphan, Seen};
 use crate::state::store::{OperationState, Store};
 
-/// `orghost restart`, `stop` and `start`: what a server would do, and waits for its end. What makes a workspace anew needs
-/// what its org was made from, which only a server keeps.
-pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Result<Exit, Problem> {
+/// `orghost restart`, `stop` and `start`. On this machine it starts the service of `orghost serve` for one operation,
+/// because making a workspace anew needs what its org was made from.
+///
+/// # Errors
+/// There is no such workspace, or the operation failed.
+pub async fn act(
+    host: &Host,
+    server: Option<&Server>,
+    at: &WorkspaceArgs,
+    operation: Operation,
+) -> Result<Exit, Problem> {
+    match server {
+        Some(server) => on_server(server, operation, at).await,
+        None => on_this_machine(host, at, operation).await,
+    }
+}
+
+async fn on_this_machine(
+    host: &Host,
+    at: &WorkspaceArgs,
+    operation: Operation,
+) -> Result<Exit, Problem> {
     let service = serve::service(host, (*host.config).clone(), &PolicyKeys::default()).await?;
     let Candidate { org, workspace } = find(service.store(), at).await?;
     host.interrupts
-        .say("interrupted half-way: run the same command again to go on");
-    // Whoever waits at a terminal learns at once that there is no engine.
+        .say("interrupted half-way: run the same command again to resume it");
+    // An engine that is away is an error at once: a person waits at the terminal.
     let engine = service.org(&org).await?.engine;
     service.engines().get(engine).await?;
     let accepted = match operation {
@@ -38,7 +57,7 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
             Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             None => {
                 let diagnostic =
-                    Diagnostic::new("store", "the operation is in the store no longer");
+                    Diagnostic::new("store", "the operation is no longer in the store");
                 return Err(Problem::one(Class::Failed, diagnostic));
             }
         }
@@ -81,40 +100,43 @@ pub async fn act(host: &Host, at: &WorkspaceArgs, operation: Operation) -> Resul
     })
 }
 
-/// `orghost sweep`: shows what belongs to nobody; with `remove`, looks a second time and removes what is still there.
-pub async fn sweep(host: &Host, remove: bool) -> Result<Exit, Problem> {
-    /// Between the two looks.
-    const PAUSE: Duration = Duration::from_secs(1);
-    let service = serve::service(host, (*host.config).clone(), &PolicyKeys::default()).await?;
-    let mut seen = Seen::default();
-    let mut found = service.sweep(&mut seen, false).await?;
-    if remove && found.iter().any(|orphan| orphan.removable) {
-        tokio::time::sleep(PAUSE).await;
-        found = service.sweep(&mut seen, true).await?;
+async fn on_server(
+    server: &Server,
+    action: Operation,
+    at: &WorkspaceArgs,
+) -> Result<Exit, Problem> {
+    let Candidate { workspace, .. } = server.workspace(at).await?;
+    server.will_change();
+    let accepted = server.client.act(workspace.id.as_str(), action).await?;
+    let progress = Progress::new(server.json, std::slice::from_ref(&workspace.key));
+    let ended = server
+        .follow(accepted, |event| progress.show(event))
+        .await?;
+    drop(progress);
+    server::failed_as_a_whole(&ended)?;
+    let printed = ended.last_lines.get(&workspace.key);
+    let printed = printed.map_or(&[][..], Vec::as_slice);
+    if server.json {
+        print_json(&serde_json::json!({
+            "event": "summary", "org": ended.org, "workspace": workspace.key, "operation": action,
+            "state": ended.state.as_str(), "last_lines": printed,
+        }))?;
+    } else {
+        for line in last_lines(printed, false) {
+            note(&line);
+        }
     }
-    let is_left = |orphan: &&Orphan| remove && orphan.removable && !orphan.removed;
-    let is_failed = found.iter().any(|orphan| is_left(&orphan));
-    if host.json {
-        print_json(&serde_json::json!({ "orphans": found }))?;
-    } else if found.is_empty() {
-        print_line("nothing here belongs to nobody");
-    }
-    for orphan in found.iter().filter(|_| !host.json) {
-        let outcome = match orphan {
-            Orphan { removed: true, .. } => "removed",
-            Orphan {
-                removable: false, ..
-            } => "an agent's own work: left to you",
-            _ if remove => "not removed",
-            _ => "--remove removes it",
-        };
-        let (name, org) = (printable(&orphan.name), printable(&orphan.org));
-        print_line(&format!("{} {name} of {org}: {outcome}", orphan.thing));
-    }
-    Ok(if is_failed { Exit::Partly } else { Exit::Done })
+    server::cancelled(&ended)?;
+    Ok(match ended.failed {
+        0 => Exit::Done,
+        _ => Exit::Partly,
+    })
 }
 
-/// The one workspace of this state folder that a person means.
+/// The one workspace of this state folder that the arguments name.
+///
+/// # Errors
+/// None fits, or several do.
 pub async fn find(store: &Store, at: &WorkspaceArgs) -> Result<Candidate, Problem> {
     let mut all = Vec::new();
     for org in store.orgs().await? {

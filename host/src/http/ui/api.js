@@ -1,11 +1,12 @@
-// What the page says to its server, and how it hears what happens there. Shows nothing.
+// Requests to the server's HTTP API, and its stream of events. Keeps the token; shows nothing.
 
 const TOKEN = 'orghost-token';
-/** The server says something every 15 seconds: after so long a silence the connection is dead. */
+/** The server sends something at least every 15 seconds. After this long without data the connection is considered lost. */
 const SILENCE_MS = 40_000;
+/** The longest wait between two tries to reconnect. */
 const LONGEST_PAUSE_MS = 15_000;
 
-/** Why the server did not do something (RFC 9457). `status` is 0 when it could not be asked. */
+/** An error answer of the server (RFC 9457). `status` is 0 when the server could not be reached. */
 export class Problem extends Error {
   constructor(status, { detail, title, errors = [] } = {}) {
     super(detail || title || `the server answered ${status}`);
@@ -13,7 +14,7 @@ export class Problem extends Error {
     this.errors = errors.length > 0 ? errors : [{ message: this.message }];
   }
 
-  /** The server does not offer this. */
+  /** Whether the server does not have this route or resource. */
   get isNotOffered() {
     return this.status === 404 || this.status === 405;
   }
@@ -22,7 +23,7 @@ export class Problem extends Error {
 let askForToken = async () => null;
 let asking = null;
 
-/** `ask(isWrong)` gives a token, or `null` when nobody wants to give one. */
+/** Sets the function that asks the user for a token: `ask(isWrong)` resolves to a token, or to `null` when the user gives none. */
 export function onTokenWanted(ask) {
   askForToken = ask;
 }
@@ -30,7 +31,7 @@ export function onTokenWanted(ask) {
 export const token = () => sessionStorage.getItem(TOKEN);
 export const forgetToken = () => sessionStorage.removeItem(TOKEN);
 
-/** Sends a request. Asks for a token where one is wanted; whatever is not a success is a `Problem`. */
+/** Sends a request, and asks for a token when the server answers 401. Throws a `Problem` unless the answer is a success. */
 export async function request(method, path, { body, headers = {}, signal } = {}) {
   for (;;) {
     const used = token();
@@ -45,7 +46,23 @@ export async function getJson(path, signal) {
   return (await request('GET', path, { signal })).json();
 }
 
-/** Sends JSON, or a form. */
+/** Reads all pages of a collection, such as `orgs`. */
+async function getAll(collection, query, signal) {
+  const all = [];
+  let next;
+  do {
+    const text = new URLSearchParams({ ...query, ...(next && { after: next }) }).toString();
+    const page = await getJson(`/v1/${collection}${text && `?${text}`}`, signal);
+    all.push(...page[collection]);
+    next = page.next;
+  } while (next);
+  return all;
+}
+
+export const allOrgs = (signal) => getAll('orgs', { limit: 500 }, signal);
+export const allTemplates = () => getAll('templates', {});
+
+/** Sends a value as JSON, or a form as it is, and reads JSON. */
 export async function sendJson(method, path, value, headers = {}) {
   const isForm = value instanceof FormData;
   const body = value === undefined || isForm ? value : JSON.stringify(value);
@@ -54,30 +71,31 @@ export async function sendJson(method, path, value, headers = {}) {
   return response.json();
 }
 
-/** The path of something: each part is quoted. */
+/** The path of a resource. Each part is percent-encoded. */
 export function pathOf(...parts) {
   return `/v1/${parts.map(encodeURIComponent).join('/')}`;
 }
 
 /**
- * Follows events until `signal` ends it: each once and in order, over cut connections too. Without `after`, those that
- * come from now on. `onConnection` hears `live`, or `lost` with the milliseconds until the next try.
+ * Follows events until `signal` aborts, and reconnects after a lost connection. Each event is delivered once and in order.
+ * Without `after`, only new events are delivered. `onConnection` is called with `live`, or with `lost` and the milliseconds
+ * until the next try.
  *
- * A page that nobody sees holds no connection, and goes on where it was when it is seen again: a browser has six to a
- * server, for all tabs and for the pages that "back" leads to.
+ * A hidden page holds no connection and resumes when it is visible again. Browsers allow six connections to a server, shared
+ * by all tabs and by the pages in the back/forward cache.
  */
 export async function followEvents({ org, after, signal, onEvent, onConnection }) {
   let last = after;
   let tries = 0;
   while (!signal.aborted) {
-    await untilSeen(signal);
-    const line = new Line(signal);
+    await untilVisible(signal);
+    const connection = new Connection(signal);
     try {
-      const response = await request('GET', eventsPath(org, last), { signal: line.signal, headers: lastSeen(last) });
+      const response = await request('GET', eventsPath(org, last), { signal: connection.signal, headers: lastSeen(last) });
       onConnection('live');
-      for await (const message of messages(response.body, () => line.heard())) {
+      for await (const message of messages(response.body, () => connection.heard())) {
         tries = 0;
-        // Without an id it tells of events that are kept no longer: the page reads again how things are anyway.
+        // A message without an id says that older events were deleted. The page reads the current state anyway.
         if (message.id === undefined) continue;
         last = message.id;
         if (message.data) onEvent(JSON.parse(message.data));
@@ -85,7 +103,7 @@ export async function followEvents({ org, after, signal, onEvent, onConnection }
     } catch (error) {
       if (!(error instanceof Problem) && error.name !== 'AbortError') console.info(error);
     } finally {
-      line.end();
+      connection.end();
     }
     if (signal.aborted) return;
     if (document.hidden) continue;
@@ -96,7 +114,7 @@ export async function followEvents({ org, after, signal, onEvent, onConnection }
   }
 }
 
-/** Follows a text, part by part, until it or `signal` ends it. */
+/** Follows a text, part by part, until it ends or `signal` aborts. */
 export async function followText(path, signal, onText) {
   const response = await request('GET', path, { signal });
   for await (const text of parts(response.body)) onText(text);
@@ -128,7 +146,7 @@ async function problemOf(response) {
 
 const bearer = (token) => (token === null ? {} : { authorization: `Bearer ${token}` });
 
-/** Asks once, however many requests want one. */
+/** Asks for a token once, also when several requests need it at the same time. */
 async function newToken(isWrong) {
   asking ??= askForToken(isWrong).finally(() => (asking = null));
   const given = await asking;
@@ -145,8 +163,8 @@ function eventsPath(org, after) {
 
 const lastSeen = (last) => (last === undefined ? {} : { 'last-event-id': String(last) });
 
-/** One connection: ends when nothing was heard for too long, when nobody sees the page, and when `outer` says so. */
-class Line {
+/** One connection. `signal` aborts after too long without data, when the page is hidden, and when `outer` aborts. */
+class Connection {
   #controller = new AbortController();
   #ended = new AbortController();
   #timer;
@@ -175,7 +193,7 @@ class Line {
   #abort = () => this.#controller.abort();
 }
 
-function untilSeen(signal) {
+function untilVisible(signal) {
   return new Promise((resolve) => {
     if (!document.hidden) return resolve();
     const look = () => (signal.aborted || !document.hidden) && (done.abort(), resolve());
@@ -185,7 +203,7 @@ function untilSeen(signal) {
   });
 }
 
-/** Parses server-sent events, as far as this server sends them: `id`, `data` and comments. */
+/** Parses the part of server-sent events that this server uses: `id`, `data` and comments. */
 async function* messages(body, onHeard) {
   let rest = '';
   let message = {};

@@ -1,12 +1,12 @@
-// A list of events as sentences, the newest first.
+// A list of events, each shown as a sentence, the newest first.
 
 import { make } from './dom.js';
 import { sentenceOf, timeOf } from './words.js';
 
-/** Older ones are in the server's journal. */
+/** The number of events that are shown. Older ones are in the server's journal. */
 const MOST = 400;
 
-/** An empty list; `add` shows an event, once, and `length` tells how many are shown. */
+/** An empty list; `add` shows an event. */
 export class EventList {
   #nameOf;
   #waiting = [];
@@ -17,7 +17,7 @@ export class EventList {
     this.element = make('ol', { class: 'events', reversed: true, 'aria-label': label, tabindex: '0' });
   }
 
-  /** A burst of old events is shown at once: the browser lays the list out one time. */
+  /** Adds an event. Events that arrive within 30 ms are added together, so that the browser lays the list out once. */
   add(event) {
     if (this.#waiting.push(event) > 1) return;
     setTimeout(() => {

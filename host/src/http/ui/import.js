@@ -1,17 +1,17 @@
-// Import: choose a template, give its variables, see the plan, say yes. Nothing is made before that.
+// The view of an import: choose a template, set its variables, read the plan, confirm. Nothing is created before the
+// confirmation.
 
-import { getJson, pathOf, sendJson } from './api.js';
+import { orgAddress } from './address.js';
+import { allOrgs, allTemplates, getJson, pathOf, sendJson } from './api.js';
 import { announce, fill, freshId, make } from './dom.js';
 import { problemNotice } from './notices.js';
-import { orgAddress } from './org.js';
-import { allOrgs } from './orgs.js';
 import { planSection } from './plan.js';
 import { Variables } from './variables.js';
 import { many } from './words.js';
 
 const SOURCES = { template: 'A template of this server', inline: 'Paste an org.yaml', archive: 'Upload an archive' };
 
-/** Shows the import in `main`; `wanted` is the template that is chosen at first. */
+/** Shows the import in `main`. `wanted` is the name of the template that is chosen first. */
 export class ImportView {
   #source = 'template';
   #wanted;
@@ -42,12 +42,12 @@ export class ImportView {
     document.title = 'Import · orghost';
     this.#variables.ask([], []);
     this.#choose('template');
-    // Only to show whether the server is heard.
+    // The view needs no events, but the header shows the state of this connection.
     live({ refresh: async () => {}, onEvent: () => {}, onProblem: () => {} });
     this.#readTemplates();
   }
 
-  /** The values go with the view. */
+  /** Clears the values, which can be secrets, when the view closes. */
   end() {
     this.#variables.clear();
   }
@@ -70,16 +70,16 @@ export class ImportView {
   }
 
   async #readTemplates() {
-    fill(this.#list, make('p', { class: 'hint' }, 'Reading the templates…'));
+    fill(this.#list, make('p', { class: 'hint' }, 'Loading templates…'));
     try {
       const templates = await allTemplates();
       this.#templates = templates;
       fill(this.#list, templates.length > 0
         ? templates.map((template) => this.#templateChoice(template))
-        : make('p', { class: 'hint' }, 'This server has no templates. Paste one, or upload one.'));
+        : make('p', { class: 'hint' }, 'This server has no templates. Paste or upload one.'));
     } catch (problem) {
       fill(this.#list, problem.isNotOffered
-        ? make('p', { class: 'hint' }, 'This server lists no templates. Paste one, or upload one.')
+        ? make('p', { class: 'hint' }, 'This server does not list templates. Paste or upload one.')
         : problemNotice(problem));
     }
     this.#askVariables();
@@ -108,7 +108,7 @@ export class ImportView {
     this.#forgetPlan();
   }
 
-  /** What was planned is not what is in the form any more. */
+  /** Removes the plan, because the form has changed since it was made. */
   #forgetPlan() {
     fill(this.#outcome);
   }
@@ -139,7 +139,7 @@ export class ImportView {
     input?.focus();
   }
 
-  /** JSON; for an archive a form with the parts `request` and `archive`. */
+  /** The body of the request: JSON, or for an archive a form with the parts `request` and `archive`. */
   async #body() {
     const request = { ...this.#options.values(), env: this.#variables.values() };
     if (this.#source === 'template') return { ...request, template: this.#chosenTemplate().name };
@@ -153,21 +153,21 @@ export class ImportView {
   #showPlan(plan, present, body) {
     const section = planSection(plan, present?.workspaces ?? null);
     const isRefused = plan.violations.length > 0;
-    // The same key for each try: an import that was accepted is not accepted twice.
+    // Each try sends the same key, so that the server does not accept the import twice.
     const key = { 'idempotency-key': freshKey() };
     const button = make('button', { type: 'button', class: 'primary', on: { click: () => this.#busy(button, async () => {
       const operation = await sendJson('POST', '/v1/orgs', body, key);
-      announce(`${plan.org.name} was accepted`);
+      announce(`The import of ${plan.org.name} was accepted`);
       location.hash = orgAddress(operation.org);
     }) } }, present ? `Bring ${plan.org.name} up to date` : `Import ${plan.org.name}`);
     fill(this.#outcome, section, isRefused
-      ? make('p', { class: 'hint' }, 'It can be imported when nothing of it is refused.')
+      ? make('p', { class: 'hint' }, 'You can import it when the plan has no violations.')
       : make('div', { class: 'actions' }, button));
     if (isRefused && plan.missing_env.length > 0 && this.#variables.focusMissing()) return announce('Required variables have no value');
     section.querySelector('h2').focus();
   }
 
-  /** Does something for a button, once at a time; a problem is shown. */
+  /** Runs `work` for a button, one run at a time, and shows a problem above the plan. */
   async #busy(button, work) {
     if (button.getAttribute('aria-disabled') === 'true') return;
     button.setAttribute('aria-disabled', 'true');
@@ -175,7 +175,7 @@ export class ImportView {
     try {
       await work();
     } catch (problem) {
-      this.#outcome.prepend(problemNotice(problem, 'It could not be done'));
+      this.#outcome.prepend(problemNotice(problem, 'The request failed'));
       this.#outcome.firstElementChild.scrollIntoView({ block: 'nearest' });
     } finally {
       button.removeAttribute('aria-disabled');
@@ -183,9 +183,9 @@ export class ImportView {
   }
 }
 
-/** What is chosen beside the template and its variables. */
+/** The options of an import, beside its template and variables. */
 class Options {
-  #engine = make('select', { id: freshId('engine') }, [['', 'as the server chooses'], ['docker', 'docker'], ['swarm', 'swarm'], ['local', 'local']]
+  #engine = make('select', { id: freshId('engine') }, [['', 'the server’s default'], ['docker', 'docker'], ['swarm', 'swarm'], ['local', 'local']]
     .map(([value, label]) => make('option', { value }, label)));
   #ready = make('input', { id: freshId('ready'), type: 'number', min: '0', max: '86400', value: '120', inputmode: 'numeric' });
   #flags = {};
@@ -198,11 +198,11 @@ class Options {
     };
     this.element = make('details', { class: 'card options' }, make('summary', {}, 'Options'),
       make('div', { class: 'variable' }, make('label', { for: this.#engine.id }, 'Engine'), this.#engine),
-      make('div', { class: 'variable' }, make('label', { for: this.#ready.id }, 'Wait until each workspace answers, at most so many seconds'), this.#ready),
+      make('div', { class: 'variable' }, make('label', { for: this.#ready.id }, 'Seconds to wait until each workspace is ready'), this.#ready),
       flag('prune', 'Remove workspaces that are no longer in the template'),
-      flag('yes', 'Also when that removes more than half of what runs'),
-      flag('skip_external', 'Leave out !external subtrees instead of failing'),
-      flag('keep_failed', 'Leave a failed container that was seeded, for diagnosis, instead of starting again what it replaced'));
+      flag('yes', 'Allow that removal to take more than half of the running workspaces'),
+      flag('skip_external', 'Skip !external subtrees instead of failing'),
+      flag('keep_failed', 'Keep a failed container for diagnosis instead of rolling back to the previous one'));
   }
 
   values() {
@@ -216,25 +216,13 @@ class Options {
   }
 }
 
-/** All templates, page by page. */
-async function allTemplates() {
-  const all = [];
-  let after;
-  do {
-    const { templates, next } = await getJson(`/v1/templates${after ? `?${new URLSearchParams({ after })}` : ''}`);
-    all.push(...templates);
-    after = next;
-  } while (after);
-  return all;
-}
-
-/** The org of this name, when there is one. */
+/** The status of the org with this name, or undefined when there is none. */
 async function presentOrg(name) {
   const found = (await allOrgs()).find((org) => org.name === name);
   return found && getJson(pathOf('orgs', found.org));
 }
 
-/** Also where `crypto.randomUUID` is not: on plain HTTP. */
+/** A random key. `crypto.randomUUID` is missing on pages that are served over plain HTTP. */
 function freshKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,14 +1,14 @@
-// Keeps a view true: reads again after events, after a lost connection, and now and then, because a workspace may end
-// without any event.
+// Keeps a view up to date. It reads again after an event, after a reconnection, and every few seconds, because the process
+// of a workspace can exit without an event.
 
 import { followEvents, sleep } from './api.js';
 
 const BETWEEN_READS_MS = 250;
-const NOW_AND_THEN_MS = 4000;
+const READ_AT_LEAST_EVERY_MS = 4000;
 
 /**
- * Follows events and calls `refresh(signal)` whenever something may have changed, one call at a time, until `signal` ends it.
- * Gives a function that asks for one more call.
+ * Follows events and calls `refresh(signal)` when something may have changed, one call at a time, until `signal` aborts.
+ * Returns a function that requests one more call.
  */
 export function live({ org, after, signal, refresh, onEvent, onProblem, onConnection }) {
   let wake = () => {};
@@ -29,13 +29,13 @@ export function live({ org, after, signal, refresh, onEvent, onProblem, onConnec
       if (state === 'live') changed();
     },
   });
-  const timer = setInterval(() => document.hidden || changed(), NOW_AND_THEN_MS);
+  const timer = setInterval(() => document.hidden || changed(), READ_AT_LEAST_EVERY_MS);
   document.addEventListener('visibilitychange', changed, { signal });
   signal.addEventListener('abort', () => (clearInterval(timer), wake()));
-  readAgainAndAgain();
+  refreshUntilAborted();
   return changed;
 
-  async function readAgainAndAgain() {
+  async function refreshUntilAborted() {
     while (!signal.aborted) {
       if (!isWanted) await new Promise((resolve) => (wake = resolve));
       if (signal.aborted) return;

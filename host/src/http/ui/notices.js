@@ -1,15 +1,15 @@
-// What went wrong, and questions to whoever sits in front of the page.
+// Notices about problems, buttons that report them, and dialogs that ask the user.
 
 import { fill, freshId, make } from './dom.js';
 import { placeOf } from './words.js';
 
-/** Everything that is wrong: message, place, help. */
+/** A notice with all errors of a problem: message, place and help. */
 export function problemNotice(problem, title) {
   const errors = problem.errors ?? [{ message: problem.message }];
   return make('div', { class: 'notice bad', role: 'alert' }, title && make('strong', {}, title), diagnosticList(errors));
 }
 
-/** Diagnostics, each with its place and what to do about it. */
+/** A list of diagnostics, each with its place and its help. */
 export function diagnosticList(diagnostics) {
   return make('ul', { class: 'diagnostics' }, diagnostics.map((diagnostic) => {
     const place = placeOf(diagnostic);
@@ -20,7 +20,7 @@ export function diagnosticList(diagnostics) {
   }));
 }
 
-/** Does something when a button is pressed, once at a time, and shows under it why it could not be done. */
+/** A button that runs `act`, one run at a time. `failure` is an element that shows why the last run failed. */
 export function actionButton(label, act, { class: kind = '', ...attributes } = {}) {
   const failure = make('div', { class: 'failure' });
   const button = make('button', { type: 'button', class: kind, ...attributes, on: { click: press } }, label);
@@ -39,31 +39,31 @@ export function actionButton(label, act, { class: kind = '', ...attributes } = {
   return { button, failure };
 }
 
-/** A token, or `null` when nobody wants to give one. */
+/** Asks for a token; `null` when the user gives none. */
 export async function askForToken(isWrong) {
   const input = make('input', { type: 'password', id: freshId('token'), autocomplete: 'off', required: true, spellcheck: 'false' });
   const given = await ask({
-    title: 'A token, please',
+    title: 'Enter a token',
     body: [
-      isWrong && make('p', { class: 'notice bad' }, 'The server does not take the token that this page has.'),
-      make('p', {}, 'The server wants a token. This page keeps it until its tab is closed.'),
+      isWrong && make('p', { class: 'notice bad' }, 'The server rejected this token.'),
+      make('p', {}, 'The server requires a token. This page keeps it until you close the tab.'),
       make('label', { for: input.id }, 'Token'), input,
-      make('p', { class: 'hint' }, make('code', {}, 'orghost token new NAME --scope write'), ' makes one.'),
+      make('p', { class: 'hint' }, make('code', {}, 'orghost token new NAME --scope write'), ' creates one.'),
     ],
     confirm: 'Use this token',
   });
   return given && input.value !== '' ? input.value.trim() : null;
 }
 
-/** `{volumes}` when the org is to be taken down, `null` when it is not. */
+/** Asks whether to take an org down: `{volumes}` when the user confirms, else `null`. */
 export async function confirmTakeDown(name) {
   const volumes = make('input', { type: 'checkbox', id: freshId('volumes') });
   const given = await ask({
     title: `Take down “${name}”?`,
     body: [
-      make('p', {}, 'All its workspaces are stopped and removed.'),
+      make('p', {}, 'This stops and removes all its workspaces.'),
       make('label', { class: 'choice', for: volumes.id }, volumes,
-        make('span', {}, 'Remove the volumes too: the agents’ own work is lost for good')),
+        make('span', {}, 'Remove the volumes too. This deletes the agents’ own work permanently.')),
     ],
     confirm: `Take “${name}” down`,
     kind: 'danger',
@@ -71,16 +71,16 @@ export async function confirmTakeDown(name) {
   return given ? { volumes: volumes.checked } : null;
 }
 
-/** A question with two answers. The dialog holds the focus, gives it back, and closes with Escape. */
+/** Asks a question with two answers. The dialog keeps the focus, returns it when it closes, and closes with Escape. */
 function ask({ title, body, confirm, kind = 'primary' }) {
   const heading = make('h2', { id: freshId('title') }, title);
   const dialog = make('dialog', { 'aria-labelledby': heading.id });
   const form = make('form', { method: 'dialog' }, heading, body,
     make('div', { class: 'actions' },
-      // The harmless answer has the focus, when there is nothing to type.
+      // A dangerous question starts with the focus on "Cancel".
       make('button', { type: 'button', autofocus: kind === 'danger', on: { click: () => dialog.close() } }, 'Cancel'),
       make('button', { class: kind, value: 'yes' }, confirm)));
-  // The page's policy lets no form be sent anywhere, not even to a dialog.
+  // The page's Content-Security-Policy blocks all form submissions, also those with the method `dialog`.
   form.addEventListener('submit', (event) => (event.preventDefault(), dialog.close('yes')));
   dialog.append(form);
   document.body.append(dialog);

@@ -1,5 +1,6 @@
-// One org: its tree with live states, what is being done with it, what happened, and the workspace that is looked at.
+// The view of one org: its tree of workspaces with live states, its operations, its events, and the selected workspace.
 
+import { importAddress, orgAddress } from './address.js';
 import { getJson, pathOf, sendJson } from './api.js';
 import { announce, fill, fillWhenChanged, make, setAttribute, setText } from './dom.js';
 import { EventList } from './events.js';
@@ -8,14 +9,11 @@ import { WorkspaceTree } from './tree.js';
 import { WorkspacePanel } from './workspace.js';
 import { countsOf, durationOf, isUnderWay, isWorthSaying, many, sentenceOf, stateOf, timeOf, titleOf, toneOfOperation } from './words.js';
 
-/** The address of an org's view, or of one of its workspaces'. */
-export const orgAddress = (org, key) => `#/orgs/${encodeURIComponent(org)}${key ? `/${key.split('/').map(encodeURIComponent).join('/')}` : ''}`;
-
 const SHOWN_OPERATIONS = 8;
-/** Events of the past come at once, and are not read out. */
+/** Past events arrive within this time after the view opens. They are not announced to screen readers. */
 const QUIET_MS = 1500;
 
-/** Shows an org in `main`; gives `select(key)`, which shows one of its workspaces beside the tree. */
+/** Shows an org in `main`. `select(key)` shows one of its workspaces beside the tree. */
 export class OrgView {
   #org;
   #main;
@@ -55,7 +53,7 @@ export class OrgView {
     });
   }
 
-  /** Shows a workspace beside the tree, or none. */
+  /** Shows a workspace beside the tree, or none when `key` is undefined. */
   select(key) {
     if (this.#selected === key && key !== undefined) return;
     const before = this.#selected;
@@ -103,7 +101,7 @@ export class OrgView {
     this.#show();
   }
 
-  /** `null` when the org is gone. */
+  /** Reads the org's status; `null` when the org does not exist. */
   async #readStatus(signal) {
     try {
       return await getJson(pathOf('orgs', this.#org), signal);
@@ -113,7 +111,7 @@ export class OrgView {
     }
   }
 
-  /** The newest first. Those of the events, where the org is gone or the server lists none. */
+  /** Reads the newest operations, the newest first. When the server does not list them, reads those that events named. */
   async #readOperations(signal) {
     let operations;
     try {
@@ -133,12 +131,12 @@ export class OrgView {
     setText(this.#title, name ?? this.#org);
     document.title = `${name ?? this.#org} · orghost`;
     setText(this.#summary, this.#status ? `${countsOf(states.values())} · on ${engine} · from ${template}` : '');
-    setAttribute(this.#again, 'href', `#/import?${new URLSearchParams({ template: template ?? '' })}`);
+    setAttribute(this.#again, 'href', importAddress(template ?? ''));
     this.#actions.hidden = !this.#status;
     fillWhenChanged(this.#notices, [away, cut, !this.#status], () => [
-      !this.#status && make('p', { class: 'notice' }, 'This org is not on this host (any more). ', make('a', { href: '#/' }, 'All orgs')),
-      away && make('p', { class: 'notice bad', role: 'alert' }, `The engine does not answer: ${away}. The states below are not known.`),
-      cut.length > 0 && make('p', { class: 'notice' }, `An operation was cut off; the next one goes on from there.`),
+      !this.#status && make('p', { class: 'notice' }, 'This org is not on this host. ', make('a', { href: '#/' }, 'All orgs')),
+      away && make('p', { class: 'notice bad', role: 'alert' }, `The engine does not answer: ${away}. The states below are unknown.`),
+      cut.length > 0 && make('p', { class: 'notice' }, 'An operation was interrupted. The next operation resumes from there.'),
     ]);
     this.#tree.show(workspaces, ({ key }) => states.get(key), this.#selected);
     this.#tree.element.hidden = workspaces.length === 0;
@@ -151,7 +149,7 @@ export class OrgView {
     if (!workspace) {
       this.#panel?.end();
       this.#panel = null;
-      fill(this.#beside, make('p', { class: 'notice' }, 'There is no such workspace in this org.'));
+      fill(this.#beside, make('p', { class: 'notice' }, 'This org has no workspace with this key.'));
       return;
     }
     if (!this.#panel) {
@@ -168,7 +166,7 @@ export class OrgView {
     const ended = operations.filter((one) => !isUnderWay(one));
     fillWhenChanged(this.#operations, [ended, this.#status?.workspaces.length], () => (ended.length > 0
       ? ended.map((one) => this.#endedLine(one))
-      : [make('li', { class: 'hint' }, 'Nothing has ended yet.')]));
+      : [make('li', { class: 'hint' }, 'No operation has ended yet.')]));
   }
 
   #progressOf({ id }) {
@@ -212,7 +210,7 @@ export class OrgView {
     }
   }
 
-  /** What the events tell beyond the org's status: the step of each workspace, and how far each operation is. */
+  /** Keeps what only events report: the step of each workspace, and the progress of each operation. */
   #follow({ event, operation_id: operation, workspace, step, workspaces: total }) {
     if (event === 'began') this.#progress.set(operation, { total, settled: new Set() });
     if (event === 'began' || event === 'ended' || event === 'broke') this.#steps.clear();

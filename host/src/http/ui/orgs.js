@@ -1,6 +1,7 @@
-// The first view: all orgs, and what happens while one looks.
+// The first view: a list of all orgs, and the events that arrive while it is open.
 
-import { getJson } from './api.js';
+import { orgAddress } from './address.js';
+import { allOrgs } from './api.js';
 import { fillWhenChanged, make, setText } from './dom.js';
 import { EventList } from './events.js';
 import { problemNotice } from './notices.js';
@@ -10,7 +11,7 @@ import { isWorthSaying, many } from './words.js';
 export function orgsView(main, { live }) {
   const summary = make('p', { class: 'summary' });
   const list = make('ul', { class: 'orgs', 'aria-label': 'Orgs' });
-  const activity = new EventList((org, key) => (key === undefined ? org : `${org}/${key}`), 'What happens');
+  const activity = new EventList((org, key) => (key === undefined ? org : `${org}/${key}`), 'New events');
   const happening = make('section', { class: 'card', hidden: true, 'aria-labelledby': 'happening' },
     make('h2', { id: 'happening' }, 'Happening now'), activity.element);
   main.replaceChildren(make('div', { class: 'head' }, make('h1', { tabindex: '-1' }, 'Orgs'), summary), list, happening);
@@ -30,19 +31,6 @@ export function orgsView(main, { live }) {
   });
 }
 
-/** All orgs, page by page. */
-export async function allOrgs(signal) {
-  const orgs = [];
-  let next;
-  do {
-    const query = new URLSearchParams({ limit: 500, ...(next && { after: next }) });
-    const page = await getJson(`/v1/orgs?${query}`, signal);
-    orgs.push(...page.orgs);
-    next = page.next;
-  } while (next);
-  return orgs;
-}
-
 function summaryOf(orgs) {
   if (orgs.length === 0) return '';
   const total = (field) => orgs.reduce((sum, org) => sum + org[field], 0);
@@ -53,16 +41,16 @@ function summaryOf(orgs) {
 function orgCard(org) {
   const waiting = org.workspaces - org.up - org.failed;
   return make('li', { class: 'card org' },
-    make('a', { class: 'name', href: `#/orgs/${encodeURIComponent(org.org)}` }, org.name),
+    make('a', { class: 'name', href: orgAddress(org.org) }, org.name),
     make('span', { class: 'counts' },
       make('span', { class: `badge ${org.up === org.workspaces ? 'good' : 'wait'}` }, `${org.up} of ${org.workspaces} up`),
       org.failed > 0 && make('span', { class: 'badge bad' }, `${org.failed} failed`),
-      waiting > 0 && make('span', { class: 'badge busy' }, `${waiting} not yet`)),
+      waiting > 0 && make('span', { class: 'badge busy' }, `${waiting} not up`)),
     make('span', { class: 'facts' }, make('code', {}, org.org), ` on ${org.engine} · from ${org.template}`));
 }
 
 function emptyHost() {
   return make('li', { class: 'card empty' },
-    make('p', {}, 'There is no org on this host yet.'),
+    make('p', {}, 'There are no orgs on this host yet.'),
     make('a', { class: 'button primary', href: '#/import' }, 'Import the first one'));
 }

@@ -1,5 +1,14 @@
-// The page: which view is shown, the token, and whether the server is heard. The place is in the address's hash.
+// Starts the page: shows the view that the address names, asks for a token, and shows the state of the connection.
+//
+// The modules form layers, and a module imports from the layers before its own only. A test in page.rs checks this.
+//
+//   1. address.js  api.js  dom.js  words.js     no imports
+//   2. live.js  events.js  notices.js  tree.js  variables.js
+//   3. plan.js  workspace.js                    parts of one view
+//   4. orgs.js  org.js  import.js               the views
+//   5. page.js                                  nothing imports it
 
+import { parseAddress } from './address.js';
 import { forgetToken, onTokenWanted, token } from './api.js';
 import { setAttribute, setText } from './dom.js';
 import { ImportView } from './import.js';
@@ -13,15 +22,21 @@ const connection = document.getElementById('connection');
 const enterToken = document.getElementById('enter-token');
 const forget = document.getElementById('forget-token');
 
-let shown = { place: null, view: null, ending: new AbortController() };
-/** Nobody wanted to give a token: they are not asked again and again. */
+const VIEWS = {
+  orgs: (host) => orgsView(main, host),
+  org: (host, { org, key }) => new OrgView(main, org, key, host),
+  import: (host, { template }) => new ImportView(main, template, host),
+};
+
+let shown = { id: null, view: null, ending: new AbortController() };
+/** Whether the user closed the question for a token. The page then asks again only when the user presses "Enter token". */
 let isRefused = false;
 
 onTokenWanted(async (isWrong) => {
   if (isRefused) return null;
   const given = await askForToken(isWrong);
   isRefused = given === null;
-  // The token is kept after this returns.
+  // api.js stores the token after this function returns, so the buttons are updated later.
   setTimeout(showTokenButtons);
   return given;
 });
@@ -41,50 +56,31 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   main.focus();
 });
 
-/** Shows what the hash names, anew. */
+/** Builds the view that the address names, also when it is shown already. */
 function start() {
   showTokenButtons();
-  shown.place = null;
+  shown.id = null;
   go();
 }
 
-/** Shows what the hash names; a view that shows it already is told, and kept. */
+/** Shows what the address names. A view that is shown already is kept, and only selects another workspace. */
 function go() {
-  const { view, place, parts, query } = placeOf(location.hash);
-  if (shown.place === place) {
-    shown.view.select?.(workspaceOf(parts));
+  const address = parseAddress(location.hash);
+  if (shown.id === address.id) {
+    shown.view.select?.(address.key);
     return;
   }
   const isFirst = shown.view === null;
   shown.ending.abort();
   shown.view?.end?.();
   const ending = new AbortController();
-  const host = { live: (wants) => live({ signal: ending.signal, onConnection: showConnection, ...wants }) };
+  const host = { live: (options) => live({ signal: ending.signal, onConnection: showConnection, ...options }) };
   document.title = 'orghost';
-  shown = { place, view: null, ending };
-  shown.view = VIEWS[view](host, parts, query) ?? {};
+  shown = { id: address.id, view: null, ending };
+  shown.view = VIEWS[address.view](host, address) ?? {};
   if (isFirst) return;
   scrollTo(0, 0);
   (main.querySelector('h1') ?? main).focus();
-}
-
-/** What a hash names: `#/`, `#/orgs/{org}`, `#/orgs/{org}/{workspace's key}`, `#/import?template={name}`. */
-function placeOf(hash) {
-  const [path, query] = hash.replace(/^#\/?/, '').split('?');
-  const parts = path.split('/').filter(Boolean).map(decoded);
-  if (parts[0] === 'import') return { view: 'import', place: hash, parts, query: new URLSearchParams(query) };
-  if (parts[0] === 'orgs' && parts[1]) return { view: 'org', place: `orgs/${parts[1]}`, parts };
-  return { view: 'orgs', place: 'orgs', parts };
-}
-
-const workspaceOf = (parts) => parts.slice(2).join('/') || undefined;
-
-function decoded(part) {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part;
-  }
 }
 
 function showTokenButtons() {
@@ -97,11 +93,5 @@ function showConnection(state, pause) {
   setText(connection, state === 'live' ? 'live' : `disconnected; trying again in ${Math.max(1, Math.round(pause / 1000))} s`);
   showTokenButtons();
 }
-
-const VIEWS = {
-  orgs: (host) => orgsView(main, host),
-  org: (host, parts) => new OrgView(main, parts[1], workspaceOf(parts), host),
-  import: (host, _, query) => new ImportView(main, query.get('template'), host),
-};
 
 start();

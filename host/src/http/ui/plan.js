@@ -1,10 +1,10 @@
-// A plan, as people read it before they say yes: what policy says, what would be there, and what that changes.
+// A plan, shown before the user confirms it: policy violations, warnings, the planned workspaces and what changes.
 
 import { make } from './dom.js';
 import { diagnosticList } from './notices.js';
 import { many } from './words.js';
 
-/** `present` are the workspaces of the org that is there already, or `null`. */
+/** A section that shows a plan. `present` holds the workspaces of the org when it exists already, else `null`. */
 export function planSection(plan, present) {
   const changes = changesOf(plan.workspaces, present);
   const heading = make('h2', { id: 'plan', tabindex: '-1' }, `Plan: ${plan.org.name}`);
@@ -19,17 +19,17 @@ export function planSection(plan, present) {
     make('ul', { class: 'planned', 'aria-label': 'Planned workspaces' },
       plan.workspaces.map((workspace) => plannedLine(workspace, changes.get(workspace.key))),
       goneOf(plan.workspaces, present).map(goneLine)),
-    plan.log?.length > 0 && make('details', {}, make('summary', {}, 'What the plugin wrote'), make('pre', { class: 'log', tabindex: '0' }, plan.log.join('\n'))));
+    plan.log?.length > 0 && make('details', {}, make('summary', {}, 'Output of the plugin'), make('pre', { class: 'log', tabindex: '0' }, plan.log.join('\n'))));
 }
 
-/** What the plan would do to each workspace: `new`, `same`, or what changes, as far as the server tells. */
+/** How the plan changes each workspace, by its key: `new`, `same`, or `changed` with the fields that differ. */
 function changesOf(planned, present) {
   const there = new Map((present ?? []).map((workspace) => [workspace.key, workspace]));
   return new Map(planned.map((workspace) => [workspace.key, changeOf(workspace, there.get(workspace.key))]));
 }
 
-/** The server's advice is for a command line. */
-const forThisPage = (violation) => (violation.code === 'missing-env' ? { ...violation, help: 'give it a value under Variables' } : violation);
+/** Replaces help that names command-line flags with help for this page. */
+const forThisPage = (violation) => (violation.code === 'missing-env' ? { ...violation, help: 'set it under Variables' } : violation);
 
 const COMPARED = ['name', 'runtime', 'tier', 'external'];
 
@@ -50,7 +50,7 @@ function summaryOf(plan, changes, present) {
   if (!present) return `${total}, all new`;
   const count = (word) => [...changes.values()].filter((change) => change.word === word).length;
   const gone = goneOf(plan.workspaces, present).length;
-  return `${total}. The org is there already: ${count('new')} new, ${count('changed')} changed, ${count('same')} with the same name, runtime and tier, ${gone} no longer in the template. Whose files or variables differ is seen when it is brought up.`;
+  return `${total}. The org exists already: ${count('new')} new, ${count('changed')} changed, ${count('same')} with the same name, runtime and tier, ${gone} no longer in the template. Files and variables are compared when the org is brought up.`;
 }
 
 const TONES = { new: 'good', changed: 'warn', same: 'wait' };
@@ -71,11 +71,11 @@ function plannedLine(workspace, { word, detail }) {
       make('b', {}, workspace.name), make('span', { class: `badge ${TONES[word]}` }, word), make('span', { class: 'hint' }, facts.join(' · '))),
     detail && make('div', { class: 'help' }, detail),
     workspace.role && make('div', { class: 'role' }, workspace.role),
-    workspace.skipped_channels.map(({ type, reason }) => make('div', { class: 'help' }, `The channel ${type} is left out: ${reason}`)));
+    workspace.skipped_channels.map(({ type, reason }) => make('div', { class: 'help' }, `The channel ${type} is skipped: ${reason}`)));
 }
 
 function goneLine(workspace) {
   return make('li', {}, make('div', { class: 'line' },
     make('b', {}, workspace.name), make('span', { class: 'badge bad' }, 'not in the template'),
-    make('span', { class: 'hint' }, 'stays as it is, unless such workspaces are to be removed')));
+    make('span', { class: 'hint' }, 'kept, unless you choose to remove such workspaces')));
 }

@@ -1,9 +1,10 @@
-// The tree of an org's workspaces: nested lists of links. Arrow keys move, open and close; rows are kept while they change.
+// The tree of an org's workspaces: nested lists of links with keyboard navigation. Updates reuse the rows, so that the focus
+// stays.
 
 import { make, setAttribute, setText, webLink } from './dom.js';
 import { STEPS } from './words.js';
 
-/** A tree; `show` brings it up to date. `linkOf` gives the address of a workspace's own view. */
+/** The tree. `show` updates it; `linkOf(key)` returns the address of a workspace. */
 export class WorkspaceTree {
   #linkOf;
   #rows = new Map();
@@ -16,7 +17,7 @@ export class WorkspaceTree {
     this.element = make('ul', { class: 'tree', 'aria-label': label, on: { keydown: (event) => this.#onKey(event) } });
   }
 
-  /** `stateOf` gives a workspace's state; `selected` is the key of the one that is shown beside the tree. */
+  /** Updates the tree. `stateOf` returns a workspace's state; `selected` is the key of the workspace shown beside the tree. */
   show(workspaces, stateOf, selected) {
     const order = JSON.stringify(workspaces.map(({ key }) => key));
     if (order !== this.#order) this.#build(workspaces);
@@ -24,7 +25,7 @@ export class WorkspaceTree {
     for (const workspace of workspaces) this.#rows.get(workspace.key).show(workspace, stateOf(workspace), workspace.key === selected);
   }
 
-  /** Puts the focus on a workspace. */
+  /** Moves the focus to a workspace. */
   focus(key) {
     this.#rows.get(key)?.link.focus();
   }
@@ -82,7 +83,7 @@ export class WorkspaceTree {
   }
 }
 
-/** One workspace of the tree. */
+/** One row of the tree: a workspace. */
 class Row {
   children = make('ul');
   #toggle;

@@ -1,9 +1,10 @@
-// The variables of an import: what the template asks for, and whatever else is set. Values are in their inputs and nowhere else.
+// The variables of an import: those that the template requires or recommends, and others that the user adds. Values are kept
+// in their inputs and nowhere else.
 
 import { fill, freshId, make, setAttribute, setText } from './dom.js';
 import { namesOf } from './words.js';
 
-/** A fieldset of variables; `ask` says which, `values` gives those that have one. */
+/** A fieldset of variables. `ask` sets which ones are shown; `values` returns those that have a value. */
 export class Variables {
   #fields = new Map();
   #asked = make('div', { class: 'variables' });
@@ -14,11 +15,11 @@ export class Variables {
     const add = make('button', { type: 'button', class: 'quiet', on: { click: () => this.#addFree() } }, 'Add a variable');
     this.element = make('fieldset', { class: 'card' },
       make('legend', {}, 'Variables'),
-      make('p', { class: 'hint' }, 'Values go to the server, which keeps them sealed. This page keeps none.'),
+      make('p', { class: 'hint' }, 'The server stores values encrypted. This page does not store them.'),
       this.#asked, this.#more, add);
   }
 
-  /** Asks for these. What was typed for one that stays, stays. */
+  /** Shows an input for each variable. A variable that is shown already keeps its value. */
   ask(required, recommended) {
     const fields = new Map();
     const all = [...required.map((one) => [one, true]), ...recommended.map((one) => [one, false])];
@@ -29,11 +30,11 @@ export class Variables {
     }
     this.#fields = fields;
     fill(this.#asked, fields.size === 0
-      ? make('p', { class: 'hint' }, 'The template asks for none, as far as is known before it is planned.')
+      ? make('p', { class: 'hint' }, 'No variables are known to be needed. The plan can name more.')
       : [...fields.values()].map((field) => field.element));
   }
 
-  /** `{NAME: value}`; empty ones are left out. */
+  /** `{NAME: value}` without the empty ones. */
   values() {
     const values = {};
     for (const field of this.#fields.values()) if (field.value !== '') values[field.name] = field.value;
@@ -44,7 +45,7 @@ export class Variables {
     return values;
   }
 
-  /** Marks the required ones that have no value, and goes to the first; says whether there was one. */
+  /** Marks required variables without a value and moves the focus to the first. Returns whether there was one. */
   focusMissing() {
     const missing = [...this.#fields.values()].filter((field) => field.showsMissing());
     missing[0]?.input.scrollIntoView({ block: 'center' });
@@ -66,7 +67,7 @@ export class Variables {
   }
 }
 
-/** One requirement: a value for one of its names. */
+/** The input of one requirement, which one of several names can satisfy. */
 class Field {
   #choice = null;
   #complaint = make('span', { class: 'why', id: freshId('complaint') });
@@ -91,11 +92,11 @@ class Field {
     return this.input.value;
   }
 
-  /** Says at the input whether its value is missing. */
+  /** Shows beside the input whether a required value is missing, and returns that. */
   showsMissing() {
     const isMissing = this.isRequired && this.value === '';
     setAttribute(this.input, 'aria-invalid', isMissing && 'true');
-    setText(this.#complaint, isMissing ? 'It needs a value.' : '');
+    setText(this.#complaint, isMissing ? 'This variable needs a value.' : '');
     return isMissing;
   }
 }

@@ -1,14 +1,14 @@
-// One workspace: how it is, what can be done with it, and what it prints.
+// The panel of one workspace: its state, its actions and its log.
 
 import { followText, pathOf, sendJson } from './api.js';
 import { fill, fillWhenChanged, make, setAttribute, setText, webLink } from './dom.js';
 import { actionButton, problemNotice } from './notices.js';
 
-/** So much of a log is shown; its beginning goes first. */
+/** How much of a log is shown. Older lines are dropped first. */
 const MOST_LINES = 2000;
 const MOST_PARTS = 2000;
 
-/** The panel of a workspace; `show` brings it up to date, `end` stops following its log. */
+/** The panel of a workspace. `show` updates it; `end` stops following its log. */
 export class WorkspacePanel {
   #heading = make('h2', { id: 'workspace-name', tabindex: '-1' });
   #state = make('span', { class: 'state' });
@@ -77,10 +77,10 @@ function factsOf(workspace, detail) {
   ];
 }
 
-/** What a workspace prints, followed until somebody stops it. Stays at its end, unless one scrolled up. */
+/** The log of a workspace, followed until the user stops it. It scrolls with new lines unless the user scrolled up. */
 class Log {
   #path;
-  #text = make('pre', { class: 'log', role: 'log', 'aria-live': 'off', 'aria-label': 'What it prints', tabindex: '0' });
+  #text = make('pre', { class: 'log', role: 'log', 'aria-live': 'off', 'aria-label': 'Log of this workspace', tabindex: '0' });
   #button = make('button', { type: 'button', class: 'quiet', on: { click: () => (this.#following ? this.stop() : this.follow()) } });
   #status = make('span', { class: 'hint' });
   #failure = make('div');
@@ -98,17 +98,17 @@ class Log {
     this.#following = following;
     fill(this.#text);
     fill(this.#failure);
-    // The page may be kept for "back", and must not hold a connection meanwhile.
+    // A page in the back/forward cache must not hold a connection.
     addEventListener('pagehide', () => this.stop(), { signal: following.signal });
     this.#say('following', 'Stop following');
     try {
       await followText(`${this.#path}?follow=true&tail=${MOST_LINES}`, following.signal, (text) => this.#append(text));
-      this.#ended(following, 'it prints nothing more');
+      this.#ended(following, 'the log ended');
     } catch (problem) {
       if (following.signal.aborted) return;
       this.#ended(following, '');
       fill(this.#failure, problem.isNotOffered
-        ? make('p', { class: 'hint' }, 'There is no log of this workspace.')
+        ? make('p', { class: 'hint' }, 'This workspace has no log.')
         : problemNotice(problem));
     }
   }
@@ -137,5 +137,5 @@ class Log {
   }
 }
 
-/** A terminal's escape sequences are noise here. */
+/** Removes terminal escape sequences, which a browser cannot show. */
 const withoutColours = (text) => text.replaceAll(/\u001b\[[0-9;?]*[ -/]*[@-~]/g, '');

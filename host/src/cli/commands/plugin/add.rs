@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::json;
 
 use super::oci::access;
-use crate::cli::args::{AddArgs, VerifyArgs};
+use crate::cli::args::plugin::{AddArgs, VerifyArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render::text::{in_line, note, print_line};
 use crate::cli::{Host, block_on, print_json};

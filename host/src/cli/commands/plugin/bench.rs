@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::cli::args::BenchArgs;
-use crate::cli::commands::plan::{open_template, request};
+use crate::cli::args::plugin::BenchArgs;
 use crate::cli::exit::Exit;
 use crate::cli::render::text::{count, print_line};
+use crate::cli::request::{open_template, plugin_input};
 use crate::cli::{Host, print_json};
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
@@ -25,7 +25,7 @@ pub fn bench(host: &Host, args: &BenchArgs) -> Result<Exit, Problem> {
     let chosen = host
         .planner
         .choose(args.plugin.as_deref(), args.wasi.wasi, None)?;
-    let request = request(host, &args.env, &chosen.grant)?;
+    let request = plugin_input(host, &args.env, &chosen.grant)?;
     let load = |sandbox: &Sandbox| {
         let start = Instant::now();
         let (plugin, _) = host.planner.load(&chosen, sandbox)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use orghost_build::{BuildError, Grant, Guest, Inspection, Script, WorldVersion};
 use serde_json::json;
 
-use crate::cli::args::BuildArgs;
+use crate::cli::args::plugin::BuildArgs;
 use crate::cli::exit::Exit;
 use crate::cli::render::text::{in_line, print_line};
 use crate::cli::{Host, print_json};

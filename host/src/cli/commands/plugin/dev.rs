@@ -11,13 +11,12 @@ use serde_json::json;
 use similar::TextDiff;
 
 use super::build;
-use crate::cli::args::DevArgs;
-use crate::cli::commands::plan::{
-    open_template, print_log, print_plan, print_warnings, request, shown,
-};
+use crate::cli::args::plugin::DevArgs;
 use crate::cli::exit::Exit;
+use crate::cli::render::plan::{print_plan, print_warnings, shown};
 use crate::cli::render::report::print_problem;
 use crate::cli::render::text::{note, print_line, printable};
+use crate::cli::request::{open_template, plugin_input, print_log};
 use crate::cli::{Host, block_on, print_json};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::plan::Plan;
@@ -43,7 +42,7 @@ pub fn dev(host: &Host, args: &DevArgs) -> Result<Exit, Problem> {
         open_template(&path)?;
         Ok(path)
     })?;
-    let request = request(host, &args.env, &[])?;
+    let request = plugin_input(host, &args.env, &[])?;
     let sandbox = host.sandbox()?;
     let terms = PluginLimits {
         wasi: args.wasi.wasi,

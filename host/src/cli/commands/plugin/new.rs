@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use include_dir::{Dir, include_dir};
 use serde_json::json;
 
-use crate::cli::args::{Language, NewArgs};
+use crate::cli::args::plugin::{Language, NewArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render::text::print_line;
 use crate::cli::{Host, print_json};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::atomic_file::write_atomically;
-use crate::cli::args::{PullArgs, PushArgs, RegistryArgs};
+use crate::cli::args::plugin::{PullArgs, PushArgs, RegistryArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render::text::{note, print_line};
 use crate::cli::{Host, block_on, print_json};

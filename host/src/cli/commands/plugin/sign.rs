@@ -7,7 +7,7 @@ use std::path::Path;
 use console::Term;
 use serde_json::json;
 
-use crate::cli::args::SignArgs;
+use crate::cli::args::plugin::SignArgs;
 use crate::cli::exit::Exit;
 use crate::cli::render::text::{note, print_line};
 use crate::cli::{Host, print_json};

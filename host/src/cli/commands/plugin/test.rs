@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Map, Value, json};
 
-use crate::cli::args::TestArgs;
+use crate::cli::args::plugin::TestArgs;
 use crate::cli::exit::Exit;
 use crate::cli::render::text::{in_line, print_line, printable};
 use crate::cli::{Host, print_json};

@@ -1,11 +1,11 @@
-//! Where what a template says is likely not what its author meant, and it is said with its place.
+//! Probable mistakes of the template's author, which are reported with their place.
 
 use crate::{brief, files, org, workspace};
 
 const ONE: &str = "name: O\nworkspaces: [{name: A, runtime: r}]\n";
 
 #[test]
-fn lines_of_an_env_file_that_may_not_be_meant_are_told() {
+fn probable_mistakes_in_an_env_file_are_warnings() {
     let case = org(ONE).file(
         ".env",
         "ONLY_COMMENT=   # note\nQUOTED=\"a # b\" # c\nOPEN=\"abc\nCOLON: x\nNAME WITH BLANK=1\n",
@@ -23,14 +23,14 @@ fn lines_of_an_env_file_that_may_not_be_meant_are_told() {
 }
 
 #[test]
-fn a_second_entry_file_is_told() {
+fn a_second_entry_file_is_a_warning() {
     let case = files(&[("org.yaml", ONE), ("org.yml", ONE)]);
     assert_eq!(case.warnings(), ["two-entries org.yml:0:0"]);
     assert_eq!(files(&[("org.yml", ONE)]).warnings(), [""; 0]);
 }
 
 #[test]
-fn a_tab_before_the_first_word_is_told_as_one() {
+fn indentation_with_a_tab_is_an_error_that_names_the_tab() {
     for (text, line) in [
         ("name: O\nworkspaces:\n\t- name: A\n\t  runtime: r\n", 3),
         ("name: O\nworkspaces:\n- name: A\n\truntime: r\n", 4),
@@ -49,7 +49,7 @@ fn a_tab_before_the_first_word_is_told_as_one() {
         );
         assert!(error.help.unwrap().contains("spaces"));
     }
-    // Of JSON, and inside of a text, it is a character like any other.
+    // In JSON, and inside of a text, a tab is allowed.
     let case = org(
         "{\n\t\"name\": \"O\",\n\t\"workspaces\": [{\"name\": \"A\",\n\t\t\"runtime\": \"r\"}]}",
     );
@@ -61,7 +61,7 @@ fn a_tab_before_the_first_word_is_told_as_one() {
 }
 
 #[test]
-fn files_in_other_encodings_are_told() {
+fn the_error_about_a_utf_16_file_names_the_encoding() {
     let utf16 = |big: bool| {
         let units = format!("\u{feff}{ONE}");
         let units = units.encode_utf16();
@@ -86,27 +86,27 @@ fn files_in_other_encodings_are_told() {
 }
 
 #[test]
-fn what_an_alias_brings_names_the_line_that_uses_it() {
+fn an_error_in_an_anchored_value_names_the_line_of_the_alias() {
     for (text, expected, alias) in [
-        // The whole of what it stands for.
+        // The anchored value is wrong.
         (
             "x: &list [one, two]\nname: O\nworkspaces:\n- name: A\n  runtime: r\n  plugins:\n  - *list\n",
             "wrong-type org.yaml:1:4 workspaces[0].plugins[0]",
             "org.yaml:7",
         ),
-        // Something in it.
+        // A value inside of it is wrong.
         (
             "x: &all\n- {name: A, runtime: r, tier: 9}\nname: O\nworkspaces: *all\n",
             "tier-invalid org.yaml:2:31 workspaces[0].tier",
             "org.yaml:4",
         ),
-        // What `<<` takes from it.
+        // A value that `<<` takes from it is wrong.
         (
             "x: &base {runtime: r, tier: 9}\nname: O\nworkspaces:\n- <<: *base\n  name: A\n",
             "tier-invalid org.yaml:1:29 workspaces[0].tier",
             "org.yaml:4",
         ),
-        // Through another one: the line outside of both.
+        // The value is used through two aliases. The message names the outer one.
         (
             "x: &a {tier: 9}\ny: &b {name: A, runtime: r, <<: *a}\nname: O\nworkspaces:\n- *b\n",
             "tier-invalid org.yaml:1:14 workspaces[0].tier",
@@ -120,7 +120,7 @@ fn what_an_alias_brings_names_the_line_that_uses_it() {
             .unwrap_or_else(|| panic!("{errors:#?}"));
         assert!(error.message.contains(alias), "{error}");
     }
-    // Used twice, it is wrong twice.
+    // A wrong value that is used twice is two errors.
     let twice =
         "x: &a {name: A, runtime: r, tier: 9}\nname: O\nworkspaces:\n- *a\n- {<<: *a, name: B}\n";
     let errors = org(twice).import().unwrap_err();

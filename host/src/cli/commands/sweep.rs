@@ -1,0 +1,47 @@
+//! `orghost sweep`: finds what carries this host's labels and belongs to no org.
+
+use std::time::Duration;
+
+use super::serve;
+use crate::cli::exit::Exit;
+use crate::cli::render::text::{print_line, printable};
+use crate::cli::{Host, print_json};
+use crate::config::PolicyKeys;
+use crate::problem::Problem;
+use crate::service::sweep::{Orphan, Seen};
+
+/// `orghost sweep`: shows orphans. With `remove`, it looks a second time and removes those that are still there.
+///
+/// # Errors
+/// The store or an engine does not answer.
+pub async fn sweep(host: &Host, remove: bool) -> Result<Exit, Problem> {
+    /// Between the two looks: an operation that has just begun gets the time to store its org.
+    const PAUSE: Duration = Duration::from_secs(1);
+    let service = serve::service(host, (*host.config).clone(), &PolicyKeys::default()).await?;
+    let mut seen = Seen::default();
+    let mut found = service.sweep(&mut seen, false).await?;
+    if remove && found.iter().any(|orphan| orphan.removable) {
+        tokio::time::sleep(PAUSE).await;
+        found = service.sweep(&mut seen, true).await?;
+    }
+    let is_left = |orphan: &&Orphan| remove && orphan.removable && !orphan.removed;
+    let is_failed = found.iter().any(|orphan| is_left(&orphan));
+    if host.json {
+        print_json(&serde_json::json!({ "orphans": found }))?;
+    } else if found.is_empty() {
+        print_line("nothing here belongs to nobody");
+    }
+    for orphan in found.iter().filter(|_| !host.json) {
+        let outcome = match orphan {
+            Orphan { removed: true, .. } => "removed",
+            Orphan {
+                removable: false, ..
+            } => "an agent's own work: left to you",
+            _ if remove => "not removed",
+            _ => "--remove removes it",
+        };
+        let (name, org) = (printable(&orphan.name), printable(&orphan.org));
+        print_line(&format!("{} {name} of {org}: {outcome}", orphan.thing));
+    }
+    Ok(if is_failed { Exit::Partly } else { Exit::Done })
+}

@@ -1,0 +1,186 @@
+//! From arguments to a request: the variables, the policy, the template, and the judged plan that `plan` and `up` share.
+
+use std::path::{Path, PathBuf};
+
+use miette::Severity;
+
+use super::Host;
+use super::args::{EnvArgs, PlanArgs, PolicyArgs};
+use super::render::report;
+use super::render::text::{in_line, note};
+use crate::config::{PolicyKeys, env_file};
+use crate::model::diagnostic::Diagnostic;
+use crate::model::engine_kind::EngineKind;
+use crate::model::isolation::Target;
+use crate::model::plan::is_identifier;
+use crate::planning::planner::{Giver, Loaded, PlanRequest};
+use crate::planning::policy::{Approved, Rejected};
+use crate::plugin::sandbox::PluginInput;
+use crate::problem::{Class, Problem};
+use crate::service::admission::place;
+use crate::template::directory::TemplateDir;
+
+/// A template, and what policy made of its plan.
+pub struct JudgedTemplate {
+    /// The template.
+    pub template: TemplateDir,
+    /// The approved plan, or the plan and everything that policy refuses in it.
+    pub verdict: Result<Approved, Box<Rejected>>,
+    /// The engine that the plan was judged for.
+    pub target: Target,
+    /// The plugin, unless it is the built-in one.
+    pub planned_by: Option<String>,
+    /// What the plan was made of beside the template.
+    pub request: PlanRequest,
+}
+
+/// Plans a template and judges its plan.
+///
+/// # Errors
+/// The template or the plugin cannot be read, or the plugin returned no plan. A plan that policy refuses is no error.
+pub async fn judge(
+    host: &Host,
+    args: &PlanArgs,
+    asked: Option<EngineKind>,
+) -> Result<JudgedTemplate, Problem> {
+    let flags = policy_keys(&args.policy)?;
+    let template = open_template(&args.template)?;
+    let mut request = plan_request(&args.env)?;
+    request.skip_external = flags.skip_external;
+    request.plugin.clone_from(&args.plugin.plugin);
+    request.wasi = args.plugin.wasi.wasi;
+    let loaded = Loaded::new(host.sandbox()?);
+    let planned = host.planner.plan(&loaded, &template, &request)?;
+    print_log(&planned.log);
+    warn_of_unset(&planned.unset);
+    let (store, engines) = (host.known_store()?, host.engines()?);
+    let name = &planned.plan.org.name;
+    let target = place(name, asked, store.as_ref(), &host.config, &engines).await?;
+    let judged = planned.judge(&host.planner.policy(&flags), target);
+    Ok(JudgedTemplate {
+        template,
+        verdict: judged.verdict,
+        target: judged.target,
+        planned_by: judged.planned_by,
+        request,
+    })
+}
+
+/// The policy that the flags add to the configuration file.
+///
+/// # Errors
+/// A directory of `--allow-mount` that cannot be made absolute.
+pub fn policy_keys(args: &PolicyArgs) -> Result<PolicyKeys, Problem> {
+    let absolute = |root: &PathBuf| {
+        std::path::absolute(root).map_err(|error| {
+            let message = format!("--allow-mount {}: {error}", root.display());
+            Problem::one(Class::Invalid, Diagnostic::new("allow-mount", message))
+        })
+    };
+    Ok(PolicyKeys {
+        max_tier: args.max_tier,
+        allow_mount: args
+            .allow_mount
+            .iter()
+            .map(absolute)
+            .collect::<Result<_, _>>()?,
+        ignore_missing_env: args.ignore_missing_env,
+        skip_external: args.skip_external,
+        demo: args.demo,
+        require_isolation: args.require_isolation,
+        ..PolicyKeys::default()
+    })
+}
+
+/// A request for a plan, with the variables and grants of the arguments.
+///
+/// # Errors
+/// A file of `--env-file` that cannot be read, or an argument that is not `NAME=VALUE`.
+pub fn plan_request(args: &EnvArgs) -> Result<PlanRequest, Problem> {
+    let mut request = PlanRequest {
+        grant: args.grant.clone(),
+        giver: Giver::Operator,
+        ..PlanRequest::default()
+    };
+    for file in &args.env_file {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let message = format!("the file {name} of --env-file cannot be read: {error}");
+            let diagnostic = Diagnostic::new("env-file", message).file(&name);
+            Problem::one(Class::Invalid, diagnostic)
+        })?;
+        let vars =
+            env_file::parse(&text, &name).map_err(|error| Problem::one(Class::Invalid, *error))?;
+        request.vars.extend(vars);
+    }
+    for (position, assignment) in (1..).zip(&args.env) {
+        let (name, value) = assignment_of(assignment).map_err(|why| {
+            let message = format!("--env number {position} is not NAME=VALUE: {why}");
+            let mut diagnostic = Diagnostic::new("env-name", message)
+                .help("a name has letters, digits and `_`, and begins with no digit; to use a variable of orghost's own environment, --grant NAME");
+            diagnostic.field = Some("--env".to_owned());
+            Problem::one(Class::Invalid, diagnostic)
+        })?;
+        request.vars.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(request)
+}
+
+/// A name and its value. An error holds no part of the text, because a text without a name may be a secret.
+fn assignment_of(text: &str) -> Result<(&str, &str), &'static str> {
+    match text.split_once('=') {
+        None => Err("it has no `=`"),
+        Some(("", _)) => Err("it begins with `=`"),
+        Some((name, _)) if !is_identifier(name) => Err("what stands before its `=` is no name"),
+        Some(assignment) => Ok(assignment),
+    }
+}
+
+/// The input of a plugin call, for commands that call a plugin themselves.
+///
+/// # Errors
+/// As [`plan_request`], and a granted name that the configuration file does not allow.
+pub fn plugin_input(
+    host: &Host,
+    args: &EnvArgs,
+    granted: &[String],
+) -> Result<PluginInput, Problem> {
+    let (request, unset) = host.planner.request(&plan_request(args)?, granted)?;
+    warn_of_unset(&unset);
+    Ok(request)
+}
+
+fn warn_of_unset(names: &[String]) {
+    for name in names {
+        let message = format!("{name} is granted, but orghost has no such variable");
+        report::print(
+            &Diagnostic::new("grant-unset", message),
+            Severity::Warning,
+            None,
+        );
+    }
+}
+
+/// Opens the template's folder that an argument names.
+///
+/// # Errors
+/// The folder cannot be opened.
+pub fn open_template(folder: &Path) -> Result<TemplateDir, Problem> {
+    TemplateDir::open(folder).map_err(|error| {
+        let message = format!(
+            "the template {} cannot be opened: {error}",
+            folder.display()
+        );
+        let diagnostic = Diagnostic::new("template-not-found", message)
+            .file(folder.display().to_string())
+            .help("name the folder that holds the template's org.yaml");
+        Problem::one(Class::Invalid, diagnostic)
+    })
+}
+
+/// Prints the log lines of a plugin.
+pub fn print_log(lines: &[String]) {
+    for line in lines {
+        note(&format!("plugin: {}", in_line(line)));
+    }
+}

@@ -1,0 +1,206 @@
+//! The server that a command is for (`--server`, ORGHOST_SERVER): its client, and what this program says while it works.
+
+use super::Host;
+use super::address::{self, Candidate};
+use super::args::{PlanArgs, WorkspaceArgs};
+use super::interrupt::Interrupts;
+use super::render::text::note;
+use super::request::{open_template, plan_request};
+use crate::client::{AddressError, Client, Operation, Patience, Pause, State, Upload, Why};
+use crate::model::diagnostic::Diagnostic;
+use crate::model::event::Event;
+use crate::problem::{Class, Problem};
+use crate::state::snapshots::SnapshotError;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+/// A server (`orghost serve`) that commands are for, and how this program reports on it.
+pub struct Server {
+    pub client: Client,
+    pub json: bool,
+    interrupts: Interrupts,
+}
+
+impl Server {
+    /// Follows an operation to its end, and shows its events. Meanwhile an interrupt ends this program, not the operation.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the request.
+    pub async fn follow(
+        &self,
+        operation: Operation,
+        show: impl FnMut(&Event),
+    ) -> Result<Operation, Problem> {
+        let message = format!(
+            "interrupted: the server continues this `{}`; `orghost status {}` shows how far it is",
+            operation.operation.as_str(),
+            operation.org,
+        );
+        self.interrupts.say(message);
+        Ok(self.client.follow(operation, show).await?)
+    }
+
+    /// Call it before a request that changes something: an interrupt then says that the server may have accepted it.
+    pub fn will_change(&self) {
+        self.interrupts.say(
+            "interrupted: if the server has accepted it, the server continues it; `orghost status` shows it",
+        );
+    }
+
+    /// The one workspace that the arguments name. Without an org, the workspaces of all orgs are searched.
+    ///
+    /// # Errors
+    /// None fits, or several do.
+    pub async fn workspace(&self, at: &WorkspaceArgs) -> Result<Candidate, Problem> {
+        let orgs = match &at.org {
+            Some(org) => vec![org.clone()],
+            None => self.client.orgs().await?,
+        };
+        let mut all = Vec::new();
+        for name in orgs {
+            let org = match self.client.org(&name).await.map_err(Problem::from) {
+                // It was taken down since the list was made.
+                Err(problem) if problem.class == Class::NotFound && at.org.is_none() => continue,
+                org => org?,
+            };
+            let rows = org.workspaces.into_iter().map(|workspace| workspace.row);
+            all.extend(Candidate::of(&org.org, rows));
+        }
+        address::one(&at.workspace, all)
+    }
+}
+
+/// Says why a request is repeated, and when.
+fn note_pause(pause: &Pause) {
+    let reason = match pause.why {
+        Why::Busy => "the server is busy",
+        Why::Away => "the connection to the server was lost",
+        Why::Refused => "the server refused the stream of events",
+    };
+    let seconds = pause.wait.as_millis().div_ceil(1000);
+    note(&format!("{reason}; trying again in {seconds} s"));
+}
+
+impl Host {
+    /// The server that commands are for: `--server`, else `ORGHOST_SERVER`.
+    pub fn server(&self) -> Result<Option<Server>, Problem> {
+        let url = self
+            .server
+            .as_deref()
+            .or(self.environment.text("ORGHOST_SERVER"));
+        let token = self.environment.text("ORGHOST_TOKEN");
+        let connect = |url| {
+            let client = Client::new(url, token, Patience::default(), note_pause);
+            Ok(Server {
+                client: client.map_err(|error| not_a_server(url, &error))?,
+                json: self.json,
+                interrupts: self.interrupts.clone(),
+            })
+        };
+        url.map(connect).transpose()
+    }
+}
+
+fn not_a_server(url: &str, error: &AddressError) -> Problem {
+    let diagnostic = Diagnostic::new("server-url", format!("--server {url:?}: {error}"))
+        .help("such as https://orghost.example, or http://127.0.0.1:7420");
+    Problem::one(Class::Invalid, diagnostic)
+}
+
+/// A flag cannot be combined with a server.
+pub fn not_from_here(flag: &str, why: &str) -> Problem {
+    let message = format!("{flag} cannot be used with a server: {why}");
+    Problem::one(Class::Invalid, Diagnostic::new("not-with-server", message))
+}
+
+/// An operation that failed as a whole, as an error.
+///
+/// # Errors
+/// The errors of the operation, when it has any.
+pub fn failed_as_a_whole(operation: &Operation) -> Result<(), Problem> {
+    if operation.errors.is_empty() {
+        return Ok(());
+    }
+    Err(Problem {
+        class: Class::Failed,
+        errors: operation.errors.clone(),
+        template: None,
+    })
+}
+
+/// An operation that was cancelled or superseded, as an error.
+///
+/// # Errors
+/// The operation was cancelled or superseded.
+pub fn cancelled(operation: &Operation) -> Result<(), Problem> {
+    if !matches!(operation.state, State::Cancelled | State::Superseded) {
+        return Ok(());
+    }
+    let message = format!("the operation was {}", operation.state.as_str());
+    Err(Problem::one(
+        Class::Failed,
+        Diagnostic::new("operation-cancelled", message),
+    ))
+}
+
+/// What is sent to a server: the template as an archive, and the request beside it.
+///
+/// # Errors
+/// A flag that only the operator of the server can decide, or a template that cannot be read.
+pub fn upload(args: &PlanArgs, mut request: Value) -> Result<Upload, Problem> {
+    refuse_plugin_file(args.plugin.plugin.as_deref())?;
+    let policy = &args.policy;
+    let decided = [
+        ("--max-tier", policy.max_tier.is_some()),
+        ("--allow-mount", !policy.allow_mount.is_empty()),
+        ("--ignore-missing-env", policy.ignore_missing_env),
+        ("--demo", policy.demo),
+        ("--require-isolation", policy.require_isolation),
+        ("--show-secrets", args.show_secrets),
+        (
+            "--wasi",
+            args.plugin.wasi.wasi != crate::model::plugin::Wasi::None,
+        ),
+    ];
+    if let Some((flag, _)) = decided.iter().find(|(_, given)| *given) {
+        return Err(not_from_here(flag, "the server's operator decides it"));
+    }
+    let wanted = plan_request(&args.env)?;
+    if let Some(fields) = request.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+        fields.insert("env".to_owned(), json!(wanted.vars));
+        fields.insert("grant".to_owned(), json!(wanted.grant));
+        fields.insert("skip_external".to_owned(), json!(policy.skip_external));
+        let folder = std::path::absolute(&args.template);
+        let folder = folder.unwrap_or_else(|_| args.template.clone());
+        fields.insert("source".to_owned(), json!(folder.display().to_string()));
+        if let Some(plugin) = &args.plugin.plugin {
+            fields.insert("plugin".to_owned(), json!(plugin));
+        }
+    }
+    let template = open_template(&args.template)?;
+    let archive = template
+        .bundle()
+        .map_err(SnapshotError::from)?
+        .to_tar()
+        .map_err(|error| {
+            let message = format!("the template cannot be packed: {error}");
+            Problem::one(Class::Invalid, Diagnostic::new("template-file", message))
+        })?;
+    let name = args.template.file_name().and_then(|name| name.to_str());
+    Ok(Upload {
+        request,
+        archive: Bytes::from(archive),
+        name: format!("{}.tar", name.unwrap_or("template")),
+    })
+}
+
+fn refuse_plugin_file(plugin: Option<&str>) -> Result<(), Problem> {
+    match plugin.is_some_and(crate::planning::planner::is_file) {
+        true => Err(not_from_here(
+            "--plugin FILE",
+            "a server runs installed plugins: orghost plugin add installs one there",
+        )),
+        false => Ok(()),
+    }
+}
