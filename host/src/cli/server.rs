@@ -60,7 +60,7 @@ impl Server {
         for name in orgs {
             let org = match self.client.org(&name).await.map_err(Problem::from) {
                 // It was taken down since the list was made.
-                Err(problem) if problem.class == Class::Unknown && at.org.is_none() => continue,
+                Err(problem) if problem.class == Class::NotFound && at.org.is_none() => continue,
                 org => org?,
             };
             let rows = org.workspaces.into_iter().map(|workspace| workspace.row);

@@ -90,7 +90,7 @@ pub fn from_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8
     let problem = Box::new(Problem {
         class: match document.status {
             401 | 403 => Class::Refused,
-            404 => Class::Unknown,
+            404 => Class::NotFound,
             409 if !is_busy => Class::Conflict,
             412 => Class::MissingEnv,
             _ if is_busy => Class::Busy,

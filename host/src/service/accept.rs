@@ -97,7 +97,7 @@ impl Service {
     /// Accepts that an org is taken down; with `volumes`, the volumes with the agents' own work are removed too.
     ///
     /// # Errors
-    /// [`Class::Unknown`] when there is no such org, [`Class::Busy`] when the host has too much to do.
+    /// [`Class::NotFound`] when there is no such org, [`Class::Busy`] when the host has too much to do.
     pub async fn take_down(&self, org: &str, volumes: bool) -> Result<OperationRow, Problem> {
         self.check_capacity()?;
         let row = self.org(org).await?;

@@ -168,7 +168,7 @@ impl Service {
         let known = match self.org(&row.org).await {
             Ok(known) => known,
             // The org was removed, and the process was killed before it stored the end.
-            Err(problem) if problem.class == Class::Unknown => {
+            Err(problem) if problem.class == Class::NotFound => {
                 self.0.store.end(&row.org, 0).await?;
                 return Ok(Ended::Completed);
             }

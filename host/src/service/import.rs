@@ -94,7 +94,7 @@ impl Source {
     /// Reads the template into memory. `templates` is the server's folder of templates.
     ///
     /// # Errors
-    /// [`Class::Unknown`] when no template has the name; otherwise the folder or the archive cannot be read, or is too large.
+    /// [`Class::NotFound`] when no template has the name; otherwise the folder or the archive cannot be read, or is too large.
     pub(super) fn load(self, templates: &Path) -> Result<Bundle, Problem> {
         match self {
             Self::Text(text) => Ok(Bundle::of_text(&text)),
@@ -104,7 +104,7 @@ impl Source {
             Self::Named(name) => {
                 let unknown = || {
                     let message = format!("there is no template {name:?} on this server");
-                    Problem::one(Class::Unknown, Diagnostic::new("unknown-template", message))
+                    Problem::one(Class::NotFound, Diagnostic::new("unknown-template", message))
                 };
                 let is_plain =
                     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);

@@ -9,20 +9,20 @@ impl Service {
     /// An org by its slug or its name.
     ///
     /// # Errors
-    /// [`Class::Unknown`] when this host has no such org.
+    /// [`Class::NotFound`] when this host has no such org.
     pub async fn org(&self, name: &str) -> Result<OrgRow, Problem> {
         let orgs = self.0.store.orgs().await?;
         let found = orgs.into_iter().find(|row| row.is_called(name));
         found.ok_or_else(|| {
             let message = format!("there is no org {name:?} on this host");
-            Problem::one(Class::Unknown, Diagnostic::new("unknown-org", message))
+            Problem::one(Class::NotFound, Diagnostic::new("unknown-org", message))
         })
     }
 
     /// A workspace that this host runs, by its id, and the slug of its org.
     ///
     /// # Errors
-    /// [`Class::Unknown`] when this host has no such workspace, [`Class::Conflict`] when it runs elsewhere.
+    /// [`Class::NotFound`] when this host has no such workspace, [`Class::Conflict`] when it runs elsewhere.
     pub(super) async fn managed_workspace(
         &self,
         id: &str,
@@ -45,7 +45,7 @@ impl Service {
 pub(super) fn unknown_workspace(name: &str) -> Problem {
     let message = format!("there is no workspace {name:?} on this host");
     Problem::one(
-        Class::Unknown,
+        Class::NotFound,
         Diagnostic::new("unknown-workspace", message),
     )
 }

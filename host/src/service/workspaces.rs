@@ -41,7 +41,7 @@ impl Service {
     /// refused for lack of capacity, because a workspace has at most two operations: one running and one next.
     ///
     /// # Errors
-    /// [`Class::Unknown`] for an unknown workspace, [`Class::Conflict`] for an external or removed one.
+    /// [`Class::NotFound`] for an unknown workspace, [`Class::Conflict`] for an external or removed one.
     pub async fn restart(&self, id: &str) -> Result<OperationRow, Problem> {
         let (org, workspace) = self.managed_workspace(id).await?;
         if workspace.outcome == LastOutcome::Removed {

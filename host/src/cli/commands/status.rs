@@ -57,7 +57,7 @@ async fn of_server(server: &Server, wanted: Option<&str>) -> Result<Vec<OrgStatu
     for name in names {
         match server.client.org(&name).await.map_err(Problem::from) {
             // It was taken down since the list was made.
-            Err(problem) if problem.class == Class::Unknown && wanted.is_none() => {}
+            Err(problem) if problem.class == Class::NotFound && wanted.is_none() => {}
             status => statuses.push(status?),
         }
     }

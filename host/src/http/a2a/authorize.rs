@@ -45,7 +45,7 @@ pub async fn authorize(
     let Some((org, workspace)) = target else {
         let message = format!("there is no workspace {id:?} on this host");
         let diagnostic = Diagnostic::new("unknown-workspace", message);
-        return Err(Problem::one(Class::Unknown, diagnostic).into_response());
+        return Err(Problem::one(Class::NotFound, diagnostic).into_response());
     };
     let not_running = match workspace.outcome {
         _ if workspace.external => Some(("external-workspace", "is external")),

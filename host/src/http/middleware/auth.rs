@@ -320,7 +320,7 @@ impl IntoResponse for Refusal {
             }
             Self::Method(allowed) => {
                 let diagnostic = Diagnostic::new("method", format!("this path allows {allowed}"));
-                let mut response = Problem::one(Class::Unknown, diagnostic).into_response();
+                let mut response = Problem::one(Class::NotFound, diagnostic).into_response();
                 if let Ok(allowed) = HeaderValue::from_str(&allowed) {
                     response.headers_mut().insert(header::ALLOW, allowed);
                 }

@@ -271,7 +271,7 @@ async fn known_operation(api: &Api, id: &str) -> Result<OperationRow, Problem> {
     row.ok_or_else(|| {
         let message = format!("there is no operation {id:?}");
         Problem::one(
-            Class::Unknown,
+            Class::NotFound,
             Diagnostic::new("unknown-operation", message),
         )
     })

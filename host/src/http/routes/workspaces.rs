@@ -138,7 +138,7 @@ pub async fn logs(
     let Some(found) = found.shown() else {
         let message = format!("the engine has no resource of {}", row.key);
         let diagnostic = Diagnostic::new("workspace-absent", message);
-        return Err(Problem::one(Class::Unknown, diagnostic));
+        return Err(Problem::one(Class::NotFound, diagnostic));
     };
     let tail = lines
         .tail
@@ -159,7 +159,7 @@ pub async fn logs(
 fn unknown(id: &str) -> Problem {
     let message = format!("there is no workspace {id:?} on this host");
     Problem::one(
-        Class::Unknown,
+        Class::NotFound,
         Diagnostic::new("unknown-workspace", message),
     )
 }

@@ -51,8 +51,8 @@ impl Problem {
                 StatusCode::UNAUTHORIZED
             }
             (Class::Refused, _) => StatusCode::FORBIDDEN,
-            (Class::Unknown, "method") => StatusCode::METHOD_NOT_ALLOWED,
-            (Class::Unknown, _) => StatusCode::NOT_FOUND,
+            (Class::NotFound, "method") => StatusCode::METHOD_NOT_ALLOWED,
+            (Class::NotFound, _) => StatusCode::NOT_FOUND,
             (Class::Conflict, _) => StatusCode::CONFLICT,
             (Class::MissingEnv, _) => StatusCode::PRECONDITION_FAILED,
             (Class::Busy, "stopping") => StatusCode::SERVICE_UNAVAILABLE,
@@ -102,7 +102,7 @@ pub fn answer(status: StatusCode, class: Class, document: &impl Serialize) -> Re
 pub async fn no_route() -> Problem {
     let diagnostic = Diagnostic::new("unknown-route", "there is no route at this path");
     Problem::one(
-        Class::Unknown,
+        Class::NotFound,
         diagnostic.help("/openapi.json lists all routes"),
     )
 }
