@@ -55,7 +55,7 @@ fn every_room_and_every_module_of_a_room_is_named() {
 fn every_file_that_it_names_is_there() {
     let document = document();
     let folders = [
-        root(),
+        root().to_owned(),
         root().join("host/src"),
         root().join("host/src/service"),
     ];

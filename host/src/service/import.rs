@@ -104,7 +104,10 @@ impl Source {
             Self::Named(name) => {
                 let unknown = || {
                     let message = format!("there is no template {name:?} on this server");
-                    Problem::one(Class::NotFound, Diagnostic::new("unknown-template", message))
+                    Problem::one(
+                        Class::NotFound,
+                        Diagnostic::new("unknown-template", message),
+                    )
                 };
                 let is_plain =
                     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
