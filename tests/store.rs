@@ -6,7 +6,9 @@ use std::path::Path;
 use orghost::model::engine_kind::EngineKind;
 use orghost::model::event::{Event, Operation, What};
 use orghost::state::encryption::Keyring;
-use orghost::state::store::{Filter, OrgRow, SourceRow, Store, StoreError};
+use orghost::state::store::{
+    Filter, KeptSource, OrgRow, SourceRow, Start, Store, StoreError, WorkspaceRow,
+};
 
 use crate::support::Operator;
 
@@ -26,11 +28,22 @@ fn acme() -> OrgRow {
     }
 }
 
-fn source() -> SourceRow {
-    SourceRow {
-        snapshot: "0".repeat(64),
-        request: serde_json::json!({}),
+fn source(keyring: &Keyring) -> KeptSource {
+    KeptSource {
+        row: SourceRow {
+            snapshot: "0".repeat(64),
+            request: serde_json::json!({}),
+        },
+        vars: keyring.encrypt("x", b"x").unwrap(),
     }
+}
+
+fn workspace() -> WorkspaceRow {
+    serde_json::from_value(serde_json::json!({
+        "id": "0".repeat(32), "key": "a", "path": ["A"], "name": "A", "runtime": "claude-code", "tier": 2,
+        "external": false, "outcome": "planned", "wanted": "running", "planned": true,
+    }))
+    .unwrap()
 }
 
 fn event(org: &str) -> Event {
@@ -53,10 +66,12 @@ async fn what_fails_to_be_written_fails_alone() {
         let (store, operation, keyring) = (&store, &operation, &keyring);
         async move {
             match number % 3 {
-                // No such org: the database refuses it.
+                // Two workspaces have one identity: the database refuses the second, after the org was written.
                 0 => {
-                    let sealed = keyring.encrypt("x", b"x").unwrap();
-                    store.put_source("nobody", source(), sealed).await.is_err()
+                    let twice = vec![workspace(), workspace()];
+                    let source = Some(source(keyring));
+                    let accepted = store.accept(acme(), twice, source, Start::Queued).await;
+                    accepted.is_err()
                 }
                 _ => store.append(operation, &event("acme")).await.is_ok(),
             }
@@ -68,7 +83,7 @@ async fn what_fails_to_be_written_fails_alone() {
     let places: Vec<_> = events.iter().map(|event| event.seq).collect();
     assert_eq!(places, (1..=200).collect::<Vec<_>>());
     assert!(
-        store.all_encrypted().await.unwrap().is_empty(),
+        store.orgs().await.unwrap().is_empty() && store.all_encrypted().await.unwrap().is_empty(),
         "half of it is there"
     );
 }
@@ -93,9 +108,11 @@ async fn what_cannot_be_understood_is_an_error_that_names_its_row() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let keyring = Keyring::of_text(&Keyring::new_key().unwrap()).unwrap();
-    store.put_org(acme(), Vec::new()).await.unwrap();
-    let sealed = keyring.encrypt("x", b"x").unwrap();
-    store.put_source("acme", source(), sealed).await.unwrap();
+    let source = Some(source(&keyring));
+    store
+        .accept(acme(), Vec::new(), source, Start::Queued)
+        .await
+        .unwrap();
     let id = store.begin("acme", Operation::Stop).await.unwrap();
     store.take_key("me", "k", "d").await.unwrap();
     let db = database(folder.path());

@@ -21,6 +21,7 @@ pub mod queue;
 mod replan;
 mod resume;
 mod retention;
+pub mod source;
 pub mod status;
 pub mod sweep;
 pub mod tasks;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::execute::Work;
-use super::{Import, Prepared, Service, blocking};
+use super::{Import, Prepared, Service, blocking, source};
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::env_map::EnvMap;
@@ -15,7 +15,7 @@ use crate::problem::{Class, Problem};
 use crate::provision::{self, Prune};
 use crate::service::admission::identify;
 use crate::service::queue::Ticket;
-use crate::state::store::{Label, OperationRow, SourceRow};
+use crate::state::store::{OperationRow, Start};
 use crate::template::bundle::Bundle;
 
 impl Service {
@@ -75,21 +75,17 @@ impl Service {
             return Err(Problem::one(Class::Conflict, diagnostic));
         }
         let ticket = self.ticket(&org)?;
-        let snapshot = blocking({
-            let this = self.clone();
-            move || this.0.snapshots.put(&bundle, &this.0.keyring)
+        let kept = blocking({
+            let (this, org, options) = (self.clone(), org.clone(), prepared.request.clone());
+            move || {
+                let state = (&this.0.snapshots, &this.0.keyring);
+                source::keep(&org, &bundle, &vars, &options, state)
+            }
         })
         .await??;
-        let vars = serde_json::json!(vars).to_string();
-        let encrypted = host
-            .keyring
-            .encrypt(Label::vars(&org).as_str(), vars.as_bytes())?;
-        let source = SourceRow {
-            snapshot,
-            request: serde_json::json!(prepared.request),
-        };
         let rows = provision::rows(&admitted.approved, &admitted.identities);
-        let id = host.store.accept(row, rows, source, encrypted).await?;
+        let store = &host.store;
+        let id = store.accept(row, rows, Some(kept), Start::Queued).await?;
         self.start_stored(id, ticket, Work::Apply(Box::new(prepared)))
             .await
     }

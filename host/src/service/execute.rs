@@ -16,11 +16,11 @@ use crate::model::engine_kind::EngineKind;
 use crate::model::event::Event;
 use crate::model::ids::{OperationId, OrgId};
 use crate::problem::{Class, Problem};
+use crate::provision;
 use crate::provision::engine::Engine as _;
 use crate::provision::engine::backend::Backend;
 use crate::provision::engine::error::EngineError;
 use crate::provision::run::Run;
-use crate::provision::{self, Options, Prune};
 use crate::service::admission::Admitted;
 use crate::service::queue::Ticket;
 use crate::state::store::OperationRow;
@@ -139,12 +139,7 @@ impl Service {
             Err(_) if cancel.is_cancelled() => return Ok(Ended::Interrupted),
             engine => engine?,
         };
-        let options = Options {
-            concurrency: self.0.config.concurrency(),
-            wait: request.ready_seconds.map(Duration::from_secs),
-            prune: Prune::new(request.prune, request.yes),
-            max_failures: request.max_failures,
-        };
+        let options = request.provisioning(self.0.config.concurrency());
         let record_last_lines = |event: &Event| self.0.last_lines.record(&row.id, event);
         let mut run = self.run(&engine, row, cancel);
         run.observer = &record_last_lines;

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::model::engine_kind::EngineKind;
 use crate::model::env_map::EnvMap;
 use crate::planning::planner::Giver;
 use crate::problem::{Class, Problem};
+use crate::provision::{Options, Prune};
 use crate::state::snapshots::SnapshotError;
 use crate::template::bundle::Bundle;
 use crate::template::directory::TemplateDir;
@@ -69,6 +71,18 @@ pub struct ImportOptions {
     pub ready_seconds: Option<u64>,
     /// Accept an org that came from another template. Default: false.
     pub take_over: bool,
+}
+
+impl ImportOptions {
+    /// How the org is provisioned, with at most `concurrency` workspaces at the same time.
+    pub fn provisioning(&self, concurrency: usize) -> Options {
+        Options {
+            concurrency,
+            wait: self.ready_seconds.map(Duration::from_secs),
+            prune: Prune::new(self.prune, self.yes),
+            max_failures: self.max_failures,
+        }
+    }
 }
 
 impl std::fmt::Debug for Source {

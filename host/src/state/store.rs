@@ -39,10 +39,10 @@ pub use error::StoreError;
 pub use events::{Filter, Followed, Gap, Stored};
 use opening::FILE;
 pub use opening::WriteLock;
-pub use operations::{CutOff, OperationRow, OperationState, Subject};
+pub use operations::{CutOff, OperationRow, OperationState, Start, Subject};
 pub use orgs::OrgRow;
 pub use retention::Pruned;
-pub use sources::SourceRow;
+pub use sources::{KeptSource, SourceRow};
 pub use tokens::{Admission, TokenRow};
 pub use workspaces::{Desired, LastOutcome, WorkspaceRow};
 

@@ -1,7 +1,6 @@
 //! `orghost up`: brings an org up, on this machine or by a server.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -17,18 +16,18 @@ use crate::cli::request::{JudgedTemplate, judge};
 use crate::cli::server::{self, Server};
 use crate::cli::{Host, print_json};
 use crate::model::diagnostic::Diagnostic;
-use crate::model::event::{Event, Operation, What};
-use crate::planning::planner::PlanRequest;
+use crate::model::env_map::EnvMap;
+use crate::model::event::{Event, What};
 use crate::problem::Problem;
 use crate::provision::concurrency::FairSemaphore;
 use crate::provision::run::Run;
-use crate::provision::{self, Options, Outcome, Prune, Summary};
-use crate::service::ImportOptions;
-use crate::service::admission::{AdmissionContext, Admitted, TemplateOrigin, admit};
+use crate::provision::{self, Outcome, Summary};
+use crate::service::admission::{AdmissionContext, TemplateOrigin, admit};
 use crate::service::agent_tokens::AgentTokens;
+use crate::service::{ImportOptions, source};
 use crate::state::encryption::Keyring;
 use crate::state::snapshots::{SnapshotError, Snapshots};
-use crate::state::store::{Label, OrgRow, SourceRow, Store};
+use crate::state::store::{KeptSource, OrgRow, Start};
 use crate::template::directory::TemplateDir;
 
 /// `orghost up`: brings an org up, or up to date.
@@ -80,37 +79,43 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
     warn_of_former_name(&store.orgs().await?, &approved.plan().org.name, &label);
     let engines = host.engines()?;
     let keyring = host.keyring(&store).await?;
-    let site = AdmissionContext {
+    let context = AdmissionContext {
         store: &store,
         config: &host.config,
         engines: &engines,
         tokens: &AgentTokens::of(&store, &keyring).await?,
     };
-    let placement = TemplateOrigin {
+    let origin = TemplateOrigin {
         template: label,
         take_over: command.take_over,
     };
-    let admitted = admit(approved, &template, placement, &site).await?;
+    let admitted = admit(approved, &template, origin, &context).await?;
     let org = &admitted.org;
-    let options = Options {
-        concurrency: command
-            .concurrency
-            .map_or(host.config.concurrency(), usize::from),
-        wait: command.wait.then(|| Duration::from_secs(command.timeout)),
-        prune: Prune::new(command.prune, command.yes),
+    let options = ImportOptions {
+        template: admitted.row.template.clone(),
+        plugin: request.plugin,
+        grant: request.grant,
+        giver: request.giver,
+        skip_external: request.skip_external,
+        engine: Some(admitted.row.engine),
+        prune: command.prune,
+        yes: command.yes,
         max_failures: command.max_failures,
+        keep_failed: command.no_rollback,
+        ready_seconds: command.wait.then_some(command.timeout),
+        take_over: command.take_over,
     };
+    let concurrency = command
+        .concurrency
+        .map_or(host.config.concurrency(), usize::from);
+    let provisioning = options.provisioning(concurrency);
     let engine = engines.get(admitted.row.engine).await?;
-    provision::check_prune(&*engine, &admitted.org, &admitted.jobs, options.prune).await?;
-    keep_source(
-        host,
-        command,
-        (&store, &keyring),
-        &template,
-        request,
-        &admitted,
-    )
-    .await?;
+    provision::check_prune(&*engine, org, &admitted.jobs, provisioning.prune).await?;
+    let given = (&request.vars, &options);
+    let kept = keep_source(host, org.slug(), &template, given, &keyring)?;
+    let rows = provision::rows(&admitted.approved, &admitted.identities);
+    let row = admitted.row.clone();
+    let operation = store.accept(row, rows, kept, Start::AtOnce).await?;
     let keys: Vec<_> = admitted.jobs.iter().map(|job| job.key.clone()).collect();
     let progress = Progress::new(host.json, &keys);
     let observer = |event: &Event| progress.show(event);
@@ -118,17 +123,17 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
     let run = Run {
         engine: &*engine,
         store: &store,
-        operation: store.begin(org.slug(), Operation::Up).await?,
+        operation,
         cancel: cancel.clone(),
         observer: &observer,
-        permits: &FairSemaphore::new(options.concurrency),
-        keep_failed: command.no_rollback,
+        permits: &FairSemaphore::new(concurrency),
+        keep_failed: options.keep_failed,
     };
     host.interrupts.cancel(
         &cancel,
         "stopping: workspaces under way are taken back (again to stop at once)",
     );
-    let summary = provision::apply(&run, org, &admitted.jobs, &options).await?;
+    let summary = provision::apply(&run, org, &admitted.jobs, &provisioning).await?;
     drop(progress);
     print_summary(host.json, org.slug(), admitted.row.engine, &summary)?;
     Ok(ended(host, summary.failed() == 0))
@@ -200,59 +205,34 @@ fn outcome(what: &What) -> Option<Outcome> {
     }
 }
 
-/// Keeps what the org is made from, so that a server that is started later on this state folder can make it again.
-async fn keep_source(
+/// What the org is made from, so that a server that is started later on this state folder can make it again. The org comes
+/// up without it, too: a template may have more than a snapshot can hold.
+fn keep_source(
     host: &Host,
-    command: &UpCommand,
-    (store, keyring): (&Store, &Keyring),
+    org: &str,
     template: &TemplateDir,
-    planned: PlanRequest,
-    admitted: &Admitted,
-) -> Result<(), Problem> {
-    let org = admitted.org.slug();
-    let rows = provision::rows(&admitted.approved, &admitted.identities);
-    store.put_org(admitted.row.clone(), rows).await?;
+    (vars, options): (&EnvMap, &ImportOptions),
+    keyring: &Keyring,
+) -> Result<Option<KeptSource>, Problem> {
     let snapshots = Snapshots::of(&host.folders.state);
-    let snapshot = match template
-        .bundle()
-        .map_err(SnapshotError::from)
-        .and_then(|b| snapshots.put(&b, keyring))
-    {
-        Ok(snapshot) => snapshot,
-        Err(error) => {
-            let message = format!("what this org is made from is not kept: {error}");
-            let help =
-                "it comes up; but a server on this state folder cannot seed its workspaces anew";
-            let warning = Diagnostic::new("source-not-kept", message).help(help);
-            if host.json {
-                print_json(&json!({"event": "warning", "warning": warning}))?;
-            } else {
-                report::print(&warning, miette::Severity::Warning, None);
-            }
-            return Ok(store.drop_source(org).await?);
-        }
+    let bundle = template.bundle().map_err(SnapshotError::from);
+    let kept = bundle
+        .map_err(Problem::from)
+        .and_then(|bundle| source::keep(org, &bundle, vars, options, (&snapshots, keyring)));
+    let problem = match kept {
+        Ok(kept) => return Ok(Some(kept)),
+        Err(problem) => problem,
     };
-    let request = ImportOptions {
-        template: admitted.row.template.clone(),
-        plugin: planned.plugin,
-        grant: planned.grant,
-        giver: planned.giver,
-        skip_external: planned.skip_external,
-        engine: Some(admitted.row.engine),
-        prune: command.prune,
-        yes: command.yes,
-        max_failures: command.max_failures,
-        keep_failed: command.no_rollback,
-        ready_seconds: command.wait.then_some(command.timeout),
-        take_over: command.take_over,
-    };
-    let source = SourceRow {
-        snapshot,
-        request: json!(request),
-    };
-    let vars = serde_json::to_vec(&planned.vars).unwrap_or_default();
-    let encrypted = keyring.encrypt(Label::vars(org).as_str(), &vars)?;
-    Ok(store.put_source(org, source, encrypted).await?)
+    let reason = problem.errors.first().map_or("", |error| &error.message);
+    let message = format!("what this org is made from is not kept: {reason}");
+    let help = "it comes up; but a server on this state folder cannot seed its workspaces anew";
+    let warning = Diagnostic::new("source-not-kept", message).help(help);
+    if host.json {
+        print_json(&json!({"event": "warning", "warning": warning}))?;
+    } else {
+        report::print(&warning, miette::Severity::Warning, None);
+    }
+    Ok(None)
 }
 
 fn warn_of_former_name(orgs: &[OrgRow], name: &str, template: &str) {

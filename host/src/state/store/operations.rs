@@ -6,11 +6,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::error::{json, of_row, word};
 use super::orgs::write_org;
 use super::sources::write_source;
-use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow};
+use super::{KeptSource, OrgRow, Store, StoreError, WorkspaceRow};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::Operation;
 use crate::model::ids::{OperationId, WorkspaceId};
-use crate::state::encryption::Encrypted;
 
 /// An operation that was interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +75,15 @@ pub enum OperationState {
     Superseded,
 }
 
+/// When an accepted operation starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// When the operations before it have ended.
+    Queued,
+    /// At once, in the process that stores it. It counts as interrupted until [`Store::end`].
+    AtOnce,
+}
+
 impl OperationState {
     /// The state as it is written in the store and in JSON.
     pub fn as_str(self) -> &'static str {
@@ -134,35 +142,34 @@ impl Store {
             .await
     }
 
-    /// Stores an accepted import in one transaction: the org, its workspaces, its source, and the operation.
+    /// Stores an accepted import in one transaction: the org, its workspaces, its source, and the operation that brings it
+    /// up. Without a source, no later process can make the org again.
     pub async fn accept(
         &self,
         org: OrgRow,
         workspaces: Vec<WorkspaceRow>,
-        source: SourceRow,
-        vars: Encrypted,
+        source: Option<KeptSource>,
+        start: Start,
     ) -> Result<OperationId, StoreError> {
         let now = self.clock.now_ms();
         self.write(move |db| {
             write_org(db, &org, &workspaces)?;
-            write_source(db, &org.slug, &source, &vars, now)?;
-            let request = source.request.to_string();
-            insert(db, &org.slug, Operation::Up, None, &request, now)
+            write_source(db, &org.slug, source.as_ref(), now)?;
+            let request = source.map_or(serde_json::Value::Null, |source| source.row.request);
+            let request = request.to_string();
+            let id = insert(db, &org.slug, Operation::Up, None, &request, now)?;
+            if start == Start::AtOnce {
+                start_operation(db, &id)?;
+            }
+            Ok(id)
         })
         .await
     }
 
     /// Marks a queued operation as running. Returns `false` if it was cancelled or has ended; then it must not run.
     pub async fn run(&self, id: &OperationId) -> Result<bool, StoreError> {
-        let id = id.0.clone();
-        self.write(move |db| {
-            let began = db.execute(
-                "UPDATE operations SET state = 'running' WHERE id = ?1 AND ended_ms IS NULL AND cancel_ms IS NULL",
-                [id],
-            );
-            began.map(|rows| rows > 0)
-        })
-        .await
+        let id = id.clone();
+        self.write(move |db| start_operation(db, &id)).await
     }
 
     /// Ends all running and interrupted operations of an org; `failed` is the number of workspaces that failed. A cancelled
@@ -331,6 +338,15 @@ impl Store {
         })
         .await
     }
+}
+
+/// Marks an operation as running, unless it was cancelled or has ended. Returns whether it was marked.
+fn start_operation(db: &Connection, id: &OperationId) -> rusqlite::Result<bool> {
+    let started = db.execute(
+        "UPDATE operations SET state = 'running' WHERE id = ?1 AND ended_ms IS NULL AND cancel_ms IS NULL",
+        [&id.0],
+    );
+    started.map(|rows| rows > 0)
 }
 
 fn insert(

@@ -15,33 +15,16 @@ pub struct SourceRow {
     pub request: serde_json::Value,
 }
 
+/// What an org is made from, ready to be stored.
+#[derive(Debug)]
+pub struct KeptSource {
+    /// The snapshot and the options.
+    pub row: SourceRow,
+    /// The variables, encrypted for [`Label::vars`].
+    pub vars: Encrypted,
+}
+
 impl Store {
-    /// Stores the source of an org and its encrypted variables. The org must be in the store.
-    pub async fn put_source(
-        &self,
-        org: &str,
-        source: SourceRow,
-        vars: Encrypted,
-    ) -> Result<(), StoreError> {
-        let (org, now) = (org.to_owned(), self.clock.now_ms());
-        self.write(move |db| write_source(db, &org, &source, &vars, now))
-            .await
-    }
-
-    /// Removes the source of an org, because what it was made from could not be kept.
-    pub async fn drop_source(&self, org: &str) -> Result<(), StoreError> {
-        let org = org.to_owned();
-        self.write(move |db| {
-            db.execute("DELETE FROM sources WHERE org = ?1", [&org])?;
-            db.execute(
-                "DELETE FROM sealed WHERE name = ?1",
-                [Label::vars(&org).as_str()],
-            )
-            .map(drop)
-        })
-        .await
-    }
-
     /// The source of an org. `None` for an unknown org, or one whose source was not kept.
     pub async fn source(&self, org: &str) -> Result<Option<SourceRow>, StoreError> {
         let org = org.to_owned();
@@ -73,21 +56,27 @@ impl Store {
     }
 }
 
+/// Stores the source of an org. `None` removes the one that is there: it is not what the org is made from now.
 pub(super) fn write_source(
     db: &Connection,
     org: &str,
-    source: &SourceRow,
-    vars: &Encrypted,
+    source: Option<&KeptSource>,
     now_ms: i64,
 ) -> rusqlite::Result<()> {
+    let label = Label::vars(org);
+    let Some(KeptSource { row, vars }) = source else {
+        db.execute("DELETE FROM sources WHERE org = ?1", [org])?;
+        db.execute("DELETE FROM sealed WHERE name = ?1", [label.as_str()])?;
+        return Ok(());
+    };
     db.execute(
         "INSERT INTO sources VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org)
          DO UPDATE SET snapshot = excluded.snapshot, request = excluded.request, at_ms = excluded.at_ms",
-        params![org, source.snapshot, source.request.to_string(), now_ms],
+        params![org, row.snapshot, row.request.to_string(), now_ms],
     )?;
     db.execute(
         "INSERT OR REPLACE INTO sealed VALUES (?1, ?2)",
-        params![Label::vars(org).as_str(), vars.0],
+        params![label.as_str(), vars.0],
     )?;
     Ok(())
 }
