@@ -134,18 +134,19 @@ impl Policy {
         engine: EngineKind,
         violations: &mut Violations,
     ) -> Workspace {
-        let mut judged = WorkspaceViolations {
+        let mut violations = WorkspaceViolations {
             key: &workspace.key,
             violations,
         };
-        let runtime = (!workspace.external).then(|| self.runtime(&workspace.runtime, &mut judged));
-        let mut tier = self.tier(workspace, &mut judged);
+        let runtime =
+            (!workspace.external).then(|| self.runtime(&workspace.runtime, &mut violations));
+        let mut tier = self.tier(workspace, &mut violations);
         if runtime == Some(RuntimeName::Demo) {
             // The tier of the plan was judged above. The demonstration runtime needs no privileges, so it gets none.
             tier = tier.min(Tier::Two);
         }
         if runtime.is_some() && engine.runs_on_the_machine_itself() {
-            steering::judge(&workspace.env, engine, &mut judged);
+            steering::judge(&workspace.env, engine, &mut violations);
         }
         Workspace {
             path: workspace.path.clone(),
@@ -154,14 +155,14 @@ impl Policy {
             name: workspace.name.clone(),
             runtime,
             tier,
-            mount: mount::mount(&self.allow_mount, workspace, &mut judged),
-            files: files::files(&workspace.files, workspace.external, &mut judged),
-            env: variables::variables(&workspace.env, &mut judged),
+            mount: mount::mount(&self.allow_mount, workspace, &mut violations),
+            files: files::files(&workspace.files, workspace.external, &mut violations),
+            env: variables::variables(&workspace.env, &mut violations),
             url: workspace.url.clone(),
         }
     }
 
-    fn runtime(&self, name: &str, judged: &mut WorkspaceViolations<'_>) -> RuntimeName {
+    fn runtime(&self, name: &str, violations: &mut WorkspaceViolations<'_>) -> RuntimeName {
         if self.runtimes.contains(name) {
             return RuntimeName::Configured(name.to_owned());
         }
@@ -172,7 +173,7 @@ impl Policy {
             } else {
                 format!("known are {}", listed(&known))
             };
-            judged.add(
+            violations.add(
                 "unknown-runtime",
                 format!("the runtime {name:?} is not configured; {known}"),
                 "add it to the configuration file (see `orghost up --help`), or pass --demo for the demonstration runtime",
@@ -181,9 +182,9 @@ impl Policy {
         RuntimeName::Demo
     }
 
-    fn tier(&self, workspace: &plan::Workspace, judged: &mut WorkspaceViolations<'_>) -> Tier {
+    fn tier(&self, workspace: &plan::Workspace, violations: &mut WorkspaceViolations<'_>) -> Tier {
         let Some(tier) = Tier::new(workspace.tier) else {
-            judged.add(
+            violations.add(
                 "unknown-tier",
                 format!("there is no tier {}", workspace.tier),
                 "tiers are 1, 2, 3 and 4",
@@ -199,7 +200,7 @@ impl Policy {
                 }
             };
             let (tier, max) = (u8::from(tier), u8::from(self.max_tier));
-            judged.add(
+            violations.add(
                 "tier-not-allowed",
                 format!("tier {tier} is above the allowed tier {max}{risk}"),
                 &format!("pass --max-tier {tier} if you trust this template that far"),

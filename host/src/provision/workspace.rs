@@ -131,8 +131,8 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         let Run {
             engine, operation, ..
         } = self.run;
-        let asked = timeout(limits::CLEANUP, engine.volumes(&self.spec.org)).await;
-        let found = asked.ok().and_then(Result::ok).unwrap_or_default();
+        let listed = timeout(limits::CLEANUP, engine.volumes(&self.spec.org)).await;
+        let found = listed.ok().and_then(Result::ok).unwrap_or_default();
         let wanted: Vec<_> = volumes(self.spec, &self.generation).collect();
         let own = found
             .into_iter()

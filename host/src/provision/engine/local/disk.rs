@@ -363,7 +363,7 @@ mod tests {
     use crate::model::ids::WorkspaceId;
 
     #[test]
-    fn what_is_invalid_is_not_guessed_at() {
+    fn an_invalid_file_is_an_error() {
         let temp = tempfile::tempdir().unwrap();
         let folder = WorkspaceFolder::at(temp.path());
         let path = folder.run_state();
@@ -376,7 +376,7 @@ mod tests {
         ] {
             fs::write(&path, text).unwrap();
             let error = read::<RunState>(&path).unwrap_err();
-            assert_eq!(error.code(), "temp");
+            assert_eq!(error.code(), "folder");
             assert!(error.to_string().contains(words), "{error}");
         }
     }
