@@ -73,8 +73,10 @@ fn plan(from: wit::Plan) -> Result<Plan, ContractBreach> {
         return Err("the org has no name".to_owned());
     }
     // This limit protects the host's memory. The policy has a lower limit.
-    if from.workspaces.len() > 10 * limits::WORKSPACES {
-        return Err(format!("it has {} workspaces", from.workspaces.len()));
+    const MOST: usize = 10 * limits::WORKSPACES;
+    if from.workspaces.len() > MOST {
+        let count = from.workspaces.len();
+        return Err(format!("it has {count} workspaces, more than {MOST}"));
     }
     let mut tree = Tree::default();
     let mut workspaces = Vec::with_capacity(from.workspaces.len());
