@@ -72,7 +72,7 @@ mod tests {
 
     fn failed(key: &str, lines: Vec<String>) -> Event {
         let failure = Failure {
-            step: Step::Work,
+            step: Step::Ready,
             code: "ended".into(),
             reason: String::new(),
             help: String::new(),
