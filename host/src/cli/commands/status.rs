@@ -1,4 +1,4 @@
-//! `orghost status`: how orgs are. Changes nothing.
+//! `orghost status`: shows the state of orgs and their workspaces. It changes nothing.
 
 use comfy_table::{ContentArrangement, Table};
 
@@ -13,7 +13,7 @@ use crate::service::status::{self, OrgStatus, WorkspaceStatus};
 /// `orghost status`.
 ///
 /// # Errors
-/// There is no such org, or the store or the server does not answer.
+/// There is no such org, or the store, an engine or the server does not answer.
 pub async fn status(
     host: &Host,
     server: Option<&Server>,
@@ -56,7 +56,7 @@ async fn of_server(server: &Server, wanted: Option<&str>) -> Result<Vec<OrgStatu
     let mut statuses = Vec::new();
     for name in names {
         match server.client.org(&name).await.map_err(Problem::from) {
-            // It was taken down since the list was made.
+            // The org was removed after the list was made.
             Err(problem) if problem.class == Class::Unknown && wanted.is_none() => {}
             status => statuses.push(status?),
         }
@@ -67,7 +67,7 @@ async fn of_server(server: &Server, wanted: Option<&str>) -> Result<Vec<OrgStatu
 /// Prints orgs as tables.
 fn print(statuses: &[OrgStatus]) {
     if statuses.is_empty() {
-        print_line("no orgs; `orghost up DIR` brings one up");
+        print_line("no orgs; `orghost up DIR` creates one");
     }
     for org in statuses {
         let running = org
@@ -89,11 +89,11 @@ fn print(statuses: &[OrgStatus]) {
             print_line(&isolation.to_string());
         }
         for operation in &org.under_way {
-            print_line(&format!("an `{operation}` is under way"));
+            print_line(&format!("the operation `{operation}` is running"));
         }
         for operation in &org.cut_off {
             print_line(&format!(
-                "an `{operation}` was cut off: run `orghost up` or `orghost down` again"
+                "the operation `{operation}` was interrupted: run `orghost up` or `orghost down` again"
             ));
         }
         if let Some(error) = &org.engine_error {
@@ -113,7 +113,7 @@ fn print(statuses: &[OrgStatus]) {
                 in_line(workspace.row.url.as_deref().unwrap_or("-")),
             ]);
         }
-        // No cell has more than one line.
+        // Every row is one line, because no cell contains a line feed.
         let mut lines = table.lines();
         if let Some(header) = lines.next() {
             print_line(header.trim_end());
@@ -127,7 +127,7 @@ fn print(statuses: &[OrgStatus]) {
     }
 }
 
-/// Why a workspace does not run, as far as it is known.
+/// The reason why a workspace does not run, if it is known.
 fn reason(workspace: &WorkspaceStatus) -> Option<String> {
     if workspace.state == "running" {
         return None;
