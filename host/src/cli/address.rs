@@ -1,5 +1,5 @@
-//! Finds the workspace that a command-line argument names: by key, by identity, or by exact name. It only compares; it reads
-//! no store and asks no server.
+//! Finds the workspace that a command-line argument names: by key, by identity, or by exact name. It only compares; it
+//! reads no store and asks no server.
 
 use crate::model::diagnostic::Diagnostic;
 use crate::model::names::NamePath;

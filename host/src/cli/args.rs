@@ -24,7 +24,7 @@ Exit codes:
   2  usage, or an invalid template or plugin
   3  refused by policy: nothing was created
   4  some workspaces failed; the others are up
-  130, 143  interrupted by INT or TERM: `up` and `down` stop in order; a second signal stops them at once";
+  130, 143  interrupted by INT or TERM; `up` and `down` stop in order, at once on a second signal";
 
 /// Turns org templates into running AI-agent workspaces.
 ///
@@ -345,8 +345,8 @@ pub enum TokenCommand {
     New {
         /// Who or what the token is for
         name: String,
-        /// What the token allows: `read` only reads, `plan` also plans, `write` also changes orgs, `admin` also manages plugins
-        /// and tokens
+        /// What the token allows: `read` only reads, `plan` also plans, `write` also changes orgs, `admin` also manages
+        /// plugins and tokens
         #[arg(long, value_enum)]
         scope: crate::state::token::Scope,
         /// Days until the token expires [default: it does not expire]

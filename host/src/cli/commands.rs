@@ -23,7 +23,7 @@ use crate::state::store::Store;
 
 /// Gives the exit code of an operation that ran on this machine.
 fn ended(host: &Host, all_succeeded: bool) -> Exit {
-    match (host.interrupts.taken(), all_succeeded) {
+    match (host.interrupts.cancelled_by(), all_succeeded) {
         (Some(interrupt), _) => Exit::Interrupted(interrupt),
         (None, true) => Exit::Done,
         (None, false) => Exit::Partly,

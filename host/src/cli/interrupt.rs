@@ -47,7 +47,7 @@ pub struct Interrupts(Arc<Shared>);
 struct Shared {
     json: bool,
     /// The interrupt that cancelled the command, if any.
-    taken: Mutex<Option<Interrupt>>,
+    cancelled_by: Mutex<Option<Interrupt>>,
     reaction: Mutex<Reaction>,
 }
 
@@ -63,7 +63,7 @@ impl Interrupts {
     pub fn new(json: bool) -> Self {
         Self(Arc::new(Shared {
             json,
-            taken: Mutex::new(None),
+            cancelled_by: Mutex::new(None),
             reaction: Mutex::new(Reaction::End("interrupted".into())),
         }))
     }
@@ -100,9 +100,9 @@ impl Interrupts {
     }
 
     /// The interrupt that cancelled the command, if any.
-    pub fn taken(&self) -> Option<Interrupt> {
-        let taken = &self.0.taken;
-        *taken.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn cancelled_by(&self) -> Option<Interrupt> {
+        let cancelled_by = &self.0.cancelled_by;
+        *cancelled_by.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, reaction: Reaction) {
@@ -115,8 +115,8 @@ impl Interrupts {
         let reaction = reaction.lock().unwrap_or_else(PoisonError::into_inner);
         match &*reaction {
             Reaction::Cancel(token, message) if !token.is_cancelled() => {
-                let taken = &self.0.taken;
-                *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
+                let cancelled_by = &self.0.cancelled_by;
+                *cancelled_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
                 note(message);
                 token.cancel();
             }

@@ -37,7 +37,8 @@ pub struct JudgedTemplate {
 /// Plans a template and judges its plan.
 ///
 /// # Errors
-/// The template or the plugin cannot be read, or the plugin returned no plan. A plan that the policy refuses is not an error.
+/// The template or the plugin cannot be read, or the plugin returned no plan. A plan that the policy refuses is not an
+/// error.
 pub async fn judge(
     host: &Host,
     args: &PlanArgs,
@@ -95,8 +96,8 @@ pub fn policy_keys(args: &PolicyArgs) -> Result<PolicyKeys, Problem> {
 /// Makes a request for a plan, with the variables and grants of the arguments.
 ///
 /// # Errors
-/// `env-file`: a file of `--env-file` cannot be read. `env-name`: an argument of `--env` is not `NAME=VALUE`. Or a line of a
-/// file is not valid.
+/// `env-file`: a file of `--env-file` cannot be read. `env-name`: an argument of `--env` is not `NAME=VALUE`. Or a line
+/// of a file is not valid.
 pub fn plan_request(args: &EnvArgs) -> Result<PlanRequest, Problem> {
     let mut request = PlanRequest {
         grant: args.grant.clone(),

@@ -41,8 +41,8 @@ impl Server {
         Ok(self.client.follow(operation, show).await?)
     }
 
-    /// Prepares for a request that changes something: from now on, the message of an interrupt says that the server may have
-    /// accepted the request.
+    /// Prepares for a request that changes something: from now on, the message of an interrupt says that the server may
+    /// have accepted the request.
     pub fn will_change(&self) {
         self.interrupts.say(
             "interrupted: if the server has accepted the request, it continues the operation; `orghost status` shows it",

@@ -1,5 +1,5 @@
-//! TLS of `orghost serve`: reads the operator's certificate and key at the start and again on SIGHUP. It never falls back to
-//! plain HTTP.
+//! TLS of `orghost serve`: reads the operator's certificate and key at the start and again on SIGHUP. It never falls
+//! back to plain HTTP.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -46,7 +46,8 @@ impl Tls {
         RustlsAcceptor::new(self.config.clone()).handshake_timeout(limits::HANDSHAKE)
     }
 
-    /// Reads the files again at each SIGHUP and never returns. If they cannot be used, the server keeps its current certificate.
+    /// Reads the files again at each SIGHUP and never returns. If they cannot be used, the server keeps its current
+    /// certificate.
     pub async fn renew(&self) -> Infallible {
         let Ok(mut hangups) = signal(SignalKind::hangup()) else {
             return std::future::pending().await;

@@ -21,8 +21,8 @@ const SEND: Duration = Duration::from_secs(5);
 pub struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Makes an exporter to a collector, given by its whole URL, such as `http://collector.example:4318/v1/traces`. It must be
-    /// called in a tokio runtime.
+    /// Makes an exporter to a collector, given by its whole URL, such as `http://collector.example:4318/v1/traces`. It
+    /// must be called in a tokio runtime.
     ///
     /// # Errors
     /// `otlp`: the URL cannot be used.

@@ -1,5 +1,5 @@
-//! Finds the encryption key: in the environment, in the file that the configuration file names, or in the state folder. A new
-//! key is made only while nothing in the state folder is encrypted.
+//! Finds the encryption key: in the environment, in the file that the configuration file names, or in the state folder.
+//! A new key is made only while nothing in the state folder is encrypted.
 
 use std::path::Path;
 
@@ -16,8 +16,8 @@ use crate::state::store::Store;
 pub const VARIABLE: &str = "ORGHOST_SECRET_KEY";
 
 impl Host {
-    /// Reads the encryption keys, or makes the first one, and checks that they decrypt the values in the state folder. Only the
-    /// holder of the write lock may call it.
+    /// Reads the encryption keys, or makes the first one, and checks that they decrypt the values in the state folder.
+    /// Only the holder of the write lock may call it.
     ///
     /// # Errors
     /// `secret-key`: the key's file is missing, cannot be read or cannot be written. Or a key is invalid, or a value was

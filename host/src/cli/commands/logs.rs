@@ -1,5 +1,5 @@
-//! `orghost logs`: shows what a workspace printed. A file or a pipe gets the exact bytes; a terminal gets them without control
-//! sequences, because a workspace must not control a terminal.
+//! `orghost logs`: shows what a workspace printed. A file or a pipe gets the exact bytes; a terminal gets them without
+//! control sequences, because a workspace must not control a terminal.
 
 use console::Term;
 use futures_util::StreamExt;
@@ -8,7 +8,7 @@ use super::workspace::find;
 use crate::cli::address::Candidate;
 use crate::cli::args::LogsCommand;
 use crate::cli::exit::Exit;
-use crate::cli::render::terminal::Harmless;
+use crate::cli::render::terminal::ControlFilter;
 use crate::cli::render::text;
 use crate::cli::server::Server;
 use crate::cli::{Host, print_json};
@@ -92,7 +92,7 @@ enum Form {
     /// The exact bytes.
     Raw,
     /// Text without control sequences.
-    Terminal(Box<Harmless>),
+    Terminal(Box<ControlFilter>),
     /// A JSON object for each line. Holds the bytes of a line that has no end yet.
     Json(Vec<u8>),
 }
@@ -112,8 +112,8 @@ impl<'a> Output<'a> {
     fn write(&mut self, bytes: &[u8]) -> Result<bool, Problem> {
         let rest = match &mut self.form {
             Form::Raw => return Ok(text::write(bytes)),
-            Form::Terminal(harmless) => {
-                return Ok(text::write(harmless.pass(bytes).as_bytes()));
+            Form::Terminal(filter) => {
+                return Ok(text::write(filter.filter(bytes).as_bytes()));
             }
             Form::Json(rest) => rest,
         };

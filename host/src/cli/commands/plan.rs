@@ -26,7 +26,8 @@ use crate::template::directory::TemplateDir;
 /// `orghost plan`: shows what a template would become.
 ///
 /// # Errors
-/// No plan could be made, or the server does not answer. A plan that the policy refuses is not an error: the exit code is 3.
+/// No plan could be made, or the server does not answer. A plan that the policy refuses is not an error: the exit code
+/// is 3.
 pub async fn plan(
     host: &Host,
     server: Option<&Server>,

@@ -86,36 +86,36 @@ fn report(host: &Host, event: &str, backup: &Backup, file: &Path) -> Result<(), 
 /// `orghost rotate-key`.
 ///
 /// # Errors
-/// `key-in-environment`: the only key is in the environment. Or another process has the write lock, or a key, the store or a
-/// snapshot cannot be read or written.
+/// `key-in-environment`: the only key is in the environment. Or another process has the write lock, or a key, the store
+/// or a snapshot cannot be read or written.
 pub async fn rotate_key(host: &Host) -> Result<Exit, Problem> {
     let store = host.store()?;
     let _lock = store.lock()?;
     let snapshots = Snapshots::of(&host.folders.state);
     let keyring = host.keyring(&store).await?;
-    let (encrypted, note_text) = if host.environment.text(key::VARIABLE).is_some() {
+    let (reencrypted, note_text) = if host.environment.text(key::VARIABLE).is_some() {
         if keyring.keys() < 2 {
             let message = format!(
                 "the encryption key is in {}, which orghost cannot change",
                 key::VARIABLE
             );
-            let help = "set the variable to two lines: a new key (openssl rand -hex 32) and the present one. Run `orghost rotate-key` again, then remove the second line";
+            let help = "set the variable to two lines: a new key (openssl rand -hex 32) and the current one. Run `orghost rotate-key` again, then remove the second line";
             let diagnostic = Diagnostic::new("key-in-environment", message).help(help);
             return Err(Problem::one(Class::Invalid, diagnostic));
         }
-        let encrypted = key_rotation::reseal(&store, &snapshots, &keyring).await?;
+        let reencrypted = key_rotation::reseal(&store, &snapshots, &keyring).await?;
         (
-            encrypted,
+            reencrypted,
             "the other lines of ORGHOST_SECRET_KEY can be removed",
         )
     } else {
-        let encrypted = key_rotation::rotate(&store, &snapshots, &host.key_file()).await?;
-        (encrypted, "older backups still need the old key")
+        let reencrypted = key_rotation::rotate(&store, &snapshots, &host.key_file()).await?;
+        (reencrypted, "older backups still need the old key")
     };
     if host.json {
-        print_json(&json!({ "event": "rotated", "sealed": encrypted }))?;
+        print_json(&json!({ "event": "rotated", "sealed": reencrypted }))?;
     } else {
-        print_line(&format!("{} encrypted again", count(encrypted, "secret")));
+        print_line(&format!("{} encrypted again", count(reencrypted, "secret")));
         note(note_text);
     }
     Ok(Exit::Done)

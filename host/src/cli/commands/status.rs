@@ -17,11 +17,11 @@ use crate::service::status::{self, OrgStatus, WorkspaceStatus};
 pub async fn status(
     host: &Host,
     server: Option<&Server>,
-    wanted: Option<&str>,
+    org_name: Option<&str>,
 ) -> Result<Exit, Problem> {
     let statuses = match server {
-        Some(server) => of_server(server, wanted).await?,
-        None => of_this_machine(host, wanted).await?,
+        Some(server) => on_server(server, org_name).await?,
+        None => on_this_machine(host, org_name).await?,
     };
     if host.json {
         print_json(&serde_json::json!({ "orgs": statuses }))?;
@@ -31,25 +31,25 @@ pub async fn status(
     Ok(Exit::Done)
 }
 
-async fn of_this_machine(host: &Host, wanted: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
+async fn on_this_machine(host: &Host, org_name: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
     let store = host.store()?;
     let engines = host.engines()?;
     let mut statuses = Vec::new();
     for org in store.orgs().await? {
-        if wanted.is_none_or(|wanted| org.is_called(wanted)) {
+        if org_name.is_none_or(|org_name| org.is_called(org_name)) {
             statuses.push(status::org(&store, &engines, org).await?);
         }
     }
-    if let Some(wanted) = wanted
+    if let Some(org_name) = org_name
         && statuses.is_empty()
     {
-        return Err(super::unknown_org(&store, wanted).await?);
+        return Err(super::unknown_org(&store, org_name).await?);
     }
     Ok(statuses)
 }
 
-async fn of_server(server: &Server, wanted: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
-    let names = match wanted {
+async fn on_server(server: &Server, org_name: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
+    let names = match org_name {
         Some(name) => vec![name.to_owned()],
         None => server.client.orgs().await?,
     };
@@ -57,7 +57,7 @@ async fn of_server(server: &Server, wanted: Option<&str>) -> Result<Vec<OrgStatu
     for name in names {
         match server.client.org(&name).await.map_err(Problem::from) {
             // The org was removed after the list was made.
-            Err(problem) if problem.class == Class::Unknown && wanted.is_none() => {}
+            Err(problem) if problem.class == Class::Unknown && org_name.is_none() => {}
             status => statuses.push(status?),
         }
     }

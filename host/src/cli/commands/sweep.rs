@@ -37,7 +37,7 @@ pub async fn sweep(host: &Host, remove: bool) -> Result<Exit, Problem> {
             Orphan {
                 removable: false, ..
             } => "an agent's own work, which a sweep never removes",
-            _ if remove => "could not be removed",
+            _ if remove => "not removed",
             _ => "`--remove` removes it",
         };
         let (name, org) = (printable(&orphan.name), printable(&orphan.org));

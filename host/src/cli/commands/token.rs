@@ -1,5 +1,5 @@
-//! `orghost token`: makes, lists and revokes the tokens of a server. It works on the state folder, even while a server runs;
-//! a token's text is printed only once, when it is made.
+//! `orghost token`: makes, lists and revokes the tokens of a server. It works on the state folder, even while a server
+//! runs; a token's text is printed only once, when it is made.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -8,24 +8,24 @@ use super::text::changes_direction;
 
 /// A filter for bytes in pieces of any size: a piece may end inside a sequence or a character.
 #[derive(Default)]
-pub struct Harmless {
+pub struct ControlFilter {
     /// The bytes of a character whose end has not come yet.
     begun: Vec<u8>,
     parser: Parser,
-    passed: Passed,
+    filtered: Filtered,
 }
 
 /// The text that the filter let through.
 #[derive(Default)]
-struct Passed {
+struct Filtered {
     text: String,
     /// Whether the last character was a carriage return, which is shown as the end of a line.
     returned: bool,
 }
 
-impl Harmless {
+impl ControlFilter {
     /// Gives the text of the next bytes. Invalid UTF-8 becomes U+FFFD; that includes a C1 control character as one byte.
-    pub fn pass(&mut self, bytes: &[u8]) -> String {
+    pub fn filter(&mut self, bytes: &[u8]) -> String {
         self.begun.extend_from_slice(bytes);
         let complete = self.begun.len() - unfinished(&self.begun);
         let begun = self.begun.split_off(complete);
@@ -34,14 +34,14 @@ impl Harmless {
             let line = part.strip_suffix('\n');
             // The parser gets complete characters only: it loses characters that follow an incomplete one.
             self.parser
-                .advance(&mut self.passed, line.unwrap_or(part).as_bytes());
+                .advance(&mut self.filtered, line.unwrap_or(part).as_bytes());
             if line.is_some() {
                 // A sequence without an end would hide everything after it, so a sequence ends at the latest with its line.
                 self.parser = Parser::default();
-                self.passed.execute(b'\n');
+                self.filtered.execute(b'\n');
             }
         }
-        std::mem::take(&mut self.passed.text)
+        std::mem::take(&mut self.filtered.text)
     }
 }
 
@@ -55,7 +55,7 @@ fn unfinished(bytes: &[u8]) -> usize {
     }
 }
 
-impl Perform for Passed {
+impl Perform for Filtered {
     fn print(&mut self, c: char) {
         self.returned = false;
         if changes_direction(c) {
@@ -83,8 +83,8 @@ mod tests {
 
     use super::*;
 
-    fn passed(bytes: &[u8]) -> String {
-        Harmless::default().pass(bytes)
+    fn filtered(bytes: &[u8]) -> String {
+        ControlFilter::default().filter(bytes)
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
             (b"10%\r20%\r\n", "10%\n20%\n"),
         ];
         for (bytes, expected) in table {
-            assert_eq!(passed(bytes), *expected, "{:?}", bytes.escape_ascii());
+            assert_eq!(filtered(bytes), *expected, "{:?}", bytes.escape_ascii());
         }
     }
 
@@ -122,7 +122,10 @@ mod tests {
     fn an_unfinished_sequence_hides_no_other_line() {
         for begun in ["\u{1b}]0;", "\u{1b}[", "\u{1b}P", "\u{1b}_", "\u{1b}"] {
             let text = format!("a{begun}hidden\nshown\n");
-            assert!(passed(text.as_bytes()).ends_with("\nshown\n"), "{begun:?}");
+            assert!(
+                filtered(text.as_bytes()).ends_with("\nshown\n"),
+                "{begun:?}"
+            );
         }
     }
 
@@ -135,11 +138,11 @@ mod tests {
             ], 0..200),
             size in 1_usize..9,
         ) {
-            let at_once = passed(&bytes);
+            let at_once = filtered(&bytes);
             let controls = |c: char| (c.is_control() && c != '\n' && c != '\t') || changes_direction(c);
             prop_assert!(!at_once.chars().any(controls), "{at_once:?}");
-            let mut filter = Harmless::default();
-            let pieces: String = bytes.chunks(size).map(|piece| filter.pass(piece)).collect();
+            let mut filter = ControlFilter::default();
+            let pieces: String = bytes.chunks(size).map(|piece| filter.filter(piece)).collect();
             prop_assert_eq!(pieces, at_once);
         }
     }

@@ -1,5 +1,5 @@
-//! `orghost plugin dev`: builds a plugin project, plans a template with it, and shows how the plan changes. It repeats this on
-//! every change of the project or the template. It writes no plugin file and provisions nothing.
+//! `orghost plugin dev`: builds a plugin project, plans a template with it, and shows how the plan changes. It repeats
+//! this on every change of the project or the template. It writes no plugin file and provisions nothing.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -30,8 +30,8 @@ const VENDORED: &str = "vendor/orghost-plugin";
 /// `orghost plugin new`.
 ///
 /// # Errors
-/// `plugin-name`: the name is invalid or reserved. `folder-not-empty`: the folder has files in it. `write`: the project cannot
-/// be written.
+/// `plugin-name`: the name is invalid or reserved. `folder-not-empty`: the folder has files in it. `write`: the project
+/// cannot be written.
 pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Problem> {
     let name = PluginName::try_from(args.name.clone()).map_err(|error| {
         let diagnostic = Diagnostic::new("plugin-name", error.to_string());

@@ -63,8 +63,8 @@ pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Problem> {
     progress.finish_and_clear();
     let report = report.map_err(|error| Problem::from(error).in_file(&file))?;
     if report.cases.is_empty() {
-        let wanted = args.case.as_deref().unwrap_or_default();
-        let diagnostic = Diagnostic::new("no-such-case", format!("no case is called {wanted:?}"))
+        let name = args.case.as_deref().unwrap_or_default();
+        let diagnostic = Diagnostic::new("no-such-case", format!("no case is called {name:?}"))
             .help("a name is `part/name`, such as contract/describe; without --case all cases run");
         return Err(Problem::one(Class::Invalid, diagnostic));
     }
