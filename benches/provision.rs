@@ -280,7 +280,7 @@ impl World {
             operation: self.store.begin(self.org.slug(), Operation::Up).await?,
             cancel: CancellationToken::new(),
             observer: &|_| {},
-            turns: &provision::turns::FairSemaphore::new(16),
+            permits: &provision::concurrency::FairSemaphore::new(16),
             keep_failed: false,
         };
         let options = Options {
@@ -290,7 +290,7 @@ impl World {
             max_failures: None,
         };
         self.store.put_org(row, self.rows.clone()).await?;
-        let up = provision::up(&run, &self.org, &self.jobs, &options).await?;
+        let up = provision::apply(&run, &self.org, &self.jobs, &options).await?;
         match up.failed() {
             0 => Ok(()),
             _ => Err(format!("{:?}", up.outcomes).into()),

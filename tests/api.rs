@@ -820,7 +820,7 @@ async fn a_form_that_is_wrong_names_the_field() {
             "archive",
             "two parts",
         ),
-        (vec![("request", "[]")], "request", "sequence"),
+        (vec![("request", "[]")], "request", "must be an object"),
         (vec![("request", "{\"env\": ")], "request.env", "EOF"),
         (vec![("request", "{} {}")], "request", "trailing"),
         (
@@ -836,7 +836,7 @@ async fn a_form_that_is_wrong_names_the_field() {
         (
             vec![("request", r#"{"env": {"TOKEN": 4711}}"#)],
             "request.env.TOKEN",
-            "the value of a variable is a text",
+            "the value of a variable must be a string",
         ),
     ];
     for (parts, field, said) in table {

@@ -61,7 +61,7 @@ const USES: &[(&str, &[&str])] = &[
         "minisign::",
         &["plugin/catalog/signature.rs", "model/plugin.rs"],
     ),
-    ("std::env::var", &["config.rs", "fault.rs"]),
+    ("std::env::var", &["config/environment.rs", "fault.rs"]),
     ("clap::", &["cli", "model/engine_kind.rs", "state/token.rs"]),
     ("indicatif::", &["cli"]),
     ("miette::", &["cli"]),

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use orghost::client::{Client, ClientError, Operation, Patience, Pause, State, Upload, Why};
+use orghost::client::{Backoff, Client, ClientError, Operation, Pause, RetryReason, State, Upload};
 use orghost::model::event::{self, Event};
 use serde_json::{Value, json};
 
 use crate::support::scripted::{Answer, Scripted};
 use crate::support::{Operator, Ran};
 
-const PATIENCE: Patience = Patience {
+const PATIENCE: Backoff = Backoff {
     first: Duration::from_millis(10),
     longest: Duration::from_millis(40),
     busy: Duration::from_secs(20),
@@ -22,7 +22,7 @@ const PATIENCE: Patience = Patience {
 type Pauses = Arc<Mutex<Vec<Pause>>>;
 
 /// A client, and the pauses that it makes.
-async fn client(server: &Scripted, patience: Patience) -> (Client, Pauses) {
+async fn client(server: &Scripted, patience: Backoff) -> (Client, Pauses) {
     let pauses = Pauses::default();
     let seen = pauses.clone();
     let watcher = move |pause: &Pause| seen.lock().unwrap().push(*pause);
@@ -87,10 +87,16 @@ async fn a_busy_server_is_asked_again_with_the_same_key() {
     assert_eq!(asked.len(), 6);
     let key = asked[0].key.as_ref().unwrap();
     assert!(asked.iter().all(|asked| asked.key.as_ref() == Some(key)));
-    let whys: Vec<Why> = pauses.lock().unwrap().iter().map(|p| p.why).collect();
+    let reasons: Vec<RetryReason> = pauses.lock().unwrap().iter().map(|p| p.reason).collect();
     assert_eq!(
-        whys,
-        [Why::Busy, Why::Busy, Why::Busy, Why::Away, Why::Busy]
+        reasons,
+        [
+            RetryReason::Busy,
+            RetryReason::Busy,
+            RetryReason::Busy,
+            RetryReason::Away,
+            RetryReason::Busy
+        ]
     );
     // A server that asks for no pause at all gets one.
     assert!(waits(&pauses).iter().all(|wait| *wait >= PATIENCE.first));
@@ -116,7 +122,7 @@ async fn no_request_comes_before_the_server_wants_it() {
 #[tokio::test]
 async fn patience_has_an_end() {
     let server = Scripted::default().on("GET /v1/orgs", [Answer::busy(None)]);
-    let short = Patience {
+    let short = Backoff {
         busy: Duration::from_millis(300),
         ..PATIENCE
     };
@@ -150,7 +156,7 @@ async fn what_is_final_is_not_asked_again() {
             Scripted::default().on("GET /v1/orgs/acme", [Answer::problem(status, code, None)]);
         let (client, pauses) = client(&server, PATIENCE).await;
         let error = client.org("acme").await.unwrap_err();
-        assert!(matches!(error, ClientError::Said(_)), "{error}");
+        assert!(matches!(error, ClientError::Rejected(_)), "{error}");
         assert!(waits(&pauses).is_empty(), "{code}");
     }
 }
@@ -278,7 +284,7 @@ async fn a_server_that_goes_for_good_ends_the_following() {
             [Answer::operation(200, "running"), Answer::HangsUp],
         )
         .on("GET /v1/events", [Answer::HangsUp]);
-    let short = Patience {
+    let short = Backoff {
         away: Duration::from_millis(200),
         ..PATIENCE
     };
@@ -287,7 +293,7 @@ async fn a_server_that_goes_for_good_ends_the_following() {
     let error = ended.err().unwrap();
     assert!(matches!(error, ClientError::Away { .. }), "{error}");
     let pauses = pauses.lock().unwrap();
-    assert!(pauses.iter().all(|pause| pause.why == Why::Away));
+    assert!(pauses.iter().all(|pause| pause.reason == RetryReason::Away));
 }
 
 /// The same from outside.

@@ -23,7 +23,7 @@ fn load(cache: &Path) {
         .unwrap();
     let template = TemplateDir::open(&root().join("examples/studio")).unwrap();
     match plugin.plan(&template, &PluginInput::default()) {
-        Err(CallError::Lied(lie)) => assert!(lie.contains("no name"), "{lie}"),
+        Err(CallError::InvalidAnswer(reason)) => assert!(reason.contains("no name"), "{reason}"),
         other => panic!("{other:?}"),
     }
 }

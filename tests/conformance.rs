@@ -273,7 +273,7 @@ fn own_cases_are_blessed_compared_and_shown() {
     // Refused, where a plan was expected; blessing turns the one into the other.
     operator.file(&format!("{}/template/org.yaml", case("good")), "name: [\n");
     let ran = run(&[]).exits(2);
-    let why = "the template should be planned, and was refused";
+    let why = "the plugin rejected the template, but should plan it";
     assert!(ran.stdout.contains(why), "{}", ran.stdout);
     run(&["--bless"]).exits(0);
     assert!(

@@ -17,7 +17,7 @@ const CONTRACT: &str = "plugin-contract";
 const TABLE: &[(&str, &str, &str, &[&str])] = &[
     ("spin", "none", BROKE, &["longer than 5 seconds"]),
     ("spin-in-start", "none", BROKE, &["longer than 5 seconds"]),
-    ("trap", "none", BROKE, &["unreachable", "tell its author"]),
+    ("trap", "none", BROKE, &["unreachable", "report it to"]),
     ("recurse", "none", BROKE, &["recursed"]),
     ("recurse-in-start", "none", BROKE, &["recursed"]),
     (
@@ -43,8 +43,8 @@ const TABLE: &[(&str, &str, &str, &[&str])] = &[
     ("unknown-case", "none", BROKE, &["discriminant"]),
     ("ask-for-files", "none", BROKE, &["20000 times"]),
     ("no-name", "none", LIED, &["no name"]),
-    ("no-reason", "none", LIED, &["without saying why"]),
-    ("exit", "closed", BROKE, &["ended itself", "exit code 1"]),
+    ("no-reason", "none", LIED, &["without any error"]),
+    ("exit", "closed", BROKE, &["exited with exit code 1"]),
     ("open-socket", "closed", BROKE, &["exit code 1"]),
     ("hoard-handles", "closed", BROKE, &["table"]),
     (

@@ -762,7 +762,7 @@ async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
         }
     };
     tokio::select! {
-        liveness = service.suspect("acme", &workspaces[0]) => panic!("{liveness:?}"),
+        liveness = service.check_liveness("acme", &workspaces[0]) => panic!("{liveness:?}"),
         () = accepting => {}
     }
     // The caller is gone.

@@ -88,7 +88,7 @@ impl World {
             operation,
             cancel: CancellationToken::new(),
             observer: &|_| {},
-            turns: &self.turns,
+            permits: &self.turns,
             keep_failed: false,
         }
     }
@@ -145,7 +145,7 @@ impl World {
             max_failures: None,
         };
         self.store.put_org(row, rows).await.unwrap();
-        provision::up(&run, &self.org, &jobs, &options)
+        provision::apply(&run, &self.org, &jobs, &options)
             .await
             .unwrap()
     }
@@ -153,7 +153,9 @@ impl World {
     async fn down(&self, volumes: bool) -> Removal {
         let operation = self.store.begin(self.org.slug(), Operation::Down).await;
         let run = self.run(operation.unwrap());
-        let removal = provision::down(&run, &self.org, volumes, 4).await.unwrap();
+        let removal = provision::destroy(&run, &self.org, volumes, 4)
+            .await
+            .unwrap();
         assert!(removal.failed.is_empty(), "{:?}", removal.failed);
         removal
     }
@@ -901,7 +903,10 @@ async fn a_start_that_cannot_have_the_lock_says_so() {
     let reader = fs::File::create(world.folder("pm").join("lock")).unwrap();
     reader.lock_shared().unwrap();
     let refused = world.local.start(verified().await).await.unwrap_err();
-    assert!(refused.to_string().contains("does not let go"), "{refused}");
+    assert!(
+        refused.to_string().contains("does not release it"),
+        "{refused}"
+    );
     assert_eq!(world.state("pm").await, State::Created);
 
     let released = async {

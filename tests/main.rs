@@ -27,6 +27,7 @@ mod hostile;
 mod identity;
 mod lifecycle;
 mod local;
+mod map;
 mod months;
 mod names;
 mod outage;

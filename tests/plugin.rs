@@ -146,7 +146,7 @@ fn wasm(component: &[u8], folder: &Path) -> Result<Vec<String>, Vec<String>> {
                     .map(|w| format!("{}: {}", w.code, w.message)),
             )
             .collect()),
-        Err(CallError::SaidNo(errors)) => Err(errors
+        Err(CallError::Rejected(errors)) => Err(errors
             .iter()
             .map(|e| format!("{}: {}", e.code, e.message))
             .collect()),

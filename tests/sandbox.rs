@@ -54,7 +54,7 @@ fn name(plugin: &Plugin, request: &PluginInput) -> String {
 
 fn reason<T: std::fmt::Debug>(reply: Reply<T>) -> String {
     match reply.result {
-        Err(CallError::Broke { reason, .. }) => reason,
+        Err(CallError::Failed { reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
 }
@@ -183,7 +183,7 @@ fn randomness_is_made_of_the_input() {
         "(call $bytes (i64.const 0x7fffffff) (i32.const 200))",
     );
     let reply = greedy.plan_measured(&studio(), &PluginInput::default());
-    assert!(reason(reply).contains("64 KiB of randomness"));
+    assert!(reason(reply).contains("64 KiB of random bytes"));
 }
 
 const STDOUT: &str = r#"

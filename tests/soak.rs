@@ -71,7 +71,7 @@ fn a_hundred_thousand_hostile_calls_leave_memory_as_it_was() {
             _ => &quick[number % quick.len()],
         };
         match plugin.plan(&template, &PluginInput::default()) {
-            Err(CallError::Broke { .. } | CallError::Lied(_)) => {}
+            Err(CallError::Failed { .. } | CallError::InvalidAnswer(_)) => {}
             other => panic!("call {number}: {other:?}"),
         }
     };

@@ -135,9 +135,9 @@ const ORG: &str = "name: Steer\ndefaults: {runtime: agent}\nworkspaces: [{name: 
 /// What the issue's templates set, and who reads it.
 const INPUTS: [(&str, &str); 4] = [
     ("LD_PRELOAD=../configs/evil.so", "the dynamic loader"),
-    ("PATH=../configs", "the search for programs"),
+    ("PATH=../configs", "searches for another program"),
     ("PYTHONPATH=../configs", "Python"),
-    ("HOME=../configs", "looks for a home"),
+    ("HOME=../configs", "look for a home"),
 ];
 
 /// A template with a line in one of its `.env` files, the third line of it.
@@ -305,7 +305,7 @@ async fn callers_of_a_server_steer_nothing_either() {
         error["message"]
             .as_str()
             .unwrap()
-            .contains("whoever asks this server")
+            .contains("the caller of this server")
     );
     let (status, answer) = server.ask(Method::POST, "/v1/plans", Some(body)).await;
     assert_eq!(status, 200);

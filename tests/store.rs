@@ -68,7 +68,7 @@ async fn what_fails_to_be_written_fails_alone() {
     let places: Vec<_> = events.iter().map(|event| event.seq).collect();
     assert_eq!(places, (1..=200).collect::<Vec<_>>());
     assert!(
-        store.all_sealed().await.unwrap().is_empty(),
+        store.all_encrypted().await.unwrap().is_empty(),
         "half of it is there"
     );
 }

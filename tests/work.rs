@@ -7,7 +7,7 @@ use std::task::Poll;
 use futures_util::{FutureExt as _, StreamExt as _, poll};
 use orghost::model::event::{Event, Operation, What};
 use orghost::provision::concurrency::FairSemaphore;
-use orghost::service::queue::Queues;
+use orghost::service::queue::OrgQueues;
 use orghost::state::store::{Filter, Followed, Store};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -189,7 +189,7 @@ async fn a_line_keeps_its_order_whoever_leaves_it() {
 async fn random_lines() {
     for seed in 1..=300 {
         let mut dice = Dice::number(seed);
-        let queues = Queues::default();
+        let queues = OrgQueues::default();
         let longest = 2 + dice.below(6);
         // By org, in their order; the first one's turn it is.
         let mut model: BTreeMap<usize, VecDeque<(u32, orghost::service::queue::Ticket)>> =

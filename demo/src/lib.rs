@@ -1,8 +1,9 @@
-//! The demonstration runtime, one agent workspace; it never reads the process environment and never writes a file.
+//! The demonstration runtime: the program of a workspace that echoes messages. It does not read the process environment and
+//! writes no file.
 //!
-//! It is as fast and as strict as a runtime can be: its first instruction reads `config.yaml`, and it ends with
-//! [`EX_CONFIG`] when that is absent or empty. An engine that starts before it has seeded is caught at once.
-//! After that it serves health, an agent card and an A2A echo until SIGTERM or SIGINT.
+//! It first reads `config.yaml`, and exits with [`EX_CONFIG`] when that file is missing or empty. So an engine that starts a
+//! workspace before it has seeded it is noticed at once. Then it serves `/health`, an agent card and an A2A echo until SIGTERM
+//! or SIGINT.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,20 +23,20 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The exit code for a missing or empty `config.yaml`: EX_CONFIG of `sysexits.h`.
 pub const EX_CONFIG: u8 = 78;
 
-/// What the process environment says; absent values get the defaults of a container.
+/// The variables of the process environment. The defaults are those of a container.
 #[derive(Debug, Clone, Default)]
 pub struct Env {
-    /// `WORKSPACE_CONFIG_PATH`: the folder that holds `config.yaml`; `/configs` by default.
+    /// `WORKSPACE_CONFIG_PATH`: the folder of `config.yaml`. Default: `/configs`.
     pub config_path: Option<String>,
-    /// `PORT`: 8000 by default; 0 takes a free one and the start line names it.
+    /// `PORT`: the port to listen on. Default: 8000. With 0 the system chooses one, and the first line of output has it.
     pub port: Option<String>,
-    /// `HOST`: the address to listen on; `0.0.0.0` by default.
+    /// `HOST`: the address to listen on. Default: `0.0.0.0`.
     pub host: Option<String>,
-    /// `WORKSPACE_ID`: repeated by `/health`.
+    /// `WORKSPACE_ID`: the identity that `/health` returns. Default: none.
     pub workspace_id: Option<String>,
 }
 
-/// What the handlers know.
+/// The state of the request handlers.
 struct Agent {
     name: String,
     workspace_id: Option<String>,
@@ -43,9 +44,10 @@ struct Agent {
     config: Vec<u8>,
 }
 
-/// Runs the workspace until it is told to end.
+/// Runs the workspace until SIGTERM or SIGINT.
 ///
-/// The result is success after SIGTERM or SIGINT, [`EX_CONFIG`] without a config, and failure when the port cannot be had.
+/// The exit code is 0 after a signal, [`EX_CONFIG`] when `config.yaml` is missing or empty, and 1 when it cannot listen on the
+/// port.
 pub fn run(env: Env) -> ExitCode {
     let configs = PathBuf::from(env.config_path.as_deref().unwrap_or("/configs"));
     let path = configs.join("config.yaml");
@@ -72,40 +74,40 @@ pub fn run(env: Env) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(io::stderr(), &format!("cannot serve on {address}: {error}"));
+            log(io::stderr(), &format!("cannot serve on {address}: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
 fn no_config(path: &Path, why: &str) -> ExitCode {
-    say(
+    log(
         io::stderr(),
         &format!("no config at {}: {why}", path.display()),
     );
     ExitCode::from(EX_CONFIG)
 }
 
-/// One line of log; a closed stream is no reason to end.
-fn say(mut to: impl Write, line: &str) {
+/// Writes one line of log. Errors are ignored, so that a closed stream does not end the program.
+fn log(mut to: impl Write, line: &str) {
     let _ = writeln!(to, "orghost-demo: {line}");
 }
 
 async fn serve(agent: Agent, address: &str) -> io::Result<()> {
-    // Handlers first: as process 1 of a container the default would be to ignore these signals.
+    // Process 1 of a container ignores these signals unless it has handlers, so they are installed first.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listener = TcpListener::bind(address).await?;
     let port = listener.local_addr()?.port();
     let name = agent.name.clone();
-    say(io::stdout(), &format!("{name} listening on {port}"));
-    // An echo has nothing to drain, so a signal ends open connections too.
+    log(io::stdout(), &format!("{name} listening on {port}"));
+    // There is no work to drain, so a signal also closes open connections.
     tokio::select! {
         served = axum::serve(listener, router(agent)) => served?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    say(io::stdout(), &format!("{name} stopped"));
+    log(io::stdout(), &format!("{name} stopped"));
     Ok(())
 }
 
@@ -128,15 +130,12 @@ async fn config(State(agent): State<Arc<Agent>>) -> Json<Value> {
     let mut files = Vec::new();
     list(&agent.configs, "", &mut files);
     files.sort();
-    let sha256: String = Sha256::digest(&agent.config)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sha256 = hex::encode(Sha256::digest(&agent.config));
     Json(json!({ "name": agent.name, "sha256": sha256, "files": files }))
 }
 
 async fn card(State(agent): State<Arc<Agent>>, headers: HeaderMap) -> Json<Value> {
-    // A card's address is absolute; the one that the caller used works for the caller.
+    // A card has an absolute address. The one that the caller used works for the caller.
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
@@ -154,7 +153,7 @@ async fn card(State(agent): State<Arc<Agent>>, headers: HeaderMap) -> Json<Value
     }))
 }
 
-/// One JSON-RPC 2.0 call; a wrong one is answered, never dropped.
+/// Answers one JSON-RPC 2.0 call. An invalid call gets an error as its answer.
 async fn rpc(body: Bytes) -> Json<Value> {
     let (id, outcome) = match serde_json::from_slice::<Value>(&body) {
         Ok(call) => (call.get("id").cloned(), answer(&call)),
@@ -197,7 +196,7 @@ fn echo(call: &Value) -> Option<Value> {
     Some(reply)
 }
 
-/// The workspace's name: the top-level `name:` line, which is all that is wanted of the YAML.
+/// The workspace's name, from the top-level `name:` line. The other YAML is not parsed.
 fn name(config: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(config);
     let value = text
@@ -213,7 +212,7 @@ fn name(config: &[u8]) -> Option<String> {
     })
 }
 
-/// Collects the files below a folder as relative paths; what cannot be read is left out.
+/// Collects the files under a folder as relative paths. Folders that cannot be read are skipped.
 fn list(folder: &Path, prefix: &str, files: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = format!("{prefix}{}", entry.file_name().to_string_lossy());

@@ -1,4 +1,4 @@
-//! The command `orghost-demo`: hands the process environment to the library; does nothing else.
+//! The program `orghost-demo`. It passes the process environment to the library.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-//! The runtime as an engine sees it: a process, its exit code, its port and its signals.
+//! Tests of the demonstration runtime as a process: its exit codes, its port and its signals.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test that cannot go on fails there"
+    reason = "a failed step ends the test"
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -32,7 +32,7 @@ fn refused(configs: &Path) -> Output {
     output
 }
 
-/// A running workspace; killed when the test is over, however it ends.
+/// A running workspace, which is killed when the test ends.
 struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
@@ -90,7 +90,7 @@ fn seeded() -> tempfile::TempDir {
 }
 
 #[test]
-fn without_a_config_it_ends_with_78_and_says_where_it_looked() {
+fn a_missing_config_exits_with_78_and_names_the_file() {
     let configs = tempfile::tempdir().unwrap();
     let output = refused(configs.path());
     let error = String::from_utf8(output.stderr).unwrap();
@@ -102,7 +102,7 @@ fn without_a_config_it_ends_with_78_and_says_where_it_looked() {
 }
 
 #[test]
-fn an_empty_config_is_none() {
+fn an_empty_config_exits_with_78() {
     let configs = tempfile::tempdir().unwrap();
     std::fs::write(configs.path().join("config.yaml"), "\n").unwrap();
     let output = refused(configs.path());
@@ -114,7 +114,7 @@ fn an_empty_config_is_none() {
 }
 
 #[test]
-fn it_serves_and_ends_well_on_sigterm() {
+fn it_serves_until_sigterm_and_exits_with_0() {
     let configs = seeded();
     let mut demo = Running::start(configs.path());
 
@@ -131,7 +131,7 @@ fn it_serves_and_ends_well_on_sigterm() {
         "http://demo/a2a"
     );
 
-    // An idle connection must not hold the end up.
+    // An open connection must not delay the exit.
     let _idle = TcpStream::connect(("127.0.0.1", demo.port)).unwrap();
     rustix::process::kill_process(
         rustix::process::Pid::from_child(&demo.child),
@@ -145,7 +145,7 @@ fn it_serves_and_ends_well_on_sigterm() {
 }
 
 #[test]
-fn it_answers_json_rpc() {
+fn json_rpc_calls_are_answered_with_a_result_or_an_error() {
     let configs = seeded();
     let demo = Running::start(configs.path());
     let parts = json!([{ "kind": "text", "text": "hello" }]);

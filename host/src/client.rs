@@ -1,151 +1,48 @@
-//! A server's API, for whoever asks one: a typed method for each request. Repeats what may be repeated, follows operations,
-//! and renders nothing; nobody else asks an orghost server.
+//! The typed client of the HTTP API: one method for each request. It renders nothing.
 //!
-//! A request is repeated when the server says "later" (429 or 503), and when the connection to a server that answered
-//! before is lost. Who could be done twice by that carries an idempotency key. The pauses and their total are
-//! [`Patience`]'s.
+//! It uses reqwest, and not the HTTP client with which the host calls workspaces, because it needs what that one leaves out:
+//! TLS, proxies of the environment, and multipart forms.
 
+mod backoff;
+mod error;
 mod follow;
-mod patience;
 mod request;
+mod send;
+mod types;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::Url;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::limits;
-use crate::model::diagnostic::Diagnostic;
 use crate::model::env_map::EnvMap;
 use crate::model::event;
-use crate::model::plan::WorkspaceKey;
 use crate::plugin::sandbox::Expansion;
-use crate::problem::{Class, Problem};
-use crate::random::NoRandomness;
 use crate::service::status::OrgStatus;
-pub use patience::{Patience, Pause, Why};
-use request::{Ask, Body};
+pub use backoff::{Backoff, Pause, RetryReason};
+pub use error::{AddressError, ClientError};
+use request::{Body, Request};
+pub use types::{Operation, State, Upload};
 
-/// A server.
+/// A client of one server.
 pub struct Client {
     url: Url,
-    /// A secret.
+    /// The API token, a secret.
     token: Option<String>,
     http: reqwest::Client,
-    patience: Patience,
-    /// Sees each pause before it is made.
+    backoff: Backoff,
+    /// Is called before each pause.
     watcher: Box<dyn Fn(&Pause) + Send + Sync>,
-    /// It has answered before: it is there, and may come back.
-    is_known: AtomicBool,
-}
-
-/// Why an address is none of a server.
-#[derive(Debug, thiserror::Error)]
-pub enum AddressError {
-    /// It is no URL.
-    #[error("{0}")]
-    NotAUrl(String),
-    /// It is one of something else.
-    #[error("it is no address of a web server")]
-    NotWeb,
-    /// A token that is sent in the clear is everybody's.
-    #[error("a token does not travel without TLS")]
-    TokenInTheClear,
-    /// The machine's certificates cannot be used.
-    #[error("TLS cannot be used: {0}")]
-    Tls(String),
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// Nobody answers, or the connection was lost.
-    #[error("the server at {url} does not answer: {reason}")]
-    Away {
-        /// Its address, without credentials.
-        url: String,
-        /// The innermost cause.
-        reason: String,
-        /// The request may have arrived.
-        sent: bool,
-    },
-    /// It, or a proxy before it, says "later", and said so until patience was over.
-    #[error("the server is busy: {}", first(.problem))]
-    Busy {
-        /// What it said.
-        problem: Box<Problem>,
-        /// When it wants to be asked again.
-        asked: Option<Duration>,
-    },
-    /// It says no.
-    #[error("{}", first(.0))]
-    Said(Box<Problem>),
-    /// Who answers is no orghost of this kind.
-    #[error("the server answered {0}, and not as orghost does")]
-    Strange(String),
-    /// A key for a request that must be done once cannot be made.
-    #[error(transparent)]
-    NoKey(#[from] NoRandomness),
-}
-
-/// A template as an archive, and what is wanted of it.
-#[derive(Clone)]
-pub struct Upload {
-    /// The JSON of the form's part `request`; it may hold the values of variables.
-    pub request: Value,
-    /// A tar archive.
-    pub archive: Bytes,
-    /// What the archive is called.
-    pub name: String,
-}
-
-/// As much of an operation as a caller looks at.
-#[derive(Clone, Deserialize)]
-pub struct Operation {
-    /// Its identity.
-    pub id: String,
-    /// Its org's slug.
-    pub org: String,
-    /// What it does.
-    pub operation: event::Operation,
-    /// How it is.
-    pub state: State,
-    /// Workspaces that did not come up, or did not go.
-    pub failed: u32,
-    /// Why it could not be done at all.
-    #[serde(default)]
-    pub errors: Vec<Diagnostic>,
-    /// What its failed workspaces printed last, for whoever has the scope `write`.
-    #[serde(default)]
-    pub last_lines: BTreeMap<WorkspaceKey, Vec<String>>,
-}
-
-/// How an operation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It waits for those before it.
-    Queued,
-    /// It is being done.
-    Running,
-    /// It was done, all of it.
-    Done,
-    /// It was not, or not all of it.
-    Failed,
-    /// Somebody cancelled it.
-    Cancelled,
-    /// A later operation of the same org does what it would have done.
-    Superseded,
+    /// Whether the server has answered before. If so, a lost connection may mean that the server restarts.
+    has_answered: AtomicBool,
 }
 
 #[derive(Deserialize)]
-struct Orgs {
+struct OrgPage {
     orgs: Vec<OrgName>,
     next: Option<String>,
 }
@@ -155,41 +52,15 @@ struct OrgName {
     org: String,
 }
 
-/// A problem document, as far as it is told on.
-#[derive(Deserialize)]
-struct Document {
-    status: u16,
-    errors: Vec<Diagnostic>,
-}
-
-impl State {
-    /// Whether nothing more will come of it.
-    pub fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
-    }
-
-    /// The state as a word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Superseded => "superseded",
-        }
-    }
-}
-
 impl Client {
-    /// A server by its address; nothing is asked yet. `watcher` sees each pause before it is made.
+    /// A client of the server at `url`. Nothing is sent yet. `watcher` is called before each pause.
     ///
     /// # Errors
-    /// The address is none of a server, or the token would travel in the clear.
+    /// [`AddressError`]: `url` cannot be a server's, a token would be sent without TLS, or TLS cannot be set up.
     pub fn new(
         url: &str,
         token: Option<&str>,
-        patience: Patience,
+        backoff: Backoff,
         watcher: impl Fn(&Pause) + Send + Sync + 'static,
     ) -> Result<Self, AddressError> {
         let parsed = Url::parse(url).map_err(|error| AddressError::NotAUrl(error.to_string()))?;
@@ -201,7 +72,7 @@ impl Client {
         if parsed.scheme() == "http" && token.is_some() && !is_loopback {
             return Err(AddressError::TokenInTheClear);
         }
-        // Another part of the program may have chosen it already.
+        // This fails when another part of the program has already chosen a provider, which does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
             .connect_timeout(limits::SERVER_CONNECT)
@@ -213,76 +84,77 @@ impl Client {
         Ok(Self {
             http: http
                 .build()
-                .map_err(|error| AddressError::Tls(words(&error)))?,
+                .map_err(|error| AddressError::Tls(error::innermost(&error)))?,
             url: parsed,
             token: token.map(str::to_owned),
-            patience,
+            backoff,
             watcher: Box::new(watcher),
-            is_known: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
         })
     }
 
     /// `POST /v1/plans`.
     ///
     /// # Errors
-    /// There is no answer, as for all methods below.
+    /// [`ClientError`]: the server cannot be reached, is busy for too long, or rejects the request. The methods below fail
+    /// for the same reasons.
     pub async fn plan(&self, upload: &Upload) -> Result<Value, ClientError> {
-        let ask = Ask::post(&["v1", "plans"]).body(Body::form(upload));
-        self.ask(&ask.changes_nothing()).await
+        let request = Request::post(&["v1", "plans"]).body(Body::Form(upload));
+        self.json(&request.changes_nothing()).await
     }
 
     /// `POST /v1/orgs`.
     pub async fn import(&self, upload: &Upload) -> Result<Operation, ClientError> {
-        let ask = Ask::post(&["v1", "orgs"]).body(Body::form(upload));
-        self.ask(&ask.once()?).await
+        let request = Request::post(&["v1", "orgs"]).body(Body::Form(upload));
+        self.json(&request.once()?).await
     }
 
     /// `DELETE /v1/orgs/{org}`.
     pub async fn take_down(&self, org: &str, volumes: bool) -> Result<Operation, ClientError> {
-        let ask = Ask::delete(&["v1", "orgs", org]).query("volumes", volumes);
-        self.ask(&ask).await
+        let request = Request::delete(&["v1", "orgs", org]).query("volumes", volumes);
+        self.json(&request).await
     }
 
-    /// The slugs of all orgs.
+    /// The slugs of all orgs: `GET /v1/orgs`, page by page.
     pub async fn orgs(&self) -> Result<Vec<String>, ClientError> {
-        let mut names = Vec::new();
+        let mut slugs = Vec::new();
         let mut after = String::new();
         loop {
-            let ask = Ask::get(&["v1", "orgs"]).query("after", &after);
-            let page: Orgs = self.ask(&ask).await?;
-            names.extend(page.orgs.into_iter().map(|org| org.org));
+            let request = Request::get(&["v1", "orgs"]).query("after", &after);
+            let page: OrgPage = self.json(&request).await?;
+            slugs.extend(page.orgs.into_iter().map(|org| org.org));
             match page.next {
                 Some(next) => after = next,
-                None => return Ok(names),
+                None => return Ok(slugs),
             }
         }
     }
 
     /// `GET /v1/orgs/{org}`, by slug or name.
     pub async fn org(&self, name: &str) -> Result<OrgStatus, ClientError> {
-        self.ask(&Ask::get(&["v1", "orgs", name])).await
+        self.json(&Request::get(&["v1", "orgs", name])).await
     }
 
     /// `POST /v1/workspaces/{id}/restart`, `stop` or `start`.
     pub async fn act(&self, id: &str, action: event::Operation) -> Result<Operation, ClientError> {
-        let ask = Ask::post(&["v1", "workspaces", id, action.as_str()]);
-        self.ask(&ask.once()?).await
+        let request = Request::post(&["v1", "workspaces", id, action.as_str()]);
+        self.json(&request.once()?).await
     }
 
-    /// `GET /v1/workspaces/{id}/logs`: what it printed, as bytes.
+    /// `GET /v1/workspaces/{id}/logs`: the workspace's output as bytes.
     pub async fn logs(
         &self,
         id: &str,
         tail: Option<usize>,
         follow: bool,
     ) -> Result<impl Stream<Item = Result<Bytes, ClientError>>, ClientError> {
-        let mut ask = Ask::get(&["v1", "workspaces", id, "logs"]).query("follow", follow);
+        let mut request = Request::get(&["v1", "workspaces", id, "logs"]).query("follow", follow);
         if let Some(lines) = tail {
-            ask = ask.query("tail", lines);
+            request = request.query("tail", lines);
         }
-        let answer = self.repeat(&ask, async |answer| Ok(answer)).await?;
-        let lost = |error: reqwest::Error| self.away(&error);
-        Ok(answer.bytes_stream().map_err(lost))
+        let answer = self.repeat(&request, async |answer| Ok(answer)).await?;
+        let away = |error: reqwest::Error| self.away(&error);
+        Ok(answer.bytes_stream().map_err(away))
     }
 
     /// `POST /v1/expand`.
@@ -293,193 +165,40 @@ impl Client {
         grant: &[String],
     ) -> Result<Expansion, ClientError> {
         let body = json!({ "text": text, "env": vars, "grant": grant });
-        let ask = Ask::post(&["v1", "expand"]).body(Body::Json(body));
-        self.ask(&ask.changes_nothing()).await
+        let request = Request::post(&["v1", "expand"]).body(Body::Json(body));
+        self.json(&request.changes_nothing()).await
     }
 
-    /// `POST /v1/plugins`: a component, the name it is to have, and its signature.
+    /// `POST /v1/plugins`. Without `name` the plugin keeps its own name; `signature` is the text of the `.minisig` file.
     pub async fn add_plugin(
         &self,
         component: Bytes,
         name: Option<&str>,
         signature: Option<&str>,
     ) -> Result<Value, ClientError> {
-        let mut ask = Ask::post(&["v1", "plugins"]).body(Body::Component(component));
-        for (field, text) in [("name", name), ("signature", signature)] {
+        let mut request = Request::post(&["v1", "plugins"]).body(Body::Component(component));
+        for (parameter, text) in [("name", name), ("signature", signature)] {
             if let Some(text) = text {
-                ask = ask.query(field, text);
+                request = request.query(parameter, text);
             }
         }
-        self.ask(&ask.once()?).await
+        self.json(&request.once()?).await
     }
 
     /// `GET /v1/plugins`.
     pub async fn plugins(&self) -> Result<Value, ClientError> {
-        self.ask(&Ask::get(&["v1", "plugins"])).await
+        self.json(&Request::get(&["v1", "plugins"])).await
     }
 
     /// `DELETE /v1/plugins/{name}`.
     pub async fn remove_plugin(&self, name: &str) -> Result<(), ClientError> {
-        let ask = Ask::delete(&["v1", "plugins", name]);
-        self.repeat(&ask, async |_| Ok(())).await
+        let request = Request::delete(&["v1", "plugins", name]);
+        self.repeat(&request, async |_| Ok(())).await
     }
 
-    /// `GET /v1/operations/{id}`; waits at most so many seconds for its end.
+    /// `GET /v1/operations/{id}`. The server answers when the operation ends, at most `wait` seconds later.
     async fn operation(&self, id: &str, wait: u64) -> Result<Operation, ClientError> {
-        self.ask(&Ask::get(&["v1", "operations", id]).query("wait", wait))
+        self.json(&Request::get(&["v1", "operations", id]).query("wait", wait))
             .await
     }
-
-    /// An answer's JSON.
-    async fn ask<T: DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<T, ClientError> {
-        let body = self
-            .repeat(ask, async |answer: Response| answer.bytes().await)
-            .await?;
-        serde_json::from_slice(&body)
-            .map_err(|error| ClientError::Strange(format!("something else: {error}")))
-    }
-
-    /// Asks until the answer is no "later", for as long as patience lasts, and reads it.
-    async fn repeat<T>(
-        &self,
-        ask: &Ask<'_>,
-        read: impl AsyncFn(Response) -> reqwest::Result<T>,
-    ) -> Result<T, ClientError> {
-        let mut pauses = self.patience.pauses();
-        loop {
-            let answered = async {
-                let answer = self.attempt(ask).await?;
-                read(answer).await.map_err(|error| self.away(&error))
-            };
-            let error = match answered.await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            let pause = self.why_again(ask, &error);
-            let Some(pause) = pause.and_then(|(why, asked)| pauses.next(why, asked)) else {
-                return Err(error);
-            };
-            self.pause(pause).await;
-        }
-    }
-
-    /// Why a request may be repeated, and when the server wants to be asked again.
-    fn why_again(&self, ask: &Ask<'_>, error: &ClientError) -> Option<(Why, Option<Duration>)> {
-        match error {
-            ClientError::Busy { asked, .. } => Some((Why::Busy, *asked)),
-            // A server that never answered is a wrong address, which is told at once.
-            ClientError::Away { sent, .. } => {
-                let is_known = self.is_known.load(Ordering::Relaxed);
-                (is_known && (ask.is_repeatable() || !sent)).then_some((Why::Away, None))
-            }
-            _ => None,
-        }
-    }
-
-    async fn pause(&self, pause: Pause) {
-        (self.watcher)(&pause);
-        tokio::time::sleep(pause.wait).await;
-    }
-
-    /// One request; an answer that is no success is an error.
-    async fn attempt(&self, ask: &Ask<'_>) -> Result<Response, ClientError> {
-        let request = ask.build(&self.http, &self.url, self.token.as_deref());
-        let answer = request.send().await.map_err(|error| self.away(&error))?;
-        self.is_known.store(true, Ordering::Relaxed);
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let status = answer.status();
-        let asked = patience::retry_after(answer.headers());
-        let text = answer.bytes().await.map_err(|error| self.away(&error))?;
-        Err(refusal(status, asked, &text))
-    }
-
-    fn away(&self, error: &reqwest::Error) -> ClientError {
-        let mut url = self.url.clone();
-        let _ = (url.set_username(""), url.set_password(None));
-        ClientError::Away {
-            url: url.to_string(),
-            reason: words(error),
-            sent: !error.is_connect(),
-        }
-    }
-}
-
-/// What an answer that is no success means.
-fn refusal(status: StatusCode, asked: Option<Duration>, text: &[u8]) -> ClientError {
-    let Ok(document) = serde_json::from_slice::<Document>(text) else {
-        let strange = ClientError::Strange(status.to_string());
-        // A proxy that does not reach it does not speak as it does.
-        return match status.as_u16() {
-            429 | 502..=504 => ClientError::Busy {
-                problem: Box::new(strange.into()),
-                asked,
-            },
-            _ => strange,
-        };
-    };
-    let code = document.errors.first().map(|error| error.code.as_str());
-    let is_later = match document.status {
-        429 => true,
-        // An engine that is away is not: it may stay away.
-        503 => asked.is_some(),
-        // The same request as before, whose connection was lost: it is still being done.
-        409 => code == Some("idempotency-busy"),
-        _ => false,
-    };
-    let problem = Box::new(Problem {
-        class: match document.status {
-            401 | 403 => Class::Refused,
-            404 => Class::Unknown,
-            409 if !is_later => Class::Conflict,
-            412 => Class::MissingEnv,
-            _ if is_later => Class::Busy,
-            400..500 => Class::Invalid,
-            _ => Class::Failed,
-        },
-        errors: document.errors,
-        template: None,
-    });
-    match is_later {
-        true => ClientError::Busy { problem, asked },
-        false => ClientError::Said(problem),
-    }
-}
-
-fn first(problem: &Problem) -> &str {
-    let first = problem.errors.first();
-    first.map_or("it did not say why", |error| error.message.as_str())
-}
-
-impl From<ClientError> for Problem {
-    fn from(error: ClientError) -> Self {
-        let message = error.to_string();
-        let (class, code, help) = match error {
-            ClientError::Said(problem) | ClientError::Busy { problem, .. } => return *problem,
-            ClientError::NoKey(error) => return error.into(),
-            ClientError::Away { .. } => (
-                Class::Failed,
-                "server-away",
-                "start it with `orghost serve`, or correct --server or ORGHOST_SERVER",
-            ),
-            ClientError::Strange(_) => (
-                Class::Failed,
-                "server",
-                "is this the address of `orghost serve`, and of the same version?",
-            ),
-        };
-        Self::one(class, Diagnostic::new(code, message).help(help))
-    }
-}
-
-/// The innermost cause of an error: the outermost alone says "error sending request".
-fn words(error: &reqwest::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        words = error.to_string();
-        cause = error.source();
-    }
-    words
 }

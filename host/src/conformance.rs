@@ -1,8 +1,8 @@
-//! The conformance suite: what a plugin must do, as cases that run against a plugin file. It renders nothing, judges no
-//! policy, and never trusts the plugin: a case that breaks costs one failed case.
+//! The conformance suite: cases that check a plugin file against the rules for plugins. It renders nothing and judges no
+//! policy. A plugin that traps or exceeds a limit fails one case, and the others still run.
 //!
-//! Three parts. The *contract* holds for every plugin. A *profile* holds for a plugin whose `describe` says that it
-//! handles that dialect. The plugin's *own* cases are folders beside it.
+//! The suite has three parts. The cases of the *contract* run for every plugin. The cases of a *profile* run for a plugin whose
+//! `describe` names that dialect. The plugin's *own* cases are folders beside it.
 
 mod canary;
 mod contract;
@@ -10,6 +10,7 @@ mod expectation;
 mod hostile;
 mod own;
 mod profile;
+mod report;
 mod rules;
 mod scratch;
 
@@ -17,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use orghost_build::WorldVersion;
 
@@ -26,147 +27,61 @@ use crate::model::plugin::{PluginDigest, PluginLimits};
 use crate::plugin::sandbox::{CallError, Description, LoadError, Plugin, Sandbox};
 
 pub use profile::digest as data_digest;
+pub use report::{Case, Counts, Difference, Failed, Outcome, Part, Report};
 
-/// The version of the suite: it grows whenever a case is added or changes what it asks for.
+/// The version of the suite. It increases when a case is added or checks something else.
 pub const VERSION: u32 = 2;
 
-/// The profile of the standard dialect, as `describe` names it.
+/// The name of the standard dialect in `describe`, and of its profile.
 pub const ORG_TEMPLATE: &str = "org-template/1";
 
-/// What is tested, and with what.
+/// The plugin that is tested, and its environment.
 pub struct Subject<'a> {
-    /// The plugin file's bytes.
+    /// The bytes of the plugin file.
     pub bytes: &'a [u8],
-    /// What the operator grants it.
-    pub terms: PluginLimits,
-    /// Variables of the host that nobody granted; none of their values may come out of the plugin.
+    /// The limits of its calls, and what it may import.
+    pub limits: PluginLimits,
+    /// Variables of the host that are not granted. The plugin fails if one of their values is in its answer.
     pub ungranted: EnvMap,
 }
 
-/// Which cases run.
+/// The cases that run.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// Only those whose `part/name` contains this.
+    /// A text that the `part/name` of a case must contain. `None`: all cases run.
     pub containing: Option<String>,
-    /// The folder of the plugin's own cases.
+    /// The folder of the plugin's own cases. `None`: there are none.
     pub own: Option<PathBuf>,
-    /// Write what came out of the own cases as what is expected of them.
+    /// Whether to write the results of the own cases as their expectations.
     pub bless: bool,
 }
 
-/// A part of the suite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// Every plugin.
-    Contract,
-    /// A plugin that handles [`ORG_TEMPLATE`].
-    OrgTemplate,
-    /// The plugin's own cases.
-    Own,
-}
-
-/// One case, and how it went.
-#[derive(Debug, Clone)]
-pub struct Case {
-    /// Which part it belongs to.
-    pub part: Part,
-    /// Unique in its part.
-    pub name: String,
-    /// How it went.
-    pub outcome: Outcome,
-    /// Wall clock.
-    pub time: Duration,
-}
-
-/// How a case went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// As it should.
-    Passed,
-    /// What came out was written as what is expected.
-    Blessed,
-    /// Not as it should.
-    Failed(Failed),
-    /// It did not run.
-    Skipped {
-        /// Why not.
-        why: String,
-    },
-}
-
-/// Why a case failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
-    /// Sentences, one a line.
-    pub why: String,
-    /// Where something was expected and something else came out.
-    pub difference: Option<Difference>,
-}
-
-/// Two texts that should be equal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// The file that holds what was expected.
-    pub file: String,
-    /// What was expected.
-    pub expected: String,
-    /// What came out.
-    pub found: String,
-}
-
-/// What a run found out.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// What the plugin says about itself, when it says it.
-    pub description: Option<Description>,
-    /// Of the plugin file.
-    pub digest: PluginDigest,
-    /// The version of the plugin world that the file names.
-    pub world: Option<String>,
-    /// In the suite's order.
-    pub cases: Vec<Case>,
-    /// Whether every case was asked for.
-    pub complete: bool,
-}
-
-/// How many cases of a part went which way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Counts {
-    /// They went as they should.
-    pub passed: usize,
-    /// They did not.
-    pub failed: usize,
-    /// They did not run.
-    pub skipped: usize,
-    /// Their expectations were written just now.
-    pub blessed: usize,
-}
-
-/// Why there is no report. It says nothing about the plugin.
+/// The suite cannot run on this machine, so that there is no report about the plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
-    /// The folder of the own cases cannot be read.
+    /// The folder of the plugin's own cases cannot be read.
     #[error("the cases in {} cannot be read: {source}", folder.display())]
     Cases {
-        /// Which one.
+        /// The path of the folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A case could not make, read or write its files.
+    /// A case cannot create, read or write its files.
     #[error("the case {case} could not run on this machine: {source}")]
     Machine {
-        /// Its full name.
+        /// The full name of the case.
         case: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// A plugin, loaded twice: two instances that share nothing.
+/// A plugin, loaded twice to compare the answers of two separate instances.
 struct Loaded {
     plugin: Plugin,
     again: Plugin,
+    /// The answer of `describe`.
     described: Result<Description, CallError>,
     ungranted: EnvMap,
     /// The version of the contract that it was built for.
@@ -180,81 +95,14 @@ struct Check {
     run: Box<Run>,
 }
 
-/// What a check does. An error is this machine's.
+/// Runs a check. An error means that this machine failed, not the plugin.
 type Run = dyn Fn(&Loaded) -> io::Result<Outcome> + Send + Sync;
 
-impl Part {
-    /// Its name, as it stands before the names of its cases.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Contract => "contract",
-            Self::OrgTemplate => ORG_TEMPLATE,
-            Self::Own => "own",
-        }
-    }
-
-    /// All parts, in the suite's order.
-    pub const ALL: [Self; 3] = [Self::Contract, Self::OrgTemplate, Self::Own];
-}
-
-impl Case {
-    /// The part and the name: what selects this case.
-    pub fn full_name(&self) -> String {
-        format!("{}/{}", self.part.as_str(), self.name)
-    }
-}
-
-impl Outcome {
-    fn failed(why: impl Into<String>) -> Self {
-        Self::Failed(Failed {
-            why: why.into(),
-            difference: None,
-        })
-    }
-
-    /// Passed, unless something is wrong.
-    fn unless(wrong: &[String]) -> Self {
-        /// Who breaks one rule a thousand times need not read it a thousand times.
-        const SHOWN: usize = 10;
-        if wrong.is_empty() {
-            return Self::Passed;
-        }
-        let mut lines: Vec<&str> = wrong.iter().take(SHOWN).map(String::as_str).collect();
-        let more = format!("and {} more", wrong.len().saturating_sub(SHOWN));
-        if wrong.len() > SHOWN {
-            lines.push(&more);
-        }
-        Self::failed(lines.join("\n"))
-    }
-}
-
-impl Report {
-    /// How the cases of a part went.
-    pub fn counts(&self, part: Part) -> Counts {
-        let mut counts = Counts::default();
-        for case in self.cases.iter().filter(|case| case.part == part) {
-            *match case.outcome {
-                Outcome::Passed => &mut counts.passed,
-                Outcome::Blessed => &mut counts.blessed,
-                Outcome::Failed(_) => &mut counts.failed,
-                Outcome::Skipped { .. } => &mut counts.skipped,
-            } += 1;
-        }
-        counts
-    }
-
-    /// Whether no case failed.
-    pub fn passed(&self) -> bool {
-        Part::ALL
-            .into_iter()
-            .all(|part| self.counts(part).failed == 0)
-    }
-}
-
-/// Runs the suite on a few threads. `done` hears of each case as it ends, with the number of all.
+/// Runs the suite on a few threads. `done` is called for each case as it ends, with the total number of cases.
 ///
 /// # Errors
-/// When this machine fails. A plugin that does not even load is a failed case, no error.
+/// [`SuiteError`] when files of the cases cannot be read or written. A plugin that does not load is a failed case, not an
+/// error.
 pub fn run(
     sandbox: &Sandbox,
     subject: &Subject<'_>,
@@ -276,24 +124,26 @@ pub fn run(
     let description = described.and_then(|described| described.as_ref().ok().cloned());
 
     let mut checks = contract::checks();
-    if description
-        .as_ref()
-        .is_some_and(|said| said.handles.iter().any(|dialect| dialect == ORG_TEMPLATE))
-    {
+    if description.as_ref().is_some_and(|described| {
+        described
+            .handles
+            .iter()
+            .any(|dialect| dialect == ORG_TEMPLATE)
+    }) {
         checks.extend(profile::checks());
     }
     if let Some(folder) = &selection.own {
         checks.extend(own::checks(folder, selection.bless)?);
     }
-    let wanted = |part: Part, name: &str| {
+    let is_selected = |part: Part, name: &str| {
         let full = format!("{}/{name}", part.as_str());
         selection
             .containing
             .as_ref()
             .is_none_or(|text| full.contains(text))
     };
-    checks.retain(|check| wanted(check.part, &check.name));
-    let imports = wanted(imports.part, &imports.name).then_some(imports);
+    checks.retain(|check| is_selected(check.part, &check.name));
+    let imports = is_selected(imports.part, &imports.name).then_some(imports);
     let total = checks.len() + usize::from(imports.is_some());
     if let Some(case) = &imports {
         done(case, total);
@@ -309,8 +159,8 @@ pub fn run(
 }
 
 fn load(sandbox: &Sandbox, subject: &Subject<'_>) -> Result<Loaded, LoadError> {
-    let plugin = sandbox.load(subject.bytes, &subject.terms)?;
-    let again = sandbox.load(subject.bytes, &subject.terms)?;
+    let plugin = sandbox.load(subject.bytes, &subject.limits)?;
+    let again = sandbox.load(subject.bytes, &subject.limits)?;
     Ok(Loaded {
         described: plugin.describe(),
         plugin,
@@ -320,7 +170,7 @@ fn load(sandbox: &Sandbox, subject: &Subject<'_>) -> Result<Loaded, LoadError> {
     })
 }
 
-/// From the name of what every plugin exports.
+/// The version of the world, from the name of the interface that every plugin exports.
 fn world(bytes: &[u8]) -> Option<WorldVersion> {
     let exports = orghost_build::inspect(bytes).ok()?.exports;
     let version = exports
@@ -331,13 +181,13 @@ fn world(bytes: &[u8]) -> Option<WorldVersion> {
         .find(|known| known.as_str() == version)
 }
 
-/// The cases in the order of the checks, whichever ended first.
+/// Runs the checks on several threads. The cases are in the order of the checks.
 fn in_parallel(
     checks: &[Check],
     loaded: Option<&Loaded>,
     done: &(dyn Fn(&Case) + Sync),
 ) -> Result<Vec<Case>, SuiteError> {
-    /// Each call may take 256 MiB.
+    /// A few threads only, because each call can need 256 MiB.
     const THREADS: usize = 4;
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS));
     let next = AtomicUsize::new(0);
@@ -398,14 +248,14 @@ impl Check {
     }
 }
 
-/// Why a call that must end in a plan or in a list of errors did not.
-fn told(error: &CallError) -> String {
+/// Why a call gave no plan although the template is valid.
+fn describe_failure(error: &CallError) -> String {
     match error {
-        CallError::Broke { reason, help } => format!("the plugin broke: {reason} ({help})"),
-        CallError::SaidNo(errors) => {
+        CallError::Failed { reason, help } => format!("the plugin failed: {reason} ({help})"),
+        CallError::Rejected(errors) => {
             let lines: Vec<String> = errors.iter().take(5).map(own::line).collect();
             format!(
-                "the plugin refused the template, and it is valid:\n{}",
+                "the plugin rejected the template, which is valid:\n{}",
                 lines.join("\n")
             )
         }

@@ -1,18 +1,17 @@
-//! Fault injection for tests: the process ends as if it had been killed after
-//! a given number of writes, or at a named place; or a task panics there.
-//! Compiled only with `fault-injection`.
+//! Fault injection for tests: kills the process after a given number of writes or at a named point, or panics at a named
+//! point. Compiled only with the feature `fault-injection`.
 
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,
-    reason = "switches of the tests, absent from releases"
+    reason = "only tests use this module; releases do not contain it"
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// Sends this process SIGKILL after as many writes as `ORGHOST_KILL_AFTER_WRITES` says.
+/// Kills this process with SIGKILL when it has made the number of writes in `ORGHOST_KILL_AFTER_WRITES`.
 pub fn after_write() {
     let limit = std::env::var("ORGHOST_KILL_AFTER_WRITES")
         .ok()
@@ -22,15 +21,15 @@ pub fn after_write() {
     }
 }
 
-/// Sends this process SIGKILL when this is the place that `ORGHOST_KILL_AT` names, and panics when it is that of
-/// `ORGHOST_PANIC_AT`.
-pub fn at(place: &str) {
-    let is_named = |name| std::env::var(name).is_ok_and(|named| named == place);
+/// Kills this process with SIGKILL at the point that `ORGHOST_KILL_AT` names, and panics at the one that
+/// `ORGHOST_PANIC_AT` names.
+pub fn at(point: &str) {
+    let is_named = |name| std::env::var(name).is_ok_and(|named| named == point);
     if is_named("ORGHOST_KILL_AT") {
         kill();
     }
     if is_named("ORGHOST_PANIC_AT") {
-        panic!("provoked at {place}");
+        panic!("provoked at {point}");
     }
 }
 

@@ -1,5 +1,6 @@
-//! The HTTP API: axum, status codes and nothing else. Whatever it answers is made by [`Service`]; every error is a problem
-//! document (RFC 9457). The document at `/openapi.json` is generated from what is here.
+//! The HTTP API: routes, bodies and status codes over [`Service`], which makes every decision.
+//!
+//! Every error is a problem document (RFC 9457). `/openapi.json` is generated from the handlers.
 
 #![allow(unused_qualifications, reason = "utoipa repeats the paths of handlers")]
 
@@ -25,35 +26,35 @@ pub use middleware::connections::{Connection, Connections};
 pub use wire::problem::ProblemDocument;
 pub use wire::view::*;
 
-/// What every handler stands on.
+/// The state that all handlers share.
 #[derive(Clone)]
 pub struct Api {
     service: Service,
-    agents: a2a::Agents,
+    agents: a2a::AgentClient,
 }
 
 #[derive(OpenApi)]
 #[openapi(info(
     title = "orghost",
-    description = "Turns org templates into running workspaces. Errors are problem documents (RFC 9457). A POST that \
-                   creates or acts takes an `Idempotency-Key`: with the same key it is done once in a day."
+    description = "Turns org templates into running workspaces. Errors are problem documents (RFC 9457). A POST that creates \
+                   or acts takes an `Idempotency-Key`: requests with the same key take effect once within 24 hours."
 ))]
 struct Document;
 
 impl Api {
-    /// An API over a running host.
+    /// The API of a running service.
     pub fn new(service: Service) -> Self {
         Self {
             service,
-            agents: a2a::agents(),
+            agents: a2a::agent_client(),
         }
     }
 
-    /// Everything that is served.
+    /// All routes, with the middleware around them.
     pub fn router(self) -> Router {
         let document = Arc::new(document_text());
         let service = self.service.clone();
-        let routes = described()
+        let routes = documented_routes()
             .split_for_parts()
             .0
             .merge(ui::routes())
@@ -70,15 +71,15 @@ impl Api {
     }
 }
 
-/// The OpenAPI document, as `/openapi.json` serves it and `openapi.json` of the repository holds it.
+/// The OpenAPI document: `/openapi.json` serves it, and the repository's `openapi.json` is a copy.
 pub fn document_text() -> String {
-    let mut document = described().split_for_parts().1;
+    let mut document = documented_routes().split_for_parts().1;
     wire::document::complete(&mut document);
     let text = document.to_pretty_json().unwrap_or_default();
     format!("{text}\n")
 }
 
-fn described() -> OpenApiRouter<Api> {
+fn documented_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(routes::orgs::list, routes::orgs::import))
         .routes(routes!(routes::orgs::show, routes::orgs::take_down))
@@ -108,5 +109,5 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(middleware::audit::list))
 }
 
-/// Where a request comes from: the address of whoever is connected.
+/// The address of the client at the other end of a connection, as a request extension.
 pub type Peer = axum::extract::ConnectInfo<SocketAddr>;

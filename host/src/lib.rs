@@ -1,8 +1,8 @@
 //! orghost: a WebAssembly plugin host for org templates.
 //!
-//! Data flows one way: [`template`] -> [`plugin`] -> [`plan`] -> [`policy`] ->
-//! [`provision`] -> [`event`]s. No arrow goes back up, and the library renders
-//! nothing: that is [`cli`]'s.
+//! Data flows one way: a [`template`] goes to a [`plugin`], which proposes a [`plan`](model::plan); the
+//! [`policy`](planning::policy) judges the plan; [`provision`] applies an approved plan and reports
+//! [`event`](model::event)s. Only [`cli`] renders output.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 

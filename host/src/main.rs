@@ -1,4 +1,4 @@
-//! The `orghost` program.
+//! The `orghost` program. It passes the process environment to the library and returns its exit code.
 
 use std::process::ExitCode;
 

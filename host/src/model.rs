@@ -1,4 +1,4 @@
-//! The data that every part of orghost speaks of: plans, names, events, diagnostics. It performs no I/O.
+//! The data types that all other modules share: plans, names, identities, events and diagnostics. No I/O.
 
 pub mod clock;
 pub mod diagnostic;

@@ -1,4 +1,4 @@
-//! From a template to an approved plan: a plugin proposes it, and the operator's policy judges it.
+//! From a template to an approved plan: a plugin proposes the plan, and the operator's policy judges it.
 
 pub mod planner;
 pub mod policy;

@@ -1,4 +1,4 @@
-//! Plugins: a sandbox that runs them, a catalog of those that are installed, and their installation.
+//! Plugins: the sandbox that runs them, the catalog of installed plugins, and the installer.
 
 pub mod catalog;
 pub mod installer;

@@ -1,5 +1,5 @@
-//! Why orghost did not do what it was asked, for whoever asked: the command line makes an exit code and a report of
-//! it, the API a problem document (RFC 9457). Never renders, and never holds a secret.
+//! Why a request failed. The command line turns a problem into an exit code and a report, the API into a problem document
+//! (RFC 9457). A problem renders nothing and never holds a secret.
 
 use std::path::Path;
 
@@ -7,33 +7,33 @@ use crate::model::diagnostic::Diagnostic;
 use crate::model::plugin::PluginName;
 use crate::template::directory::TemplateDir;
 
-/// Whose turn it is to do something about a problem.
+/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// The operator's: the engine, the store, the machine, the network.
+    /// The engine, the store, the machine or the network failed. The operator can do something about it.
     Failed,
-    /// The caller's: usage, or an invalid template or plugin.
+    /// The request, the template or the plugin is not valid. The caller can correct it.
     Invalid,
-    /// The caller's, or the operator's: policy refuses.
+    /// Policy or a missing permission forbids it. The operator can allow it.
     Refused,
-    /// The caller's: there is no such thing.
-    Unknown,
-    /// The caller's: it does not fit with what is there now.
+    /// What the caller named does not exist.
+    NotFound,
+    /// The request contradicts the present state, such as a start of a workspace that was removed.
     Conflict,
-    /// The caller's: required variables have no value.
+    /// Required variables have no value. The caller can set them.
     MissingEnv,
-    /// Nobody's: there is too much to do just now; later it will work.
+    /// The host has too much to do or is stopping. The caller can try again later.
     Busy,
 }
 
-/// Why something was not done. All of it at once: there may be many errors.
+/// Why a request failed. It holds all errors, so that the caller can correct them at once.
 #[derive(Debug)]
 pub struct Problem {
-    /// What kind of problem it is.
+    /// What happened.
     pub class: Class,
-    /// What is wrong, at least one.
+    /// The errors, at least one.
     pub errors: Vec<Diagnostic>,
-    /// The template that the errors are about: only its files are shown.
+    /// The template that the errors are about. The report shows lines of its files only.
     pub template: Option<TemplateDir>,
 }
 
@@ -47,7 +47,7 @@ impl Problem {
         }
     }
 
-    /// The same problem, of an installed plugin.
+    /// Puts the name of an installed plugin before each message.
     #[must_use]
     pub fn of_plugin(mut self, name: &PluginName) -> Self {
         for error in &mut self.errors {
@@ -56,7 +56,7 @@ impl Problem {
         self
     }
 
-    /// The same problem, with a file of the operator's as its place.
+    /// Sets the file of each error.
     #[must_use]
     pub fn in_file(mut self, file: &Path) -> Self {
         for error in &mut self.errors {

@@ -1,17 +1,17 @@
-//! Random bytes of the operating system, for keys, tokens and identifiers.
+//! Random bytes from the operating system, for keys, tokens and identifiers.
 
 use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 
-/// The operating system has no randomness.
+/// The operating system gave no random bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this machine has no randomness: {0}")]
+#[error("the operating system gives no random bytes: {0}")]
 pub struct NoRandomness(String);
 
-/// `N` bytes that nobody can guess.
+/// `N` random bytes that cannot be guessed.
 ///
 /// # Errors
-/// [`NoRandomness`]: the system call failed.
+/// [`NoRandomness`] when the system call fails.
 pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;

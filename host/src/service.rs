@@ -1,20 +1,25 @@
-//! A host that runs for months: accepts orgs for many callers at once, does what it accepted in the background, and goes
-//! on with it after it was killed. The one owner of the store, the engines and the background work; speaks no HTTP.
+//! The server without HTTP: accepts orgs from many callers at once, carries out in the background what it accepted, and
+//! resumes that work after a restart. The only owner of the store, the engines and the background tasks.
 //!
-//! What is accepted is stored first: the template's snapshot, the sealed variables, and the operation. So whatever happens
-//! to the process, the next one finds what there is to do, makes the same plan of the same snapshot, and goes on.
+//! Before an import is answered, the snapshot of its template, its encrypted variables and its operation are stored. So after
+//! a crash the next process finds the open operations, plans the same snapshot again, and resumes.
 
 mod accept;
 pub mod access;
 pub mod admission;
 pub mod agent_tokens;
+mod capacity;
+mod ending;
 mod execute;
+mod import;
 pub mod last_lines;
+mod lookup;
 mod memory;
 pub mod metrics;
 mod planning;
 pub mod queue;
-mod recover;
+mod replan;
+mod resume;
 mod retention;
 pub mod status;
 pub mod sweep;
@@ -31,27 +36,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::limits;
-use crate::model::diagnostic::Diagnostic;
 use crate::model::ids::OperationId;
 use crate::planning::planner::{Loaded, Planner};
 use crate::planning::policy::Policy;
 use crate::plugin::installer::Installer;
 use crate::plugin::sandbox::Sandbox;
-use crate::problem::{Class, Problem};
+use crate::problem::Problem;
 use crate::provision::concurrency::FairSemaphore;
 use crate::provision::engine::backend::Engines;
 use crate::service::agent_tokens::AgentTokens;
-use crate::service::metrics::{Metrics, Moment};
+use crate::service::metrics::Metrics;
 use crate::state::encryption::Keyring;
 use crate::state::snapshots::Snapshots;
-use crate::state::store::{OrgRow, Store, WriteLock};
+use crate::state::store::{Store, WriteLock};
+pub use import::{Import, ImportOptions, Source};
 use last_lines::LastLines;
-use memory::Memory;
-pub use planning::{Import, ImportOptions, Prepared, Source};
-use queue::Queues;
+use memory::TemplateMemory;
+pub use planning::Prepared;
+use queue::OrgQueues;
 use sweep::Orphan;
-use tasks::{Closed, Tasks};
-use workspaces::{Checks, Slots};
+use tasks::Tasks;
+pub use tasks::blocking;
+use workspaces::liveness::LivenessChecks;
+use workspaces::queue::WorkspaceQueues;
 
 /// The running host. Cheap to clone.
 #[derive(Clone)]
@@ -68,53 +75,59 @@ struct Inner {
     templates: PathBuf,
     engines: Engines,
     tasks: Tasks,
-    turns: Arc<FairSemaphore>,
     metrics: Metrics,
-    queues: Queues,
-    memory: Memory,
-    /// Who may call a plugin next.
-    plans: Arc<FairSemaphore>,
-    /// Accepting is one after the other, so that the store and the lines agree on the order.
+    /// The order of operations in each org.
+    queues: OrgQueues,
+    /// The operations of single workspaces that run or come next.
+    workspace_queues: WorkspaceQueues,
+    /// Limits how many workspaces are provisioned at a time. Orgs take turns.
+    provisioning: Arc<FairSemaphore>,
+    /// Limits how many plugin calls run at a time. Callers take turns.
+    plugin_calls: Arc<FairSemaphore>,
+    /// Limits the memory that templates take.
+    memory: TemplateMemory,
+    /// Held while one operation is accepted, so that the store and the queues have the same order.
     accepting: tokio::sync::Mutex<()>,
-    cancels: Mutex<HashMap<OperationId, CancellationToken>>,
-    slots: Slots,
-    checks: Checks,
+    /// Cancels operations that are queued or running.
+    cancellations: Mutex<HashMap<OperationId, CancellationToken>>,
+    liveness_checks: LivenessChecks,
     agent_tokens: OnceCell<AgentTokens>,
+    /// What the newest sweep found and did not remove.
     orphans: Mutex<Vec<Orphan>>,
     last_lines: LastLines,
-    /// Closed last.
+    /// The last field, so that it is released after everything else.
     _lock: WriteLock,
 }
 
-/// What a service is made of.
+/// The parts that a service is made from.
 pub struct Parts {
     /// The configuration file.
     pub config: Arc<Config>,
-    /// What planning stands on.
+    /// Makes plans.
     pub planner: Planner,
-    /// Plugins.
+    /// The sandbox and the plugins in it.
     pub loaded: Loaded,
-    /// The operator's policy: the same for every caller.
+    /// The policy from the configuration file. It applies to every caller.
     pub policy: Policy,
-    /// The store, and the right to write to it.
+    /// The store of the state folder.
     pub store: Store,
-    /// See [`Store::lock`].
+    /// The right to write to the state folder; see [`Store::lock`].
     pub lock: WriteLock,
-    /// Opens what is sealed in the store.
+    /// Decrypts the encrypted values of the state folder.
     pub keyring: Keyring,
-    /// The templates that orgs are made from.
+    /// The kept templates of the orgs.
     pub snapshots: Snapshots,
-    /// The folder of the templates that callers may name.
+    /// The folder of the templates that callers can name.
     pub templates: PathBuf,
-    /// What runs workspaces.
+    /// The engines that run workspaces.
     pub engines: Engines,
 }
 
 impl Service {
-    /// Takes over a state folder. Nothing is begun before [`Service::resume`].
+    /// Takes over a state folder. Starts nothing; [`Service::resume`] does.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
-            turns: FairSemaphore::new(parts.config.concurrency()),
+            provisioning: FairSemaphore::new(parts.config.concurrency()),
             config: parts.config,
             planner: parts.planner,
             loaded: parts.loaded,
@@ -126,13 +139,13 @@ impl Service {
             engines: parts.engines,
             tasks: Tasks::default(),
             metrics: Metrics::default(),
-            queues: Queues::default(),
-            memory: Memory::new(limits::TEMPLATES_HELD),
-            plans: FairSemaphore::new(planning::at_once()),
+            queues: OrgQueues::default(),
+            workspace_queues: WorkspaceQueues::default(),
+            plugin_calls: FairSemaphore::new(planning::concurrent_plugin_calls()),
+            memory: TemplateMemory::new(limits::TEMPLATES_HELD),
             accepting: tokio::sync::Mutex::default(),
-            cancels: Mutex::default(),
-            slots: Slots::default(),
-            checks: Checks::default(),
+            cancellations: Mutex::default(),
+            liveness_checks: LivenessChecks::default(),
             agent_tokens: OnceCell::new(),
             orphans: Mutex::default(),
             last_lines: LastLines::default(),
@@ -140,56 +153,43 @@ impl Service {
         }))
     }
 
-    /// An org by its slug or its name.
-    ///
-    /// # Errors
-    /// [`Class::Unknown`].
-    pub async fn org(&self, name: &str) -> Result<OrgRow, Problem> {
-        let orgs = self.0.store.orgs().await?;
-        let found = orgs.into_iter().find(|row| row.is_called(name));
-        found.ok_or_else(|| {
-            let message = format!("there is no org {name:?} on this host");
-            Problem::one(Class::Unknown, Diagnostic::new("unknown-org", message))
-        })
-    }
-
-    /// Begins nothing more, and waits for what runs; the names of what still runs after `limit`. What was cut short is in
-    /// the store, and goes on when the host is started again.
+    /// Stops the background work: starts no more of it, asks running tasks to end, and waits at most `limit`. Returns the
+    /// names of the tasks that still run. Interrupted operations are in the store; the next process resumes them.
     pub async fn drain(&self, limit: Duration) -> Vec<String> {
         self.0.tasks.drain(limit).await
     }
 
-    /// The store: for reading.
+    /// The store. Callers only read it.
     pub fn store(&self) -> &Store {
         &self.0.store
     }
 
-    /// The background work.
+    /// The background tasks.
     pub fn tasks(&self) -> &Tasks {
         &self.0.tasks
     }
 
-    /// What the tokens of workspaces are made with.
+    /// The tokens of this host's workspaces. The secret behind them is made at the first call.
     ///
     /// # Errors
-    /// The store's and the keyring's.
+    /// The secret cannot be read from the store or written to it, or not be decrypted.
     pub async fn agent_tokens(&self) -> Result<&AgentTokens, Problem> {
         let host = &self.0;
-        let made = || AgentTokens::of(&host.store, &host.keyring);
-        host.agent_tokens.get_or_try_init(made).await
+        let load = || AgentTokens::of(&host.store, &host.keyring);
+        host.agent_tokens.get_or_try_init(load).await
     }
 
-    /// What failed workspaces printed; not for everybody.
+    /// The output of failed workspaces. It may hold secrets, so not every caller may see it.
     pub fn last_lines(&self) -> &LastLines {
         &self.0.last_lines
     }
 
-    /// What runs workspaces.
+    /// The engines that run workspaces.
     pub fn engines(&self) -> &Engines {
         &self.0.engines
     }
 
-    /// The folder of the templates that callers may name.
+    /// The folder of the templates that callers can name.
     pub fn templates(&self) -> &Path {
         &self.0.templates
     }
@@ -199,33 +199,15 @@ impl Service {
         &self.0.config
     }
 
-    /// What is counted.
+    /// The metrics of this host.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 
-    /// How the host is now, in numbers.
+    /// Runs `work` on the installed plugins, on a thread that may block.
     ///
     /// # Errors
-    /// The store's.
-    pub async fn moment(&self) -> Result<Moment, Problem> {
-        let host = &self.0;
-        Ok(Moment {
-            operations: host.store.tally().await?,
-            open: host.queues.length(),
-            waiting: host.turns.waiting(),
-            running: host.turns.taken(),
-            plans_waiting: host.plans.waiting(),
-            plans_running: host.plans.taken(),
-            tasks: host.tasks.count_running(),
-            events: host.store.newest().await?.unsigned_abs(),
-        })
-    }
-
-    /// Does something with the installed plugins.
-    ///
-    /// # Errors
-    /// What comes of it.
+    /// The error of `work`, or it panicked.
     pub async fn plugins<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Installer, &Sandbox) -> Result<T, Problem> + Send + 'static,
@@ -233,42 +215,4 @@ impl Service {
         let this = self.clone();
         blocking(move || work(&this.0.planner.installer(), this.0.loaded.sandbox())).await?
     }
-
-    /// How many operations were accepted and did not end, and how many workspaces wait for their turn.
-    pub fn waiting(&self) -> (usize, usize) {
-        (self.0.queues.length(), self.0.turns.waiting())
-    }
-}
-
-/// A member of a request that is there and true.
-fn flag(request: &serde_json::Value, name: &str) -> bool {
-    request.get(name) == Some(&true.into())
-}
-
-fn busy(why: &str) -> Problem {
-    let diagnostic = Diagnostic::new("busy", why).help("try again in a few seconds");
-    Problem::one(Class::Busy, diagnostic)
-}
-
-impl From<Closed> for Problem {
-    fn from(closed: Closed) -> Self {
-        let diagnostic = Diagnostic::new("stopping", closed.to_string());
-        Self::one(
-            Class::Busy,
-            diagnostic.help("ask again when the host is back"),
-        )
-    }
-}
-
-/// Work that blocks, away from the async threads.
-///
-/// # Errors
-/// It panicked.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        let message = format!("a defect of orghost: {error}");
-        Problem::one(Class::Failed, Diagnostic::new("broke", message))
-    })
 }

@@ -1,4 +1,4 @@
-//! Org templates: read-only files in a folder, in memory or in an archive. Nothing outside the template can be reached.
+//! Org templates: read-only files in a folder, in memory or in an archive. Nothing outside of a template can be read.
 
 mod archive;
 pub mod bundle;

@@ -167,7 +167,7 @@ impl<E: Engine> World<E> {
             operation: self.store.begin("acme", operation).await.unwrap(),
             cancel: self.cancel.clone(),
             observer: &|_| {},
-            turns: &self.turns,
+            permits: &self.turns,
             keep_failed: self.keep_failed,
         }
     }
@@ -191,7 +191,7 @@ impl<E: Engine> World<E> {
         };
         self.store.put_org(row, rows).await?;
         let run = self.run(Operation::Up).await;
-        provision::up(&run, &self.org(), &jobs, &self.options).await
+        provision::apply(&run, &self.org(), &jobs, &self.options).await
     }
 
     pub async fn up(&self, workspaces: &[Workspace]) -> Outcomes {
@@ -206,7 +206,7 @@ impl<E: Engine> World<E> {
 
     pub async fn down(&self, volumes: bool) -> Removal {
         let run = self.run(Operation::Down).await;
-        provision::down(&run, &self.org(), volumes, 4)
+        provision::destroy(&run, &self.org(), volumes, 4)
             .await
             .unwrap()
     }

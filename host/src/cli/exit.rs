@@ -27,7 +27,7 @@ impl From<Class> for Exit {
     fn from(class: Class) -> Self {
         match class {
             Class::Failed | Class::Busy => Self::Failed,
-            Class::Invalid | Class::Unknown | Class::Conflict | Class::MissingEnv => Self::Invalid,
+            Class::Invalid | Class::NotFound | Class::Conflict | Class::MissingEnv => Self::Invalid,
             Class::Refused => Self::Refused,
         }
     }

@@ -17,7 +17,7 @@ use crate::planning::planner::{Giver, Loaded, PlanRequest};
 use crate::planning::policy::{Approved, Rejected};
 use crate::plugin::sandbox::PluginInput;
 use crate::problem::{Class, Problem};
-use crate::service::admission::place;
+use crate::service::admission::choose_engine;
 use crate::template::directory::TemplateDir;
 
 /// A template and the policy's judgement of its plan.
@@ -56,7 +56,7 @@ pub async fn judge(
     warn_of_unset(&planned.unset);
     let (store, engines) = (host.existing_store()?, host.engines()?);
     let name = &planned.plan.org.name;
-    let target = place(name, engine, store.as_ref(), &host.config, &engines).await?;
+    let target = choose_engine(name, engine, store.as_ref(), &host.config, &engines).await?;
     let judged = planned.judge(&host.planner.policy(&flags), target);
     Ok(JudgedTemplate {
         template,

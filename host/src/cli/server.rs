@@ -6,7 +6,7 @@ use super::args::{PlanArgs, WorkspaceArgs};
 use super::interrupt::Interrupts;
 use super::render::text::note;
 use super::request::{open_template, plan_request};
-use crate::client::{AddressError, Client, Operation, Patience, Pause, State, Upload, Why};
+use crate::client::{AddressError, Backoff, Client, Operation, Pause, RetryReason, State, Upload};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::Event;
 use crate::problem::{Class, Problem};
@@ -62,7 +62,7 @@ impl Server {
         for name in orgs {
             let org = match self.client.org(&name).await.map_err(Problem::from) {
                 // The org was removed after the list was made.
-                Err(problem) if problem.class == Class::Unknown && at.org.is_none() => continue,
+                Err(problem) if problem.class == Class::NotFound && at.org.is_none() => continue,
                 org => org?,
             };
             let rows = org.workspaces.into_iter().map(|workspace| workspace.row);
@@ -74,10 +74,10 @@ impl Server {
 
 /// Prints why a request is repeated, and when.
 fn note_pause(pause: &Pause) {
-    let reason = match pause.why {
-        Why::Busy => "the server is busy",
-        Why::Away => "the connection to the server was lost",
-        Why::Refused => "the server refused the stream of events",
+    let reason = match pause.reason {
+        RetryReason::Busy => "the server is busy",
+        RetryReason::Away => "the connection to the server was lost",
+        RetryReason::EventsRefused => "the server refused the stream of events",
     };
     let seconds = pause.wait.as_millis().div_ceil(1000);
     note(&format!("{reason}; trying again in {seconds} s"));
@@ -95,7 +95,7 @@ impl Host {
             .or(self.environment.text("ORGHOST_SERVER"));
         let token = self.environment.text("ORGHOST_TOKEN");
         let connect = |url| {
-            let client = Client::new(url, token, Patience::default(), note_pause);
+            let client = Client::new(url, token, Backoff::default(), note_pause);
             Ok(Server {
                 client: client.map_err(|error| not_a_server(url, &error))?,
                 json: self.json,

@@ -1,4 +1,4 @@
-//! Follows an operation to its end. Whatever happens to the stream of events, the end of the operation is told.
+//! Follows an operation to its end. The operation's end is found even when the stream of its events is cut or refused.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,27 +8,27 @@ use futures_util::{Stream, StreamExt as _};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::patience::Pauses;
-use super::request::Ask;
-use super::{Client, ClientError, Operation, State, Why};
+use super::backoff::{Pauses, RetryReason};
+use super::request::Request;
+use super::{Client, ClientError, Operation, State};
 use crate::model::event::{Event, What};
 
-/// Without an event for so long, the operation itself is looked at: it may have ended without one.
+/// After so long without an event, the operation itself is read: it may have ended without an event.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Events of an operation that has ended are all stored, and come at once; after so long without one there is none left.
+/// The events of an operation that has ended are all stored and arrive at once. After so long without one, none is left.
 const DRAINED: Duration = Duration::from_millis(300);
 
-/// Seconds to wait for an operation whose last event was seen: it ends a moment later.
-const MOMENT: u64 = 10;
+/// Seconds to wait for the end of an operation after its last event: it ends a moment later.
+const END_WAIT: u64 = 10;
 
 impl Client {
-    /// Hands out the events of an operation, in their order and each once, until it has ended. When it is superseded, what
-    /// supersedes it is followed in its place.
+    /// Passes the events of an operation to `show`, in order and each once, until the operation has ended. When a later
+    /// operation supersedes it, that one is followed instead. Returns the operation that ended.
     ///
     /// # Errors
-    /// The operation cannot be asked for any more. A stream that is cut or refused is no error: it is taken up again where
-    /// it was, after a pause that grows.
+    /// [`ClientError`]: the operation cannot be read any more. A stream that is cut or refused is no error: it resumes after
+    /// the last event, after a growing pause.
     pub async fn follow(
         &self,
         mut operation: Operation,
@@ -50,20 +50,23 @@ impl Client {
             }
             match events.read(QUIET, &mut show).await {
                 Read::Quiet => {}
-                Read::Ended => wait = MOMENT,
-                Read::Cut(asked) => {
-                    let pause = events.pauses.next_of_many(Why::of(asked), asked);
+                Read::Ended => wait = END_WAIT,
+                Read::Cut(retry_after) => {
+                    let reason = RetryReason::of_cut(retry_after);
+                    let pause = events.pauses.next_without_total(reason, retry_after);
                     self.pause(pause).await;
                 }
                 Read::Refused => {
-                    let pause = events.pauses.next_of_many(Why::Refused, None);
+                    let pause = events
+                        .pauses
+                        .next_without_total(RetryReason::EventsRefused, None);
                     self.pause(pause).await;
                 }
             }
         }
     }
 
-    /// What does now what a superseded operation would have done: the newest of its kind.
+    /// The operation that superseded another one: the newest of its kind in the same org.
     async fn successor(&self, ended: &Operation) -> Result<Option<Operation>, ClientError> {
         #[derive(Deserialize)]
         struct Page {
@@ -73,41 +76,41 @@ impl Client {
             return Ok(None);
         }
         let path = ["v1", "orgs", &ended.org, "operations"];
-        let page: Page = self.ask(&Ask::get(&path)).await?;
+        let page: Page = self.json(&Request::get(&path)).await?;
         let mut newest = page.operations.into_iter();
         Ok(newest.find(|next| next.operation == ended.operation && next.id != ended.id))
     }
 }
 
-impl Why {
-    fn of(asked: Option<Duration>) -> Self {
-        match asked {
+impl RetryReason {
+    fn of_cut(retry_after: Option<Duration>) -> Self {
+        match retry_after {
             Some(_) => Self::Busy,
             None => Self::Away,
         }
     }
 }
 
-/// The events of one operation, over as many connections as it takes.
+/// The events of one operation, read over as many connections as needed.
 struct Events<'a> {
     client: &'a Client,
     operation: String,
-    /// The place of the newest that was seen.
+    /// The id of the newest event that was read.
     last: Option<i64>,
     connection: Option<Pin<Box<dyn Stream<Item = Option<Message>> + Send>>>,
-    /// Begin anew with each event that comes.
+    /// The pauses between connections. Each event that arrives resets them.
     pauses: Pauses,
 }
 
-/// Why no more is read for now.
+/// Why reading stopped.
 enum Read {
-    /// No event came for as long as was given.
+    /// No event arrived in the given time.
     Quiet,
-    /// The event that ends the operation came.
+    /// The event that ends the operation arrived.
     Ended,
-    /// The connection was cut; how long the server asks to wait.
+    /// The connection was cut; how long the server asks to wait (`Retry-After`).
     Cut(Option<Duration>),
-    /// The server does not give them.
+    /// The server refuses the stream.
     Refused,
 }
 
@@ -118,7 +121,7 @@ impl<'a> Events<'a> {
             operation: operation.id.clone(),
             last: None,
             connection: None,
-            pauses: client.patience.pauses(),
+            pauses: client.backoff.pauses(),
         }
     }
 
@@ -128,8 +131,8 @@ impl<'a> Events<'a> {
                 Some(connection) => connection,
                 None => match self.connect().await {
                     Ok(connection) => self.connection.insert(connection),
-                    Err(ClientError::Busy { asked, .. }) => {
-                        return Read::Cut(Some(asked.unwrap_or_default()));
+                    Err(ClientError::Busy { retry_after, .. }) => {
+                        return Read::Cut(Some(retry_after.unwrap_or_default()));
                     }
                     Err(ClientError::Away { .. }) => return Read::Cut(None),
                     Err(_) => return Read::Refused,
@@ -144,8 +147,8 @@ impl<'a> Events<'a> {
                 }
             };
             self.last = message.id.parse().ok().or(self.last);
-            self.pauses = self.client.patience.pauses();
-            // A newer server may have events that this program does not know.
+            self.pauses = self.client.backoff.pauses();
+            // A newer server may send events that this program does not know.
             let Ok(event) = serde_json::from_str::<Event>(&message.data) else {
                 continue;
             };
@@ -156,31 +159,34 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// Reads what is left of an operation that has ended, unless patience ends before.
+    /// Reads the remaining events of an operation that has ended, until the pauses are used up.
     async fn drain(&mut self, show: &mut impl FnMut(&Event)) {
-        self.pauses = self.client.patience.pauses();
+        self.pauses = self.client.backoff.pauses();
         loop {
             match self.read(DRAINED, show).await {
                 Read::Quiet | Read::Refused => return,
                 Read::Ended => {}
-                Read::Cut(asked) => match self.pauses.next(Why::of(asked), asked) {
-                    Some(pause) => self.client.pause(pause).await,
-                    None => return,
-                },
+                Read::Cut(retry_after) => {
+                    let reason = RetryReason::of_cut(retry_after);
+                    match self.pauses.next(reason, retry_after) {
+                        Some(pause) => self.client.pause(pause).await,
+                        None => return,
+                    }
+                }
             }
         }
     }
 
-    /// One attempt.
+    /// Opens the stream once, after the last event that was read.
     async fn connect(
         &self,
     ) -> Result<Pin<Box<dyn Stream<Item = Option<Message>> + Send>>, ClientError> {
-        let ask = Ask::get(&["v1", "events"]).query("operation", &self.operation);
-        let ask = match self.last {
-            Some(last) => ask.after_event(last),
-            None => ask.query("after", 0),
+        let request = Request::get(&["v1", "events"]).query("operation", &self.operation);
+        let request = match self.last {
+            Some(last) => request.after_event(last),
+            None => request.query("after", 0),
         };
-        let answer = self.client.attempt(&ask).await?;
+        let answer = self.client.attempt(&request).await?;
         let messages = answer.bytes_stream().eventsource();
         Ok(messages.map(Result::ok).boxed())
     }

@@ -5,32 +5,32 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Url};
 use serde_json::Value;
 
-use super::Upload;
+use super::types::Upload;
 use crate::model::digest::hex;
 use crate::random::{NoRandomness, random};
 
-/// What is asked.
-pub struct Ask<'a> {
+/// A request.
+pub struct Request<'a> {
     method: Method,
     /// The path's segments, not yet escaped.
     path: Vec<&'a str>,
     query: Vec<(&'static str, String)>,
     body: Body<'a>,
-    again: Again,
+    repeatable: Repeatable,
     last_event: Option<i64>,
 }
 
-/// Whether a request may be sent again when nobody knows whether it arrived.
-enum Again {
-    /// It changes something.
+/// Whether a request may be sent again when it is not known whether it arrived.
+enum Repeatable {
+    /// No: it changes something.
     No,
-    /// It changes nothing.
+    /// Yes: it changes nothing.
     Yes,
-    /// The server does it once for this idempotency key.
+    /// Yes: the server acts once for this idempotency key.
     Key(String),
 }
 
-/// What goes along.
+/// A request's body.
 pub enum Body<'a> {
     None,
     Json(Value),
@@ -38,13 +38,7 @@ pub enum Body<'a> {
     Form(&'a Upload),
 }
 
-impl<'a> Body<'a> {
-    pub fn form(upload: &'a Upload) -> Self {
-        Self::Form(upload)
-    }
-}
-
-impl<'a> Ask<'a> {
+impl<'a> Request<'a> {
     pub fn get(path: &[&'a str]) -> Self {
         Self::new(Method::GET, path).changes_nothing()
     }
@@ -63,7 +57,7 @@ impl<'a> Ask<'a> {
             path: path.to_vec(),
             query: Vec::new(),
             body: Body::None,
-            again: Again::No,
+            repeatable: Repeatable::No,
             last_event: None,
         }
     }
@@ -79,24 +73,24 @@ impl<'a> Ask<'a> {
     }
 
     pub fn changes_nothing(mut self) -> Self {
-        self.again = Again::Yes;
+        self.repeatable = Repeatable::Yes;
         self
     }
 
-    /// With an idempotency key of its own: however often it is sent, it is done once.
+    /// Adds a new idempotency key, so that the server acts once however often the request is sent.
     pub fn once(mut self) -> Result<Self, NoRandomness> {
-        self.again = Again::Key(hex(&random::<16>()?));
+        self.repeatable = Repeatable::Key(hex(&random::<16>()?));
         Ok(self)
     }
 
-    /// Of a stream of events: only those after this one.
+    /// Asks a stream of events for those after the one with this id.
     pub fn after_event(mut self, last: i64) -> Self {
         self.last_event = Some(last);
         self
     }
 
     pub fn is_repeatable(&self) -> bool {
-        !matches!(self.again, Again::No)
+        !matches!(self.repeatable, Repeatable::No)
     }
 
     pub fn build(
@@ -116,7 +110,7 @@ impl<'a> Ask<'a> {
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        if let Again::Key(key) = &self.again {
+        if let Repeatable::Key(key) = &self.repeatable {
             request = request.header("idempotency-key", key);
         }
         if let Some(last) = self.last_event {

@@ -1,13 +1,13 @@
-//! The configuration files of variables. It reads none by itself, and no error shows a value.
+//! Parses files of `NAME=VALUE` lines. It reads no file itself, and no error shows a value.
 
 use crate::model::diagnostic::Diagnostic;
 use crate::model::plan::is_identifier;
 
-/// Reads a file of `NAME=VALUE` lines, by the rules of a template's `.env` (`spec/org-template.md` §4) but strictly: this
-/// one is the operator's, and what may not be meant is an error where a template gets a warning.
+/// Parses `NAME=VALUE` lines by the rules of a template's `.env` (`spec/org-template.md` §4), but strictly: an ambiguous
+/// line is an error here, because the file is the operator's. In a template it is a warning.
 ///
 /// # Errors
-/// The first line that is no assignment, or whose value is not what it looks like, with its place.
+/// A diagnostic with the code `env-file` for the first line that is not an assignment or has an ambiguous value.
 pub fn parse(text: &str, file: &str) -> Result<Vec<(String, String)>, Box<Diagnostic>> {
     let mut vars = Vec::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -16,7 +16,7 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<(String, String)>, Box<Diagno
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let told = |message: &str, help: &str| {
+        let wrong = |message: &str, help: &str| {
             let mut problem = Diagnostic::new("env-file", message).file(file).help(help);
             problem.line = Some(number);
             Box::new(problem)
@@ -25,9 +25,9 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<(String, String)>, Box<Diagno
         let assignment = assignment.map(|(name, value)| (without_export(name.trim()), value));
         let Some((name, value)) = assignment.filter(|(name, _)| is_identifier(name)) else {
             let help = "a name has letters, digits and `_`, and does not begin with a digit";
-            return Err(told("this line is not NAME=VALUE", help));
+            return Err(wrong("this line is not NAME=VALUE", help));
         };
-        let value = unquoted(value).map_err(|(message, help)| told(message, help))?;
+        let value = unquoted(value).map_err(|(message, help)| wrong(message, help))?;
         vars.push((name.to_owned(), value.to_owned()));
     }
     Ok(vars)
@@ -40,11 +40,11 @@ fn without_export(name: &str) -> &str {
     }
 }
 
-/// A value without blanks around it and without one pair of quotes, or a message and what to do.
+/// Removes the blanks around a value and one pair of quotes. An error is a message and its help.
 fn unquoted(written: &str) -> Result<&str, (&'static str, &'static str)> {
     const COMMENT: (&str, &str) = (
         "no comment can follow a value",
-        "put the comment on a line of its own, or the whole value in quotes if the `#` is a part of it",
+        "put the comment on a line of its own, or quote the whole value if the `#` is part of it",
     );
     let value = written.trim();
     let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
@@ -59,21 +59,21 @@ fn unquoted(written: &str) -> Result<&str, (&'static str, &'static str)> {
         (Some(inside), _) => Ok(inside),
         (None, Some((_, rest))) if rest.trim_start().starts_with('#') => Err(COMMENT),
         (None, Some(_)) => Err((
-            "something follows the closing quote of this value",
-            "a value has quotes on both sides or on none",
+            "there is text after the closing quote of this value",
+            "quote the whole value or nothing of it",
         )),
         (None, None) => Err((
             "the quote before this value is not closed",
-            "a value stands on one line, with quotes on both sides or on none",
+            "close the quote on the same line, or remove it",
         )),
     }
 }
 
 /// Whether a `#` follows a blank.
 fn has_comment(value: &str) -> bool {
-    let hashes = value.match_indices('#').map(|(place, _)| place);
-    hashes
-        .filter_map(|place| value.get(..place))
+    value
+        .match_indices('#')
+        .filter_map(|(at, _)| value.get(..at))
         .any(|before| before.ends_with(char::is_whitespace))
 }
 
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_those_of_a_templates_env_file() {
+    fn values_are_parsed_as_in_a_templates_env_file() {
         for (line, value) in [
             ("A=1", "1"),
             ("  export\tA = 1 ", "1"),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_meant_is_an_error_with_its_line_and_without_the_value() {
+    fn an_ambiguous_line_is_an_error_with_its_number_and_without_the_value() {
         for line in [
             "hush",
             "A: hush",

@@ -1,5 +1,5 @@
-//! Canaries: values of granted names that must not come out of a plugin, except where a whole value was one reference
-//! to the name. Each place of a template has a case of its own; a case tries every way of writing the reference.
+//! Canaries: cases that check that a plugin reveals the value of a granted variable only where a whole value is one reference to
+//! it. There is a case for each field of a template, and each case tries all ways to write the reference.
 
 use crate::model::env_map::EnvMap;
 use crate::model::plan::{Content, Plan};
@@ -8,17 +8,17 @@ use crate::plugin::sandbox::{CallError, PluginInput};
 use super::scratch::Scratch;
 use super::{Check, Loaded, Outcome, Part, rules};
 
-/// What makes a value recognisable, also when a plugin shows only a part of it.
+/// The part of a canary by which it is recognised, also when a plugin reveals only a part.
 const MARK: &str = "c4n4ry-7e1fb0d2";
 
-/// The granted value, in the form of a token, so that the whole reference can make a channel.
+/// The value of a granted variable. It has the form of a bot token, so that it is valid in a channel's configuration.
 const VALUE: &str = "7340031:c4n4ry-7e1fb0d2-tail";
 
-/// Another one, for directories.
+/// A value that is valid as a directory.
 const DIRECTORY: &str = "/c4n4ry-7e1fb0d2/tail";
 
-/// Where a reference stands: the case's name, and a template in which `@` is the text with the reference.
-const PLACES: &[(&str, &str)] = &[
+/// The names of the cases and their templates. `@` in a template is replaced by the text with the reference.
+const TEMPLATES: &[(&str, &str)] = &[
     (
         "org-name",
         "name: '@'\nworkspaces: [{name: A, runtime: x}]\n",
@@ -134,7 +134,7 @@ const PLACES: &[(&str, &str)] = &[
     ),
 ];
 
-/// How a reference can stand inside of a text, where it must stay as it is or become nothing.
+/// Texts that contain a reference but are not one as a whole. The plugin must keep the reference or remove it.
 const EMBEDDED: &[&str] = &[
     "x/${CANARY}",
     "/srv/${CANARY}/y",
@@ -150,13 +150,13 @@ const EMBEDDED: &[&str] = &[
 ];
 
 pub fn checks() -> Vec<Check> {
-    let place = |(name, template): &(&'static str, &'static str)| {
+    let check = |(name, template): &(&'static str, &'static str)| {
         let template = *template;
         Check::new(Part::Contract, format!("canary-{name}"), move |loaded| {
-            held_back(loaded, template)
+            reveals_only_whole_values(loaded, template)
         })
     };
-    let mut checks: Vec<Check> = PLACES.iter().map(place).collect();
+    let mut checks: Vec<Check> = TEMPLATES.iter().map(check).collect();
     checks.push(Check::new(Part::Contract, "canary-unused", unused));
     checks.push(Check::new(
         Part::Contract,
@@ -166,15 +166,15 @@ pub fn checks() -> Vec<Check> {
     checks
 }
 
-fn held_back(loaded: &Loaded, template: &str) -> std::io::Result<Outcome> {
+fn reveals_only_whole_values(loaded: &Loaded, template: &str) -> std::io::Result<Outcome> {
     let embedded = EMBEDDED.iter().map(|text| (*text, Allowed::Nowhere));
     let whole = ["${CANARY}", "$CANARY"].map(|text| (text, Allowed::Whole));
     for (text, allowed) in embedded.chain(whole) {
-        let scratch = planted(template, text)?;
+        let scratch = with_text(template, text)?;
         for value in [VALUE, DIRECTORY] {
             let found = leaks(loaded, &scratch, value, allowed).into_iter();
             let wrong: Vec<_> = found.map(|leak| format!("with {text:?}: {leak}")).collect();
-            // One way to break it is enough; a plugin that spins would take the deadline for each.
+            // Stop at the first failure, because a plugin that loops would reach the deadline for each text.
             if !wrong.is_empty() {
                 return Ok(Outcome::unless(&wrong));
             }
@@ -183,16 +183,16 @@ fn held_back(loaded: &Loaded, template: &str) -> std::io::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Where a canary may be.
+/// Where the value of a canary may be in a plan.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Allowed {
     Nowhere,
-    /// In texts that are nothing but the value, and as a value of its own in generated files.
+    /// In texts that are exactly the value, and as a separate value in generated files.
     Whole,
 }
 
-/// The template with a text in its place, and in every other file that it uses.
-fn planted(template: &str, text: &str) -> std::io::Result<Scratch> {
+/// The template with `@` replaced by a text, which is also in the other files that the template uses.
+fn with_text(template: &str, text: &str) -> std::io::Result<Scratch> {
     let org = template.replace('@', text);
     let env = format!("FROM_FILE={text}\n");
     let scratch = Scratch::with([("org.yaml", org.as_bytes())])?;
@@ -210,14 +210,14 @@ fn planted(template: &str, text: &str) -> std::io::Result<Scratch> {
 }
 
 fn leaks(loaded: &Loaded, scratch: &Scratch, value: &str, allowed: Allowed) -> Vec<String> {
-    let request = PluginInput {
+    let input = PluginInput {
         granted: EnvMap::from([("CANARY".to_owned(), value.to_owned())]),
         ..PluginInput::default()
     };
-    let answer = loaded.plugin.plan(&scratch.template, &request);
+    let answer = loaded.plugin.plan(&scratch.template, &input);
     let mut wrong = match &answer {
         Ok(plan) => in_plan(plan, value, allowed),
-        Err(CallError::SaidNo(errors)) => in_text("the errors", &json(errors)),
+        Err(CallError::Rejected(errors)) => in_text("the errors", &json(errors)),
         Err(_) => Vec::new(),
     };
     wrong.extend(rules::broken(&answer, &scratch.template));
@@ -230,10 +230,7 @@ fn in_plan(plan: &Plan, value: &str, allowed: Allowed) -> Vec<String> {
     rest.warnings.clear();
     for workspace in &mut rest.workspaces {
         for skipped in &workspace.skipped_channels {
-            wrong.extend(in_text(
-                "the reason of a channel that is left out",
-                &skipped.reason,
-            ));
+            wrong.extend(in_text("the reason of a skipped channel", &skipped.reason));
         }
         for file in &mut workspace.files {
             if let Content::Inline(bytes) = &mut file.content {
@@ -267,24 +264,24 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// A text of a document without the values that stand by themselves in it.
+/// Removes the value from a text where it is a separate word or a quoted value.
 fn without_values(text: &str, value: &str) -> String {
     let ends = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || "\"',]}".contains(c));
     let begins = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || "\"'[{".contains(c));
-    let mut left = String::new();
+    let mut kept = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(value) {
-        left.push_str(before);
+        kept.push_str(before);
         if !begins(before.chars().next_back()) || !ends(after.chars().next()) {
-            left.push_str(value);
+            kept.push_str(value);
         }
         rest = after;
     }
-    left.push_str(rest);
-    left
+    kept.push_str(rest);
+    kept
 }
 
-/// Empties the texts that are nothing but the value.
+/// Empties the texts of a JSON document that are exactly the value.
 fn without_whole(document: &mut serde_json::Value, value: &str) {
     match document {
         serde_json::Value::String(text) if text == value => text.clear(),
@@ -300,48 +297,49 @@ fn without_whole(document: &mut serde_json::Value, value: &str) {
     }
 }
 
-/// A granted name that the template does not even name.
+/// A granted variable that the template does not mention is not in the plan.
 fn unused(loaded: &Loaded) -> std::io::Result<Outcome> {
     let template = "name: O\nrequired_env: [OTHER]\nworkspaces: [{name: A, runtime: x}]\n";
-    let scratch = planted(template, "")?;
+    let scratch = with_text(template, "")?;
     let wrong = leaks(loaded, &scratch, VALUE, Allowed::Nowhere);
     Ok(Outcome::unless(&wrong))
 }
 
-/// Variables of the host that nobody granted resolve to nothing.
+/// Variables of the host that are not granted have no value in a plan.
 fn not_granted(loaded: &Loaded) -> std::io::Result<Outcome> {
-    /// A shorter value, such as `/`, is in every template.
-    const TELLING: usize = 5;
-    let telling = loaded.ungranted.iter();
-    let telling: Vec<_> = telling
-        .filter(|(_, value)| value.len() >= TELLING)
+    /// Bytes of a value that can be recognised. A shorter one, such as `/`, is in every template.
+    const SHORTEST: usize = 5;
+    let recognisable: Vec<_> = loaded
+        .ungranted
+        .iter()
+        .filter(|(_, value)| value.len() >= SHORTEST)
         .collect();
-    if telling.is_empty() {
+    if recognisable.is_empty() {
         return Ok(Outcome::Skipped {
-            why: "the host has no variable whose value could be recognised".to_owned(),
+            why: "the host has no variable with a value that can be recognised".to_owned(),
         });
     }
     let mut wrong = Vec::new();
-    for (name, value) in telling {
+    for (name, value) in recognisable {
         for text in [
             format!("${{{name}}}"),
             format!("${name}"),
             format!("x/${name}"),
         ] {
-            for (_, template) in PLACES {
+            for (_, template) in TEMPLATES {
                 let org = template.replace('@', &text);
                 let scratch = Scratch::with([("org.yaml", org.as_bytes())])?;
-                let said = match loaded
+                let answer = match loaded
                     .plugin
                     .plan(&scratch.template, &PluginInput::default())
                 {
                     Ok(plan) => format!("{:?}", plan.revealed()),
-                    Err(CallError::SaidNo(errors)) => json(&errors),
-                    Err(error) => return Ok(Outcome::failed(super::told(&error))),
+                    Err(CallError::Rejected(errors)) => json(&errors),
+                    Err(error) => return Ok(Outcome::failed(super::describe_failure(&error))),
                 };
-                if said.contains(value.as_str()) {
+                if answer.contains(value.as_str()) {
                     wrong.push(format!(
-                        "the value of {name}, which nobody granted, came out"
+                        "the answer contains the value of {name}, which is not granted"
                     ));
                 }
             }

@@ -1,5 +1,5 @@
-//! Part 1, the contract: what holds for every plugin, whatever dialect it handles. It asks for no certain plan: a
-//! plugin may refuse any of these templates, but cleanly, and always in the same words.
+//! Part 1, the contract: cases for every plugin, whatever dialect it handles. They require no particular plan. A plugin can
+//! reject each of these templates, but with valid errors, and always with the same ones.
 
 use crate::model::env_map::EnvMap;
 use crate::model::plan::is_slug;
@@ -8,8 +8,8 @@ use crate::plugin::sandbox::{CallError, Plugin, PluginInput};
 use super::scratch::Scratch;
 use super::{Check, Difference, Failed, Loaded, Outcome, Part, canary, hostile, rules};
 
-/// Uses every field once; the names in it sort otherwise than they stand.
-const WHOLE: &str = "\
+/// A template that uses every field once. Its names are not in sorted order.
+const COMPLETE: &str = "\
 name: Whole
 description: every field once
 defaults: {runtime: claude-code, tier: 2, model: sonnet, plugins: [b, a], category_routing: {z: [Lead], a: [Lead]}}
@@ -44,7 +44,7 @@ workspaces:
   - !include missing.yaml
 ";
 
-/// Every check of this part but `imports`, which is what loading finds.
+/// All checks of this part except `imports`, which is the result of loading the plugin.
 pub fn checks() -> Vec<Check> {
     let check = |name: &str, run: fn(&Loaded) -> std::io::Result<Outcome>| {
         Check::new(Part::Contract, name, run)
@@ -52,8 +52,10 @@ pub fn checks() -> Vec<Check> {
     let mut checks = vec![
         check("describe", |loaded| Ok(describe(loaded))),
         check("describe-repeats", |loaded| Ok(describe_repeats(loaded))),
-        check("plan-repeats", |loaded| repeats(loaded, &whole()?)),
-        check("plan-keeps-rules", |loaded| keeps_rules(loaded, &whole()?)),
+        check("plan-repeats", |loaded| repeats(loaded, &complete()?)),
+        check("plan-keeps-rules", |loaded| {
+            keeps_rules(loaded, &complete()?)
+        }),
         check("errors-repeat", |loaded| repeats(loaded, &broken()?)),
         check("errors-keep-rules", |loaded| {
             keeps_rules(loaded, &broken()?)
@@ -65,9 +67,9 @@ pub fn checks() -> Vec<Check> {
     checks
 }
 
-fn whole() -> std::io::Result<Scratch> {
+fn complete() -> std::io::Result<Scratch> {
     Scratch::with([
-        ("org.yaml", WHOLE.as_bytes()),
+        ("org.yaml", COMPLETE.as_bytes()),
         (".env", b"ZED=1\nA=2\n"),
         ("lead/.env", b"OWN=1\n"),
         ("lead/notes.md", b"one\r\ntwo\r\n"),
@@ -80,7 +82,7 @@ fn broken() -> std::io::Result<Scratch> {
     Scratch::with([("org.yaml", BROKEN.as_bytes())])
 }
 
-/// Enough for a hash map to show its order, if the plugin lets it show.
+/// A template with so many entries that the order of a hash map differs between runs, if the plugin uses one for its output.
 fn many() -> std::io::Result<Scratch> {
     let mut org = String::from("name: Many\ndefaults: {runtime: x}\nworkspaces:\n");
     let mut env = String::new();
@@ -94,7 +96,7 @@ fn many() -> std::io::Result<Scratch> {
     Scratch::with([("org.yaml", org.as_bytes()), (".env", env.as_bytes())])
 }
 
-fn request() -> PluginInput {
+fn input() -> PluginInput {
     let map = |pairs: &[(&str, &str)]| -> EnvMap {
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         pairs.iter().map(pair).collect()
@@ -107,27 +109,27 @@ fn request() -> PluginInput {
 }
 
 fn describe(loaded: &Loaded) -> Outcome {
-    let said = match &loaded.described {
-        Ok(said) => said,
-        Err(error) => return Outcome::failed(super::told(error)),
+    let description = match &loaded.described {
+        Ok(description) => description,
+        Err(error) => return Outcome::failed(super::describe_failure(error)),
     };
     let mut wrong = Vec::new();
-    if !is_slug(&said.name) {
-        wrong.push(format!("its name {:?} is not a slug", said.name));
+    if !is_slug(&description.name) {
+        wrong.push(format!("its name {:?} is not a slug", description.name));
     }
-    if !is_semantic(&said.version) {
+    if !is_semantic(&description.version) {
         wrong.push(format!(
             "its version {:?} is not a semantic version, such as 1.2.3",
-            said.version
+            description.version
         ));
     }
-    for (number, dialect) in said.handles.iter().enumerate() {
+    for (number, dialect) in description.handles.iter().enumerate() {
         if !is_dialect(dialect) {
             wrong.push(format!(
                 "it handles {dialect:?}: a dialect is a slug, `/` and a number, such as org-template/1"
             ));
         }
-        if said
+        if description
             .handles
             .iter()
             .take(number)
@@ -136,7 +138,7 @@ fn describe(loaded: &Loaded) -> Outcome {
             wrong.push(format!("it handles {dialect:?} twice"));
         }
     }
-    if said.handles.is_empty() {
+    if description.handles.is_empty() {
         wrong.push("it handles no dialect: `handles` is empty".to_owned());
     }
     Outcome::unless(&wrong)
@@ -170,18 +172,18 @@ fn repeats(loaded: &Loaded, scratch: &Scratch) -> std::io::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Everything that a call gave, as text: equal texts are equal plans.
+/// The answer of a call as text. Two equal texts are equal answers.
 fn answer(plugin: &Plugin, scratch: &Scratch) -> String {
-    match plugin.plan(&scratch.template, &request()) {
+    match plugin.plan(&scratch.template, &input()) {
         Ok(plan) => format!("{plan:#?}\n"),
-        Err(CallError::SaidNo(errors)) => format!("{errors:#?}\n"),
+        Err(CallError::Rejected(errors)) => format!("{errors:#?}\n"),
         Err(error) => format!("{error}\n"),
     }
 }
 
 fn differs(which: &str, expected: String, found: String) -> Outcome {
     Outcome::Failed(Failed {
-        why: format!("the same input gave something else when it was {which}"),
+        why: format!("the same input gave another answer when the plugin was {which}"),
         difference: Some(Difference {
             file: "the first answer".to_owned(),
             expected,
@@ -191,11 +193,11 @@ fn differs(which: &str, expected: String, found: String) -> Outcome {
 }
 
 fn keeps_rules(loaded: &Loaded, scratch: &Scratch) -> std::io::Result<Outcome> {
-    let answer = loaded.plugin.plan(&scratch.template, &request());
+    let answer = loaded.plugin.plan(&scratch.template, &input());
     Ok(Outcome::unless(&rules::broken(&answer, &scratch.template)))
 }
 
-/// `MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD]`, as semver.org has it.
+/// Whether a version is `MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD]`, as in semver.org.
 fn is_semantic(version: &str) -> bool {
     let identifiers = |text: &str| {
         text.split('.').all(|part| {
@@ -219,6 +221,7 @@ fn is_semantic(version: &str) -> bool {
         && pre.is_none_or(identifiers)
 }
 
+/// Whether a text is a dialect: a slug, `/` and a number, such as `org-template/1`.
 fn is_dialect(text: &str) -> bool {
     text.split_once('/').is_some_and(|(name, number)| {
         is_slug(name)

@@ -1,19 +1,19 @@
-//! What a profile expects of a plan: a part of it, so that the expectation is fair to every implementation. Objects
-//! must have every key that is named, with a value that matches; lists must have the same length and match item by
-//! item; numbers are equal when their values are; `null` matches what is absent. Where that says too much, one of
-//! these stands in place of a value:
+//! Compares a plan with an expectation of a profile. An expectation describes only the parts of a plan that the specification
+//! fixes. An object must have each expected key with a matching value, and may have others. A list must have the same length and
+//! match item by item. Numbers are equal when their values are. `null` also matches an absent value. Instead of a value, an
+//! expectation can have one of these matchers:
 //!
-//! - `{"$contains": [A, …]}`: a list in which something matches A, and so on;
-//! - `{"$lacks": [A, …]}`: a list in which nothing matches A, and so on;
-//! - `{"$has": "text"}`: a text that contains this one;
-//! - `{"$yaml": A}`: a text that is YAML, whose content matches A. Plain `true`, `false`, `null` and numbers of JSON's
-//!   spelling are such values there; everything else is a text.
+//! - `{"$contains": [A, …]}`: a list with an item that matches A, and one for each further expectation;
+//! - `{"$lacks": [A, …]}`: a list with no item that matches A or a further expectation;
+//! - `{"$has": "text"}`: a text that contains this text;
+//! - `{"$yaml": A}`: a YAML text whose content matches A. In it, plain `true`, `false`, `null` and numbers as in JSON have these
+//!   types, and everything else is a text.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
-/// What was found, reduced to what was asked for: equal to `expected` exactly when it matches.
-pub fn seen(expected: &Value, found: &Value) -> Value {
+/// Reduces `found` to the parts that `expected` describes. The result equals `expected` exactly when `found` matches it.
+pub fn reduce(expected: &Value, found: &Value) -> Value {
     if matches(expected, found) {
         return expected.clone();
     }
@@ -21,13 +21,13 @@ pub fn seen(expected: &Value, found: &Value) -> Value {
         (Value::Object(expected), Value::Object(found)) if matcher(expected).is_none() => {
             let field = |(name, value): (&String, &Value)| {
                 let found = found.get(name).unwrap_or(&Value::Null);
-                (name.clone(), seen(value, found))
+                (name.clone(), reduce(value, found))
             };
             Value::Object(expected.iter().map(field).collect())
         }
         (Value::Array(expected), Value::Array(found)) => {
             let item = |(number, found): (usize, &Value)| match expected.get(number) {
-                Some(expected) => seen(expected, found),
+                Some(expected) => reduce(expected, found),
                 None => found.clone(),
             };
             Value::Array(found.iter().enumerate().map(item).collect())
@@ -35,10 +35,10 @@ pub fn seen(expected: &Value, found: &Value) -> Value {
         (Value::Object(fields), Value::String(text)) if fields.contains_key("$yaml") => {
             match yaml(text) {
                 Ok(content) => {
-                    let asked = fields.get("$yaml").unwrap_or(&Value::Null);
+                    let expected = fields.get("$yaml").unwrap_or(&Value::Null);
                     Value::Object(Map::from_iter([(
                         "$yaml".to_owned(),
-                        seen(asked, &content),
+                        reduce(expected, &content),
                     )]))
                 }
                 Err(_) => found.clone(),
@@ -78,14 +78,15 @@ fn matches(expected: &Value, found: &Value) -> bool {
     }
 }
 
+/// The name and the argument of a matcher. `None` for an ordinary object.
 fn matcher(fields: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (name, value) = fields.iter().next()?;
     (fields.len() == 1 && name.starts_with('$')).then_some((name, value))
 }
 
-/// The first document of a YAML text.
+/// Parses the first document of a YAML text.
 fn yaml(text: &str) -> Result<Value, String> {
-    /// What is being built: a list, or a mapping with a key that waits for its value.
+    /// An incomplete value: a list, or a mapping with a key whose value comes next.
     enum Open {
         List(Vec<Value>),
         Map(Map<String, Value>, Option<String>),
@@ -93,7 +94,7 @@ fn yaml(text: &str) -> Result<Value, String> {
     let mut open: Vec<Open> = Vec::new();
     for event in Parser::new_from_str(text) {
         let (event, _) = event.map_err(|error| error.to_string())?;
-        let done = match event {
+        let complete = match event {
             Event::Scalar(text, style, _, _) => scalar(&text, style),
             Event::SequenceStart(..) => {
                 open.push(Open::List(Vec::new()));
@@ -106,20 +107,20 @@ fn yaml(text: &str) -> Result<Value, String> {
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
                 Some(Open::List(items)) => Value::Array(items),
                 Some(Open::Map(fields, _)) => Value::Object(fields),
-                None => return Err("it ends what did not begin".to_owned()),
+                None => return Err("it ends a list or a mapping that did not begin".to_owned()),
             },
             Event::Alias(_) => return Err("it has aliases".to_owned()),
             _ => continue,
         };
         match open.last_mut() {
-            None => return Ok(done),
-            Some(Open::List(items)) => items.push(done),
+            None => return Ok(complete),
+            Some(Open::List(items)) => items.push(complete),
             Some(Open::Map(fields, key)) => match key.take() {
                 Some(name) => {
-                    fields.insert(name, done);
+                    fields.insert(name, complete);
                 }
                 None => {
-                    *key = Some(match done {
+                    *key = Some(match complete {
                         Value::String(name) => name,
                         other => other.to_string(),
                     });

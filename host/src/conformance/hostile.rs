@@ -1,5 +1,5 @@
-//! Hostile templates, made as they are needed: each must end in a plan that keeps the rules or in a clean list of
-//! errors, within the limits of a call. Which of the two is the plugin's choice.
+//! Hostile templates: cases that check that a plugin answers each of them within the limits of a call, with a plan that keeps
+//! the rules or with a list of errors.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,7 +13,7 @@ use super::{Check, Outcome, Part, rules};
 
 type Make = fn(&Scratch) -> io::Result<()>;
 
-/// The case's name, and what makes its template.
+/// The names of the cases, and the functions that write their templates.
 const TEMPLATES: &[(&str, Make)] = &[
     ("no-entry", |_| Ok(())),
     ("empty-entry", |s| s.write("org.yaml", "")),
@@ -335,7 +335,7 @@ const TEMPLATES: &[(&str, Make)] = &[
             "org.yaml",
             "name: O\nworkspaces: [{name: A, runtime: x, files_dir: role}]\n",
         )?;
-        // More than a workspace may seed.
+        // One file more than a workspace can seed.
         many(s, "role/0", "", limits::SEED_FILES, |number| {
             format!("role/{number}")
         })
@@ -412,7 +412,7 @@ fn pipe(scratch: &Scratch, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// One file, and `more` other names of it: links are much cheaper than files.
+/// Writes one file, and `more` hard links to it, which are much cheaper than files.
 fn many(
     scratch: &Scratch,
     first: &str,
@@ -425,7 +425,7 @@ fn many(
     (1..=more).try_for_each(|number| std::fs::hard_link(&first, scratch.path().join(name(number))))
 }
 
-/// A file just over the limit that takes no room.
+/// Writes a sparse file that is just above the size limit.
 fn sparse(scratch: &Scratch, name: &str) -> io::Result<()> {
     std::fs::File::create(scratch.path().join(name))?.set_len(limits::TEMPLATE_FILE_BYTES + 1)
 }

@@ -1,9 +1,9 @@
-//! Part 3, a plugin's own cases: folders with a template and exactly what must come of it. It writes nothing unless it
-//! is asked to bless, and then only the expectation.
+//! Part 3, the plugin's own cases: folders with a template and its exact result. Nothing is written unless `bless` is set, and
+//! then only the expectation.
 //!
-//! A case is `template/`, and where it needs them `env` and `grants` (files of `NAME=VALUE` lines) and an empty file
-//! `skip-external`. What is expected stands in `plan.json` (the plan as `orghost plan --json` prints it, indented and
-//! without `violations`) or in `error.txt` (a line for each error: code, place, message).
+//! A case has a folder `template/`, and optionally `env` and `grants` (files of `NAME=VALUE` lines) and an empty file
+//! `skip-external`. The expectation is in `plan.json` (the plan as `orghost plan --json` prints it, indented and without
+//! `violations`) or in `error.txt` (a line for each error: code, place, message).
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,10 @@ use super::{Check, Difference, Failed, Loaded, Outcome, Part, SuiteError, rules}
 const PLAN: &str = "plan.json";
 const ERRORS: &str = "error.txt";
 
-/// A check for each folder in `folder`, by name.
+/// The checks of a folder, one for each subfolder, sorted by name.
+///
+/// # Errors
+/// [`SuiteError::Cases`] when the folder cannot be read.
 pub fn checks(folder: &Path, bless: bool) -> Result<Vec<Check>, SuiteError> {
     let unreadable = |source| SuiteError::Cases {
         folder: folder.to_owned(),
@@ -58,23 +61,23 @@ fn run(loaded: &Loaded, case: &Path, bless: bool) -> io::Result<Outcome> {
         (Ok(vars), Ok(granted)) => (vars, granted),
         (Err(why), _) | (_, Err(why)) => return Ok(Outcome::failed(why)),
     };
-    let request = PluginInput {
+    let input = PluginInput {
         vars,
         granted,
         skip_external: case.join("skip-external").exists(),
     };
-    let answer = loaded.plugin.plan(&template, &request);
+    let answer = loaded.plugin.plan(&template, &input);
     let broken = rules::broken(&answer, &template);
     if !broken.is_empty() {
         return Ok(Outcome::unless(&broken));
     }
     let (file, other, found) = match answer {
         Ok(plan) => (PLAN, ERRORS, serde_json::to_string_pretty(&plan)? + "\n"),
-        Err(CallError::SaidNo(errors)) => {
+        Err(CallError::Rejected(errors)) => {
             let lines = errors.iter().map(|error| line(error) + "\n");
             (ERRORS, PLAN, lines.collect())
         }
-        Err(error) => return Ok(Outcome::failed(super::told(&error))),
+        Err(error) => return Ok(Outcome::failed(super::describe_failure(&error))),
     };
     compare(case, file, other, found, bless)
 }
@@ -93,7 +96,7 @@ fn compare(
         }
         let mut written = tempfile::NamedTempFile::new_in(case)?;
         written.write_all(found.as_bytes())?;
-        // A temporary file is its owner's alone; this one is to be committed.
+        // Temporary files have mode 0600. This one will be committed.
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         written.as_file().set_permissions(readable)?;
         written
@@ -107,20 +110,20 @@ fn compare(
     let why = match (&expected, &unexpected) {
         (Some(_), Some(_)) => {
             return Ok(Outcome::failed(format!(
-                "the case has both {PLAN} and {ERRORS}, and only one can come out: remove one"
+                "the case has both {PLAN} and {ERRORS}, but a call gives only one of them: remove one"
             )));
         }
         (None, None) => {
             return Ok(Outcome::failed(format!(
-                "the case has neither {PLAN} nor {ERRORS}: run with --bless to write what comes out, and read it"
+                "the case has neither {PLAN} nor {ERRORS}: run with --bless to write the result, then check it"
             )));
         }
         (Some(expected), None) if *expected == found => return Ok(Outcome::Passed),
-        (Some(_), None) => format!("{file} says otherwise"),
+        (Some(_), None) => format!("the result differs from {file}"),
         (None, Some(_)) if file == PLAN => {
-            "the template should be refused, and was planned".to_owned()
+            "the plugin planned the template, but should reject it".to_owned()
         }
-        (None, Some(_)) => "the template should be planned, and was refused".to_owned(),
+        (None, Some(_)) => "the plugin rejected the template, but should plan it".to_owned(),
     };
     let file = if expected.is_some() { file } else { other };
     Ok(Outcome::Failed(Failed {
@@ -133,7 +136,7 @@ fn compare(
     }))
 }
 
-/// One error as `error.txt` has it: `code file:line:column message`, with `-` for what is unknown.
+/// One error as a line of `error.txt`: `code file:line:column message`, with `-` for an unknown part.
 pub fn line(error: &Diagnostic) -> String {
     let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
     format!(
@@ -146,7 +149,7 @@ pub fn line(error: &Diagnostic) -> String {
     )
 }
 
-/// The file's text; `None` when there is none.
+/// The text of a file. `None` when the file does not exist.
 fn read(path: &Path) -> io::Result<Option<String>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),

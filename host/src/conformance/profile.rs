@@ -1,9 +1,10 @@
-//! Part 2, the profile `org-template/1`: the rules of the specification as folders, embedded. A case says only what the
-//! specification says: what part of the plan must be (`expect.json`, or `redacted.json` for the plan as it is shown to
-//! everybody; see [`expectation`](super::expectation)), or which places the errors must name (`error.txt`). Codes,
-//! messages and the order of errors are the plugin's own. `expand.json` is a table for the interface `expander`. `env`,
-//! `grants` and `skip-external` are as in own cases. `since` names the first version of the contract in which a plan can
-//! say what is asked for: a plugin for an earlier one skips the case.
+//! Part 2, the profile `org-template/1`: embedded folders with the rules of the specification.
+//!
+//! A case checks only what the specification says. `expect.json` is a part that the plan must have, and `redacted.json` the same
+//! for the plan with redacted secrets (see [`expectation`](super::expectation)). `error.txt` has the places that the errors must
+//! name; the plugin chooses their codes, messages and order. `expand.json` is a table for the interface `expander`. `env`,
+//! `grants` and `skip-external` are as in the plugin's own cases. `since` is the first version of the contract that the case
+//! needs; it is skipped for plugins of earlier versions.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,8 +24,8 @@ use super::{Check, Difference, Failed, Loaded, Outcome, Part, expectation, rules
 
 static CASES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/conformance/org-template-1");
 
-/// The sha-256 of the embedded cases, in hexadecimal digits: of each file's path, a NUL, its length as eight bytes,
-/// big end first, and its bytes, in the order of the paths.
+/// The sha-256 of the embedded cases as hexadecimal digits. In the order of the paths, it covers each file's path, a NUL, its
+/// length as eight big-endian bytes, and its bytes.
 pub fn digest() -> String {
     let mut files = BTreeMap::new();
     collect(&CASES, &mut files);
@@ -68,22 +69,22 @@ fn run(loaded: &Loaded, folder: &'static Dir<'static>) -> io::Result<Outcome> {
         let mut versions = WorldVersion::ALL.into_iter();
         let Some(version) = versions.find(|known| known.as_str() == since.trim()) else {
             return Err(io::Error::other(
-                "the embedded case names no version of the contract",
+                "the `since` of the embedded case is not a version of the contract",
             ));
         };
         if loaded.world < Some(version) {
-            let why = format!("a plan can say this from version {version} of the contract on");
+            let why = format!("the case needs version {version} of the contract");
             return Ok(Outcome::Skipped { why });
         }
     }
-    let request = PluginInput {
+    let input = PluginInput {
         vars: variables(file("env"))?,
         granted: variables(file("grants"))?,
         skip_external: file("skip-external").is_some(),
     };
     let json = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(io::Error::other);
     if let Some(table) = file("expand.json") {
-        return expansions(loaded, &json(table)?, &request);
+        return expansions(loaded, &json(table)?, &input);
     }
     let template = format!("{prefix}template/");
     let scratch = Scratch::with(
@@ -91,7 +92,7 @@ fn run(loaded: &Loaded, folder: &'static Dir<'static>) -> io::Result<Outcome> {
             .iter()
             .filter_map(|(path, bytes)| Some((path.strip_prefix(&template)?, *bytes))),
     )?;
-    let answer = loaded.plugin.plan(&scratch.template, &request);
+    let answer = loaded.plugin.plan(&scratch.template, &input);
     let broken = rules::broken(&answer, &scratch.template);
     if !broken.is_empty() {
         return Ok(Outcome::unless(&broken));
@@ -113,58 +114,59 @@ fn run(loaded: &Loaded, folder: &'static Dir<'static>) -> io::Result<Outcome> {
             Ok(errors(&String::from_utf8_lossy(expected), answer.err()))
         }
         _ => Err(io::Error::other(
-            "the embedded case has no single expectation",
+            "the embedded case does not have exactly one expectation",
         )),
     }
 }
 
-/// A table of texts and their expansions, for plugins that export their expander.
-fn expansions(loaded: &Loaded, table: &Value, request: &PluginInput) -> io::Result<Outcome> {
+/// Runs a table of texts and their expansions. Skipped for plugins that do not export an expander.
+fn expansions(loaded: &Loaded, table: &Value, input: &PluginInput) -> io::Result<Outcome> {
     let mut found = Vec::new();
     for row in table.as_array().into_iter().flatten() {
         let text = row.get("text").and_then(Value::as_str).unwrap_or_default();
-        match loaded.plugin.expand(text, request) {
+        match loaded.plugin.expand(text, input) {
             Ok(expansion) => {
                 found.push(serde_json::json!({ "text": text, "expansion": expansion }));
             }
             Err(CallError::NotExported(name)) => {
-                let why = format!("the plugin does not export {name}, which it need not");
+                let why = format!("the plugin does not export {name}, which is optional");
                 return Ok(Outcome::Skipped { why });
             }
-            Err(error) => return Ok(Outcome::failed(super::told(&error))),
+            Err(error) => return Ok(Outcome::failed(super::describe_failure(&error))),
         }
     }
-    compared(table, &Value::Array(found))
+    compare(table, &Value::Array(found))
 }
 
 fn plan(expected: &Value, answer: Result<Value, CallError>) -> io::Result<Outcome> {
     let found = match answer {
         Ok(found) => found,
-        Err(error) => return Ok(Outcome::failed(super::told(&error))),
+        Err(error) => return Ok(Outcome::failed(super::describe_failure(&error))),
     };
-    compared(expected, &found)
+    compare(expected, &found)
 }
 
-fn compared(expected: &Value, found: &Value) -> io::Result<Outcome> {
-    let seen = expectation::seen(expected, found);
-    if seen == *expected {
+fn compare(expected: &Value, found: &Value) -> io::Result<Outcome> {
+    let relevant = expectation::reduce(expected, found);
+    if relevant == *expected {
         return Ok(Outcome::Passed);
     }
     let pretty = |value: &Value| serde_json::to_string_pretty(value).map(|text| text + "\n");
     Ok(Outcome::Failed(Failed {
-        why: "it is not as the specification has it".to_owned(),
+        why: "the result differs from the specification".to_owned(),
         difference: Some(Difference {
             file: "the specification".to_owned(),
             expected: pretty(expected)?,
-            found: pretty(&seen)?,
+            found: pretty(&relevant)?,
         }),
     }))
 }
 
-/// Each line is `file` or `file:line`; `#` begins a comment.
+/// Checks that the errors name all expected places. Each line of `expected` is `file` or `file:line`, or a comment that begins
+/// with `#`.
 fn errors(expected: &str, answer: Option<CallError>) -> Outcome {
-    let Some(CallError::SaidNo(errors)) = answer else {
-        return Outcome::failed("the template is not valid, and the plugin planned it");
+    let Some(CallError::Rejected(errors)) = answer else {
+        return Outcome::failed("the template is not valid, but the plugin planned it");
     };
     let places = expected
         .lines()

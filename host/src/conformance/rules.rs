@@ -1,5 +1,5 @@
-//! The rules of the contract that a plan or an error list can break and still be shown: what `plugin::convert` does
-//! not refuse. It judges nothing that an operator may decide.
+//! Checks rules of the contract that the sandbox does not check, because a plan that violates them can still be shown. Rules
+//! that an operator can change are not checked here.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use crate::plugin::sandbox::CallError;
 use crate::template::directory::TemplateDir;
 use crate::template::path::{TemplatePath, is_normal};
 
-/// What is wrong with how a call ended: a plan or an error list that keeps the rules is fine, nothing else is.
+/// The violations of the rules in an answer. An answer that is neither a plan nor a list of errors is a violation.
 pub fn broken(answer: &Result<Plan, CallError>, template: &TemplateDir) -> Vec<String> {
     match answer {
         Ok(plan) => broken_plan(plan, template),
-        Err(CallError::SaidNo(errors)) => broken_diagnostics("an error", errors),
-        Err(error) => vec![super::told(error)],
+        Err(CallError::Rejected(errors)) => broken_diagnostics("an error", errors),
+        Err(error) => vec![super::describe_failure(error)],
     }
 }
 
@@ -25,7 +25,7 @@ fn broken_plan(plan: &Plan, template: &TemplateDir) -> Vec<String> {
     let mut above: Vec<&WorkspaceKey> = Vec::new();
     for workspace in &plan.workspaces {
         let key = &workspace.key;
-        // Depth first: only ancestors of the one before can be parents.
+        // In depth-first order, only the previous workspace and its ancestors can be the parent.
         while above
             .last()
             .is_some_and(|last| Some(*last) != workspace.parent.as_ref())
@@ -49,13 +49,13 @@ fn broken_workspace(workspace: &Workspace, template: &TemplateDir, wrong: &mut V
     let key = &workspace.key;
     let mut say = |what: String| wrong.push(format!("{key}: {what}"));
     if !(1..=4).contains(&workspace.tier) {
-        say(format!("there is no tier {}", workspace.tier));
+        say(format!("its tier is {}, not 1 to 4", workspace.tier));
     }
     if workspace.runtime.is_empty() && !workspace.external {
         say("it has no runtime".to_owned());
     }
     if !workspace.canvas.x.is_finite() || !workspace.canvas.y.is_finite() {
-        say("its place on the canvas is no number".to_owned());
+        say("its position on the canvas is not a number".to_owned());
     }
     let paths: Vec<&str> = workspace.files.iter().map(|file| &*file.path).collect();
     if !ascending(&paths) {
@@ -77,7 +77,7 @@ fn broken_workspace(workspace: &Workspace, template: &TemplateDir, wrong: &mut V
         say("`env` is not sorted by name, or a name occurs twice".to_owned());
     }
     for name in names.iter().filter(|name| !is_identifier(name)) {
-        say(format!("{name:?} is no name of a variable"));
+        say(format!("{name:?} is not a name of a variable"));
     }
     for variable in &workspace.env {
         if let Origin::Template { file, .. } = &variable.origin {
@@ -90,7 +90,7 @@ fn broken_workspace(workspace: &Workspace, template: &TemplateDir, wrong: &mut V
     for schedule in &workspace.schedules {
         if schedule.cron.split_whitespace().count() != 5 {
             say(format!(
-                "the schedule {:?} has not five fields",
+                "the cron expression of the schedule {:?} does not have five fields",
                 schedule.name
             ));
         }
@@ -100,10 +100,7 @@ fn broken_workspace(workspace: &Workspace, template: &TemplateDir, wrong: &mut V
     }
     for channel in &workspace.channels {
         if !matches!(&*channel.kind, "telegram" | "slack" | "lark" | "discord") {
-            say(format!(
-                "there is no channel of the type {:?}",
-                channel.kind
-            ));
+            say(format!("{:?} is not a type of channel", channel.kind));
         }
         let names: Vec<&str> = channel.config.iter().map(|entry| &*entry.name).collect();
         if !ascending(&names) {
@@ -115,7 +112,7 @@ fn broken_workspace(workspace: &Workspace, template: &TemplateDir, wrong: &mut V
         .iter()
         .any(|c| c.reason.is_empty())
     {
-        say("a channel is left out without a reason".to_owned());
+        say("a channel is skipped without a reason".to_owned());
     }
 }
 
@@ -123,7 +120,7 @@ fn broken_requirement(requirement: &Requirement, keys: &BTreeSet<&str>, wrong: &
     let names = requirement.any_of.iter();
     for name in names.filter(|name| !is_identifier(name)) {
         wrong.push(format!(
-            "{name:?} is required, and is no name of a variable"
+            "{name:?} is required, but is not a name of a variable"
         ));
     }
     let missing = requirement.missing_for.iter();
@@ -136,21 +133,23 @@ fn broken_requirement(requirement: &Requirement, keys: &BTreeSet<&str>, wrong: &
 
 fn broken_diagnostics(what: &str, diagnostics: &[Diagnostic]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for said in diagnostics {
-        if !is_slug(&said.code) {
+    for diagnostic in diagnostics {
+        if !is_slug(&diagnostic.code) {
             wrong.push(format!(
-                "{what} has the code {:?}: a code is small letters, digits and `-`",
-                said.code
+                "{what} has the code {:?}: a code has lower-case letters, digits and `-`",
+                diagnostic.code
             ));
         }
-        if said.message.trim().is_empty() {
-            wrong.push(format!("{what} says nothing: its message is empty"));
+        if diagnostic.message.trim().is_empty() {
+            wrong.push(format!("{what} has an empty message"));
         }
-        // A name in the template may be odd, and is told as it is.
+        // Unusual file names are allowed, but the path must be in the template.
         let leads_out =
             |file: &&String| file.split('/').any(|part| matches!(part, "" | "." | ".."));
-        if let Some(file) = said.file.as_ref().filter(leads_out) {
-            wrong.push(format!("{what} is in {file:?}, no path of the template"));
+        if let Some(file) = diagnostic.file.as_ref().filter(leads_out) {
+            wrong.push(format!(
+                "{what} is in {file:?}, which is not a path in the template"
+            ));
         }
     }
     wrong

@@ -1,4 +1,4 @@
-//! Templates that cases make as they run, in a folder that is removed with them. It knows no plugin.
+//! Temporary templates that cases write as they run.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::template::directory::TemplateDir;
 
-/// A template in a folder of its own.
+/// A template in a temporary folder, which is removed when the value is dropped.
 pub struct Scratch {
     folder: TempDir,
     /// The folder, opened.
@@ -35,12 +35,12 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Writes one file, and the folders above it.
+    /// Writes one file, and creates the folders above it.
     pub fn write(&self, path: &str, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let path = self.path().join(path);
         if let Some(parent) = path.parent() {

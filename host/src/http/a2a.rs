@@ -1,125 +1,117 @@
-//! Passes requests from agent to agent, both ways as they come. Decides nothing about what they say; nothing passes
-//! without proof of who asks, and no secret of the caller's passes at all.
+//! Forwards calls to the agents of workspaces (A2A) and their answers, without reading them. A call needs proof of who makes
+//! it, and no credentials of the caller reach the agent.
+//!
+//! The client is hyper-util's, and not the reqwest client of [`crate::client`]: it streams a body both ways as it comes, uses
+//! no proxy and no TLS, and follows no redirects. It is kept between calls, so that calls reuse connections. The health check
+//! and the restart notice of `provision` use the same library, but make a client for each request: a check must open a new
+//! connection, and a workspace that is about to stop needs none kept open.
+
+mod authorize;
+mod headers;
+mod problems;
 
 use std::error::Error;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::{LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde_json::{Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Api, ProblemDocument};
 use crate::limits;
-use crate::model::diagnostic::Diagnostic;
-use crate::model::ids::WorkspaceId;
-use crate::model::names::NamePath;
-use crate::problem::{Class, Problem};
-use crate::service::access::may_call;
-use crate::service::workspaces::Liveness;
-use crate::state::store::{Desired, LastOutcome, WorkspaceRow};
-use crate::state::token::{Caller, Scope};
+use crate::service::workspaces::liveness::Liveness;
+use crate::state::store::WorkspaceRow;
+use authorize::{authorize, failed};
+use problems::{AgentProblem, restarting, too_large};
 
-/// Speaks to agents. Follows no redirects, and knows no proxies.
-pub type Agents = Client<HttpConnector, Body>;
+/// The HTTP client for agents.
+pub type AgentClient = Client<HttpConnector, Body>;
 
-/// The workspace that asks, when it is one.
-const CALLER: HeaderName = HeaderName::from_static("x-workspace-id");
-
-/// Seconds that a caller is willing to wait for all of it.
+/// How many seconds the caller is willing to wait for the whole answer.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout");
 
-/// Headers that are about one connection, or about the caller and this host: RFC 9110, section 7.6.1.
-const KEPT_BACK: [HeaderName; 13] = [
-    header::AUTHORIZATION,
-    header::CONNECTION,
-    header::COOKIE,
-    header::HOST,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::SET_COOKIE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+/// Seconds after which a caller should try again when the address of its agent is not known.
+const NO_ADDRESS_SECONDS: u16 = 5;
+
+/// Seconds after which a caller should try again when its agent is busy.
+const BUSY_SECONDS: u16 = 30;
 
 /// A client for agents.
-pub fn agents() -> Agents {
+pub fn agent_client() -> AgentClient {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(limits::A2A_CONNECT));
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
-/// Call a workspace's agent (A2A). The caller is another workspace of the same org, with `X-Workspace-ID` and its own
-/// token, or an API token. A dead agent answers 503 with `Retry-After`, and is restarted.
+/// Call the agent of a workspace (A2A). A calling workspace of the same org sends `X-Workspace-ID` and its own token; any other
+/// caller sends an API token of the scope `write`. When the agent is dead, the host restarts it and answers 503 with
+/// `Retry-After`.
 #[utoipa::path(post, path = "/v1/workspaces/{id}/a2a", tag = "workspaces",
-    params(("id" = String, Path, description = "The workspace that is called"),
-           ("X-Workspace-ID" = Option<String>, Header, description = "The workspace that calls")),
-    request_body(content = Object, description = "JSON-RPC 2.0, passed as it is"),
+    params(("id" = String, Path, description = "The id of the called workspace"),
+           ("X-Workspace-ID" = Option<String>, Header, description = "The id of the calling workspace; other callers do not send it")),
+    request_body(content = Object, description = "A JSON-RPC 2.0 request, which the host forwards unchanged"),
     responses(
-        (status = 200, description = "What the agent answers, passed as it comes: its own status, too", body = Object),
-        (status = 401, description = "The caller did not prove who it is", body = ProblemDocument),
+        (status = 200, description = "The answer of the agent, with its own status", body = Object),
+        (status = 401, description = "The caller is not authenticated", body = ProblemDocument),
         (status = 403, description = "The caller may not call this workspace", body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-        (status = 413, body = ProblemDocument),
-        (status = 502, description = "The agent's answer cannot be passed", body = ProblemDocument),
-        (status = 503, description = "The agent is busy, or being restarted; `Retry-After` says when to come back", body = ProblemDocument),
+        (status = 404, description = "There is no such workspace", body = ProblemDocument),
+        (status = 413, description = "The body is too large", body = ProblemDocument),
+        (status = 502, description = "The agent cannot be reached, or answers with a redirect", body = ProblemDocument),
+        (status = 503, description = "The agent is busy or restarts; `Retry-After` says when to try again", body = ProblemDocument),
     ))]
 pub async fn call(
     State(api): State<Api>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Response> {
-    pass(&api, &id, request).await
+    forward(&api, &id, request).await
 }
 
 /// Call another path of a workspace's agent.
 #[utoipa::path(post, path = "/v1/workspaces/{id}/a2a/{*path}", tag = "workspaces",
-    params(("id" = String, Path, description = "The workspace that is called"), ("path" = String, Path, description = "The path at the agent"),
-           ("X-Workspace-ID" = Option<String>, Header, description = "The workspace that calls")),
-    request_body(content = Object, description = "Passed as it is"),
-    responses((status = 200, description = "What the agent answers", body = Object),
-              (status = 403, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    params(("id" = String, Path, description = "The id of the called workspace"), ("path" = String, Path, description = "The path at the agent"),
+           ("X-Workspace-ID" = Option<String>, Header, description = "The id of the calling workspace; other callers do not send it")),
+    request_body(content = Object, description = "The host forwards it unchanged"),
+    responses((status = 200, description = "The answer of the agent, with its own status", body = Object),
+              (status = 403, description = "The caller may not call this workspace, or this path cannot be called", body = ProblemDocument),
+              (status = 503, description = "The agent is busy or restarts; `Retry-After` says when to try again", body = ProblemDocument)))]
 pub async fn call_below(
     State(api): State<Api>,
-    Path(at): Path<(String, String)>,
+    Path(parameters): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Response> {
-    pass(&api, &at.0, request).await
+    forward(&api, &parameters.0, request).await
 }
 
 /// Read another path of a workspace's agent, such as its card.
 #[utoipa::path(get, path = "/v1/workspaces/{id}/a2a/{*path}", tag = "workspaces",
-    params(("id" = String, Path, description = "The workspace that is called"), ("path" = String, Path, description = "The path at the agent"),
-           ("X-Workspace-ID" = Option<String>, Header, description = "The workspace that calls")),
-    responses((status = 200, description = "What the agent answers", body = Object),
-              (status = 403, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    params(("id" = String, Path, description = "The id of the called workspace"), ("path" = String, Path, description = "The path at the agent"),
+           ("X-Workspace-ID" = Option<String>, Header, description = "The id of the calling workspace; other callers do not send it")),
+    responses((status = 200, description = "The answer of the agent, with its own status", body = Object),
+              (status = 403, description = "The caller may not call this workspace, or this path cannot be called", body = ProblemDocument),
+              (status = 503, description = "The agent is busy or restarts; `Retry-After` says when to try again", body = ProblemDocument)))]
 pub async fn get_below(
     State(api): State<Api>,
-    Path(at): Path<(String, String)>,
+    Path(parameters): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Response> {
-    pass(&api, &at.0, request).await
+    forward(&api, &parameters.0, request).await
 }
 
-/// The whole way of one request.
-async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Response> {
+/// Forwards one request to the agent of the workspace `id`, and its answer to the caller.
+async fn forward(api: &Api, id: &str, request: Request) -> Result<Response, Response> {
     let (head, body) = request.into_parts();
-    let (org, workspace) = authorised(api, id, &head).await?;
+    let (org, workspace) = authorize(api, id, &head).await?;
     let Some(path) = path_at_agent(id, &head.uri) else {
-        let why = "this path of an agent cannot be called";
-        return Err(Told::of(StatusCode::FORBIDDEN, "agent-path", why).answer());
+        let message = "this path of an agent cannot be called";
+        return Err(AgentProblem::new(StatusCode::FORBIDDEN, "agent-path", message).answer());
     };
     let length = head.headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -127,57 +119,65 @@ async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Respons
         return Err(too_large());
     }
     let Some(url) = address(api, &org, &workspace).await? else {
-        let why = format!("nobody knows where {} answers", workspace.key);
-        return Err(Told::of(StatusCode::SERVICE_UNAVAILABLE, "no-address", why).after(5));
+        let message = format!("the address of {} is not known", workspace.key);
+        let problem = AgentProblem::new(StatusCode::SERVICE_UNAVAILABLE, "no-address", message);
+        return Err(problem.retry_after(NO_ADDRESS_SECONDS));
     };
     let body = Limited::new(body, limits::A2A_BODY);
-    let mut passed = Request::new(Body::new(body));
-    *passed.method_mut() = head.method;
-    *passed.uri_mut() = format!("{}{path}", url.trim_end_matches('/'))
+    let mut forwarded = Request::new(Body::new(body));
+    *forwarded.method_mut() = head.method;
+    *forwarded.uri_mut() = format!("{}{path}", url.trim_end_matches('/'))
         .parse()
         .map_err(|_| {
-            let why = format!("the address of {} is none", workspace.key);
-            Told::of(StatusCode::BAD_GATEWAY, "agent-address", why).answer()
+            let message = format!("the address of {} is not a URL", workspace.key);
+            AgentProblem::new(StatusCode::BAD_GATEWAY, "agent-address", message).answer()
         })?;
-    let deadline = Instant::now() + total(&head.headers);
-    *passed.headers_mut() = end_to_end(head.headers);
-    let asked = timeout(limits::A2A_IDLE, api.agents.request(passed));
-    let answer = match timeout_at(deadline, asked).await {
+    let deadline = Instant::now() + total_time(&head.headers);
+    *forwarded.headers_mut() = headers::forwarded(head.headers);
+    let answered = timeout(limits::A2A_IDLE, api.agents.request(forwarded));
+    let answer = match timeout_at(deadline, answered).await {
         Ok(Ok(Ok(answer))) => answer,
         Ok(Ok(Err(error))) if has_cause::<LengthLimitError>(&error) => return Err(too_large()),
         Ok(Ok(Err(error))) => {
             tracing::info!(org, workspace = %workspace.key, error = ?error, "an agent could not be reached");
-            return Err(match api.service.suspect(&org, &workspace).await {
+            return Err(match api.service.check_liveness(&org, &workspace).await {
                 Liveness::Restarting => restarting(workspace.key.as_str()),
-                Liveness::Lives => {
-                    let why = format!("{} did not answer: the connection failed", workspace.key);
-                    Told::of(StatusCode::BAD_GATEWAY, "agent-unreachable", why).answer()
+                Liveness::Alive => {
+                    let message = format!("the connection to {} failed", workspace.key);
+                    AgentProblem::new(StatusCode::BAD_GATEWAY, "agent-unreachable", message)
+                        .answer()
                 }
             });
         }
         Ok(Err(_)) | Err(_) => {
-            return Err(match api.service.suspect(&org, &workspace).await {
+            return Err(match api.service.check_liveness(&org, &workspace).await {
                 Liveness::Restarting => restarting(workspace.key.as_str()),
-                Liveness::Lives => {
-                    let why = format!("{} is busy: it did not answer in time", workspace.key);
-                    Told::of(StatusCode::SERVICE_UNAVAILABLE, "agent-busy", why).after(30)
+                Liveness::Alive => {
+                    let message = format!("{} did not answer in time: it is busy", workspace.key);
+                    AgentProblem::new(StatusCode::SERVICE_UNAVAILABLE, "agent-busy", message)
+                        .retry_after(BUSY_SECONDS)
                 }
             });
         }
     };
     if answer.status().is_redirection() {
-        let why = format!("{} redirects, which is not followed", workspace.key);
-        return Err(Told::of(StatusCode::BAD_GATEWAY, "agent-redirects", why).answer());
+        let message = format!(
+            "{} answered with a redirect, which the host does not follow",
+            workspace.key
+        );
+        return Err(
+            AgentProblem::new(StatusCode::BAD_GATEWAY, "agent-redirects", message).answer(),
+        );
     }
     let is_suspicious = matches!(answer.status().as_u16(), 502..=504 | 521..=524);
-    if is_suspicious && api.service.suspect(&org, &workspace).await == Liveness::Restarting {
+    if is_suspicious && api.service.check_liveness(&org, &workspace).await == Liveness::Restarting {
         return Err(restarting(workspace.key.as_str()));
     }
     let (head, body) = answer.into_parts();
-    let mut response = Response::new(Body::from_stream(bounded(Body::new(body), deadline)));
+    let mut response = Response::new(Body::from_stream(limited(Body::new(body), deadline)));
     *response.status_mut() = head.status;
-    *response.headers_mut() = end_to_end(head.headers);
-    // What an agent says must not run as if this host had said it.
+    *response.headers_mut() = headers::forwarded(head.headers);
+    // A browser must not run an agent's answer as a page of this host.
     let headers = response.headers_mut();
     let sandbox = HeaderValue::from_static("sandbox; default-src 'none'");
     headers.insert(header::CONTENT_SECURITY_POLICY, sandbox);
@@ -186,79 +186,7 @@ async fn pass(api: &Api, id: &str, request: Request) -> Result<Response, Respons
     Ok(response)
 }
 
-/// The workspace that is called, when the caller may call it. Whoever has not proved who it is learns nothing.
-async fn authorised(api: &Api, id: &str, head: &Parts) -> Result<(String, WorkspaceRow), Response> {
-    let headers = &head.headers;
-    let store = api.service.store();
-    let target = store.workspace(id).await.map_err(failed)?;
-    if let Some(caller) = headers.get(CALLER) {
-        let caller = proven(api, caller, headers).await?;
-        let denied = || {
-            let why = "a workspace may call itself, its siblings, those above and those below it";
-            Told::of(StatusCode::FORBIDDEN, "not-yours-to-call", why).answer()
-        };
-        // What is not there is denied like what is not allowed: nobody learns which.
-        let (org, workspace) = target.as_ref().ok_or_else(denied)?;
-        if caller.0 != *org || !may_call(&caller.1, &workspace.path) {
-            return Err(denied());
-        }
-    } else if !is_operator(head) {
-        return Err(unproven());
-    }
-    let Some((org, workspace)) = target else {
-        let message = format!("there is no workspace {id:?} on this host");
-        let diagnostic = Diagnostic::new("unknown-workspace", message);
-        return Err(Problem::one(Class::Unknown, diagnostic).into_response());
-    };
-    let refused = match workspace.outcome {
-        _ if workspace.external => Some(("external-workspace", "runs elsewhere")),
-        LastOutcome::Removed => Some(("workspace-removed", "was removed")),
-        _ if workspace.wanted == Desired::Stopped => Some(("workspace-stopped", "is stopped")),
-        // Restarted at every call it would never come to rest.
-        LastOutcome::Failed | LastOutcome::Skipped => Some(("workspace-failed", "did not come up")),
-        _ => None,
-    };
-    if let Some((code, why)) = refused {
-        let diagnostic = Diagnostic::new(code, format!("{} {why}", workspace.key));
-        return Err(Problem::one(Class::Conflict, diagnostic).into_response());
-    }
-    Ok((org, workspace))
-}
-
-/// The org of the workspace that asks, and who it is there, after it has shown its own token.
-async fn proven(
-    api: &Api,
-    caller: &HeaderValue,
-    headers: &HeaderMap,
-) -> Result<(String, NamePath), Response> {
-    let caller = caller.to_str().ok().and_then(WorkspaceId::parse);
-    let token = headers.get(header::AUTHORIZATION);
-    let token = token.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let (Some(caller), Some(token)) = (caller, token) else {
-        return Err(unproven());
-    };
-    let tokens = api.service.agent_tokens().await;
-    let tokens = tokens.map_err(IntoResponse::into_response)?;
-    if !tokens.is_of(&caller, token.trim()) {
-        return Err(unproven());
-    }
-    let found = api.service.store().workspace(caller.as_str()).await;
-    let found = found.map_err(failed)?;
-    match found {
-        Some((org, row)) if !row.external && row.outcome != LastOutcome::Removed => {
-            Ok((org, row.path))
-        }
-        _ => Err(unproven()),
-    }
-}
-
-/// Whether the caller may call every workspace: one with an API token, or who sits at this machine while there is none.
-fn is_operator(head: &Parts) -> bool {
-    let caller = head.extensions.get::<Caller>();
-    caller.is_some_and(|caller| caller.scope >= Scope::Write)
-}
-
-/// Where it answers: as it was when it came up, else as its engine says.
+/// The address of a workspace's agent: the stored one, else the one that its engine gives.
 async fn address(
     api: &Api,
     org: &str,
@@ -267,66 +195,52 @@ async fn address(
     if workspace.url.is_some() {
         return Ok(workspace.url.clone());
     }
-    if api.service.suspect(org, workspace).await == Liveness::Restarting {
+    if api.service.check_liveness(org, workspace).await == Liveness::Restarting {
         return Err(restarting(workspace.key.as_str()));
     }
-    // The look has stored what it saw.
-    let now = api.service.store().workspace(workspace.id.as_str()).await;
-    Ok(now.map_err(failed)?.and_then(|(_, row)| row.url))
+    // `check_liveness` has asked the engine and stored the address.
+    let found = api.service.store().workspace(workspace.id.as_str()).await;
+    Ok(found.map_err(failed)?.and_then(|(_, row)| row.url))
 }
 
-/// The path and the query at the agent, when others may call it: what the host itself signals is not for them to say.
+/// The path and the query at the agent; `None` when callers may not use them. `/signals` is for the host alone.
 fn path_at_agent(id: &str, uri: &Uri) -> Option<String> {
-    let at = format!("/v1/workspaces/{id}/a2a");
-    let path = uri.path().strip_prefix(&at).unwrap_or_default();
+    let route = format!("/v1/workspaces/{id}/a2a");
+    let path = uri.path().strip_prefix(&route).unwrap_or_default();
     let path = if path.is_empty() { "/" } else { path };
     let is_plain = path
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"-._~/:@".contains(&b));
     let mut parts = path.split('/').skip(1);
-    let is_own = path.starts_with("/signals/") || path == "/signals";
+    let is_signal = path.starts_with("/signals/") || path == "/signals";
     let is_safe = path == "/" || parts.all(|part| !matches!(part, "" | "." | ".."));
-    if !is_plain || !is_safe || is_own {
+    if !is_plain || !is_safe || is_signal {
         return None;
     }
     let query = uri.query().map(|query| format!("?{query}"));
     Some(format!("{path}{}", query.unwrap_or_default()))
 }
 
-fn total(headers: &HeaderMap) -> Duration {
-    let wanted = headers
+/// How long the whole call may take: `X-Timeout` seconds, at least 1, and at most [`limits::A2A_TOTAL`], the default.
+fn total_time(headers: &HeaderMap) -> Duration {
+    let seconds = headers
         .get(TIMEOUT)
         .and_then(|v| v.to_str().ok()?.parse().ok());
-    let wanted = wanted.map(|seconds: u64| Duration::from_secs(seconds.max(1)));
-    wanted.unwrap_or(limits::A2A_TOTAL).min(limits::A2A_TOTAL)
+    let total = seconds.map(|seconds: u64| Duration::from_secs(seconds.max(1)));
+    total.unwrap_or(limits::A2A_TOTAL).min(limits::A2A_TOTAL)
 }
 
-/// What is about the message itself.
-fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in KEPT_BACK.iter().chain(&named) {
-        headers.remove(name);
-    }
-    headers
-}
-
-/// A body as it comes, until its agent is silent for too long or all of it takes too long.
-fn bounded(
+/// An agent's body, which ends with an error when the agent is silent for [`limits::A2A_IDLE`] or the deadline passes.
+fn limited(
     body: Body,
     deadline: Instant,
 ) -> impl Stream<Item = Result<Bytes, Box<dyn Error + Send + Sync>>> {
-    let pieces = Some(Box::pin(body.into_data_stream()));
-    futures_util::stream::unfold(pieces, move |pieces| async move {
-        let mut pieces = pieces?;
-        let next = timeout(limits::A2A_IDLE, pieces.next());
+    let chunks = Some(Box::pin(body.into_data_stream()));
+    futures_util::stream::unfold(chunks, move |chunks| async move {
+        let mut chunks = chunks?;
+        let next = timeout(limits::A2A_IDLE, chunks.next());
         match timeout_at(deadline, next).await {
-            Ok(Ok(Some(Ok(piece)))) => Some((Ok(piece), Some(pieces))),
+            Ok(Ok(Some(Ok(chunk)))) => Some((Ok(chunk), Some(chunks))),
             Ok(Ok(Some(Err(error)))) => Some((Err(error.into()), None)),
             Ok(Ok(None)) => None,
             Ok(Err(_)) | Err(_) => Some((Err("the agent took too long".into()), None)),
@@ -343,74 +257,4 @@ fn has_cause<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
         cause = error.source();
     }
     false
-}
-
-/// A problem with a status of its own.
-struct Told {
-    status: StatusCode,
-    document: Value,
-}
-
-impl Told {
-    fn of(status: StatusCode, code: &str, why: impl Into<String>) -> Self {
-        let error = Diagnostic::new(code, why);
-        let document = ProblemDocument {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
-            detail: error.message.clone(),
-            code: error.code.clone(),
-            errors: vec![error],
-        };
-        Self {
-            status,
-            document: json!(document),
-        }
-    }
-
-    fn answer(self) -> Response {
-        let mut response = (self.status, axum::Json(self.document)).into_response();
-        let problem = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, problem);
-        response
-    }
-
-    /// With the seconds after which to come back.
-    fn after(self, seconds: u16) -> Response {
-        let mut response = self.answer();
-        let seconds = HeaderValue::from(seconds);
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
-        response
-    }
-}
-
-/// The agent is dead and will be back.
-fn restarting(key: &str) -> Response {
-    let why = format!("{key} is being restarted");
-    let mut told = Told::of(StatusCode::SERVICE_UNAVAILABLE, "agent-restarting", why);
-    if let Some(document) = told.document.as_object_mut() {
-        document.insert("restarting".to_owned(), true.into());
-        document.insert("retry_after".to_owned(), 15.into());
-    }
-    told.after(15)
-}
-
-fn unproven() -> Response {
-    let why =
-        "a workspace calls with X-Workspace-ID and its own token, anybody else with an API token";
-    let mut response = Told::of(StatusCode::UNAUTHORIZED, "unauthenticated", why).answer();
-    let bearer = HeaderValue::from_static("Bearer");
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, bearer);
-    response
-}
-
-fn too_large() -> Response {
-    let why = format!("a request has at most {} MiB", limits::A2A_BODY >> 20);
-    Told::of(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", why).answer()
-}
-
-fn failed(error: crate::state::store::StoreError) -> Response {
-    Problem::from(error).into_response()
 }

@@ -1,8 +1,9 @@
-//! The two endpoints of molecule-core that its clients import orgs with, in its shapes. Nothing is decided here: an import is
-//! one of [`Service::import`](crate::service::Service::import), by the same policy.
+//! The two routes with which clients of molecule-core list templates and import orgs, in its JSON. It makes no decisions: the
+//! import is [`Service::import`](crate::service::Service::import), under the same policy.
 //!
-//! What is different there: the configured global secrets are here the variables that the operator lists as `grant` under
-//! `[server]`; and the whole template is planned before anything is made, so one invalid workspace means that nothing is.
+//! Two things differ from molecule-core. Its configured global secrets are here the variables that the operator lists as
+//! `grant` under `[server]`. And the whole template is planned before anything is provisioned, so one invalid workspace makes
+//! the import fail without any effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +18,7 @@ use crate::http::routes::orgs;
 use crate::http::routes::templates::{RequirementView, TemplateView, names, planned};
 use crate::http::wire::body::Json;
 use crate::http::wire::parameters::CallerKey;
-use crate::http::wire::problem::told;
+use crate::http::wire::problem;
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::env_map::EnvMap;
@@ -27,60 +28,63 @@ use crate::problem::{Class, Problem};
 use crate::service::{Import, ImportOptions, Source};
 use crate::state::store::{Filter, LastOutcome, OperationState, WorkspaceRow};
 
-/// Seconds that the answer waits for workspaces to be seeded and started, as the reference waits for their preparation; not
-/// for what runs in them. Those that are still under way then are in the answer, too: `/v1/events` tells the rest.
-const PREPARATION: u64 = 60;
+/// How many seconds the answer waits until the workspaces are seeded and started, as molecule-core waits for their
+/// preparation. It does not wait for the programs in them. Workspaces that still start then are in the answer too;
+/// `/v1/events` reports their end.
+const PREPARATION_SECONDS: u64 = 60;
 
-/// Templates in one list.
-const TEMPLATES: usize = 500;
+/// The most templates in the list.
+const LISTED_TEMPLATES: usize = 500;
 
-/// A template of the reference's list.
+/// A template in the list, as molecule-core shows it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CompatTemplate {
-    /// What an import calls it.
+    /// The name of its folder, which an import gives as `dir`.
     dir: String,
-    /// The org's name.
+    /// The name of the org.
     name: String,
-    /// May be empty.
+    /// The description of the org; may be empty.
     description: String,
-    /// How many workspaces it has.
+    /// The number of its workspaces.
     workspaces: usize,
-    /// Of each, one variable must be set.
+    /// The required variables. Of each entry one variable must have a value.
     required_env: Vec<RequirementView>,
-    /// Of each, one variable should be set.
+    /// The recommended variables. Of each entry one variable should have a value.
     recommended_env: Vec<RequirementView>,
 }
 
-/// What the reference's clients send: exactly one of `dir` and `template`. Other members are ignored, as there.
+/// An import as clients of molecule-core send it, with exactly one of `dir` and `template`. Other members are ignored, as
+/// molecule-core does.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({"dir": "studio"}))]
 pub struct CompatImport {
     /// The name of a template's folder on the server.
     #[serde(default)]
     dir: Option<String>,
-    /// A template that needs no other file: the content of its `org.yaml` as an object, or its text.
+    /// A template that refers to no other file: the content of its `org.yaml` as an object, or as text.
     #[serde(default)]
     template: Option<Inline>,
-    /// `merge`, the default, or `reconcile`: remove workspaces of this org that are no longer in the template, unless
-    /// those are more than half of what runs; for that there is `POST /v1/orgs`.
+    /// `merge` or `reconcile`. `reconcile` removes workspaces of this org that are no longer in the template, unless they are
+    /// more than half of the running ones; `POST /v1/orgs` can remove those. Default: `merge`.
     #[serde(default)]
     mode: Option<Mode>,
-    /// Reconcile although the org came from another template. Not the reference's, which asks nobody.
+    /// Reconcile even if the org was imported from another template before. Molecule-core has no such member: it always does
+    /// so. Default: false.
     #[serde(default)]
     take_over: bool,
 }
 
-/// See [`CompatImport::template`].
+/// The content of an `org.yaml`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Inline {
-    /// YAML.
+    /// The text, which is YAML.
     Text(String),
-    /// The same as JSON.
+    /// The content as a JSON object.
     Object(serde_json::Map<String, serde_json::Value>),
 }
 
-/// What happens to workspaces that the template does not have.
+/// What happens to workspaces of the org that are not in the template.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -91,16 +95,16 @@ pub enum Mode {
     Reconcile,
 }
 
-/// What came of an import.
+/// The result of an import.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CompatImported {
-    /// The org's name.
+    /// The name of the org.
     org: String,
-    /// Those that did not fail, parents first.
+    /// The workspaces that did not fail, parents before children.
     workspaces: Vec<CompatWorkspace>,
-    /// How many those are.
+    /// The number of workspaces in `workspaces`.
     count: usize,
-    /// The first failure.
+    /// The first failure; absent when nothing failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -108,19 +112,19 @@ pub struct CompatImported {
 /// A workspace that was imported.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CompatWorkspace {
-    /// Its identity on this host.
+    /// Its id, which is unique on this host.
     id: String,
-    /// What people call it.
+    /// Its name.
     name: String,
-    /// 1 to 4.
+    /// Its tier, 1 to 4.
     tier: u8,
-    /// It was there, and equal.
+    /// Whether it existed and was unchanged. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     skipped: bool,
-    /// The types of its channels.
+    /// The types of its channels; absent when it has none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     channels: Vec<String>,
-    /// Channels that it does not have, and why.
+    /// The channels that were left out; absent when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     channels_skipped: Vec<CompatChannel>,
 }
@@ -128,25 +132,25 @@ pub struct CompatWorkspace {
 /// A channel that was left out.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CompatChannel {
-    /// The workspace's name.
+    /// The name of its workspace.
     workspace: String,
-    /// Its type.
+    /// The type of the channel.
     r#type: String,
-    /// Names variables, never values.
+    /// Why it was left out. It may name variables, and never holds their values.
     reason: String,
 }
 
-/// A problem, with the members that the reference's clients look for.
+/// A problem document with the member `error`, which clients of molecule-core read.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CompatProblem {
-    /// As everywhere.
+    /// The problem document.
     #[serde(flatten)]
     problem: ProblemDocument,
     /// The same as `detail`.
     error: String,
 }
 
-/// A problem that says which variables have no value.
+/// A problem document for required variables without a value.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CompatMissing {
     #[serde(flatten)]
@@ -155,16 +159,16 @@ pub struct CompatMissing {
     missing: Missing,
 }
 
-/// Which variables have no value.
+/// The required variables, and those without a value.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Missing {
-    /// Of each, one must be set, and none is.
+    /// The required variables without a value. Of each entry one variable must have a value.
     missing_env: Vec<RequirementView>,
-    /// Everything that the template requires.
+    /// All required variables of the template.
     required_env: Vec<RequirementView>,
-    /// The org's name.
+    /// The name of the org.
     template: String,
-    /// What to do about it.
+    /// How to set the variables.
     suggestion: String,
 }
 
@@ -181,7 +185,7 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Self(problem, missing) = self;
         let class = problem.class;
-        // The reference knows one status for everything that is wrong with a request.
+        // Molecule-core answers every invalid request with 400.
         let status = match problem.status() {
             StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
             status => status,
@@ -194,22 +198,22 @@ impl IntoResponse for Refused {
             problem,
         };
         match missing {
-            None => told(status, class, &problem),
-            Some(missing) => told(status, class, &CompatMissing { problem, missing }),
+            None => problem::answer(status, class, &problem),
+            Some(missing) => problem::answer(status, class, &CompatMissing { problem, missing }),
         }
     }
 }
 
-/// List the templates that an import may name, as molecule-core does: those that cannot be planned are left out.
+/// List the templates that an import may name, as molecule-core does. Templates that cannot be planned are left out.
 #[utoipa::path(get, path = "/org/templates", tag = "compatibility", operation_id = "compat_templates", responses(
-    (status = 200, description = "All of them, at most 500", body = Vec<CompatTemplate>),
+    (status = 200, description = "All templates, at most 500", body = Vec<CompatTemplate>),
 ))]
 pub async fn templates(
     State(api): State<Api>,
     CallerKey(caller): CallerKey,
 ) -> Result<axum::Json<Vec<CompatTemplate>>, Problem> {
     let mut names = names(&api).await?;
-    names.truncate(TEMPLATES);
+    names.truncate(LISTED_TEMPLATES);
     let planned = planned(&api, &caller, names).await.into_iter();
     let templates = planned.filter_map(|view| {
         let TemplateView::Planned(plan) = view else {
@@ -227,22 +231,22 @@ pub async fn templates(
     Ok(axum::Json(templates.collect()))
 }
 
-/// Import an org as molecule-core does. The answer comes when its workspaces were seeded and started, at most 60 seconds
-/// later; those that are still under way then are in it, too.
+/// Import an org as molecule-core does. The answer comes when its workspaces are seeded and started, after at most 60 seconds.
+/// Workspaces that still start then are in the answer too.
 #[utoipa::path(post, path = "/org/import", tag = "compatibility", operation_id = "compat_import",
     request_body = CompatImport, responses(
-    (status = 201, description = "Imported", body = CompatImported),
-    (status = 207, description = "Imported but for workspaces that failed: `error` says why", body = CompatImported),
+    (status = 201, description = "The org was imported", body = CompatImported),
+    (status = 207, description = "The org was imported, but some workspaces failed; `error` is the first failure", body = CompatImported),
     (status = 400, description = "The request or the template is invalid", body = CompatProblem),
-    (status = 403, description = "Policy refuses the plan", body = CompatProblem),
+    (status = 403, description = "The policy rejects the plan", body = CompatProblem),
     (status = 404, description = "There is no such template", body = CompatProblem),
-    (status = 409, description = "The org's name is another one's", body = CompatProblem),
+    (status = 409, description = "The name belongs to another org, or the org is from another template", body = CompatProblem),
     (status = 412, description = "Required variables have no value", body = CompatMissing),
     (status = 413, description = "The template is too large", body = CompatProblem),
-    (status = 415, description = "The body is not sent as JSON", body = CompatProblem),
-    (status = 429, description = "Too much is waiting", body = CompatProblem),
+    (status = 415, description = "The body has the wrong `Content-Type`", body = CompatProblem),
+    (status = 429, description = "Too many operations or plans are waiting; `Retry-After` says when to try again", body = CompatProblem),
     (status = 500, description = "The host failed", body = CompatProblem),
-    (status = 503, description = "The host is stopping, or its engine is away", body = CompatProblem),
+    (status = 503, description = "The host is stopping, or its engine does not answer", body = CompatProblem),
 ))]
 pub async fn import(
     State(api): State<Api>,
@@ -250,7 +254,7 @@ pub async fn import(
     body: Result<Json<CompatImport>, Problem>,
 ) -> Result<Response, Refused> {
     let Json(body) = body?;
-    let import = wanted(&api, caller, body)?;
+    let import = to_import(&api, caller, body)?;
     let judged = api.service.plan(import.clone()).await?;
     let plan = match &judged.verdict {
         Ok(approved) => approved.plan(),
@@ -261,7 +265,7 @@ pub async fn import(
         let missing = (problem.class == Class::MissingEnv).then(|| Missing::of(plan));
         Refused(problem, missing)
     })?;
-    let row = orgs::ended(&api, row, Some(PREPARATION)).await?;
+    let row = orgs::ended(&api, row, Some(PREPARATION_SECONDS)).await?;
     if let Some(first) = row.errors.first() {
         return Err(Problem::one(Class::Failed, first.clone()).into());
     }
@@ -272,7 +276,7 @@ pub async fn import(
         known.iter().map(|row| (&row.path, row)).collect();
     let mut error = match row.state {
         OperationState::Cancelled => Some("the import was cancelled".to_owned()),
-        OperationState::Superseded => Some("a later operation took its place".to_owned()),
+        OperationState::Superseded => Some("a later operation replaced the import".to_owned()),
         _ => None,
     };
     let mut workspaces = Vec::new();
@@ -281,7 +285,7 @@ pub async fn import(
             continue;
         };
         if matches!(row.outcome, LastOutcome::Failed | LastOutcome::Skipped) {
-            let reason = row.reason.as_deref().unwrap_or("it did not come up");
+            let reason = row.reason.as_deref().unwrap_or("the workspace failed");
             error.get_or_insert_with(|| format!("{}: {reason}", workspace.name));
             continue;
         }
@@ -301,19 +305,20 @@ pub async fn import(
     Ok((status, axum::Json(imported)).into_response())
 }
 
-fn wanted(api: &Api, caller: String, body: CompatImport) -> Result<Import, Problem> {
-    // The reference takes an empty text for none.
+/// The import that a body asks for.
+fn to_import(api: &Api, caller: String, body: CompatImport) -> Result<Import, Problem> {
+    // For molecule-core an empty `dir` is none.
     let dir = body.dir.filter(|dir| !dir.is_empty());
     let (source, template) = match (dir, body.template) {
         (Some(dir), None) => (Source::Named(dir.clone()), dir),
         (None, Some(Inline::Text(text))) => (Source::Text(text), "inline".to_owned()),
         (None, Some(Inline::Object(object))) => {
-            // JSON is YAML; with line breaks, so that what is wrong has a line.
+            // JSON is YAML. It gets line breaks, so that each error has its line.
             let text = format!("{:#}", serde_json::Value::Object(object));
             (Source::Text(text), "inline".to_owned())
         }
         _ => {
-            let message = "the body has exactly one of `dir` and `template`";
+            let message = "the body must have exactly one of `dir` and `template`";
             let diagnostic = Diagnostic::new("body", message);
             return Err(Problem::one(Class::Invalid, diagnostic));
         }
@@ -333,9 +338,9 @@ fn wanted(api: &Api, caller: String, body: CompatImport) -> Result<Import, Probl
     })
 }
 
-/// The keys of the workspaces that an operation found there and equal.
+/// The keys of the workspaces that existed and were unchanged in an operation.
 async fn unchanged(api: &Api, operation: &str) -> Result<BTreeSet<String>, Problem> {
-    /// What happens to one workspace in one operation: its steps, and its end.
+    /// The most events of one workspace in one operation: its steps and its end.
     const EVENTS_OF_WORKSPACE: usize = 20;
     let filter = Filter {
         operation: Some(operation.to_owned()),
@@ -385,7 +390,7 @@ impl Missing {
             missing_env: missing.map(RequirementView::from).collect(),
             required_env: required.map(RequirementView::from).collect(),
             template: plan.org.name.clone(),
-            suggestion: "set them in the server's environment and list them as `grant` under [server] in the operator's \
+            suggestion: "set them in the server's environment and list them as `grant` under [server] in the configuration \
                          file, or import with POST /v1/orgs, which takes `env`"
                 .to_owned(),
         }

@@ -1,4 +1,4 @@
-//! What every request passes on its way to a handler: limits, authentication, permission, audit, idempotency.
+//! The middleware around every handler: limits, authentication, access rules, audit, idempotency.
 
 pub mod access;
 pub mod audit;

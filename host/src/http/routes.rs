@@ -1,4 +1,4 @@
-//! The handlers of the API, one module for each kind of resource.
+//! The handlers of the routes, in one module for each kind of resource.
 
 pub mod actions;
 pub mod events;

@@ -57,7 +57,7 @@ async fn file(Path(wanted): Path<String>) -> Result<Response, Problem> {
     let found = FILES.iter().find(|(name, ..)| *name == wanted);
     let &(_, kind, text) = found.ok_or_else(|| {
         let message = format!("the page has no file {wanted:?}");
-        Problem::one(Class::Unknown, Diagnostic::new("unknown-file", message))
+        Problem::one(Class::NotFound, Diagnostic::new("unknown-file", message))
     })?;
     Ok(served(kind, text))
 }

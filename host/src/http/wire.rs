@@ -1,4 +1,4 @@
-//! The shapes that requests and responses have on the wire.
+//! The shapes of requests and responses, and how they are read and written.
 
 pub mod body;
 pub mod document;

@@ -1,5 +1,5 @@
-//! What time it is. Everything that is stored with a time, or is kept for a time, asks a [`Clock`], so that tests make up
-//! the time. Waiting is tokio's part, not this one's.
+//! The current time. Code that stores a time or compares it with a stored one reads a [`Clock`], so that tests can set it.
+//! Waiting does not use it; tokio's timers do that.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
 impl Clock {
-    /// This machine's.
+    /// The clock of this machine.
     pub fn system() -> Self {
         Self::of(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -17,12 +17,12 @@ impl Clock {
         })
     }
 
-    /// One that says what `now_ms` says, in milliseconds since 1970.
+    /// A clock that returns the result of `now_ms`, in milliseconds since 1970.
     pub fn of(now_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(now_ms))
     }
 
-    /// Milliseconds since 1970. It may go back, when somebody sets the machine's clock.
+    /// Milliseconds since 1970. The value can decrease when the machine's clock is set.
     pub fn now_ms(&self) -> i64 {
         (self.0)()
     }

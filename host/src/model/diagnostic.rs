@@ -1,9 +1,9 @@
-//! What went wrong and where, in the one shape that people, `--json` and the API share.
-//! Never holds the value of a variable, nor a part of one.
+//! An error or a warning with its place, in the form that `--json` and the API use too. It never holds the value of a
+//! variable or a part of it.
 
 use serde::{Deserialize, Serialize};
 
-/// One problem or one warning.
+/// One error or one warning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct Diagnostic {
@@ -14,16 +14,16 @@ pub struct Diagnostic {
     /// Path of the file, in the template or on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Counts from 1.
+    /// The line in the file, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
-    /// In characters; counts from 1.
+    /// The column in the line, in characters from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<u32>,
-    /// The field, as a path: `workspaces[0].tier`.
+    /// The path of the field in the file, such as `workspaces[0].tier`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// The workspace's name or key, where there is one.
+    /// The name or the key of the workspace, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
     /// What to do about it.
@@ -32,7 +32,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// A problem with a code and a sentence; the rest is added by the methods below.
+    /// A diagnostic with a code and a sentence. The methods below add the other fields.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),
@@ -41,21 +41,21 @@ impl Diagnostic {
         }
     }
 
-    /// What to do about it.
+    /// Sets what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The file that it is about.
+    /// Sets the file.
     #[must_use]
     pub fn file(mut self, file: impl Into<String>) -> Self {
         self.file = Some(file.into());
         self
     }
 
-    /// The workspace that it is about.
+    /// Sets the workspace.
     #[must_use]
     pub fn workspace(mut self, workspace: impl Into<String>) -> Self {
         self.workspace = Some(workspace.into());

@@ -1,10 +1,3 @@
-//! Hexadecimal text of digests: labels, names and locks hold it.
+//! The hexadecimal text of digests, keys and random bytes: two lower-case digits per byte.
 
-/// Lower-case hexadecimal digits of some bytes.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
+pub use hex::encode as hex;

@@ -1,6 +1,6 @@
 //! The kinds of engines that run workspaces.
 
-/// What runs workspaces.
+/// An engine that runs workspaces.
 #[derive(
     Debug,
     Clone,
@@ -17,16 +17,16 @@
 )]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
-    /// A child process for each workspace, where there is no Docker.
+    /// A child process of the host for each workspace. It needs no Docker.
     Local,
-    /// A container for each workspace.
+    /// A Docker container for each workspace.
     Docker,
-    /// A service for each workspace, on Docker's swarm mode.
+    /// A service of a Docker swarm for each workspace.
     Swarm,
 }
 
 impl EngineKind {
-    /// Whether a workspace is a process of this machine, with its loader and its programs.
+    /// Whether a workspace is a process of this machine that uses the machine's loader and programs.
     pub fn runs_on_the_machine_itself(self) -> bool {
         match self {
             Self::Local => true,
@@ -34,7 +34,7 @@ impl EngineKind {
         }
     }
 
-    /// The engine as a word.
+    /// The name of the engine in flags, JSON and the configuration file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",

@@ -1,11 +1,11 @@
-//! Names and values of variables. The values are secrets: what formats such a map for people shows the names alone.
+//! Names and values of variables. The values are secrets, so `Debug` shows the names only.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
-/// Names and values, sorted.
+/// Names and values of variables, sorted by name.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EnvMap(BTreeMap<String, String>);

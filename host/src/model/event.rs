@@ -1,5 +1,4 @@
-//! What happens while an org is provisioned, as data. Append-only: an event
-//! is never changed, and never holds the value of a variable.
+//! Events of provisioning. The journal is append-only: an event is never changed. It never holds the value of a variable.
 
 use std::borrow::Cow;
 
@@ -9,15 +8,15 @@ use crate::model::engine_kind::EngineKind;
 use crate::model::ids::{OrgId, WorkspaceId};
 use crate::model::plan::WorkspaceKey;
 
-/// One thing that happened.
+/// One event of an org or of one of its workspaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The org's slug.
     pub org: String,
-    /// How people address the workspace; absent when it is about the org.
+    /// The key of the workspace. Absent when the event is about the org.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace: Option<WorkspaceKey>,
-    /// Who the workspace is.
+    /// The identity of the workspace. Absent when the event is about the org.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<WorkspaceId>,
     /// What happened.
@@ -26,7 +25,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event that is about a whole org.
+    /// An event about an org.
     pub fn of_org(org: &OrgId, what: What) -> Self {
         Self {
             org: org.slug().to_owned(),
@@ -36,7 +35,7 @@ impl Event {
         }
     }
 
-    /// An event that is about one workspace of an org.
+    /// An event about one workspace of an org.
     pub fn of_workspace(org: &OrgId, key: &WorkspaceKey, id: &WorkspaceId, what: What) -> Self {
         Self {
             org: org.slug().to_owned(),
@@ -47,116 +46,116 @@ impl Event {
     }
 }
 
-/// See [`Event`].
+/// What happened in an [`Event`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
-    /// An operation began: of an org, or of the one workspace that the event names.
+    /// An operation began, for an org or for the workspace that the event names.
     Began {
-        /// Which.
+        /// The operation.
         operation: Operation,
-        /// On which engine.
+        /// The engine that it runs on.
         engine: EngineKind,
-        /// How many workspaces it is about.
+        /// The number of workspaces of the operation.
         workspaces: usize,
     },
-    /// An earlier operation was cut off (the host was killed); this one finishes or cleans up.
+    /// An earlier operation was interrupted because the host was killed. This one finishes it or cleans up.
     Resumed {
-        /// Which was cut off.
+        /// The interrupted operation.
         operation: Operation,
-        /// Steps that had begun and not ended, as `key: step`.
+        /// The steps that had begun and not ended, as `key: step`.
         cut_off: Vec<String>,
     },
-    /// A step is about to be taken. Stored before it is taken: this is the journal.
+    /// A step of a workspace begins. It is stored before the step is taken, so that the journal is complete.
     Step {
-        /// Which.
+        /// The step.
         step: Step,
     },
-    /// It is there already, and equal.
+    /// The workspace exists and is equal to the plan, so it was not changed.
     Unchanged {
-        /// Where it answers.
+        /// The workspace's address.
         url: Option<String>,
     },
-    /// It runs elsewhere; nothing is provisioned.
+    /// The workspace runs elsewhere, so the host provisions nothing.
     External {
-        /// Where.
+        /// The workspace's address.
         url: Option<String>,
     },
-    /// It was seeded, verified and started.
+    /// The workspace was seeded, verified and started.
     Up {
-        /// Where it answers.
+        /// The workspace's address.
         url: Option<String>,
-        /// Whether its health was seen, not only its start.
+        /// Whether its health was checked, not only its start.
         ready: bool,
     },
-    /// It did not come up.
+    /// The workspace did not start.
     Failed(Box<Failure>),
-    /// It was not tried, because its parent did not come up or somebody cancelled.
+    /// The workspace was not provisioned, because its parent failed or the operation was cancelled.
     Skipped {
-        /// Why.
+        /// Why it was skipped.
         reason: String,
     },
-    /// It was stopped, because somebody wants it stopped.
+    /// The workspace was stopped on request.
     Stopped,
-    /// It was stopped and removed.
+    /// The workspace was stopped and removed.
     Removed,
-    /// It carried this host's labels and belonged to nobody: a sweep removed it.
+    /// A sweep removed an orphan: a resource with this host's labels that belongs to no org or workspace in the store.
     Swept {
-        /// What its engine called it.
+        /// The engine's name of the resource.
         name: String,
     },
-    /// The operation ended by a defect, or took too long.
+    /// The operation ended because of a defect in the host, or took too long.
     Broke {
-        /// What is known of it.
+        /// The error, as far as it is known.
         reason: String,
     },
     /// The operation ended.
     Ended {
-        /// Workspaces that did not come up, or did not go.
+        /// The number of workspaces that could not be started or removed.
         failed: usize,
     },
 }
 
-/// Why a workspace did not come up, and what that leaves.
+/// Why a workspace did not start, and what remains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Where it stopped.
+    /// The step that failed.
     pub step: Step,
     /// A stable, lower-case code.
     pub code: Cow<'static, str>,
-    /// Why.
+    /// Why it failed.
     pub reason: String,
     /// What to do about it.
     pub help: String,
-    /// The last lines that it printed, when it had been started.
+    /// The last lines of its output, if it had started. At most [`LAST_LINES`](crate::limits::LAST_LINES).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
-    /// It was going well until somebody cancelled. Known only to whoever did it.
+    /// Whether it failed only because the operation was cancelled. Not part of the JSON.
     #[serde(skip)]
     pub is_cancelled: bool,
-    /// How it ended, when it had been started and ended.
+    /// The exit code of its process, if it had started and ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// What is still there of it.
+    /// The resources that could not be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_behind: Vec<String>,
-    /// What became of the one that it was to replace, when there is one.
+    /// The state of the generation that it was to replace, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Before>,
 }
 
-/// What became of the one before, when its replacement failed.
+/// The state of the previous generation after its replacement failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Before {
-    /// It was not stopped, and runs.
+    /// It was not stopped and runs.
     Runs {
-        /// Where it answers.
+        /// Its address.
         url: Option<String>,
     },
     /// It was stopped, and was started again.
     RunsAgain {
-        /// Where it answers now.
+        /// Its address now.
         url: Option<String>,
     },
     /// It is stopped.
@@ -167,7 +166,7 @@ pub enum Before {
 }
 
 impl Before {
-    /// Where it answers.
+    /// Its address. `None` when it is stopped or has none.
     pub fn url(&self) -> Option<&String> {
         match self {
             Self::Runs { url } | Self::RunsAgain { url } => url.as_ref(),
@@ -176,17 +175,17 @@ impl Before {
     }
 }
 
-/// What a host can do with an org.
+/// The kinds of operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// Bring it up.
+    /// Apply an org.
     Up,
-    /// Take it down.
+    /// Destroy an org.
     Down,
-    /// Make one workspace anew in its own place: seed, stop, start.
+    /// Replace one workspace by a new generation: seed, stop, start.
     Restart,
-    /// Stop one workspace, and leave it stopped.
+    /// Stop one workspace and keep it stopped.
     Stop,
     /// Start one stopped workspace.
     Start,
@@ -194,39 +193,39 @@ pub enum Operation {
     Remove,
 }
 
-/// One step of provisioning a workspace, in their order (`spec/provisioning.md` §1).
+/// The steps of provisioning a workspace, in their order (`spec/provisioning.md` §1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Reach the engine, and make what the org shares.
+    /// Connect to the engine and create what all workspaces of the org share.
     Prepare,
-    /// Take away what is not wanted: before, what an operation that was cut off left; after, what was replaced.
+    /// Remove leftovers: at the beginning those of an interrupted operation, at the end the replaced generation.
     Remove,
-    /// Make its volumes.
+    /// Create the volumes.
     Volumes,
-    /// Make its container, not started.
+    /// Create the container without starting it.
     Create,
-    /// Put the seed.
+    /// Copy the seed into the workspace.
     Seed,
-    /// Read the seed back and compare.
+    /// Read the seed back and compare it.
     Verify,
-    /// Stop what it replaces.
+    /// Stop the previous generation.
     Stop,
-    /// Start.
+    /// Start the workspace.
     Start,
-    /// Wait until it answers.
+    /// Wait until the workspace is ready.
     Ready,
-    /// It failed: start again what it was to replace.
+    /// Start the previous generation again after a failure.
     Rollback,
 }
 
 impl Step {
-    /// Whether the workspace answers nowhere from now on. Before that, what it replaces still does.
+    /// Whether the workspace is unreachable from this step on. Before it, the previous generation still answers.
     pub fn interrupts(self) -> bool {
         matches!(self, Self::Stop | Self::Start | Self::Rollback)
     }
 
-    /// The step as a word.
+    /// The name of the step in events and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Prepare => "prepare",
@@ -244,7 +243,7 @@ impl Step {
 }
 
 impl Operation {
-    /// The operation as a word: the command's name.
+    /// The name of the operation, which is also the command's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -256,8 +255,8 @@ impl Operation {
         }
     }
 
-    /// From the word; `None` for every other one.
-    pub fn parse(word: &str) -> Option<Self> {
+    /// The operation of this name. `None` for any other text.
+    pub fn parse(name: &str) -> Option<Self> {
         let all = [
             Self::Up,
             Self::Down,
@@ -266,6 +265,6 @@ impl Operation {
             Self::Start,
             Self::Remove,
         ];
-        all.into_iter().find(|operation| operation.as_str() == word)
+        all.into_iter().find(|operation| operation.as_str() == name)
     }
 }

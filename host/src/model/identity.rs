@@ -1,5 +1,5 @@
-//! Who a workspace is: the exact names from its org down to it. Keys and identities are made of names alone, so that
-//! neither order nor insertion nor removal ever turns one workspace into another. Pure: reads and stores nothing.
+//! Assigns identities to the workspaces of a plan by their paths of names. The order of workspaces, and adding or removing
+//! others, never changes an identity. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,34 +7,34 @@ use super::ids::{OrgId, WorkspaceId};
 use super::names::NamePath;
 use super::plan::Former;
 
-/// A workspace of a plan, as far as its identity goes.
+/// The names of a workspace of a plan, now and before.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
-    /// Its names.
+    /// Its path of names.
     pub path: &'a NamePath,
-    /// What it was called before, newest first.
+    /// Its former names, newest first (`renamed_from`).
     pub former: &'a [Former],
 }
 
-/// An identity that a host has given.
+/// An identity that the host has assigned before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// The names that it has.
+    /// The workspace's path of names at that time.
     pub path: NamePath,
     /// The identity.
     pub id: WorkspaceId,
-    /// What the host keeps of it.
+    /// Whether the workspace still exists.
     pub presence: Presence,
 }
 
-/// What a host keeps of a workspace.
+/// Whether a known workspace still exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// It is in its org's template.
     Planned,
-    /// It was left alone when its org's template changed.
+    /// It left its org's template and was not removed.
     Left,
-    /// At most its work.
+    /// It was removed. Its volumes may still exist.
     Gone,
 }
 
@@ -46,25 +46,25 @@ pub struct Identities {
     added: BTreeSet<NamePath>,
 }
 
-/// Why nobody can tell who a workspace is.
+/// Why the identity of a workspace is ambiguous.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unclear {
-    /// Two workspaces say that they were the same one.
-    #[error("{first} and {second} both say that they were {former}")]
+    /// Two workspaces name the same former workspace.
+    #[error("{first} and {second} were both renamed from {former}")]
     TwoClaims {
-        /// The one.
+        /// One workspace.
         first: NamePath,
-        /// The other.
+        /// The other workspace.
         second: NamePath,
-        /// What both were.
+        /// The former workspace.
         former: NamePath,
     },
-    /// A workspace says that it was one that is still in the template.
-    #[error("{claim} says that it was {former}, which is still in the template")]
+    /// A workspace names a former workspace that is still in the template.
+    #[error("{claim} was renamed from {former}, which is still in the template")]
     StillThere {
-        /// Who says so.
+        /// The workspace that was renamed.
         claim: NamePath,
-        /// Who it says it was.
+        /// The workspace that it names.
         former: NamePath,
     },
 }
@@ -75,57 +75,59 @@ impl Identities {
         self.ids.get(path)
     }
 
-    /// Whether everybody is the same as in `other`, known before or not.
+    /// Whether all workspaces have the same identities as in `other`.
     pub fn is_same(&self, other: &Self) -> bool {
         self.ids == other.ids
     }
 
-    /// Every workspace of the plan, and its identity.
+    /// Every workspace of the plan with its identity.
     pub fn iter(&self) -> impl Iterator<Item = (&NamePath, &WorkspaceId)> {
         self.ids.iter()
     }
 
-    /// Workspaces that were known by another path, and that path.
+    /// The workspaces whose identity was known at another path, with that former path.
     pub fn moved(&self) -> &BTreeMap<NamePath, NamePath> {
         &self.moved
     }
 
-    /// Workspaces that were not known.
+    /// The workspaces that have a new identity.
     pub fn added(&self) -> &BTreeSet<NamePath> {
         &self.added
     }
 
-    /// Gives each workspace of a plan its identity: the one that is known by its path; else the one that its parent's
-    /// move brings along, or that it says it was; else a new one. What it says goes before what was left at its path, and
-    /// what is there goes before what is gone. Neither the order of the claims nor that of the known ones matters.
+    /// Assigns each workspace of a plan its identity: the one that is known at its path; else the one that is known at its
+    /// path below its parent's former path, or at its own former path; else a new one. Identities of planned workspaces are
+    /// assigned first, then those of workspaces that left, then those of removed ones. A former path counts before a
+    /// workspace that left at the same path. The order of `claims` and `known` does not matter.
     ///
     /// # Errors
-    /// [`Unclear`]: giving one workspace's work to another is worse than asking.
+    /// [`Unclear`] when former paths are ambiguous. The host asks, so that it never gives one workspace's work to another.
     pub fn assign(org: &OrgId, claims: &[Claim<'_>], known: &[Known]) -> Result<Self, Unclear> {
         use Presence::{Gone, Left, Planned};
         let mut claims = claims.to_vec();
         claims.sort_by_key(|claim| (claim.path.depth(), claim.path));
-        let generations = || claims.chunk_by(|a, b| a.path.depth() == b.path.depth());
+        // Parents before children, because a child can follow its parent's move.
+        let levels = || claims.chunk_by(|a, b| a.path.depth() == b.path.depth());
         let mut assignment = Assignment {
             by_path: known.iter().map(|known| (&known.path, known)).collect(),
-            given: BTreeMap::new(),
+            assigned: BTreeMap::new(),
             taken: BTreeSet::new(),
         };
-        for (present, believed) in [
+        for (presence, former_presences) in [
             (Planned, &[Planned, Left][..]),
             (Left, &[]),
             (Gone, &[Gone]),
         ] {
             for claim in &claims {
-                assignment.give(claim.path, claim.path, present);
+                assignment.assign_at(claim.path, claim.path, presence);
             }
-            for generation in generations() {
-                for claim in generation {
-                    let before = assignment.former_parent(claim.path);
-                    let before = NamePath::below(before.as_ref(), claim.path.name());
-                    assignment.give(claim.path, &before, present);
+            for level in levels() {
+                for claim in level {
+                    let parent = assignment.former_parent(claim.path);
+                    let before = NamePath::below(parent.as_ref(), claim.path.name());
+                    assignment.assign_at(claim.path, &before, presence);
                 }
-                assignment.believe(generation, believed)?;
+                assignment.assign_by_former(level, former_presences)?;
             }
         }
         Ok(assignment.complete(org, &claims, known))
@@ -133,38 +135,45 @@ impl Identities {
 }
 
 struct Assignment<'a> {
+    /// The known identities by their paths.
     by_path: BTreeMap<&'a NamePath, &'a Known>,
-    given: BTreeMap<&'a NamePath, &'a Known>,
+    /// The identities that workspaces of the plan have got so far, by the workspaces' paths.
+    assigned: BTreeMap<&'a NamePath, &'a Known>,
+    /// The identities in `assigned`.
     taken: BTreeSet<&'a WorkspaceId>,
 }
 
 impl<'a> Assignment<'a> {
-    /// Gives the identity that is known at a path, unless somebody has it.
-    fn give(&mut self, to: &'a NamePath, at: &NamePath, presence: Presence) {
+    /// Assigns the identity that is known at a path, unless it is taken or the workspace already has one.
+    fn assign_at(&mut self, to: &'a NamePath, at: &NamePath, presence: Presence) {
         let known = self.by_path.get(at).copied();
         let free =
             known.filter(|known| known.presence == presence && !self.taken.contains(&known.id));
-        if let (false, Some(known)) = (self.given.contains_key(to), free) {
-            self.given.insert(to, known);
+        if let (false, Some(known)) = (self.assigned.contains_key(to), free) {
+            self.assigned.insert(to, known);
             self.taken.insert(&known.id);
         }
     }
 
-    /// Where the parent of a path was before.
+    /// The former path of the parent.
     fn former_parent(&self, path: &NamePath) -> Option<NamePath> {
         let parent = path.parent()?;
-        let known = self.given.get(&parent);
+        let known = self.assigned.get(&parent);
         Some(known.map_or(parent, |known| known.path.clone()))
     }
 
-    /// Gives identities by what workspaces say that they were.
-    fn believe(&mut self, generation: &[Claim<'a>], believed: &[Presence]) -> Result<(), Unclear> {
+    /// Assigns identities by the former names of workspaces.
+    fn assign_by_former(
+        &mut self,
+        level: &[Claim<'a>],
+        presences: &[Presence],
+    ) -> Result<(), Unclear> {
         let mut found: BTreeMap<&'a NamePath, (&'a NamePath, &'a Known)> = BTreeMap::new();
-        for claim in generation {
-            if self.given.contains_key(claim.path) {
+        for claim in level {
+            if self.assigned.contains_key(claim.path) {
                 continue;
             }
-            let Some(known) = self.former(claim, believed)? else {
+            let Some(known) = self.former(claim, presences)? else {
                 continue;
             };
             if let Some((first, _)) = found.insert(&known.path, (claim.path, known)) {
@@ -176,44 +185,44 @@ impl<'a> Assignment<'a> {
             }
         }
         for (path, known) in found.into_values() {
-            self.given.insert(path, known);
+            self.assigned.insert(path, known);
             self.taken.insert(&known.id);
         }
         Ok(())
     }
 
-    /// The newest of those that a workspace says that it was, and that is known.
+    /// The known identity at the newest former path of a workspace.
     fn former(
         &self,
         claim: &Claim<'a>,
-        believed: &[Presence],
+        presences: &[Presence],
     ) -> Result<Option<&'a Known>, Unclear> {
         for former in claim.former {
-            let places = match former {
+            let paths = match former {
                 Former::Path(names) => NamePath::try_from(names.clone()).into_iter().collect(),
                 Former::Name(name) => vec![
                     NamePath::below(self.former_parent(claim.path).as_ref(), name),
                     NamePath::below(claim.path.parent().as_ref(), name),
                 ],
             };
-            for place in places {
-                let Some(known) = self.by_path.get(&place).copied() else {
+            for path in paths {
+                let Some(known) = self.by_path.get(&path).copied() else {
                     continue;
                 };
-                if !believed.contains(&known.presence) {
+                if !presences.contains(&known.presence) {
                     continue;
                 }
                 if !self.taken.contains(&known.id) {
                     return Ok(Some(known));
                 }
                 let stays = self
-                    .given
-                    .get(&place)
-                    .is_some_and(|given| given.id == known.id);
+                    .assigned
+                    .get(&path)
+                    .is_some_and(|assigned| assigned.id == known.id);
                 if stays && !self.by_path.contains_key(claim.path) {
                     return Err(Unclear::StillThere {
                         claim: claim.path.clone(),
-                        former: place,
+                        former: path,
                     });
                 }
             }
@@ -221,30 +230,31 @@ impl<'a> Assignment<'a> {
         Ok(None)
     }
 
-    /// New identities for the rest. A new one is never one that was ever given in this org: its work would be another's.
+    /// Assigns new identities to the other workspaces. An identity that this org ever used is never used for another
+    /// workspace, which would then get the old workspace's volumes.
     fn complete(self, org: &OrgId, claims: &[Claim<'_>], known: &[Known]) -> Identities {
-        let ever: BTreeSet<&WorkspaceId> = known.iter().map(|known| &known.id).collect();
+        let used: BTreeSet<&WorkspaceId> = known.iter().map(|known| &known.id).collect();
         let new = |path: &NamePath| {
-            let mut generations = (0..).map(|generation| WorkspaceId::of(org, path, generation));
-            generations.find(|id| !ever.contains(id))
+            let mut ids = (0..).map(|number| WorkspaceId::of(org, path, number));
+            ids.find(|id| !used.contains(id))
         };
-        let mut made = Identities::default();
+        let mut identities = Identities::default();
         for claim in claims {
             let path = claim.path;
-            let known = self.given.get(path).map(|known| {
+            let known = self.assigned.get(path).map(|known| {
                 if known.path != *path {
-                    made.moved.insert(path.clone(), known.path.clone());
+                    identities.moved.insert(path.clone(), known.path.clone());
                 }
                 known.id.clone()
             });
             let id = known.or_else(|| {
-                made.added.insert(path.clone());
+                identities.added.insert(path.clone());
                 new(path)
             });
             if let Some(id) = id {
-                made.ids.insert(path.clone(), id);
+                identities.ids.insert(path.clone(), id);
             }
         }
-        made
+        identities
     }
 }

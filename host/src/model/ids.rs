@@ -1,4 +1,4 @@
-//! Identities: of a host, an org, an operation and a workspace. Pure.
+//! Identities of a host, an org, an operation and a workspace. No I/O.
 
 use std::fmt;
 
@@ -6,40 +6,39 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::digest::hex;
 use super::names::{NamePath, readable};
-use crate::model::digest::hex;
 
-/// An org on one host: the host's instance and the org's slug.
+/// The identity of an org: the host's instance and the org's slug.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OrgId {
     instance: InstanceId,
     slug: String,
 }
 
-/// A state folder's own random identity: two hosts never touch each other's workspaces.
+/// The random identity of a state folder. It separates the workspaces of two hosts on one engine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct InstanceId(pub(crate) String);
 
-/// One `up` or `down`.
+/// The identity of one operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct OperationId(pub(crate) String);
 
-/// A workspace's identity: 32 hexadecimal digits, given once for a path of
-/// names in an org of a host, and kept by the store. Never shortened
-/// (`spec/provisioning.md` §2).
+/// The identity of a workspace: 32 hexadecimal digits. It is assigned once to a path of names in an org of a host, and the
+/// store keeps it. It is never shortened (`spec/provisioning.md` §2).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkspaceId(String);
 
-/// A text is no [`WorkspaceId`].
+/// The text is not a [`WorkspaceId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an identity of a workspace: 32 lower-case hexadecimal digits")]
+#[error("{0:?} is not a workspace identity, which has 32 lower-case hexadecimal digits")]
 pub struct InvalidId(String);
 
 impl OrgId {
-    /// An org that the host does not know yet: the slug of its name will be its identity there.
+    /// The identity of an org that the host does not know yet. Its slug is made from its name.
     pub fn new(instance: InstanceId, name: &str) -> Self {
         Self {
             instance,
@@ -47,7 +46,7 @@ impl OrgId {
         }
     }
 
-    /// An org that the store knows by this slug.
+    /// The identity of an org that the store knows by this slug.
     pub fn known(instance: InstanceId, slug: &str) -> Self {
         Self {
             instance,
@@ -55,7 +54,7 @@ impl OrgId {
         }
     }
 
-    /// The host's instance.
+    /// The instance of the host.
     pub fn instance(&self) -> &InstanceId {
         &self.instance
     }
@@ -67,7 +66,7 @@ impl OrgId {
 }
 
 impl InstanceId {
-    /// A known instance: 16 hexadecimal digits.
+    /// An instance that is already known: 16 hexadecimal digits.
     pub fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
@@ -86,11 +85,11 @@ impl OperationId {
 }
 
 impl WorkspaceId {
-    /// The identity of a workspace that was never known. `generation` is above 0 when one who was called so before has
-    /// the identities below it.
-    pub fn of(org: &OrgId, path: &NamePath, generation: u32) -> Self {
+    /// The identity of a new workspace. `number` is 0, or higher when an earlier workspace with this path already has the
+    /// identities of the lower numbers.
+    pub fn of(org: &OrgId, path: &NamePath, number: u32) -> Self {
         let mut hash = Sha256::new();
-        // Every part with its length before it, so that no two paths share a text.
+        // The length of each part is hashed before it, so that two different paths never hash the same text.
         let mut part = |text: &str| {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
@@ -98,7 +97,7 @@ impl WorkspaceId {
         part("orghost workspace 1");
         part(&org.instance.0);
         part(&org.slug);
-        part(&generation.to_string());
+        part(&number.to_string());
         for name in path.names() {
             part(name);
         }
@@ -107,7 +106,7 @@ impl WorkspaceId {
         Self(digits)
     }
 
-    /// Accepts exactly 32 lower-case hexadecimal digits: what a label may hold.
+    /// Parses exactly 32 lower-case hexadecimal digits. `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text
             .bytes()
@@ -115,7 +114,7 @@ impl WorkspaceId {
         (text.len() == 32 && digits).then(|| Self(text.to_owned()))
     }
 
-    /// The digits.
+    /// The identity as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -141,10 +140,8 @@ impl fmt::Display for WorkspaceId {
     }
 }
 
-/// A name as a slug: what stands in labels, commands and folders. A name that
-/// a slug cannot hold (letters other than ASCII's, too long) is transliterated
-/// or cut, and gets some digits of its digest, so that two such names do not
-/// become one org.
+/// The slug of an org's name, for labels, commands and folders. A name with letters outside ASCII is transliterated and a
+/// long name is cut. Both get eight digits of the name's digest, so that two such names do not become one org.
 fn slug(name: &str) -> String {
     const LONGEST: usize = 48;
     let name: String = name.nfc().collect();

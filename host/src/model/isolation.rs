@@ -1,5 +1,5 @@
-//! What keeps a workspace from the rest of its machine, as data: judged by policy, shown by `plan` and `status`. Finds out
-//! nothing; the engines do.
+//! How workspaces are isolated from the rest of their machine. The engines find it out, the policy judges it, and `plan` and
+//! `status` show it.
 
 use std::fmt;
 
@@ -8,48 +8,47 @@ use utoipa::ToSchema;
 
 use crate::model::engine_kind::EngineKind;
 
-/// Where a plan is to run: what judging must know of it.
+/// Where a plan is to run, as far as the policy needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// The engine.
     pub engine: EngineKind,
-    /// What it keeps its workspaces from.
+    /// How it isolates its workspaces.
     pub isolation: Isolation,
 }
 
-/// How a workspace is kept from the rest of its machine.
+/// How a workspace is isolated from the rest of its machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Isolation {
-    /// It has a container of its own.
+    /// Each workspace has its own container.
     Container,
-    /// It is a process of this machine that the kernel keeps from what is not its own.
+    /// Each workspace is a process of this machine that the kernel confines.
     Confined {
-        /// What it is kept from; never empty.
+        /// What the process has no access to. Never empty.
         from: Vec<Barrier>,
     },
-    /// It is a process of this machine, and may what this user may.
+    /// Each workspace is a process of this machine with all permissions of its user.
     None {
-        /// Why.
+        /// Why it is not confined.
         reason: Unconfined,
     },
 }
 
-/// Something that a confined process is kept from.
+/// Something that a confined process has no access to.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Barrier {
-    /// Files that are not its own: reading, writing, making, running, removing, emptying (Landlock's third version,
-    /// Linux 6.2).
+    /// Files of others: it cannot read, write, create, execute, remove or truncate them (Landlock version 3, Linux 6.2).
     Files,
-    /// The same but for emptying them with truncate(2), which Landlock's second version (Linux 5.19) does not know.
+    /// Files of others, except that it can empty them with truncate(2) (Landlock version 2, Linux 5.19).
     FilesButEmptying,
-    /// Signals to processes outside, and the abstract sockets of those (the sixth version, Linux 6.12).
+    /// Processes outside: it cannot send them signals or use their abstract sockets (Landlock version 6, Linux 6.12).
     Signals,
-    /// Sockets that have a name in the file system, such as a Docker engine's: those of others from Landlock's ninth
-    /// version on, all of them (by a system call filter) before.
+    /// Unix sockets in the file system, such as a Docker engine's: those of others from Landlock version 9 on, and all of
+    /// them before, by a system call filter.
     Sockets,
 }
 
@@ -57,15 +56,15 @@ pub enum Barrier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unconfined {
-    /// The kernel has no Landlock, it is switched off, or its version is the first one, under which no file can be moved
-    /// to another folder.
+    /// The kernel has no Landlock, or Landlock is disabled, or its version is 1, under which a process cannot move a file to
+    /// another folder.
     NoLandlock,
-    /// An earlier orghost made the workspace; a restart confines it.
+    /// An earlier version of orghost created the workspace. A restart confines it.
     MadeEarlier,
 }
 
 impl Isolation {
-    /// Whether files that are not its own are out of its reach, also through a service that would reach them for it.
+    /// Whether the workspace cannot reach files of others, neither itself nor through a service such as a Docker engine.
     pub fn is_enough(&self) -> bool {
         match self {
             Self::Container => true,
@@ -76,7 +75,7 @@ impl Isolation {
         }
     }
 
-    /// The one that gives less.
+    /// The weaker of two isolations.
     #[must_use]
     pub fn weaker(self, other: Self) -> Self {
         let barriers = |isolation: &Self| match isolation {
@@ -96,8 +95,8 @@ impl fmt::Display for Isolation {
         match self {
             Self::Container => f.write_str("isolated: a container each"),
             Self::Confined { from } => {
-                let words: Vec<_> = from.iter().map(|barrier| barrier.as_str()).collect();
-                write!(f, "isolated: {}", words.join(", "))
+                let barriers: Vec<_> = from.iter().map(|barrier| barrier.as_str()).collect();
+                write!(f, "isolated: {}", barriers.join(", "))
             }
             Self::None { reason } => write!(f, "not isolated: {reason}"),
         }

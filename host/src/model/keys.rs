@@ -1,4 +1,4 @@
-//! The keys by which people address workspaces, made of their names alone.
+//! The keys of workspaces, made from their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,25 +8,26 @@ use super::digest::hex;
 use super::names::{NamePath, readable};
 use super::plan::WorkspaceKey;
 
-/// The longest slug in bytes (RFC 1123's length of a label).
+/// Bytes of a slug, as of a label in RFC 1123.
 const SLUG_BYTES: usize = 63;
 
-/// Digits of a name's digest that tell it from its siblings.
+/// Digits of a name's digest in the slug of a name whose slug a sibling also has.
 const SUFFIX_DIGITS: usize = 8;
 
-/// The keys by which people address workspaces, in the order of `paths`. `left` are workspaces beside them that are no
-/// longer in the template: where a key would be equal, those give way. Every parent of a path is a path itself.
+/// The keys of the workspaces of a plan (`paths`) and of workspaces that left their template (`left`). The parent of each
+/// path must be one of the paths.
 ///
-/// A slug is the name in ASCII's lower-case letters and digits, transliterated, cut to 63 bytes. Siblings whose slugs
-/// would be equal each get a suffix of their own name's sha-256. The result also has the parents of those that are left.
+/// A slug is the name transliterated to lower-case ASCII letters and digits, cut to 63 bytes. Siblings whose slugs would be
+/// equal each get a suffix of the sha-256 of their own name. Only the slug of a workspace that left changes when it equals
+/// the slug of a workspace of the plan. The result also has the keys of the ancestors of the workspaces that left.
 pub fn keys(paths: &[&NamePath], left: &[&NamePath]) -> BTreeMap<NamePath, WorkspaceKey> {
-    // Somebody who is left may have had a parent who is not.
+    // The parent of a workspace that left can be gone.
     let gone: Vec<NamePath> = left.iter().flat_map(|path| path.ancestors()).collect();
     let left: Vec<&NamePath> = left.iter().copied().chain(&gone).collect();
     let mut families: BTreeMap<Option<NamePath>, Family<'_>> = BTreeMap::new();
     for path in paths {
         let family = families.entry(path.parent()).or_default();
-        family.here.insert(path.name());
+        family.planned.insert(path.name());
     }
     for path in &left {
         let family = families.entry(path.parent()).or_default();
@@ -44,18 +45,18 @@ pub fn keys(paths: &[&NamePath], left: &[&NamePath]) -> BTreeMap<NamePath, Works
         let slug = slugs
             .get(&parent)
             .and_then(|family| family.get(path.name()));
-        let above = parent.as_ref().and_then(|parent| keys.get(parent));
+        let parent_key = parent.as_ref().and_then(|parent| keys.get(parent));
         if let Some(slug) = slug {
-            keys.insert(path.clone(), WorkspaceKey::below(above, slug));
+            keys.insert(path.clone(), WorkspaceKey::below(parent_key, slug));
         }
     }
     keys
 }
 
-/// The names of siblings.
+/// The names of the children of one parent: those of the plan, and those that left the template.
 #[derive(Default)]
 struct Family<'a> {
-    here: BTreeSet<&'a str>,
+    planned: BTreeSet<&'a str>,
     left: BTreeSet<&'a str>,
 }
 
@@ -63,7 +64,7 @@ impl<'a> Family<'a> {
     fn slugs(&self) -> BTreeMap<&'a str, String> {
         let mut slugs = BTreeMap::new();
         let mut taken = BTreeSet::new();
-        for names in [&self.here, &self.left] {
+        for names in [&self.planned, &self.left] {
             let fresh: BTreeSet<&str> = names
                 .iter()
                 .copied()
@@ -77,9 +78,9 @@ impl<'a> Family<'a> {
     }
 }
 
-/// Slugs that differ from each other and from those that are `taken`; each depends on the set of names, not on an order.
+/// Gives each name a slug that differs from the others and from those in `taken`. The result does not depend on an order.
 fn distinct<'a>(names: &BTreeSet<&'a str>, taken: &BTreeSet<String>) -> BTreeMap<&'a str, String> {
-    // By name: how many digits of its digest its slug ends in.
+    // By name: the number of digits of its digest at the end of its slug.
     let mut digits: BTreeMap<&str, usize> = names.iter().map(|name| (*name, 0)).collect();
     loop {
         let slugs: BTreeMap<&str, String> = digits
@@ -98,7 +99,7 @@ fn distinct<'a>(names: &BTreeSet<&'a str>, taken: &BTreeSet<String>) -> BTreeMap
             .filter(|(_, slug)| is_equal(slug))
             .map(|(name, _)| *name)
             .collect();
-        // 48 digits: two names with one digest of so many do not exist.
+        // Two different names never have the same 48 digits.
         if equal.is_empty() || digits.values().any(|digits| *digits >= 48) {
             return slugs;
         }
@@ -110,7 +111,7 @@ fn distinct<'a>(names: &BTreeSet<&'a str>, taken: &BTreeSet<String>) -> BTreeMap
     }
 }
 
-/// A name's slug, which ends in so many digits of the name's digest.
+/// The slug of a name, with this number of digits of the name's digest at its end.
 fn slug(name: &str, digits: usize) -> String {
     let digest = hex(&Sha256::digest(name));
     let suffix = digest.get(..digits).unwrap_or(&digest);

@@ -1,4 +1,4 @@
-//! Names of workspaces: the path of exact names from the org down, and a name as ASCII.
+//! Names of workspaces: paths of exact names, and the transliteration of a name to ASCII.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use deunicode::deunicode_with_tofu;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
-/// The names of a workspace's ancestors from the org down, then its own; never empty. Each name is in Unicode's
-/// normalisation form C (UAX #15), so that two spellings of one name are one name.
+/// The names of a workspace's ancestors, outermost first, then its own name. Never empty. Each name is in Unicode's
+/// normalisation form C (UAX #15), so that two spellings of one name are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct NamePath(Vec<String>);
 
-/// A path without any name.
+/// The path has no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a workspace's path has at least one name")]
 pub struct EmptyPath;
@@ -36,10 +36,10 @@ impl NamePath {
         parent.map_or_else(|| Self::root(name), |parent| parent.child(name))
     }
 
-    /// The path of the parent, when there is one.
+    /// The path of the parent, if there is one.
     pub fn parent(&self) -> Option<Self> {
-        let (_, above) = self.0.split_last()?;
-        (!above.is_empty()).then(|| Self(above.to_vec()))
+        let (_, ancestors) = self.0.split_last()?;
+        (!ancestors.is_empty()).then(|| Self(ancestors.to_vec()))
     }
 
     /// Whether it is a descendant of `ancestor`.
@@ -56,12 +56,12 @@ impl NamePath {
         self.0.last().map_or("", String::as_str)
     }
 
-    /// How many ancestors it has.
+    /// The number of ancestors.
     pub fn depth(&self) -> usize {
         self.0.len().saturating_sub(1)
     }
 
-    /// All names, the outermost first.
+    /// All names, outermost first.
     pub fn names(&self) -> &[String] {
         &self.0
     }
@@ -91,8 +91,8 @@ impl fmt::Display for NamePath {
     }
 }
 
-/// A name in ASCII's letters and digits, transliterated, in lower case, with `-` for whatever stands between them. `None`
-/// when there are none.
+/// The name transliterated to lower-case ASCII letters and digits, with `-` between them. `None` when the name has no letter
+/// and no digit.
 pub fn readable(name: &str) -> Option<String> {
     let ascii = deunicode_with_tofu(name, " ");
     let words = ascii

@@ -1,160 +1,152 @@
-//! A plan: what a plugin proposes. Pure data, untrusted, without any I/O.
+//! A plan: what a plugin proposes for a template. It is untrusted until [`policy`](crate::planning::policy) has judged it.
+//! No I/O.
 //!
-//! [`policy`](crate::planning::policy) judges it; nothing here acts. Serialising a plan
-//! redacts everything that is flagged secret, always: whoever wants the values
-//! asks for [`Plan::revealed`] first.
+//! Serialising a plan always redacts the values that are flagged secret. [`Plan::revealed`] makes a copy without the flags.
+
+mod json;
+mod key;
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Serialize;
 
-use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::names::NamePath;
+
+pub use key::{InvalidKey, WorkspaceKey, is_slug};
 
 /// What a plugin proposes for one template.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// The org.
     pub org: Org,
-    /// Depth first: a parent stands before its children.
+    /// The workspaces, depth first: each parent is before its children.
     pub workspaces: Vec<Workspace>,
-    /// Of each, one variable must be set.
+    /// Variables that must be set, one of each requirement.
     pub required_env: Vec<Requirement>,
-    /// Of each, one variable should be set.
+    /// Variables that should be set, one of each requirement.
     pub recommended_env: Vec<Requirement>,
-    /// What the author of the template should know.
+    /// Warnings for the author of the template.
     pub warnings: Vec<Diagnostic>,
 }
 
 /// The org that a template describes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Org {
-    /// Never empty.
+    /// The name. Never empty.
     pub name: String,
-    /// May be empty.
+    /// The description. Can be empty.
     pub description: String,
 }
-
-/// A path of slugs, one for each ancestor and one for the workspace itself:
-/// `pm/dev-lead/core-lead`. A slug is `[a-z0-9]+(-[a-z0-9]+)*`, at most 63 bytes.
-/// Only how people address a workspace: a sibling that comes or goes may change
-/// it. [`NamePath`] says who a workspace is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct WorkspaceKey(String);
 
 /// One workspace of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Workspace {
-    /// Unique in the plan; made of names by the host.
+    /// The key, unique in the plan. The host makes it from the names.
     pub key: WorkspaceKey,
-    /// Who it is.
+    /// The path of names, from which the identity is made.
     #[serde(skip)]
     pub path: NamePath,
-    /// What people call it.
+    /// The name.
     pub name: String,
-    /// What it was called in earlier versions of the template, newest first.
+    /// The names in earlier versions of the template, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub renamed_from: Vec<Former>,
-    /// What it is for.
+    /// The role, as free text.
     pub role: String,
-    /// Stands earlier in the plan.
+    /// The key of the parent, which is earlier in the plan. Absent for a workspace at the top.
     pub parent: Option<WorkspaceKey>,
-    /// What runs it; the configuration file says how.
+    /// The name of the runtime, which the configuration file describes.
     pub runtime: String,
-    /// Absent: the runtime chooses.
+    /// The model. Absent when the runtime chooses it.
     pub model: Option<String>,
-    /// 1 to 4, when it is sane.
+    /// The tier, 1 to 4. A plugin can propose any number; the policy refuses others.
     pub tier: u8,
-    /// Runs elsewhere: the host creates nothing.
+    /// Whether the workspace runs elsewhere, so that the host creates nothing.
     pub external: bool,
-    /// Where an external workspace runs.
+    /// The address of an external workspace.
     pub url: Option<String>,
-    /// A directory of the operator's machine, wanted at `/workspace`.
+    /// A directory of the host's machine to mount at `/workspace`.
     pub workspace_dir: Option<String>,
-    /// What may be done with it.
+    /// How the workspace can use that directory.
     pub workspace_access: Access,
     /// Agent plugins that the runtime installs.
     pub plugins: Vec<AgentPlugin>,
-    /// What stands under `/configs` before the start.
+    /// The files under `/configs`, seeded before the start.
     pub files: Vec<SeedFile>,
     /// The environment of the workspace's process.
     pub env: Vec<EnvVar>,
-    /// Prompts that the runtime sends itself.
+    /// Prompts that the runtime sends at given times.
     pub schedules: Vec<Schedule>,
-    /// How people reach it.
+    /// The channels by which people reach the workspace.
     pub channels: Vec<Channel>,
-    /// Channels that the plan leaves out, and why.
+    /// Channels that the plan leaves out, with the reasons.
     pub skipped_channels: Vec<SkippedChannel>,
-    /// What it knows from the start.
+    /// The initial memories.
     pub memories: Vec<Memory>,
-    /// At least 1.
+    /// The number of tasks that run at the same time, at least 1.
     pub max_concurrent_tasks: u32,
-    /// Where the canvas shows it.
+    /// The position on the canvas.
     pub canvas: Canvas,
 }
 
-/// What a workspace may do with the operator's directory.
+/// How a workspace can use a directory of the host's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
-    /// Nothing: it gets a volume.
+    /// Not at all. It gets a volume instead.
     None,
-    /// Read it.
+    /// It can read the directory.
     ReadOnly,
-    /// Read and write it.
+    /// It can read and write the directory.
     ReadWrite,
 }
 
-/// An agent plugin.
+/// A plugin of the agent. The runtime installs it; the host does not run it.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct AgentPlugin {
     /// A name or an address.
     pub source: String,
-    /// Its configuration.
+    /// Its configuration, a JSON object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<serde_json::Value>,
 }
 
 impl fmt::Debug for AgentPlugin {
-    /// Without the configuration: it may hold secrets.
+    /// Leaves out the configuration, because it can hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("AgentPlugin");
         shown.field("source", &self.source).finish_non_exhaustive()
     }
 }
 
-/// A file under `/configs`. The path is untrusted text until policy has judged it.
+/// A file under `/configs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedFile {
-    /// Relative to `/configs`.
+    /// The path relative to `/configs`. It is untrusted text until the policy has judged it.
     pub path: String,
-    /// Where its bytes come from.
+    /// The source of its bytes.
     pub content: Content,
-    /// It may hold a secret: mode 0600, redacted.
+    /// Whether it can hold a secret. Then it has mode 0600 and is redacted.
     pub secret: bool,
 }
 
-/// Where the bytes of a seeded file come from.
+/// The source of a seeded file's bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Content {
-    /// These bytes.
+    /// Bytes in the plan.
     Inline(Vec<u8>),
     /// A file of the template.
     Template {
-        /// Path in the template.
+        /// The path in the template.
         path: String,
-        /// Turns CR LF into LF.
+        /// Whether it is text, so that CR LF becomes LF.
         text: bool,
     },
 }
 
 impl fmt::Debug for Content {
-    /// Without the bytes: they may hold secrets.
+    /// Leaves out the bytes, because they can hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
@@ -166,18 +158,18 @@ impl fmt::Debug for Content {
 /// A variable of a workspace's process.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EnvVar {
-    /// A POSIX identifier, when it is sane.
+    /// The name. The policy refuses a plan in which it is not a POSIX identifier.
     pub name: String,
-    /// Its value.
+    /// The value.
     pub value: String,
-    /// The value is shown to nobody unasked.
+    /// Whether the value is redacted in output.
     pub secret: bool,
-    /// Who set it.
+    /// Who set the variable.
     pub origin: Origin,
 }
 
 impl fmt::Debug for EnvVar {
-    /// Without the value.
+    /// Leaves out the value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("EnvVar");
         shown
@@ -187,61 +179,61 @@ impl fmt::Debug for EnvVar {
     }
 }
 
-/// Who set a variable. Not part of a plan's JSON.
+/// Who set a variable. It is not part of a plan's JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A file of the template. The line counts from 1; absent when it is not known.
+    /// A file of the template.
     Template {
-        /// Path in the template.
+        /// The path in the template.
         file: String,
-        /// Line in the file.
+        /// The line in the file, from 1. Absent when it is unknown.
         line: Option<u32>,
     },
     /// The plugin.
     Plugin,
-    /// Whoever asked a server: name and value are in the request. No plugin says so; the host finds it out.
+    /// The caller of a server, by a variable of the request. The host sets this origin; a plugin cannot.
     Caller,
-    /// The operator: name and value are the operator's own.
+    /// The operator.
     Operator,
 }
 
-/// What a workspace was called before.
+/// A former name of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Former {
-    /// It had this name, below the parent that it has now.
+    /// The former name, below the present parent.
     Name(String),
-    /// It had these names: its ancestors' from the org down, then its own.
+    /// The former path: the names of the ancestors, outermost first, then its own.
     Path(Vec<String>),
 }
 
-/// A prompt that the runtime sends itself.
+/// A prompt that the runtime sends at given times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Schedule {
-    /// What people call it.
+    /// The name.
     pub name: String,
-    /// Five fields.
+    /// The times, as a cron expression of five fields.
     pub cron: String,
-    /// An IANA name.
+    /// The time zone, as an IANA name.
     pub timezone: String,
-    /// What is sent.
+    /// The prompt.
     pub prompt: String,
-    /// Whether it runs.
+    /// Whether the schedule is active.
     pub enabled: bool,
 }
 
-/// How people reach a workspace.
+/// A channel by which people reach a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Channel {
     /// `telegram`, `slack`, `lark` or `discord`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its configuration.
-    #[serde(serialize_with = "redacted_map")]
+    /// The configuration, with expanded values.
+    #[serde(serialize_with = "json::redacted_map")]
     pub config: Vec<ConfigEntry>,
-    /// Empty: everyone.
+    /// The users who may use the channel. When it is empty, everyone may.
     pub allowed_users: Vec<String>,
-    /// Whether it is used.
+    /// Whether the channel is active.
     pub enabled: bool,
 }
 
@@ -252,12 +244,12 @@ pub struct ConfigEntry {
     pub name: String,
     /// The value, expanded.
     pub value: String,
-    /// The value is shown to nobody unasked.
+    /// Whether the value is redacted in output.
     pub secret: bool,
 }
 
 impl fmt::Debug for ConfigEntry {
-    /// Without the value.
+    /// Leaves out the value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("ConfigEntry");
         shown
@@ -270,23 +262,23 @@ impl fmt::Debug for ConfigEntry {
 /// A channel that the plan leaves out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SkippedChannel {
-    /// See [`Channel::kind`].
+    /// The type of channel, as in [`Channel::kind`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// Names variables, never values.
+    /// The reason. It names variables but no values.
     pub reason: String,
 }
 
-/// What a workspace knows from the start.
+/// An initial memory of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// The text.
     pub content: String,
-    /// Who sees it.
+    /// Who can read it.
     pub scope: MemoryScope,
 }
 
-/// Who sees a memory.
+/// Who can read a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum MemoryScope {
@@ -298,7 +290,7 @@ pub enum MemoryScope {
     Global,
 }
 
-/// Pixels from the canvas's top left corner.
+/// A position in pixels from the top left corner of the canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "x and y")]
 pub struct Canvas {
@@ -306,91 +298,13 @@ pub struct Canvas {
     pub y: f64,
 }
 
-/// Variables of which one is enough.
+/// A group of variables of which one must be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
-    /// Never empty.
+    /// The names of the variables. Never empty.
     pub any_of: Vec<String>,
-    /// Keys of the workspaces that lack it; the empty text stands for the org.
+    /// The keys of the workspaces that have none of them. The empty text stands for the org.
     pub missing_for: Vec<String>,
-}
-
-/// Why a text is no [`WorkspaceKey`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a workspace key: slugs of [a-z0-9-], joined by `/`")]
-pub struct InvalidKey(pub String);
-
-impl WorkspaceKey {
-    /// Accepts a path of slugs.
-    ///
-    /// # Errors
-    /// [`InvalidKey`] holds the text.
-    pub fn new(text: &str) -> Result<Self, InvalidKey> {
-        if text.len() <= limits::KEY_BYTES && text.split('/').all(is_slug) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidKey(text.to_owned()))
-        }
-    }
-
-    /// The key of a child of `parent`, or of a workspace without one. `slug` must be one.
-    pub(crate) fn below(parent: Option<&Self>, slug: &str) -> Self {
-        Self(match parent {
-            Some(parent) => format!("{parent}/{slug}"),
-            None => slug.to_owned(),
-        })
-    }
-
-    /// The key as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The last slug.
-    pub fn slug(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or(&self.0)
-    }
-
-    /// The key without its last slug.
-    pub fn parent(&self) -> Option<&str> {
-        self.0.rsplit_once('/').map(|(parent, _)| parent)
-    }
-
-    /// How many ancestors it has.
-    pub fn depth(&self) -> usize {
-        self.0.matches('/').count()
-    }
-}
-
-impl TryFrom<String> for WorkspaceKey {
-    type Error = InvalidKey;
-
-    fn try_from(text: String) -> Result<Self, InvalidKey> {
-        Self::new(&text)
-    }
-}
-
-impl From<WorkspaceKey> for String {
-    fn from(key: WorkspaceKey) -> Self {
-        key.0
-    }
-}
-
-impl fmt::Display for WorkspaceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Whether a text is one slug: `[a-z0-9]+(-[a-z0-9]+)*`, at most 63 bytes (RFC 1123's length of a label).
-pub fn is_slug(text: &str) -> bool {
-    text.len() <= 63
-        && text.split('-').all(|part| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        })
 }
 
 /// Whether a text is a POSIX identifier: `[A-Za-z_][A-Za-z0-9_]*`.
@@ -403,7 +317,7 @@ pub fn is_identifier(text: &str) -> bool {
 }
 
 impl Plan {
-    /// A copy in which nothing is flagged secret, and so nothing is redacted.
+    /// A copy in which no value is flagged secret, so that its JSON has all values.
     pub fn revealed(&self) -> Self {
         let mut plan = self.clone();
         for workspace in &mut plan.workspaces {
@@ -419,82 +333,5 @@ impl Plan {
     }
 }
 
-impl Serialize for Plan {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let missing: Vec<_> = self
-            .required_env
-            .iter()
-            .filter(|requirement| !requirement.missing_for.is_empty())
-            .map(|requirement| {
-                serde_json::json!({"any_of": requirement.any_of, "missing_for": requirement.missing_for})
-            })
-            .collect();
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("schema", &1)?;
-        map.serialize_entry("org", &self.org)?;
-        map.serialize_entry("workspaces", &self.workspaces)?;
-        map.serialize_entry("required_env", &self.required_env)?;
-        map.serialize_entry("recommended_env", &self.recommended_env)?;
-        map.serialize_entry("missing_env", &missing)?;
-        map.serialize_entry("warnings", &self.warnings)?;
-        map.end()
-    }
-}
-
-/// As a template writes it: a name, or `{any_of: […]}`.
-impl Serialize for Requirement {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let [name] = self.any_of.as_slice() {
-            return serializer.serialize_str(name);
-        }
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry("any_of", &self.any_of)?;
-        map.end()
-    }
-}
-
-impl Serialize for SeedFile {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("path", &self.path)?;
-        match &self.content {
-            Content::Inline(_) if self.secret => map.serialize_entry("redacted", &true)?,
-            Content::Inline(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => map.serialize_entry("inline", text)?,
-                Err(_) => map.serialize_entry("inline_base64", &BASE64.encode(bytes))?,
-            },
-            Content::Template { path, text } => {
-                map.serialize_entry("template", path)?;
-                if *text {
-                    map.serialize_entry("text", &true)?;
-                }
-            }
-        }
-        map.end()
-    }
-}
-
-impl Serialize for EnvVar {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("name", &self.name)?;
-        if self.secret {
-            map.serialize_entry("redacted", &true)?;
-        } else {
-            map.serialize_entry("value", &self.value)?;
-        }
-        map.end()
-    }
-}
-
-fn redacted_map<S: Serializer>(config: &[ConfigEntry], serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(config.len()))?;
-    for entry in config {
-        let value = if entry.secret { REDACTED } else { &entry.value };
-        map.serialize_entry(&entry.name, value)?;
-    }
-    map.end()
-}
-
-/// Stands for a value that is shown to nobody unasked.
+/// Replaces a secret value in output.
 pub const REDACTED: &str = "[redacted]";

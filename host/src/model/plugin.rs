@@ -1,4 +1,4 @@
-//! What is known of a plugin without running it: its name, its digest, its limits, and the keys that sign it.
+//! Data about plugins: names, digests of files, limits of calls, and public keys.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,43 +13,43 @@ use super::digest::hex;
 use super::plan::is_slug;
 use crate::limits;
 
-/// What the built-in plugin is called; no other can have the name.
+/// The name of the built-in plugin. No other plugin can have it.
 pub const BUILT_IN: &str = "org-import";
 
-/// What the SDK is called: a project of that name could not depend on it.
+/// The name of the SDK. A project with this name could not depend on the SDK.
 const SDK: &str = "orghost-plugin";
 
-/// What templates, operators and `--plugin` call a plugin, and what its author calls its project: 1 to 63 lower-case letters
-/// and digits with single `-` between them, beginning with a letter; and not the SDK's name. Each language's packages may
-/// have such a name.
+/// The name of a plugin in templates, in the configuration file and in `--plugin`, and of its author's project: 1 to 63
+/// lower-case letters and digits with single `-` between them. It begins with a letter and is not the SDK's name. All
+/// supported languages allow such a package name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PluginName(String);
 
-/// A text that is no [`PluginName`].
+/// The text is not a [`PluginName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no name of a plugin: that begins with a letter, has at most 63 lower-case letters and digits with single `-` \
+    "{0:?} is not a plugin name, which begins with a letter, has at most 63 lower-case letters and digits with single `-` \
      between them, and is not {SDK}, the name of the SDK"
 )]
 pub struct NotAName(String);
 
 impl NotAName {
-    /// The text is no name of a plugin, as a diagnostic.
+    /// The error as a diagnostic.
     pub fn diagnostic(&self) -> Diagnostic {
         Diagnostic::new("plugin-name", self.to_string()).help(
-            "a plugin file is written with a `/`, such as ./acme.wasm; `orghost plugin list` shows the installed ones",
+            "write a plugin file with a `/`, such as ./acme.wasm; `orghost plugin list` shows the installed plugins",
         )
     }
 }
 
 impl PluginName {
-    /// Whether it is the built-in plugin's.
+    /// Whether it is the name of the built-in plugin.
     pub fn is_built_in(&self) -> bool {
         self.0 == BUILT_IN
     }
 
-    /// The name.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -59,8 +59,8 @@ impl TryFrom<String> for PluginName {
     type Error = NotAName;
 
     fn try_from(text: String) -> Result<Self, NotAName> {
-        let begins = text.starts_with(|c: char| c.is_ascii_lowercase());
-        if begins && is_slug(&text) && text != SDK {
+        let has_letter_first = text.starts_with(|c: char| c.is_ascii_lowercase());
+        if has_letter_first && is_slug(&text) && text != SDK {
             Ok(Self(text))
         } else {
             Err(NotAName(text))
@@ -80,26 +80,26 @@ impl fmt::Display for PluginName {
     }
 }
 
-/// What the operator grants one plugin, and how much of the machine a call may take. The default is safe.
+/// The limits of calls into one plugin, and what it may import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginLimits {
-    /// Wall clock for one call.
+    /// Wall clock for one call. Default: [`limits::CALL_DEADLINE`].
     pub deadline: Duration,
-    /// Bytes of linear memory for one call, all its memories together.
+    /// Bytes of linear memory for one call, over all its memories. Default: [`limits::PLUGIN_MEMORY`].
     pub memory: usize,
-    /// What it may import beside the contract's own interfaces.
+    /// What the plugin may import in addition to the contract's own interfaces. Default: nothing.
     pub wasi: Wasi,
 }
 
-/// What a plugin gets of WASI.
+/// The part of WASI that a plugin may import.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Wasi {
-    /// Nothing: a component that imports any of it is refused.
+    /// Nothing. A component that imports WASI is refused.
     #[default]
     None,
-    /// A closed one: no environment, arguments, files or sockets; output is captured as log lines, the clock stands
-    /// still, and randomness is made of the input's digest, so that plans stay reproducible.
+    /// A closed WASI without environment, arguments, files and sockets. Output becomes log lines, the clock stands still, and
+    /// random bytes are derived from the input, so that plans stay reproducible.
     Closed,
 }
 
@@ -110,9 +110,9 @@ pub enum Wasi {
 #[serde(try_from = "String", into = "String")]
 pub struct PluginDigest(String);
 
-/// A text that is no [`PluginDigest`].
+/// The text is not a [`PluginDigest`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no digest: it is `sha256:` and 64 lower-case hexadecimal digits")]
+#[error("{0:?} is not a digest, which is `sha256:` and 64 lower-case hexadecimal digits")]
 pub struct NotADigest(String);
 
 impl Default for PluginLimits {
@@ -132,28 +132,28 @@ impl std::str::FromStr for Wasi {
         match text {
             "none" => Ok(Self::None),
             "closed" => Ok(Self::Closed),
-            _ => Err("it is `none` or `closed`"),
+            _ => Err("expected `none` or `closed`"),
         }
     }
 }
 
 impl PluginDigest {
-    /// Of the bytes of a plugin file.
+    /// The digest of the bytes of a plugin file.
     pub fn of(bytes: &[u8]) -> Self {
         Self(hex(&Sha256::digest(bytes)))
     }
 
-    /// A digest whose 64 hexadecimal digits are known without hashing.
+    /// A digest that is already known as 64 hexadecimal digits.
     pub(crate) fn known(digits: &str) -> Self {
         Self(digits.to_owned())
     }
 
-    /// 64 hexadecimal digits.
+    /// The 64 hexadecimal digits, without `sha256:`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Enough of it to tell plugins apart: the first twelve digits.
+    /// The first twelve digits, which are enough to distinguish plugins.
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
@@ -183,26 +183,26 @@ impl From<PluginDigest> for String {
     }
 }
 
-/// A public key in minisign's form: the base64 text on the second line of a `.pub` file.
+/// A public key in minisign's format: the base64 text in the second line of a `.pub` file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicKey(String);
 
-/// A text that is no public key.
+/// The text is not a public key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no public key: it is the text on the second line of a minisign .pub file, 56 characters"
+    "{0:?} is not a public key, which is the text in the second line of a minisign .pub file, 56 characters"
 )]
 pub struct NotAKey(String);
 
-/// minisign's algorithm name, key identifier and key.
+/// Bytes of a public key: minisign's algorithm name, the key's identifier and the key.
 const KEY_BYTES: usize = 2 + 8 + 32;
 
 impl PublicKey {
-    /// Reads the base64 text of a key, or a whole `.pub` file.
+    /// Parses the base64 text of a key, or the content of a `.pub` file.
     ///
     /// # Errors
-    /// [`NotAKey`], with the text.
+    /// [`NotAKey`], with the first 100 characters of the text, when it is neither.
     pub fn parse(text: &str) -> Result<Self, NotAKey> {
         let wrong = || NotAKey(text.chars().take(100).collect());
         let key = text
@@ -218,7 +218,7 @@ impl PublicKey {
         Ok(Self(key.to_owned()))
     }
 
-    /// A key that the cryptographic library gave.
+    /// A key from the cryptographic library.
     pub(crate) fn known(text: String) -> Self {
         Self(text)
     }
@@ -228,13 +228,13 @@ impl PublicKey {
         &self.0
     }
 
-    /// Its identifier, as minisign shows it: 16 hexadecimal digits.
+    /// The key's identifier as minisign shows it: 16 hexadecimal digits.
     pub fn id(&self) -> String {
         let bytes = STANDARD.decode(&self.0).unwrap_or_default();
         key_id(bytes.get(2..10).unwrap_or_default())
     }
 
-    /// A whole `.pub` file.
+    /// The content of a `.pub` file.
     pub fn to_file(&self) -> String {
         format!(
             "untrusted comment: minisign public key {}\n{}\n",
@@ -258,11 +258,8 @@ impl From<PublicKey> for String {
     }
 }
 
-/// minisign shows the little-endian number.
+/// The text of a key's identifier. The bytes are a little-endian number, and minisign writes its highest byte first.
 pub(crate) fn key_id(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .rev()
-        .map(|byte| format!("{byte:02X}"))
-        .collect()
+    let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
+    hex::encode_upper(reversed)
 }

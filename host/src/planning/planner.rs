@@ -1,31 +1,37 @@
-//! From a template and what its caller gives to a plan: chooses the plugin, asks it, and finds out who set each variable.
-//! Compiles and runs nothing before the operator's demands are met, judges nothing, and changes nothing.
+//! Plans a template: chooses the plugin, runs it, and determines who set each variable of the plan.
+//!
+//! A plugin is neither compiled nor run before the operator's requirements are checked. The planner judges nothing and
+//! changes nothing.
 
+mod choice;
+mod loaded;
 mod origins;
+mod plugin_file;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Environment, PolicyKeys};
-use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::env_map::EnvMap;
 use crate::model::isolation::Target;
 use crate::model::plan::{Plan, is_identifier};
-use crate::model::plugin::{BUILT_IN, PluginName};
-use crate::model::plugin::{PluginDigest, PluginLimits, Wasi};
+use crate::model::plugin::Wasi;
 use crate::planning::policy::{Approved, Policy, Rejected, Tier};
-use crate::plugin::catalog::requirements::PluginRequirements;
 use crate::plugin::catalog::{Catalog, read_signature};
 use crate::plugin::installer::Installer;
 use crate::plugin::sandbox::{Expansion, ORG_IMPORT, Plugin, PluginInput, Sandbox};
 use crate::problem::{Class, Problem};
 use crate::template::directory::TemplateDir;
+use choice::Choice;
+pub use choice::Chosen;
+pub use loaded::Loaded;
+pub use plugin_file::{is_file, read_plugin, signature_file};
 
-/// What the operator says about plugins and plans, and where the plugins are.
+/// Plans templates with the operator's configuration and the installed plugins. Holds no secret but the environment that
+/// the operator started orghost with.
 #[derive(Debug, Clone)]
 pub struct Planner {
     config: Arc<Config>,
@@ -33,21 +39,21 @@ pub struct Planner {
     catalog: Catalog,
 }
 
-/// What a caller gives beside the template.
+/// What a caller gives besides the template. Untrusted unless `giver` is the operator.
 #[derive(Debug, Clone, Default)]
 pub struct PlanRequest {
-    /// A plugin file (it has a `/` in it, or ends in `.wasm`), or the name of an installed one; else the one that the
-    /// template names, else the built-in one.
+    /// A plugin file (the text contains `/`, or ends in `.wasm`) or the name of an installed plugin. Default: the plugin
+    /// that the template names, else the built-in one.
     pub plugin: Option<String>,
-    /// What a plugin file gets of WASI; for an installed plugin the configuration file says it.
+    /// The part of WASI that a plugin file gets; by default none. For an installed plugin it is in the configuration file.
     pub wasi: Wasi,
-    /// Variables: for expansion, and in every workspace.
+    /// Variables for the expansion of references, which every workspace also gets.
     pub vars: EnvMap,
-    /// Whose they are.
+    /// Who gave the variables; by default a caller of a server.
     pub giver: Giver,
-    /// Names of orghost's own environment that the template may use.
+    /// Names of variables in orghost's own environment that the template may use.
     pub grant: Vec<String>,
-    /// Leave out `!external` subtrees instead of failing.
+    /// Whether to leave out `!external` subtrees instead of failing; by default not.
     pub skip_external: bool,
 }
 
@@ -55,43 +61,43 @@ pub struct PlanRequest {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Giver {
-    /// Whoever asks a server: no more than a template may.
+    /// A caller of a server, whose variables count like the template's own.
     #[default]
     Caller,
     /// The operator of this machine, on the command line.
     Operator,
 }
 
-/// A template's plan, not judged.
+/// A plan that policy has not judged yet: untrusted.
 #[derive(Debug)]
 pub struct Planned {
-    /// What the plugin said, with what the host knows of its variables.
+    /// The plugin's plan, with the origin of each variable as the host determined it.
     pub plan: Plan,
-    /// The plugin, when it is not the built-in one.
+    /// The plugin's name and digest for people; `None` for the built-in plugin.
     pub planned_by: Option<String>,
-    /// What the plugin wrote for whoever debugs it.
+    /// The lines that the plugin logged.
     pub log: Vec<String>,
-    /// Granted names that orghost's environment does not have.
+    /// The granted names that orghost's environment does not have.
     pub unset: Vec<String>,
 }
 
-/// What policy made of a template's plan.
+/// A plan and the policy's verdict on it.
 #[derive(Debug)]
 pub struct Judgement {
-    /// Approved, or everything that policy refuses.
+    /// The approved plan, or every rule that the plan breaks.
     pub verdict: Result<Approved, Box<Rejected>>,
-    /// What it was judged for.
+    /// The engine that it was judged for, with the isolation there.
     pub target: Target,
-    /// The plugin, when it is not the built-in one.
+    /// The plugin's name and digest for people; `None` for the built-in plugin.
     pub planned_by: Option<String>,
-    /// What the plugin wrote for whoever debugs it.
+    /// The lines that the plugin logged.
     pub log: Vec<String>,
-    /// Granted names that orghost's environment does not have.
+    /// The granted names that orghost's environment does not have.
     pub unset: Vec<String>,
 }
 
 impl Planned {
-    /// Judges the plan for where it is to run.
+    /// Judges the plan by a policy, for the engine that it is to run on.
     pub fn judge(self, policy: &Policy, target: Target) -> Judgement {
         Judgement {
             verdict: policy.judge(self.plan, &target),
@@ -103,24 +109,8 @@ impl Planned {
     }
 }
 
-/// The plugin that a call runs; nothing of it was read yet.
-#[derive(Debug, Clone)]
-pub struct Chosen {
-    choice: Choice,
-    demands: PluginRequirements,
-    /// Variables that the configuration file lets templates use with it.
-    pub grant: Vec<String>,
-}
-
-/// Plugins that stay loaded between calls, each as its digest says: when a pin moves, the next call gets the new one, and
-/// calls in flight keep theirs.
-pub struct Loaded {
-    sandbox: Sandbox,
-    plugins: Mutex<HashMap<PluginDigest, Arc<Plugin>>>,
-}
-
 impl Planner {
-    /// Plugins are those of the state folder.
+    /// A planner with the plugins that are installed in the state folder.
     pub fn new(config: Arc<Config>, environment: Arc<Environment>, state: &Path) -> Self {
         Self {
             config,
@@ -129,55 +119,11 @@ impl Planner {
         }
     }
 
-    /// Decides which plugin a call runs.
+    /// Reads a plugin, checks the operator's requirements, and loads it. Also returns its name for people, unless it is the
+    /// built-in one.
     ///
     /// # Errors
-    /// A name that is none, a plugin that the template may not choose, or WASI for an installed one.
-    pub fn choose(
-        &self,
-        asked: Option<&str>,
-        wasi: Wasi,
-        template: Option<&TemplateDir>,
-    ) -> Result<Chosen, Problem> {
-        let choice = self.choice(asked, template)?;
-        if wasi != Wasi::None && !matches!(choice, Choice::File(_)) {
-            let diagnostic = Diagnostic::new("wasi-grant", "--wasi is for a plugin file").help(
-                "what an installed plugin gets is under [plugins.NAME] in the configuration file",
-            );
-            return Err(Problem::one(Class::Invalid, diagnostic));
-        }
-        let (demands, grant) = match &choice {
-            Choice::File(_) => {
-                let terms = PluginLimits {
-                    wasi,
-                    ..PluginLimits::default()
-                };
-                (PluginRequirements::of_file(&self.config, terms), Vec::new())
-            }
-            Choice::Installed(name) => {
-                let keys = self.config.plugins.get(name);
-                let mut demands = PluginRequirements::of(&self.config, name);
-                if name.is_built_in() {
-                    // It is part of orghost, and needs no signature.
-                    demands.keys.clear();
-                }
-                (
-                    demands,
-                    keys.map(|keys| keys.grant.clone()).unwrap_or_default(),
-                )
-            }
-        };
-        Ok(Chosen {
-            choice,
-            demands,
-            grant,
-        })
-    }
-
-    /// Reads, admits and loads a plugin, and says what it is called when it is not the built-in one.
-    ///
-    /// # Errors
-    /// It cannot be read, is not what the operator demands, or does not keep the contract.
+    /// The plugin cannot be read, does not meet the operator's requirements, or breaks the plugin contract.
     pub fn load(
         &self,
         chosen: &Chosen,
@@ -185,7 +131,7 @@ impl Planner {
     ) -> Result<(Plugin, Option<String>), Problem> {
         let load = |bytes: &[u8], signature: Option<&str>| {
             chosen
-                .demands
+                .requirements
                 .load(sandbox, bytes, signature)
                 .map(|(plugin, _)| plugin)
         };
@@ -195,14 +141,14 @@ impl Planner {
                 let signature = read_signature(&signature_file(file))?;
                 let loaded = load(&bytes, signature.as_deref());
                 (
-                    loaded.map_err(|refusal| Problem::from(refusal).in_file(file))?,
+                    loaded.map_err(|error| Problem::from(error).in_file(file))?,
                     file.display().to_string(),
                 )
             }
             Choice::Installed(name) if name.is_built_in() => {
                 let loaded = load(ORG_IMPORT, None);
                 return Ok((
-                    loaded.map_err(|refusal| Problem::from(refusal).of_plugin(name))?,
+                    loaded.map_err(|error| Problem::from(error).of_plugin(name))?,
                     None,
                 ));
             }
@@ -210,7 +156,7 @@ impl Planner {
                 let fetched = self.catalog.fetch(name)?;
                 let loaded = load(&fetched.bytes, fetched.signature.as_deref());
                 (
-                    loaded.map_err(|refusal| Problem::from(refusal).of_plugin(name))?,
+                    loaded.map_err(|error| Problem::from(error).of_plugin(name))?,
                     name.to_string(),
                 )
             }
@@ -222,21 +168,22 @@ impl Planner {
     /// Plans a template.
     ///
     /// # Errors
-    /// There is no plan.
+    /// No plugin can be chosen or loaded, a granted name is invalid, or the plugin rejects the template, fails, or returns an
+    /// invalid plan.
     pub fn plan(
         &self,
         loaded: &Loaded,
         template: &TemplateDir,
-        wanted: &PlanRequest,
+        request: &PlanRequest,
     ) -> Result<Planned, Problem> {
-        let chosen = self.choose(wanted.plugin.as_deref(), wanted.wasi, Some(template))?;
-        let (request, unset) = self.request(wanted, &chosen.grant)?;
+        let chosen = self.choose(request.plugin.as_deref(), request.wasi, Some(template))?;
+        let (input, unset) = self.request(request, &chosen.grant)?;
         let (plugin, planned_by) = loaded.get(self, &chosen)?;
-        let reply = plugin.plan_measured(template, &request);
+        let reply = plugin.plan_measured(template, &input);
         let mut plan = reply
             .result
             .map_err(|error| error.into_problem(Some(template)))?;
-        origins::settle(&mut plan, wanted, template);
+        origins::set(&mut plan, request, template);
         Ok(Planned {
             plan,
             planned_by,
@@ -245,61 +192,61 @@ impl Planner {
         })
     }
 
-    /// Expands the references in a text, as templates do.
+    /// Expands the references in a text by the rules for templates.
     ///
     /// # Errors
-    /// A granted name that is none, or the plugin's.
+    /// No plugin can be chosen or loaded, a granted name is invalid, or the plugin fails.
     pub fn expand(
         &self,
         loaded: &Loaded,
         text: &str,
-        wanted: &PlanRequest,
+        request: &PlanRequest,
     ) -> Result<Expansion, Problem> {
-        let chosen = self.choose(wanted.plugin.as_deref(), wanted.wasi, None)?;
-        let (request, _) = self.request(wanted, &chosen.grant)?;
+        let chosen = self.choose(request.plugin.as_deref(), request.wasi, None)?;
+        let (input, _) = self.request(request, &chosen.grant)?;
         let (plugin, _) = loaded.get(self, &chosen)?;
-        let expansion = plugin.expand(text, &request);
+        let expansion = plugin.expand(text, &input);
         expansion.map_err(|error| error.into_problem(None))
     }
 
-    /// The installed plugins.
+    /// The installer of this state folder's plugins.
     pub fn installer(&self) -> Installer {
         Installer::new(self.config.clone(), self.catalog.clone())
     }
 
-    /// What the plugin gets beside the template's files, and the granted names that have no value.
+    /// The plugin's input besides the template's files, and the granted names that have no value.
     ///
     /// # Errors
-    /// A granted name that is none.
+    /// `grant-name` when a granted name is not the name of a variable.
     pub fn request(
         &self,
-        wanted: &PlanRequest,
+        request: &PlanRequest,
         granted: &[String],
     ) -> Result<(PluginInput, Vec<String>), Problem> {
-        let mut request = PluginInput {
-            vars: wanted.vars.clone(),
-            skip_external: wanted.skip_external || self.config.policy.skip_external,
+        let mut input = PluginInput {
+            vars: request.vars.clone(),
+            skip_external: request.skip_external || self.config.policy.skip_external,
             ..PluginInput::default()
         };
         let mut unset = Vec::new();
-        for name in wanted.grant.iter().chain(granted) {
+        for name in request.grant.iter().chain(granted) {
             if !is_identifier(name) {
-                let message = format!("a grant is the name of a variable, not {name:?}");
+                let message = format!("the granted name {name:?} is not a name of a variable");
                 let diagnostic = Diagnostic::new("grant-name", message)
-                    .help("letters, digits and `_`, not beginning with a digit");
+                    .help("use letters, digits and `_`, and do not begin with a digit");
                 return Err(Problem::one(Class::Invalid, diagnostic));
             }
             match self.environment.granted(name) {
                 Some(value) => {
-                    request.granted.insert(name.clone(), value.to_owned());
+                    input.granted.insert(name.clone(), value.to_owned());
                 }
                 None => unset.push(name.clone()),
             }
         }
-        Ok((request, unset))
+        Ok((input, unset))
     }
 
-    /// The operator's policy: the file's keys, and what was added to them.
+    /// The operator's policy: the keys of the configuration file, with the flags added to them.
     pub fn policy(&self, flags: &PolicyKeys) -> Policy {
         let keys = &self.config.policy;
         let safe = Policy::default();
@@ -316,174 +263,4 @@ impl Planner {
             require_isolation: flags.require_isolation || keys.require_isolation,
         }
     }
-
-    fn choice(
-        &self,
-        asked: Option<&str>,
-        template: Option<&TemplateDir>,
-    ) -> Result<Choice, Problem> {
-        let built_in = || {
-            let name = PluginName::try_from(BUILT_IN.to_owned());
-            name.map_err(|error| Problem::one(Class::Invalid, error.diagnostic()))
-        };
-        if let Some(asked) = asked {
-            if is_file(asked) {
-                return Ok(Choice::File(PathBuf::from(asked)));
-            }
-            let name = PluginName::try_from(asked.to_owned())
-                .map_err(|error| Problem::one(Class::Invalid, error.diagnostic()))?;
-            return Ok(Choice::Installed(name));
-        }
-        let Some((template, wanted)) = template.and_then(|dir| Some((dir, dir.wanted_plugin()?)))
-        else {
-            return Ok(Choice::Installed(built_in()?));
-        };
-        let placed = |class, mut diagnostic: Diagnostic| {
-            diagnostic.file = Some(wanted.file.to_owned());
-            diagnostic.line = Some(wanted.line);
-            diagnostic.field = Some("plugin".to_owned());
-            let mut problem = Problem::one(class, diagnostic);
-            problem.template = Some(template.clone());
-            problem
-        };
-        let name = PluginName::try_from(wanted.name.clone())
-            .map_err(|error| placed(Class::Invalid, error.diagnostic()))?;
-        if name.is_built_in() {
-            return Ok(Choice::Installed(name));
-        }
-        let installed = self.catalog.lock()?.plugins;
-        let listed = self.config.policy.plugins.as_ref();
-        let allowed = |name: &PluginName| listed.is_none_or(|list| list.contains(name));
-        if installed.contains_key(&name) && allowed(&name) {
-            return Ok(Choice::Installed(name));
-        }
-        let mut usable = vec![BUILT_IN];
-        usable.extend(
-            installed
-                .keys()
-                .filter(|name| allowed(name))
-                .map(PluginName::as_str),
-        );
-        let usable = usable.join(", ");
-        let (message, help) = if allowed(&name) {
-            (
-                format!("the template asks for the plugin {name}, which is not installed"),
-                format!(
-                    "to install it: orghost plugin add FILE|REF --name {name}; templates may use {usable}"
-                ),
-            )
-        } else {
-            (
-                format!(
-                    "the template asks for the plugin {name}, which the configuration file does not allow"
-                ),
-                format!(
-                    "templates may use {usable}; [policy] plugins in the configuration file lists more"
-                ),
-            )
-        };
-        let diagnostic = Diagnostic::new("plugin-not-allowed", message).help(help);
-        Err(placed(Class::Refused, diagnostic))
-    }
-}
-
-impl Loaded {
-    /// Loads into this sandbox.
-    pub fn new(sandbox: Sandbox) -> Self {
-        Self {
-            sandbox,
-            plugins: Mutex::default(),
-        }
-    }
-
-    /// Where plugins are loaded.
-    pub fn sandbox(&self) -> &Sandbox {
-        &self.sandbox
-    }
-
-    /// A plugin that stays loaded, and what it is called when it is not the built-in one.
-    ///
-    /// # Errors
-    /// See [`Planner::load`].
-    pub fn get(
-        &self,
-        planner: &Planner,
-        chosen: &Chosen,
-    ) -> Result<(Arc<Plugin>, Option<String>), Problem> {
-        /// Versions of plugins in use at a time; more are loaded again.
-        const KEPT: usize = 64;
-        let pinned = match &chosen.choice {
-            // Whoever is not pinned is read every time.
-            Choice::File(_) => None,
-            Choice::Installed(name) if name.is_built_in() => {
-                static BUILT_IN: std::sync::LazyLock<PluginDigest> =
-                    std::sync::LazyLock::new(|| PluginDigest::of(ORG_IMPORT));
-                Some((BUILT_IN.clone(), None))
-            }
-            Choice::Installed(name) => {
-                let digest = planner.catalog.pin(name)?.digest;
-                let called = format!("{name} ({})", digest.short());
-                Some((digest, Some(called)))
-            }
-        };
-        if let Some((digest, called)) = &pinned
-            && let Some(plugin) = self.plugins().get(digest)
-        {
-            return Ok((plugin.clone(), called.clone()));
-        }
-        let (plugin, called) = planner.load(chosen, &self.sandbox)?;
-        let plugin = Arc::new(plugin);
-        if pinned.is_some() {
-            let mut plugins = self.plugins();
-            if plugins.len() >= KEPT {
-                plugins.clear();
-            }
-            plugins.insert(plugin.digest().clone(), plugin.clone());
-        }
-        Ok((plugin, called))
-    }
-
-    fn plugins(&self) -> std::sync::MutexGuard<'_, HashMap<PluginDigest, Arc<Plugin>>> {
-        self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Choice {
-    File(PathBuf),
-    Installed(PluginName),
-}
-
-/// Whether `--plugin` means a file, and not the name of an installed plugin.
-pub fn is_file(plugin: &str) -> bool {
-    plugin.contains('/') || plugin.ends_with(".wasm")
-}
-
-/// Reads a plugin's file, within its limit.
-pub fn read_plugin(file: &Path) -> Result<Vec<u8>, Problem> {
-    let unreadable = |message: String| {
-        let diagnostic =
-            Diagnostic::new("plugin-unreadable", message).file(file.display().to_string());
-        Problem::one(Class::Invalid, diagnostic)
-    };
-    let name = file.display();
-    let metadata = std::fs::metadata(file)
-        .map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))?;
-    if !metadata.is_file() {
-        return Err(unreadable(format!("the plugin {name} is not a file")));
-    }
-    if metadata.len() > limits::PLUGIN_FILE_BYTES {
-        let limit = limits::PLUGIN_FILE_BYTES >> 20;
-        return Err(unreadable(format!(
-            "the plugin {name} is larger than {limit} MiB"
-        )));
-    }
-    std::fs::read(file).map_err(|e| unreadable(format!("the plugin {name} cannot be read: {e}")))
-}
-
-/// Where a plugin file's signature is: beside it, with `.minisig` after its whole name.
-pub fn signature_file(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".minisig");
-    name.into()
 }

@@ -1,222 +1,48 @@
-//! Judges a plan. A plan is untrusted input: nothing is provisioned but what
-//! stands in an [`Approved`], and only [`Policy::judge`] makes one. Everything
-//! wrong is reported at once. No I/O: whether an approved directory exists,
-//! and where its links lead, is checked by who mounts it.
+//! Judges a plan by what the operator allows, and reports every violation at once.
+//!
+//! A plan is untrusted input. Provisioning takes an [`Approved`] and nothing else, and only [`Policy::judge`] makes one.
+//! The policy does no I/O: `provision/engine/mount.rs` checks whether an approved directory exists, and where its
+//! symbolic links lead.
 
+mod approved;
+mod files;
+mod mount;
+mod secret_file;
 pub mod steering;
+mod variables;
+mod violation;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
-
-use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use crate::limits;
-use crate::model::diagnostic::Diagnostic;
 use crate::model::engine_kind::EngineKind;
-use crate::model::env_map::EnvMap;
 use crate::model::isolation::Target;
-use crate::model::names::NamePath;
-use crate::model::plan::{self, Access, Content, EnvVar, Plan, SeedFile, WorkspaceKey};
-use crate::template::path::{TemplatePath, is_normal};
+use crate::model::plan::{self, Plan};
+pub use approved::{
+    Approved, CONFIG, Mount, RuntimeName, SeedContent, SeedPath, SeedSource, TOKEN_FILE, Tier,
+    Workspace,
+};
+pub use variables::RESERVED_ENV;
+pub use violation::{Rejected, Violation};
+use violation::{Violations, WorkspaceViolations, listed};
 
-mod secret_file;
-
-/// What the operator allows. The default is safe.
+/// What the operator allows. The default allows only what is safe on any machine.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// The highest tier that may run. Tiers 3 and 4 are root on this machine.
+    /// The highest tier that may run, from 1 to 4; by default 2. Tiers 3 and 4 have root's power on this machine.
     pub max_tier: Tier,
-    /// Only directories under one of these may be mounted.
+    /// The directories under which a plan may mount one. By default none, so that no directory may be mounted.
     pub allow_mount: Vec<PathBuf>,
-    /// Provision although required variables are missing.
+    /// Whether to provision although required variables are missing; by default not.
     pub ignore_missing_env: bool,
-    /// The names of the runtimes that the operator has configured.
+    /// The names of the runtimes in the configuration file; by default none.
     pub runtimes: BTreeSet<String>,
-    /// The built-in demonstration runtime stands in for every other name.
+    /// Whether the built-in demonstration runtime replaces every runtime that is not configured; by default not.
     pub demo: bool,
-    /// Only where workspaces are kept from the rest of the machine.
+    /// Whether to refuse engines that do not isolate workspaces from the rest of the machine; by default not.
     pub require_isolation: bool,
 }
-
-/// How much of the machine a workspace gets (`spec/provisioning.md` §4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(into = "u8")]
-pub enum Tier {
-    /// Sealed: read-only, only `/configs`.
-    One,
-    /// Ordinary.
-    Two,
-    /// Privileged, with the host's processes.
-    Three,
-    /// As three, with the host's network and the engine's socket.
-    Four,
-}
-
-/// One rule that a plan breaks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Violation {
-    /// A stable, lower-case code such as `tier-not-allowed`.
-    pub code: &'static str,
-    /// Absent when it is about the whole org.
-    pub workspace: Option<WorkspaceKey>,
-    /// What is not allowed.
-    pub message: String,
-    /// How to allow it, or what to change.
-    pub help: String,
-    /// The file of the template that is at fault, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// The line in it, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<u32>,
-}
-
-impl Violation {
-    fn new(
-        code: &'static str,
-        workspace: Option<&WorkspaceKey>,
-        message: String,
-        help: &str,
-    ) -> Self {
-        Self {
-            code,
-            workspace: workspace.cloned(),
-            message,
-            help: help.to_owned(),
-            file: None,
-            line: None,
-        }
-    }
-}
-
-impl From<&Violation> for Diagnostic {
-    fn from(violation: &Violation) -> Self {
-        let mut told = Self::new(violation.code, &violation.message).help(&violation.help);
-        told.workspace = violation.workspace.as_ref().map(ToString::to_string);
-        told.file.clone_from(&violation.file);
-        told.line = violation.line;
-        told
-    }
-}
-
-/// A plan that policy let through: everything in it has a type that cannot hold what policy refuses.
-#[derive(Debug)]
-pub struct Approved {
-    plan: Plan,
-    engine: EngineKind,
-    workspaces: Vec<Workspace>,
-}
-
-/// A plan that policy refused, with every reason.
-#[derive(Debug)]
-pub struct Rejected {
-    /// The plan, to be shown beside the reasons.
-    pub plan: Plan,
-    /// Never empty.
-    pub violations: Vec<Violation>,
-}
-
-/// One workspace, approved.
-#[derive(Debug, Clone)]
-pub struct Workspace {
-    /// Who it is.
-    pub path: NamePath,
-    /// Unique in the org.
-    pub key: WorkspaceKey,
-    /// Stands earlier.
-    pub parent: Option<WorkspaceKey>,
-    /// What people call it.
-    pub name: String,
-    /// How it runs; `None` for an external one, which the host does not provision.
-    pub runtime: Option<RuntimeName>,
-    /// How much of the machine it gets.
-    pub tier: Tier,
-    /// A directory of the operator's, under an allowed root.
-    pub mount: Option<Mount>,
-    /// What stands under `/configs`, sorted by path.
-    pub files: BTreeMap<SeedPath, SeedSource>,
-    /// POSIX names, none of them the host's own.
-    pub env: EnvMap,
-    /// Where an external workspace runs.
-    pub url: Option<String>,
-}
-
-/// A runtime that the operator knows.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RuntimeName {
-    /// In the configuration file.
-    Configured(String),
-    /// The built-in demonstration runtime.
-    Demo,
-}
-
-/// A path under `/configs`: relative and normalised.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SeedPath(String);
-
-/// Where a seeded file's bytes come from.
-#[derive(Debug, Clone)]
-pub struct SeedSource {
-    /// The bytes, or where they are.
-    pub content: SeedContent,
-    /// Mode 0600.
-    pub secret: bool,
-}
-
-/// See [`SeedSource`].
-#[derive(Clone)]
-pub enum SeedContent {
-    /// These bytes.
-    Inline(Vec<u8>),
-    /// A file of the template.
-    Template {
-        /// Its path.
-        path: TemplatePath,
-        /// Turns CR LF into LF.
-        text: bool,
-    },
-}
-
-impl std::fmt::Debug for SeedContent {
-    /// Without the bytes: they may hold secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
-            Self::Template { path, .. } => write!(f, "Template({:?})", path.as_str()),
-        }
-    }
-}
-
-/// A directory to mount at `/workspace`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
-    /// Absolute, normalised, under `root` as written. Its links are not yet followed.
-    pub source: PathBuf,
-    /// The operator's allowed directory.
-    pub root: PathBuf,
-    /// Whether it may be written.
-    pub writable: bool,
-}
-
-/// The file under `/configs` that a runtime reads at its first instruction (`spec/provisioning.md` §8).
-pub const CONFIG: &str = "config.yaml";
-
-/// The file with which a workspace shows who it is; the host's own, mode 0600.
-pub const TOKEN_FILE: &str = ".auth_token";
-
-/// Names that the host itself sets in a workspace's environment.
-pub const RESERVED_ENV: [&str; 10] = [
-    "HOST",
-    "ORGHOST_ORG",
-    "PARENT_ID",
-    "PORT",
-    "TIER",
-    "WORKSPACE_ACCESS",
-    "WORKSPACE_CONFIG_PATH",
-    "WORKSPACE_DIR",
-    "WORKSPACE_ID",
-    "WORKSPACE_KEY",
-];
 
 impl Default for Policy {
     fn default() -> Self {
@@ -231,55 +57,22 @@ impl Default for Policy {
     }
 }
 
-impl Approved {
-    /// The plan that was approved.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// The engine that it was judged for: it runs on no other.
-    pub fn engine(&self) -> EngineKind {
-        self.engine
-    }
-
-    /// Its workspaces, parents first.
-    pub fn workspaces(&self) -> &[Workspace] {
-        &self.workspaces
-    }
-
-    /// Gives each workspace that this host provisions its token, as a seeded file.
-    pub fn seed_tokens(&mut self, token: impl Fn(&NamePath) -> String) {
-        for workspace in self.workspaces.iter_mut().filter(|w| w.runtime.is_some()) {
-            let source = SeedSource {
-                content: SeedContent::Inline(token(&workspace.path).into_bytes()),
-                secret: true,
-            };
-            let path = SeedPath(TOKEN_FILE.to_owned());
-            workspace.files.insert(path, source);
-        }
-    }
-}
-
 impl Policy {
-    /// Lets a plan through to its target, or says everything in it that is not allowed there.
+    /// Approves a plan for its target, or reports every rule that it breaks there.
     ///
     /// # Errors
-    /// [`Rejected`] holds the plan and at least one violation.
+    /// [`Rejected`], with at least one violation, when something in the plan is not allowed.
     pub fn judge(&self, plan: Plan, target: &Target) -> Result<Approved, Box<Rejected>> {
         let mut violations = Violations::default();
         self.judge_target(target, &mut violations);
         self.judge_org(&plan, &mut violations);
-        // Of a plan that is too large, no more than the limit is looked at.
+        // Of a plan with too many workspaces, only the first ones are judged.
         let judged = plan.workspaces.iter().take(limits::WORKSPACES);
         let workspaces = judged
             .map(|workspace| self.judge_workspace(workspace, target.engine, &mut violations))
             .collect();
         if violations.list.is_empty() {
-            Ok(Approved {
-                plan,
-                engine: target.engine,
-                workspaces,
-            })
+            Ok(Approved::new(plan, target.engine, workspaces))
         } else {
             Err(Box::new(Rejected {
                 plan,
@@ -294,7 +87,7 @@ impl Policy {
             violations.org(
                 "not-isolated",
                 format!(
-                    "the engine {engine} does not give what require_isolation asks for: {isolation}"
+                    "the engine {engine} does not give the isolation that require_isolation demands: {isolation}"
                 ),
                 "use --engine docker, or a kernel with Landlock (Linux 6.2 or newer)",
             );
@@ -307,7 +100,7 @@ impl Policy {
             violations.org(
                 "too-many-workspaces",
                 format!(
-                    "the plan has {count} workspaces; {} are allowed",
+                    "the plan has {count} workspaces; at most {} are allowed",
                     limits::WORKSPACES
                 ),
                 "split the template into several orgs",
@@ -348,7 +141,7 @@ impl Policy {
         let runtime = (!workspace.external).then(|| self.runtime(&workspace.runtime, &mut judged));
         let mut tier = self.tier(workspace, &mut judged);
         if runtime == Some(RuntimeName::Demo) {
-            // The plan was judged as it stands; a demonstration needs no privileges to show it.
+            // The tier of the plan was judged above. The demonstration runtime needs no privileges, so it gets none.
             tier = tier.min(Tier::Two);
         }
         if runtime.is_some() && engine.runs_on_the_machine_itself() {
@@ -361,9 +154,9 @@ impl Policy {
             name: workspace.name.clone(),
             runtime,
             tier,
-            mount: self.mount(workspace, &mut judged),
-            files: files(&workspace.files, workspace.external, &mut judged),
-            env: env(&workspace.env, &mut judged),
+            mount: mount::mount(&self.allow_mount, workspace, &mut judged),
+            files: files::files(&workspace.files, workspace.external, &mut judged),
+            env: variables::variables(&workspace.env, &mut judged),
             url: workspace.url.clone(),
         }
     }
@@ -413,329 +206,5 @@ impl Policy {
             );
         }
         tier
-    }
-
-    fn mount(
-        &self,
-        workspace: &plan::Workspace,
-        judged: &mut WorkspaceViolations<'_>,
-    ) -> Option<Mount> {
-        let wanted = workspace.workspace_dir.as_deref()?;
-        let writable = match workspace.workspace_access {
-            Access::None => return None,
-            Access::ReadOnly => false,
-            Access::ReadWrite => true,
-        };
-        let source = Path::new(wanted);
-        if !is_absolute_and_normal(source) || wanted.contains('\0') {
-            judged.add(
-                "mount-path",
-                format!("the directory {wanted:?} is not an absolute path without `.` and `..`"),
-                "write the whole path of the directory",
-            );
-            return None;
-        }
-        // Components are compared, so that /srv does not contain /srvx; the closest root counts.
-        let roots = self.allow_mount.iter();
-        let root = roots
-            .filter(|root| source.starts_with(root))
-            .max_by_key(|root| root.components().count());
-        if root.is_none() {
-            judged.add(
-                "mount-not-allowed",
-                format!("the directory {wanted} of this machine is not under an allowed root"),
-                &format!("pass --allow-mount {wanted}, or a directory above it, if the workspace may have it"),
-            );
-        }
-        Some(Mount {
-            source: source.to_owned(),
-            root: root?.clone(),
-            writable,
-        })
-    }
-}
-
-fn files(
-    files: &[SeedFile],
-    external: bool,
-    judged: &mut WorkspaceViolations<'_>,
-) -> BTreeMap<SeedPath, SeedSource> {
-    if files.len() > limits::SEED_FILES {
-        judged.add(
-            "too-many-files",
-            format!(
-                "{} files are to be seeded; {} are allowed",
-                files.len(),
-                limits::SEED_FILES
-            ),
-            "seed fewer files, or point files_dir to a smaller folder",
-        );
-        return BTreeMap::new();
-    }
-    let inline: u64 = files.iter().map(inline_bytes).sum();
-    if inline > limits::SEED_BYTES {
-        judged.add(
-            "seed-too-large",
-            format!(
-                "{inline} bytes are to be seeded; {} are allowed",
-                limits::SEED_BYTES
-            ),
-            "seed less, or let the workspace fetch large files itself",
-        );
-    }
-    let mut approved = BTreeMap::new();
-    for file in files {
-        let Some(path) = seed_path(&file.path, judged) else {
-            continue;
-        };
-        let content = match &file.content {
-            Content::Inline(bytes) => SeedContent::Inline(bytes.clone()),
-            Content::Template { path, text } => {
-                let Ok(template) = TemplatePath::new(path) else {
-                    judged.add(
-                        "file-path",
-                        format!("the template file {path:?} is not a plain relative path"),
-                        "a path in the template is relative, without `.` and `..`",
-                    );
-                    continue;
-                };
-                if secret_file::is_private(path) {
-                    judged.add(
-                        "env-file",
-                        format!("{path:?} may hold secrets and is not copied into /configs"),
-                        "a template's .env files reach a workspace through its environment only",
-                    );
-                } else if secret_file::holds_credentials(path) {
-                    judged.add(
-                        "secret-file",
-                        format!(
-                            "{path:?} holds secrets by its name, and is not copied into /configs"
-                        ),
-                        "take it out of the template, and give secrets as variables",
-                    );
-                }
-                SeedContent::Template {
-                    path: template,
-                    text: *text,
-                }
-            }
-        };
-        let source = SeedSource {
-            content,
-            secret: file.secret,
-        };
-        if approved.insert(path, source).is_some() {
-            judged.add(
-                "file-twice",
-                format!("{:?} is seeded twice", file.path),
-                "this is a defect of the plugin",
-            );
-        }
-    }
-    let is_config = |file: &&SeedFile| {
-        let empty = matches!(&file.content, Content::Inline(bytes) if bytes.is_empty());
-        file.path == CONFIG && !empty
-    };
-    if !external && !files.iter().any(|file| is_config(&file)) {
-        judged.add(
-            "no-config",
-            format!("no {CONFIG} is seeded, or an empty one: the runtime would crash at its first instruction"),
-            "this is a defect of the plugin",
-        );
-    }
-    // A file where another file needs a folder would fail half-way through the seed.
-    let paths: BTreeSet<&str> = approved.keys().map(SeedPath::as_str).collect();
-    for path in &paths {
-        let mut above = *path;
-        while let Some((parent, _)) = above.rsplit_once('/') {
-            if paths.contains(parent) {
-                judged.add(
-                    "file-path",
-                    format!("{parent:?} is a file, and a folder of {path:?}"),
-                    "rename one of them",
-                );
-            }
-            above = parent;
-        }
-    }
-    approved
-}
-
-fn seed_path(path: &str, judged: &mut WorkspaceViolations<'_>) -> Option<SeedPath> {
-    if !is_normal(path) || path.chars().any(char::is_control) || path.len() > 1024 {
-        judged.add(
-            "file-path",
-            format!("the seeded path {path:?} is not a plain relative path"),
-            "a path under /configs is relative, without `.`, `..` and control characters",
-        );
-        return None;
-    }
-    if secret_file::is_private(path) {
-        judged.add(
-            "env-file",
-            format!("{path:?} is not seeded: it may hold secrets"),
-            "a template's .env files reach a workspace through its environment only",
-        );
-        return None;
-    }
-    if path.split('/').next() == Some(TOKEN_FILE) {
-        judged.add(
-            "reserved-file",
-            format!("{path:?} is the host's own"),
-            "rename it: the host puts the workspace's token there",
-        );
-        return None;
-    }
-    Some(SeedPath(path.to_owned()))
-}
-
-fn env(vars: &[EnvVar], judged: &mut WorkspaceViolations<'_>) -> EnvMap {
-    if vars.len() > limits::ENV_VARS {
-        judged.add(
-            "too-many-variables",
-            format!(
-                "it has {} variables; {} are allowed",
-                vars.len(),
-                limits::ENV_VARS
-            ),
-            "set fewer variables",
-        );
-        return EnvMap::default();
-    }
-    let mut approved = EnvMap::default();
-    for EnvVar { name, value, .. } in vars {
-        let wrong = if !plan::is_identifier(name) {
-            Some("env-name")
-        } else if RESERVED_ENV.contains(&name.as_str()) {
-            Some("reserved-env")
-        } else if value.len() > limits::ENV_VALUE_BYTES || value.contains('\0') {
-            Some("env-value")
-        } else if approved.insert(name.clone(), value.clone()).is_some() {
-            Some("env-twice")
-        } else {
-            None
-        };
-        // Never the value: it is a secret.
-        let (message, help) = match wrong {
-            None => continue,
-            Some("env-name") => (
-                format!("{name:?} is not a name of a variable"),
-                "letters, digits and `_`, not beginning with a digit",
-            ),
-            Some("reserved-env") => (
-                format!("{name} is set by the host itself"),
-                "choose another name",
-            ),
-            Some("env-twice") => (
-                format!("{name} is set twice"),
-                "this is a defect of the plugin",
-            ),
-            Some(_) => (
-                format!(
-                    "the value of {name} has a NUL, or more than {} bytes",
-                    limits::ENV_VALUE_BYTES
-                ),
-                "put large values into a file",
-            ),
-        };
-        judged.add(wrong.unwrap_or_default(), message, help);
-    }
-    approved
-}
-
-fn inline_bytes(file: &SeedFile) -> u64 {
-    match &file.content {
-        Content::Inline(bytes) => bytes.len() as u64,
-        Content::Template { .. } => 0,
-    }
-}
-
-fn is_absolute_and_normal(path: &Path) -> bool {
-    path.is_absolute()
-        && path
-            .components()
-            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
-        // `components` drops `.`, which is harmless, but then the text is not what is mounted.
-        && !path.as_os_str().to_string_lossy().split('/').any(|part| part == ".")
-}
-
-/// The first few of a list: 42 names help nobody.
-fn listed(names: &[&str]) -> String {
-    const SHOWN: usize = 5;
-    match names.get(..SHOWN) {
-        Some(first) if names.len() > SHOWN => {
-            format!("{} and {} more", first.join(", "), names.len() - SHOWN)
-        }
-        _ => names.join(", "),
-    }
-}
-
-#[derive(Default)]
-struct Violations {
-    list: Vec<Violation>,
-}
-
-impl Violations {
-    fn org(&mut self, code: &'static str, message: String, help: &str) {
-        self.add(Violation::new(code, None, message, help));
-    }
-
-    fn add(&mut self, violation: Violation) {
-        if self.list.len() < limits::VIOLATIONS {
-            self.list.push(violation);
-        }
-    }
-}
-
-struct WorkspaceViolations<'a> {
-    key: &'a WorkspaceKey,
-    violations: &'a mut Violations,
-}
-
-impl WorkspaceViolations<'_> {
-    fn add(&mut self, code: &'static str, message: String, help: &str) {
-        let violation = Violation::new(code, Some(self.key), message, help);
-        self.violations.add(violation);
-    }
-}
-
-impl SeedPath {
-    /// The path, relative to `/configs`.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Tier {
-    /// The tier of a number from 1 to 4.
-    pub fn new(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(Self::One),
-            2 => Some(Self::Two),
-            3 => Some(Self::Three),
-            4 => Some(Self::Four),
-            _ => None,
-        }
-    }
-}
-
-impl From<Tier> for u8 {
-    fn from(tier: Tier) -> Self {
-        match tier {
-            Tier::One => 1,
-            Tier::Two => 2,
-            Tier::Three => 3,
-            Tier::Four => 4,
-        }
-    }
-}
-
-impl RuntimeName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Configured(name) => name,
-            Self::Demo => "demo",
-        }
     }
 }

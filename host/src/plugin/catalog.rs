@@ -1,6 +1,5 @@
-//! The installed plugins: content-addressed files, and a lock that pins each
-//! name to one of them. Never runs what is not pinned, and moves a pin only
-//! to a plugin that met all that the operator demands of its name.
+//! The catalog of installed plugins: content-addressed files, and a lock that pins each name to one of them. Only a plugin
+//! that met the operator's requirements is pinned, and only pinned files are read.
 
 pub mod lock;
 pub mod registry;
@@ -22,56 +21,56 @@ use crate::problem::{Class, Problem};
 use lock::{Lock, Pin, Quarantined};
 use requirements::{Refusal, VerifiedPlugin};
 
-/// A plugin file on its way in, and where it comes from.
+/// A plugin file that was read from a path, a registry or the catalog.
 #[derive(Debug, Clone)]
 pub struct Fetched {
-    /// The file.
+    /// The bytes of the file.
     pub bytes: Vec<u8>,
-    /// The text of its signature, where it has one.
+    /// The text of its signature, if it has one.
     pub signature: Option<String>,
-    /// As the operator wrote it: a path or a reference.
+    /// The path or the registry reference, as the operator wrote it.
     pub source: String,
-    /// The digest of the registry's manifest: what a tag stood for.
+    /// The digest of the registry's manifest that the tag pointed to. `None` for a file.
     pub manifest: Option<String>,
 }
 
-/// The folder of installed plugins in a state folder. Opening it touches nothing.
+/// The folder of installed plugins in a state folder.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     folder: PathBuf,
 }
 
-/// Why the catalog does not have a plugin, or does not work.
+/// Why the catalog cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// Nothing of that name is installed.
-    #[error("there is no installed plugin {0}")]
+    /// No plugin of this name is installed.
+    #[error("the plugin {0} is not installed")]
     NotInstalled(PluginName),
-    /// The bytes on the disk are not those that were installed.
-    #[error("the installed file of {digest} was altered: its bytes are {found}")]
+    /// The file on the disk is not the one that was installed.
+    #[error("the installed file of {digest} was altered: its digest is {found}")]
     Altered {
-        /// What its name says.
+        /// The digest in the lock.
         digest: PluginDigest,
-        /// What its bytes say.
+        /// The digest of the file.
         found: PluginDigest,
     },
-    /// Only the built-in plugin has this name.
-    #[error("the name {BUILT_IN} is the built-in plugin's")]
+    /// The name belongs to the built-in plugin.
+    #[error("the name {BUILT_IN} is reserved for the built-in plugin")]
     Reserved,
-    /// The lock is not what orghost wrote.
-    #[error("the lock {file} cannot be understood: {reason}")]
+    /// The lock is not valid.
+    #[error("the lock {file} is not valid: {reason}")]
     Lock {
-        /// Its path.
+        /// The lock's path.
         file: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The disk.
+    /// A file or a folder of the catalog cannot be read or written.
     #[error("{file} cannot be used: {reason}")]
     Disk {
-        /// A file or a folder.
+        /// The path of the file or the folder.
         file: PathBuf,
-        /// The operating system's words.
+        /// The error of the operating system.
         reason: std::io::Error,
     },
 }
@@ -82,17 +81,17 @@ const HEADER: &str = "# The installed plugins of this state folder, pinned by di
                       # Written by `orghost plugin add` and `remove`, not by hand; what each may do is in orghost.toml.\n\n";
 
 impl Catalog {
-    /// The catalog of a state folder.
+    /// The catalog of a state folder. Nothing is read or created yet.
     pub fn of(state: &Path) -> Self {
         Self {
             folder: state.join("plugins"),
         }
     }
 
-    /// Reads the lock; without one nothing is installed.
+    /// Reads the lock. Without a lock file nothing is installed.
     ///
     /// # Errors
-    /// [`CatalogError::Lock`] and [`CatalogError::Disk`].
+    /// [`CatalogError::Disk`] when the file cannot be read, and [`CatalogError::Lock`] when it is not valid.
     pub fn lock(&self) -> Result<Lock, CatalogError> {
         let file = self.folder.join(LOCK);
         let text = match read(&file, limits::PLUGIN_LOCK_BYTES) {
@@ -109,14 +108,14 @@ impl Catalog {
             } else {
                 let found = lock.version;
                 Err(format!(
-                    "it has version {found}, and this orghost knows version {LOCK_VERSION}"
+                    "it has version {found}, and this orghost supports version {LOCK_VERSION}"
                 ))
             }
         });
         parsed.map_err(|reason| CatalogError::Lock { file, reason })
     }
 
-    /// What runs under a name.
+    /// The pin of a name.
     ///
     /// # Errors
     /// [`CatalogError::NotInstalled`], and those of [`Catalog::lock`].
@@ -127,14 +126,15 @@ impl Catalog {
             .ok_or_else(|| CatalogError::NotInstalled(name.clone()))
     }
 
-    /// The file that runs under a name, and its signature; the bytes are held against the digest.
+    /// Reads the pinned file of a name and its signature, and checks the file's digest.
     ///
     /// # Errors
-    /// [`CatalogError::NotInstalled`], [`CatalogError::Altered`], [`CatalogError::Disk`], [`CatalogError::Lock`].
+    /// [`CatalogError::Altered`] when the digest is another one, [`CatalogError::Disk`] when the file cannot be read, and
+    /// those of [`Catalog::pin`].
     pub fn fetch(&self, name: &PluginName) -> Result<Fetched, CatalogError> {
         let pin = self.pin(name)?;
         match self.fetch_pinned(&pin) {
-            // The pin moved meanwhile, and its file is gone.
+            // Another process changed the pin meanwhile and removed the old file.
             Err(_) if self.pin(name)? != pin => self.fetch_pinned(&self.pin(name)?),
             fetched => fetched,
         }
@@ -160,15 +160,16 @@ impl Catalog {
         })
     }
 
-    /// Stores a plugin that was examined, and moves the pin to it. What was refused before under the name is forgotten.
+    /// Stores a verified plugin and pins its name to it. It also removes the name's entry in the quarantine.
     ///
     /// # Errors
-    /// [`CatalogError::Reserved`], [`CatalogError::Disk`], [`CatalogError::Lock`].
+    /// [`CatalogError::Reserved`] for the built-in plugin's name, [`CatalogError::Disk`] when the file cannot be written, and
+    /// those of [`Catalog::lock`].
     pub fn install(
         &self,
         name: &PluginName,
         fetched: &Fetched,
-        met: VerifiedPlugin,
+        verified: VerifiedPlugin,
         description: Description,
     ) -> Result<Pin, CatalogError> {
         if name.is_built_in() {
@@ -178,8 +179,8 @@ impl Catalog {
             source: fetched.source.clone(),
             manifest: fetched.manifest.clone(),
             version: description.version,
-            digest: met.digest,
-            signed_by: met.signed_by,
+            digest: verified.digest,
+            signed_by: verified.signed_by,
         };
         self.change(|lock| {
             self.write(&self.blob(&pin.digest, "wasm"), &fetched.bytes)?;
@@ -196,10 +197,11 @@ impl Catalog {
         Ok(pin)
     }
 
-    /// Remembers why a newer file of an installed plugin was refused. Says whether there is such a plugin.
+    /// Records why a newer file of an installed plugin was refused. The result says whether the plugin is installed; if it is
+    /// not, nothing is recorded.
     ///
     /// # Errors
-    /// [`CatalogError::Disk`] and [`CatalogError::Lock`].
+    /// [`CatalogError::Disk`] when the lock cannot be written, and those of [`Catalog::lock`].
     pub fn quarantine(
         &self,
         name: &PluginName,
@@ -215,18 +217,19 @@ impl Catalog {
             reason: refusal.to_string(),
         };
         self.change(|lock| {
-            let there = lock.plugins.contains_key(name);
-            if there {
+            let is_installed = lock.plugins.contains_key(name);
+            if is_installed {
                 lock.quarantine.insert(name.clone(), refused);
             }
-            Ok(there)
+            Ok(is_installed)
         })
     }
 
-    /// Forgets a name, and removes its file when no other name has it.
+    /// Removes a name from the lock, and its file if no other name is pinned to it.
     ///
     /// # Errors
-    /// [`CatalogError::NotInstalled`], [`CatalogError::Disk`], [`CatalogError::Lock`].
+    /// [`CatalogError::NotInstalled`], [`CatalogError::Disk`] when the lock cannot be written, and those of
+    /// [`Catalog::lock`].
     pub fn remove(&self, name: &PluginName) -> Result<Pin, CatalogError> {
         self.pin(name)?;
         self.change(|lock| {
@@ -237,7 +240,7 @@ impl Catalog {
         })
     }
 
-    /// Changes the lock as its one writer, and removes files that it no longer names.
+    /// Changes the lock while no other process does, and then removes the files that it no longer names.
     fn change<T>(
         &self,
         body: impl FnOnce(&mut Lock) -> Result<T, CatalogError>,
@@ -248,13 +251,14 @@ impl Catalog {
             .mode(0o700)
             .create(&blobs)
             .map_err(|reason| disk(&blobs, reason))?;
-        // Held until the end: closing it unlocks. The wait is short, since nothing is fetched or compiled meanwhile.
+        // The file is locked until it is closed at the end. A wait for it is short, because nothing is fetched or compiled
+        // under the lock.
         let writer = self.folder.join("writer");
         let writing = File::create(&writer).map_err(|reason| disk(&writer, reason))?;
         writing.lock().map_err(|reason| disk(&writer, reason))?;
         let mut lock = self.lock()?;
         lock.version = LOCK_VERSION;
-        let done = body(&mut lock)?;
+        let result = body(&mut lock)?;
         let file = self.folder.join(LOCK);
         let text = toml::to_string(&lock).map_err(|error| CatalogError::Lock {
             file: file.clone(),
@@ -262,7 +266,7 @@ impl Catalog {
         })?;
         self.write(&file, format!("{HEADER}{text}").as_bytes())?;
         sweep(&blobs, &lock);
-        Ok(done)
+        Ok(result)
     }
 
     fn blob(&self, digest: &PluginDigest, extension: &str) -> PathBuf {
@@ -275,7 +279,7 @@ impl Catalog {
     }
 }
 
-/// Removes files that no pin names. What stays is found the next time.
+/// Removes the files that no pin names. A file that cannot be removed is tried again at the next change.
 fn sweep(blobs: &Path, lock: &Lock) {
     let pinned: BTreeSet<&str> = lock
         .plugins
@@ -292,13 +296,13 @@ fn sweep(blobs: &Path, lock: &Lock) {
     }
 }
 
-/// The text of a signature, where there is one.
+/// Reads the text of a signature file. `None` when there is no such file.
 ///
 /// # Errors
-/// [`CatalogError::Disk`], also when it is larger than [`limits::SIGNATURE_BYTES`].
+/// [`CatalogError::Disk`] when the file cannot be read or is larger than [`limits::SIGNATURE_BYTES`].
 pub fn read_signature(file: &Path) -> Result<Option<String>, CatalogError> {
     match read(file, limits::SIGNATURE_BYTES as u64) {
-        // What is not UTF-8 is no signature, and is told as such.
+        // Bytes that are not UTF-8 are refused later, as a malformed signature.
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(reason) => Err(disk(file, reason)),
@@ -326,11 +330,11 @@ fn disk(file: &Path, reason: std::io::Error) -> CatalogError {
 
 impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
-        let (exit, code, help) = match &error {
+        let (class, code, help) = match &error {
             CatalogError::NotInstalled(_) => (
                 Class::Invalid,
                 "plugin-not-installed",
-                "`orghost plugin list` shows the installed ones; `orghost plugin add FILE|REF` installs one",
+                "`orghost plugin list` shows the installed plugins; `orghost plugin add FILE|REF` installs one",
             ),
             CatalogError::Altered { .. } => (
                 Class::Refused,
@@ -340,7 +344,7 @@ impl From<CatalogError> for Problem {
             CatalogError::Reserved => (
                 Class::Invalid,
                 "plugin-name",
-                "give it another name with --name",
+                "choose another name with --name",
             ),
             CatalogError::Lock { .. } => (
                 Class::Failed,
@@ -350,9 +354,9 @@ impl From<CatalogError> for Problem {
             CatalogError::Disk { .. } => (
                 Class::Failed,
                 "plugin-store",
-                "see to its permissions and the disk's space; a plugin whose file is gone is mended by installing it again",
+                "check its permissions and the free disk space; if a plugin's file is missing, install the plugin again",
             ),
         };
-        Self::one(exit, Diagnostic::new(code, error.to_string()).help(help))
+        Self::one(class, Diagnostic::new(code, error.to_string()).help(help))
     }
 }

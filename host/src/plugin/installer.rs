@@ -1,5 +1,5 @@
-//! Puts plugins into the catalog, shows them, and takes them out, under the operator's demands. Never moves a pin to what was
-//! not examined, and fetches nothing.
+//! Installs, lists and removes plugins. A plugin is installed only after it met the operator's requirements. Nothing is
+//! fetched here.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,95 +17,95 @@ use crate::plugin::catalog::{Catalog, CatalogError, Fetched};
 use crate::plugin::sandbox::Sandbox;
 use crate::problem::{Class, Problem};
 
-/// The installed plugins, and what the operator demands of them.
+/// Installs plugins into a catalog under the requirements of a configuration file.
 #[derive(Debug, Clone)]
 pub struct Installer {
     config: Arc<Config>,
     catalog: Catalog,
 }
 
-/// A plugin that was added.
+/// A plugin that was installed.
 #[derive(Debug, Clone)]
 pub struct Added {
-    /// What it is called here.
+    /// The name under which it is installed.
     pub name: PluginName,
-    /// What runs now.
+    /// The new pin.
     pub pin: Pin,
-    /// What ran before.
+    /// The digest of the file that was pinned before. `None` for a new name.
     pub before: Option<PluginDigest>,
 }
 
 /// An installed plugin, as `plugin list --json` and the API show it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct InstalledPlugin {
-    /// What it is called here.
+    /// The name under which it is installed.
     #[schema(value_type = String)]
     pub name: PluginName,
-    /// Its own version, as it describes itself.
+    /// The plugin's version, as `describe` returned it.
     pub version: String,
-    /// The file that runs: `sha256:` and 64 hexadecimal digits.
+    /// The digest of the file that runs: `sha256:` and 64 hexadecimal digits.
     #[schema(value_type = String)]
     pub digest: PluginDigest,
-    /// Where it came from.
+    /// The path or the registry reference that it was installed from.
     pub source: String,
-    /// The digest of the registry's manifest, when it came from a registry.
+    /// The digest of the registry's manifest. Absent when it was installed from a file.
     pub manifest: Option<String>,
-    /// The public key that signed it, when a signature was demanded.
+    /// The public key that signed it. Absent when no signature was required.
     pub signed_by: Option<String>,
     /// What the configuration file grants it.
     pub grants: PluginGrants,
 }
 
-/// What one plugin is granted.
+/// What the configuration file grants one plugin.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct PluginGrants {
-    /// `none` or `closed`.
+    /// The part of WASI that it may import: `none` or `closed`.
     #[schema(value_type = String)]
     pub wasi: Wasi,
-    /// Wall clock for one call.
+    /// Wall clock for one call, in milliseconds.
     pub deadline_ms: u64,
-    /// Memory for one call.
+    /// Memory for one call, in mebibytes.
     pub memory_mib: u64,
-    /// Variables of orghost's own environment.
+    /// Variables of orghost's own environment that templates may use with it.
     pub env: Vec<String>,
 }
 
-/// A newer file of an installed plugin that was refused; the one before it stays.
+/// A newer file of an installed plugin that was refused. The previous version stays installed.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct QuarantinedPlugin {
-    /// What it was to be called.
+    /// The name of the installed plugin.
     #[schema(value_type = String)]
     pub name: PluginName,
-    /// The file that was refused.
+    /// The digest of the refused file.
     #[schema(value_type = String)]
     pub digest: PluginDigest,
-    /// Where it came from.
+    /// The path or the registry reference that it came from.
     pub source: String,
     /// Why it was refused.
     pub reason: String,
 }
 
-/// All plugins but the built-in one.
+/// All plugins except the built-in one.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Plugins {
-    /// By their names.
+    /// The installed plugins, sorted by name.
     pub plugins: Vec<InstalledPlugin>,
-    /// What was refused in the place of one of them.
+    /// The newer files of installed plugins that were refused.
     pub quarantine: Vec<QuarantinedPlugin>,
 }
 
 impl Installer {
-    /// Over a catalog, with the configuration file.
+    /// An installer for a catalog and a configuration file.
     pub fn new(config: Arc<Config>, catalog: Catalog) -> Self {
         Self { config, catalog }
     }
 
-    /// Examines a plugin, and installs it: under `given`, else under the name that a plugin from the same source has, else
-    /// under the one that it gives itself.
+    /// Checks a plugin and installs it. Its name is `given`, else the name of the installed plugin from the same source, else
+    /// the name that `describe` returns.
     ///
     /// # Errors
-    /// It is not what the operator demands, or does not keep the contract: then the version before it stays, and the reason
-    /// is kept. Or the catalog's.
+    /// The plugin does not meet the operator's requirements or violates the contract. Then the previous version stays
+    /// installed, and the reason is recorded. Or the catalog cannot be read or written.
     pub fn add(
         &self,
         sandbox: &Sandbox,
@@ -120,14 +120,14 @@ impl Installer {
             Some(name) => name,
             None => self.own_name(sandbox, fetched)?,
         };
-        let demands = PluginRequirements::of(&self.config, &name);
-        let examined = demands.examine(sandbox, &fetched.bytes, fetched.signature.as_deref());
-        let (met, description) = match examined {
-            Ok((_, met, description)) => (met, description),
+        let requirements = PluginRequirements::of(&self.config, &name);
+        let examined = requirements.examine(sandbox, &fetched.bytes, fetched.signature.as_deref());
+        let (verified, description) = match examined {
+            Ok((_, verified, description)) => (verified, description),
             Err(refusal) => {
-                let stays = self.catalog.quarantine(&name, fetched, &refusal)?;
+                let has_previous = self.catalog.quarantine(&name, fetched, &refusal)?;
                 let mut problem = Problem::from(refusal).of_plugin(&name);
-                if stays {
+                if has_previous {
                     for error in &mut problem.errors {
                         let help = error
                             .help
@@ -140,14 +140,16 @@ impl Installer {
             }
         };
         let before = lock.plugins.get(&name).map(|pin| pin.digest.clone());
-        let pin = self.catalog.install(&name, fetched, met, description)?;
+        let pin = self
+            .catalog
+            .install(&name, fetched, verified, description)?;
         Ok(Added { name, pin, before })
     }
 
-    /// All of them.
+    /// Lists the installed plugins and the quarantine.
     ///
     /// # Errors
-    /// The catalog's.
+    /// The lock cannot be read.
     pub fn list(&self) -> Result<Plugins, Problem> {
         let lock = self.catalog.lock()?;
         let refused = lock.quarantine.iter();
@@ -163,24 +165,24 @@ impl Installer {
         })
     }
 
-    /// Forgets a plugin.
+    /// Removes a plugin.
     ///
     /// # Errors
-    /// It is the built-in one or is not installed; or the catalog's.
+    /// The plugin is built in or not installed, or the catalog cannot be read or written.
     pub fn remove(&self, name: &PluginName) -> Result<Pin, Problem> {
         if name.is_built_in() {
             let diagnostic =
                 Diagnostic::new("plugin-name", "the built-in plugin cannot be removed")
-                    .help("[policy] plugins says which others templates may choose");
+                    .help("`plugins` under [policy] limits which plugins templates can choose");
             return Err(Problem::one(Class::Invalid, diagnostic));
         }
         Ok(self.catalog.remove(name)?)
     }
 
-    /// An installed plugin, and what it is granted.
+    /// An installed plugin with what it is granted.
     pub fn shown(&self, name: &PluginName, pin: &Pin) -> InstalledPlugin {
         let keys: PluginKeys = self.config.plugins.get(name).cloned().unwrap_or_default();
-        let terms = keys.terms();
+        let limits = keys.limits();
         InstalledPlugin {
             name: name.clone(),
             version: pin.version.clone(),
@@ -190,43 +192,40 @@ impl Installer {
             signed_by: pin.signed_by.as_ref().map(|key| key.as_str().to_owned()),
             grants: PluginGrants {
                 wasi: keys.wasi,
-                deadline_ms: u64::try_from(terms.deadline.as_millis()).unwrap_or(u64::MAX),
-                memory_mib: (terms.memory >> 20) as u64,
+                deadline_ms: u64::try_from(limits.deadline.as_millis()).unwrap_or(u64::MAX),
+                memory_mib: (limits.memory >> 20) as u64,
                 env: keys.grant,
             },
         }
     }
 
-    /// The name that a plugin gives itself. Where signatures are demanded it is not even asked before some key of the
-    /// operator's has signed it.
+    /// The name that `describe` returns. If `[policy]` requires signatures, the plugin runs only when one of the configuration
+    /// file's keys has signed it.
     fn own_name(&self, sandbox: &Sandbox, fetched: &Fetched) -> Result<PluginName, Problem> {
-        // A file has no name here, and so no grant: a closed WASI is enough to see whether it works.
-        let terms = PluginLimits {
+        // Without a name the plugin has no keys in the configuration file. `describe` works with a closed WASI.
+        let limits = PluginLimits {
             wasi: Wasi::Closed,
             ..PluginLimits::default()
         };
-        let mut demands = PluginRequirements::of_file(&self.config, terms);
-        if !demands.keys.is_empty() {
+        let mut requirements = PluginRequirements::of_file(&self.config, limits);
+        if !requirements.keys.is_empty() {
             let others = self.config.plugins.values();
-            demands
+            requirements
                 .keys
                 .extend(others.flat_map(|keys| keys.require_signature.clone()));
         }
-        let described = demands.examine(sandbox, &fetched.bytes, fetched.signature.as_deref());
+        let described = requirements.examine(sandbox, &fetched.bytes, fetched.signature.as_deref());
         let (_, _, description) = described
             .map_err(|refusal| Problem::from(refusal).in_file(Path::new(&fetched.source)))?;
         let unusable = |message: String| {
             let diagnostic = Diagnostic::new("plugin-name", message);
-            Problem::one(
-                Class::Invalid,
-                diagnostic.help("give it another name with --name"),
-            )
+            Problem::one(Class::Invalid, diagnostic.help("choose a name with --name"))
         };
         let name =
             PluginName::try_from(description.name).map_err(|error| unusable(error.to_string()))?;
         if name.is_built_in() {
             return Err(unusable(format!(
-                "the plugin calls itself {name}, as the built-in one does"
+                "the plugin describes itself as {name}, which is the name of the built-in plugin"
             )));
         }
         Ok(name)
@@ -244,16 +243,16 @@ impl QuarantinedPlugin {
     }
 }
 
-/// A name of a plugin, as people write it.
+/// Parses the name of a plugin.
 ///
 /// # Errors
-/// It is none.
+/// The text is not a plugin name.
 pub fn name(text: &str) -> Result<PluginName, Problem> {
     PluginName::try_from(text.to_owned())
         .map_err(|error| Problem::one(Class::Invalid, error.diagnostic()))
 }
 
-/// Who adds from the same source again means the same plugin.
+/// The name of the installed plugin from a source. Adding from the same source again updates that plugin.
 fn installed_from(lock: &Lock, source: &str) -> Option<PluginName> {
     let mut all = lock.plugins.iter();
     let (name, _) = all.find(|(_, pin)| pin.source == source)?;

@@ -1,10 +1,8 @@
-//! Runs plugins: load, check the imports, link, plan. The only module that
-//! knows wasmtime. It never touches an engine and never reads the process
-//! environment; what a plugin may reach is what its linker holds: the
-//! template's files, a log, and by an operator's grant a closed WASI.
+//! Runs plugins in wasmtime. A plugin can use only the functions that its linker has: the template's files, a log, and, if
+//! the operator grants it, a closed WASI.
 //!
-//! Who pays: a [`Sandbox`] once per process, a [`Plugin`] (checked, compiled,
-//! linked) once per plugin file, a store and an instance once per call.
+//! Costs: a [`Sandbox`] is created once per process. A [`Plugin`] is checked, compiled and linked once per plugin file. A store
+//! and an instance are created once per call.
 
 mod answer;
 mod bindings;
@@ -12,6 +10,7 @@ mod cache;
 mod call;
 mod convert;
 mod deadline;
+mod error;
 mod exceeded;
 mod link;
 mod log;
@@ -23,26 +22,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use orghost_build::inspect::{self, ContractError, Grant, InspectError};
+use orghost_build::inspect::{self, Grant};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 use crate::limits;
-use crate::model::diagnostic::Diagnostic;
 use crate::model::env_map::EnvMap;
 use crate::model::plan::Plan;
 use crate::model::plugin::{PluginDigest, PluginLimits, Wasi};
-use crate::problem::{Class, Problem};
 use crate::template::directory::TemplateDir;
 use cache::CodeCache;
 use call::Call;
 use deadline::Ticker;
 use world::World;
 
-/// The plugin that orghost ships: `guest/org-import`.
+pub use error::{CallError, LoadError, SandboxError};
+
+/// The built-in plugin, built from `guest/org-import`.
 pub const ORG_IMPORT: &[u8] = include_bytes!("../../../guest/org-import.wasm");
 
-/// The process's one wasmtime engine, and everything that a plugin may import.
+/// The wasmtime engine of the process, and the linkers with everything that a plugin can import.
 pub struct Sandbox {
     engine: Engine,
     strict: Linker<Call>,
@@ -51,54 +50,54 @@ pub struct Sandbox {
     ticker: Arc<Ticker>,
 }
 
-/// A plugin that was checked, compiled and linked. Calling it is cheap.
+/// A plugin that is checked, compiled and linked. Calling it is cheap.
 pub struct Plugin {
     pre: InstancePre<Call>,
     world: World,
     ticker: Arc<Ticker>,
     digest: PluginDigest,
-    terms: PluginLimits,
+    limits: PluginLimits,
 }
 
-/// What a call gave, what it took, and what the plugin wrote beside it.
+/// The result of a call, with its use of resources and its log.
 #[derive(Debug)]
 pub struct Reply<T> {
-    /// What it gave.
+    /// The result.
     pub result: Result<T, CallError>,
-    /// What it took, however it ended.
+    /// The time and memory of the call, also when it failed.
     pub usage: Usage,
-    /// The lines that the plugin wrote for whoever debugs it, without control characters.
+    /// The lines that the plugin wrote for debugging, without control characters.
     pub log: Vec<String>,
 }
 
-/// What one call took of the machine.
+/// The time and memory of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Wall clock, with instantiation.
+    /// Wall clock, including the instantiation.
     pub elapsed: Duration,
-    /// The most linear memory that it held at once, in bytes, all its memories together.
+    /// The most linear memory that the call held at once, in bytes over all its memories.
     pub memory: usize,
 }
 
-/// What a plugin says about itself.
+/// The answer of `describe`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Description {
-    /// Its short name.
+    /// The plugin's name, a slug.
     pub name: String,
-    /// Its own version.
+    /// The plugin's own version.
     pub version: String,
-    /// The template dialects that it handles.
+    /// The template dialects that the plugin handles, such as `org-template/1`.
     pub handles: Vec<String>,
 }
 
-/// What a call into a plugin gets besides the template's files. There is no other source.
+/// The input of a call in addition to the template's files. A plugin has no other input.
 #[derive(Debug, Clone, Default)]
 pub struct PluginInput {
-    /// The operator's explicit map.
+    /// Variables that the operator set explicitly. Default: none.
     pub vars: EnvMap,
-    /// Names that the operator exposed, with their values.
+    /// Variables that the operator granted from orghost's environment. Default: none.
     pub granted: EnvMap,
-    /// Leave out `!external` subtrees instead of failing.
+    /// Whether to leave out `!external` subtrees instead of failing. Default: false.
     pub skip_external: bool,
 }
 
@@ -107,60 +106,19 @@ pub struct PluginInput {
 pub struct Expansion {
     /// The text with its references replaced.
     pub text: String,
-    /// References that have no value.
+    /// The names of references without a value.
     pub unresolved: Vec<String>,
-    /// Groups that are no references, as they were written.
+    /// Malformed groups, as they are written.
     pub malformed: Vec<String>,
 }
 
-/// Why the process can run no plugins at all.
-#[derive(Debug, thiserror::Error)]
-#[error("the WebAssembly engine does not start: {0:#}")]
-pub struct SandboxError(wasmtime::Error);
-
-/// Why a plugin was not loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// It is no component.
-    #[error(transparent)]
-    Inspect(#[from] InspectError),
-    /// It is a component, but not a plugin that this host may run.
-    #[error(transparent)]
-    Contract(#[from] ContractError),
-    /// wasmtime refused it.
-    #[error("the component is not valid: {0}")]
-    Invalid(String),
-}
-
-/// Why a call gave no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// The plugin said no: the template has these problems.
-    #[error("the template has {} problem(s)", .0.len())]
-    SaidNo(Vec<Diagnostic>),
-    /// The plugin broke: it trapped or passed a limit.
-    #[error("the plugin broke: {reason}")]
-    Broke {
-        /// Which trap or which limit.
-        reason: String,
-        /// Whose problem it is and what to do.
-        help: &'static str,
-    },
-    /// The plugin lied: what it returned breaks the rules of the contract.
-    #[error("the plugin returned a plan that breaks the contract: {0}")]
-    Lied(String),
-    /// The plugin does not export the interface.
-    #[error("the plugin does not export `{0}`")]
-    NotExported(&'static str),
-}
-
 impl Sandbox {
-    /// Starts the engine. Compiled code is kept under `cache`, in
-    /// `plugins/<engine's configuration>/<plugin's sha-256>.cwasm`; without
-    /// one, or when others may write there, every start compiles.
+    /// Starts the engine. Compiled code is kept in the folder `cache`, as
+    /// `plugins/<digest of the engine's configuration>/<sha-256 of the plugin>.cwasm`. Without a folder, or when other users can
+    /// write to it, plugins are compiled at every start.
     ///
     /// # Errors
-    /// When the machine lacks what the engine needs, such as address space.
+    /// [`SandboxError`] when the machine lacks something that the engine needs, such as address space.
     pub fn new(cache: Option<&Path>) -> Result<Self, SandboxError> {
         let engine = Engine::new(&config()).map_err(SandboxError)?;
         let mut strict = Linker::new(&engine);
@@ -177,13 +135,12 @@ impl Sandbox {
         })
     }
 
-    /// Checks, compiles and links a plugin. Its imports and the version of its
-    /// world are read, and refused, before anything is compiled.
+    /// Checks, compiles and links a plugin. Its imports and the version of its world are checked before it is compiled.
     ///
     /// # Errors
-    /// See [`LoadError`].
-    pub fn load(&self, bytes: &[u8], terms: &PluginLimits) -> Result<Plugin, LoadError> {
-        let (grant, linker) = match terms.wasi {
+    /// [`LoadError`], when the bytes are not a component, or the component violates the contract or cannot be compiled.
+    pub fn load(&self, bytes: &[u8], limits: &PluginLimits) -> Result<Plugin, LoadError> {
+        let (grant, linker) = match limits.wasi {
             Wasi::None => (Grant::Strict, &self.strict),
             Wasi::Closed => (Grant::ClosedWasi, &self.with_wasi),
         };
@@ -197,7 +154,7 @@ impl Sandbox {
             pre,
             ticker: self.ticker.clone(),
             digest,
-            terms: terms.clone(),
+            limits: limits.clone(),
         })
     }
 
@@ -215,90 +172,92 @@ impl Sandbox {
 }
 
 impl Plugin {
-    /// The sha-256 of the file that it was loaded from.
+    /// The sha-256 of the plugin's file.
     pub fn digest(&self) -> &PluginDigest {
         &self.digest
     }
 
-    /// What the plugin says about itself.
+    /// Calls `describe`.
     ///
     /// # Errors
-    /// [`CallError::Broke`] and [`CallError::Lied`].
+    /// [`CallError::Failed`] when the plugin traps or exceeds a limit, and [`CallError::InvalidAnswer`] when its name is not a
+    /// slug.
     pub fn describe(&self) -> Result<Description, CallError> {
-        let said = self.call(None, &PluginInput::default(), |store, instance| {
+        let reply = self.call(None, &PluginInput::default(), |store, instance| {
             self.world.describe(store, instance)
         });
-        convert::description(said.result?)
+        convert::description(reply.result?)
     }
 
-    /// Plans one template. Blocks for at most [`PluginLimits::deadline`]; the same
-    /// template and request give the same plan.
+    /// Plans one template. Blocks for at most [`PluginLimits::deadline`]. The same template and input give the same plan.
     ///
     /// # Errors
-    /// See [`CallError`]: the plugin said no, broke, or lied.
-    pub fn plan(&self, template: &TemplateDir, request: &PluginInput) -> Result<Plan, CallError> {
-        self.plan_measured(template, request).result
+    /// [`CallError::Rejected`] when the plugin rejects the template, [`CallError::Failed`] when it traps or exceeds a limit, and
+    /// [`CallError::InvalidAnswer`] when its plan violates the contract.
+    pub fn plan(&self, template: &TemplateDir, input: &PluginInput) -> Result<Plan, CallError> {
+        self.plan_measured(template, input).result
     }
 
-    /// As [`Plugin::plan`], with what the call took and what the plugin logged.
-    pub fn plan_measured(&self, template: &TemplateDir, request: &PluginInput) -> Reply<Plan> {
-        let wanted = convert::request(request);
-        let said = self.call(Some(template.clone()), request, |store, instance| {
-            self.world.import_org(store, instance, &wanted)
+    /// As [`Plugin::plan`], with the time, the memory and the log of the call.
+    pub fn plan_measured(&self, template: &TemplateDir, input: &PluginInput) -> Reply<Plan> {
+        let request = convert::request(input);
+        let reply = self.call(Some(template.clone()), input, |store, instance| {
+            self.world.import_org(store, instance, &request)
         });
         Reply {
-            result: said.result.and_then(convert::answer),
-            usage: said.usage,
-            log: said.log,
+            result: reply.result.and_then(convert::answer),
+            usage: reply.usage,
+            log: reply.log,
         }
     }
 
-    /// Expands one text by the plugin's own expander.
+    /// Expands one text with the plugin's expander.
     ///
     /// # Errors
-    /// [`CallError::NotExported`] when it has none; [`CallError::Broke`].
-    pub fn expand(&self, text: &str, request: &PluginInput) -> Result<Expansion, CallError> {
+    /// [`CallError::NotExported`] when the plugin has no expander, and [`CallError::Failed`] when it traps or exceeds a limit.
+    pub fn expand(&self, text: &str, input: &PluginInput) -> Result<Expansion, CallError> {
         const MISSING: CallError = CallError::NotExported("orghost:plugin/expander");
         if !self.world.has_expander() {
             return Err(MISSING);
         }
-        let environment = convert::environment(request);
-        let said = self.call(None, request, |store, instance| {
+        let environment = convert::environment(input);
+        let reply = self.call(None, input, |store, instance| {
             self.world.expand(store, instance, text, &environment)
         });
-        let said = said.result?.ok_or(MISSING)?;
+        let expansion = reply.result?.ok_or(MISSING)?;
         Ok(Expansion {
-            text: said.text,
-            unresolved: said.unresolved,
-            malformed: said.malformed,
+            text: expansion.text,
+            unresolved: expansion.unresolved,
+            malformed: expansion.malformed,
         })
     }
 
     fn call<T: Send>(
         &self,
         template: Option<TemplateDir>,
-        request: &PluginInput,
+        input: &PluginInput,
         body: impl FnOnce(
             &mut wasmtime::Store<Call>,
             &wasmtime::component::Instance,
         ) -> wasmtime::Result<T>
         + Send,
     ) -> Reply<T> {
-        // Before the store, so that it is dropped after it, when the slot is free.
+        // Declared before the store, so that it is dropped after the store has freed its slot.
         let _running = self.ticker.running();
         let began = Instant::now();
-        let seed = self.seed(request);
-        let mut store = Call::store(self.pre.engine(), template, &self.terms, seed);
+        let seed = self.seed(input);
+        let mut store = Call::store(self.pre.engine(), template, &self.limits, seed);
         let run = || {
             let instance = self.pre.instantiate(&mut store)?;
             body(&mut store, &instance)
         };
-        let outcome = match self.terms.wasi {
+        let outcome = match self.limits.wasi {
             Wasi::None => run(),
             Wasi::Closed => on_its_own_thread(run),
         };
         Reply {
-            result: outcome.map_err(|error| call::broke(&error, store.data(), self.terms.deadline)),
+            result: outcome
+                .map_err(|error| call::failure(&error, store.data(), self.limits.deadline)),
             usage: Usage {
                 elapsed: began.elapsed(),
                 memory: store.data().peak_memory(),
@@ -307,11 +266,11 @@ impl Plugin {
         }
     }
 
-    /// What randomness is made of: the plugin and the request. Of granted values only the names, so that a number in
-    /// a plan says nothing about a secret.
-    fn seed(&self, request: &PluginInput) -> blake3::Hasher {
+    /// The seed of the closed WASI's random bytes: the plugin and the input. Of granted variables it has only the names, so that
+    /// a random number in a plan reveals nothing about a secret.
+    fn seed(&self, input: &PluginInput) -> blake3::Hasher {
         let mut seed = blake3::Hasher::new();
-        if self.terms.wasi == Wasi::None {
+        if self.limits.wasi == Wasi::None {
             return seed;
         }
         let mut part = |text: &str| {
@@ -319,20 +278,21 @@ impl Plugin {
             seed.update(text.as_bytes());
         };
         part(self.digest.as_str());
-        for (name, value) in &request.vars {
+        for (name, value) in &input.vars {
             part(name);
             part(value);
         }
         part("");
-        for name in request.granted.keys() {
+        for name in input.granted.keys() {
             part(name);
         }
-        part(if request.skip_external { "skip" } else { "" });
+        part(if input.skip_external { "skip" } else { "" });
         seed
     }
 }
 
-/// wasmtime's WASI blocks on tokio for what is ready anyhow, which a thread of an asynchronous runtime must not do.
+/// Runs a call on a new thread. wasmtime's WASI blocks on tokio, although everything is ready, and a thread of an asynchronous
+/// runtime must not block.
 fn on_its_own_thread<T: Send>(
     run: impl FnOnce() -> wasmtime::Result<T> + Send,
 ) -> wasmtime::Result<T> {
@@ -348,16 +308,16 @@ fn on_its_own_thread<T: Send>(
 fn config() -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(limits::CONCURRENT_CALLS)
-        // An interpreter's component has many; these are counts of bookkeeping, not memory set aside.
+        // A component with an interpreter has many core instances. These numbers reserve no memory.
         .total_core_instances(limits::CONCURRENT_CALLS * 64)
         .total_memories(limits::CONCURRENT_CALLS * 2)
         .total_tables(limits::CONCURRENT_CALLS * 8)
-        // Each plugin's own terms are below it: the slots reserve what 32 bits address anyhow.
+        // The limit of each plugin is lower. The slots reserve the whole 32-bit address range anyway.
         .max_memory_size(1 << 32)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS)
         .linear_memory_keep_resident(limits::PLUGIN_MEMORY_KEPT)
         .table_keep_resident(1 << 20)
-        // Between calls only the pages that a call wrote to are reset, where the kernel can tell (Linux 6.7).
+        // Between calls only the pages that a call wrote to are reset, if the kernel can list them (Linux 6.7).
         .pagemap_scan(Enabled::Auto);
 
     let mut config = Config::new();
@@ -366,59 +326,14 @@ fn config() -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(limits::PLUGIN_STACK)
         .memory_init_cow(true)
-        // The limit is far below, but with everything that 32 bits can address set aside (address space, not memory),
-        // compiled code checks no bounds: the machine does.
+        // The limit is much lower. But with the whole 32-bit range reserved (address space, not memory), compiled code needs no
+        // bounds checks, because the processor faults instead.
         .memory_reservation(1 << 32)
         .memory_may_move(false);
     config
 }
 
-impl From<SandboxError> for Problem {
-    fn from(error: SandboxError) -> Self {
-        let help =
-            "it needs 64-bit Linux or macOS, and room in the address space (see `ulimit -v`)";
-        Self::one(
-            Class::Failed,
-            Diagnostic::new("sandbox", error.to_string()).help(help),
-        )
-    }
-}
-
-impl From<LoadError> for Problem {
-    fn from(error: LoadError) -> Self {
-        let code = match &error {
-            LoadError::Inspect(_) => "plugin-not-a-component",
-            LoadError::Contract(_) => "plugin-contract",
-            LoadError::Invalid(_) => "plugin-invalid",
-        };
-        Self::one(Class::Invalid, Diagnostic::new(code, error.to_string()))
-    }
-}
-
-impl CallError {
-    /// Why a call gave no plan, as a problem; `template` is the one that the call was about.
-    pub fn into_problem(self, template: Option<&TemplateDir>) -> Problem {
-        let message = self.to_string();
-        let diagnostic = match self {
-            Self::SaidNo(errors) => {
-                return Problem {
-                    class: Class::Invalid,
-                    errors,
-                    template: template.cloned(),
-                };
-            }
-            Self::Broke { help, .. } => Diagnostic::new("plugin-broke", message).help(help),
-            Self::Lied(_) => Diagnostic::new("plugin-lied", message)
-                .help("this is a defect of the plugin: nothing was created; tell its author, or use another plugin"),
-            Self::NotExported(_) => {
-                Diagnostic::new("not-exported", message).help("use a plugin that exports it, such as the built-in one")
-            }
-        };
-        Problem::one(Class::Invalid, diagnostic)
-    }
-}
-
-/// The digest of a plugin file. That of [`ORG_IMPORT`] is read from its lock, because hashing takes longer than loading.
+/// The digest of a plugin file. The digest of [`ORG_IMPORT`] is read from its lock, because hashing takes longer than loading.
 fn digest_of(bytes: &[u8]) -> PluginDigest {
     const LOCK: &str = include_str!("../../../guest/org-import.lock");
     let locked = LOCK.split_once("[artifact]").and_then(|(_, artifact)| {

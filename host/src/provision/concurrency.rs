@@ -1,44 +1,46 @@
-//! Who may provision next: so many workspaces at a time on this host, and orgs take turns. Never starts anything.
+//! A semaphore that is fair between orgs: it limits how much work runs at the same time, and orgs take turns.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The turns of one host.
+/// Grants a limited number of permits. When several orgs wait, they get permits in turn, so that a large org does not hold
+/// up a small one.
 #[derive(Debug)]
 pub struct FairSemaphore {
-    at_once: usize,
+    permits: usize,
     state: Mutex<State>,
 }
 
-/// The right to provision one workspace, until it is dropped.
+/// One permit of a [`FairSemaphore`]. It is returned when it is dropped.
 #[derive(Debug)]
 pub struct Permit(Arc<FairSemaphore>);
 
 #[derive(Debug)]
 struct State {
+    /// Permits that nobody holds.
     free: usize,
-    /// Orgs that wait, in the order of their next turn; each with who waits there, longest first.
+    /// The orgs that wait, in the order of their turns; each with its waiters, the longest-waiting first.
     waiting: VecDeque<(String, VecDeque<oneshot::Sender<Permit>>)>,
 }
 
 impl FairSemaphore {
-    /// At most `at_once` workspaces, and at least one.
-    pub fn new(at_once: usize) -> Arc<Self> {
-        let at_once = at_once.max(1);
+    /// A semaphore with this many permits; 0 counts as 1.
+    pub fn new(permits: usize) -> Arc<Self> {
+        let permits = permits.max(1);
         Arc::new(Self {
-            at_once,
+            permits,
             state: Mutex::new(State {
-                free: at_once,
+                free: permits,
                 waiting: VecDeque::new(),
             }),
         })
     }
 
-    /// Waits for a turn. Whoever stops waiting loses nothing and takes nothing.
+    /// Waits for a permit. Dropping the future gives up the place in the queue and takes no permit.
     pub async fn take(self: &Arc<Self>, org: &str) -> Permit {
-        let (sender, mine) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         {
             let mut state = self.state();
             match state.waiting.iter_mut().find(|(name, _)| name == org) {
@@ -47,28 +49,28 @@ impl FairSemaphore {
             }
         }
         self.hand_out();
-        match mine.await {
-            Ok(turn) => turn,
-            // The sender is only dropped with a turn in it.
+        match receiver.await {
+            Ok(permit) => permit,
+            // A sender is dropped only after it sent a permit, so this is not reached.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// How many wait.
+    /// The number of waiters.
     pub fn waiting(&self) -> usize {
         let state = self.state();
         let waiters = state.waiting.iter().flat_map(|(_, of_org)| of_org);
         waiters.filter(|waiter| !waiter.is_closed()).count()
     }
 
-    /// How many have a turn.
+    /// The number of permits that are held.
     pub fn taken(&self) -> usize {
-        self.at_once.saturating_sub(self.state().free)
+        self.permits.saturating_sub(self.state().free)
     }
 
     fn hand_out(self: &Arc<Self>) {
         loop {
-            // The lock must be free again when a turn that nobody takes is dropped.
+            // The lock is released here, because `send` drops the permit of a waiter that is gone, and that takes the lock.
             let next = self.state().next();
             let Some(next) = next else { break };
             let _ = next.send(Permit(self.clone()));
@@ -81,7 +83,7 @@ impl FairSemaphore {
 }
 
 impl State {
-    /// The longest-waiting of the org whose turn it is; that org goes to the end.
+    /// The longest-waiting waiter of the org whose turn it is. The org moves to the end of the queue.
     fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
         if self.free == 0 {
             return None;

@@ -1,4 +1,4 @@
-//! Takes workspaces away: children before parents. Never removes the agents' own work unless it is told to.
+//! Destroys orgs and removes workspaces, children before parents. Removes the agents' own work only when asked to.
 
 use std::collections::BTreeMap;
 
@@ -6,52 +6,53 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::engine::Engine;
+use super::error::ProvisionError;
 use super::generations::Generations;
-use super::{ProvisionError, Removal, announce, close};
+use super::outcome::Removal;
 use crate::model::event::{Event, Operation, Step, What};
 use crate::model::ids::{OrgId, WorkspaceId};
 use crate::model::plan::WorkspaceKey;
 use crate::provision::engine::error::EngineError;
 use crate::provision::observed::Volume;
-use crate::provision::run::{Run, take_away};
+use crate::provision::run::{Run, remove_generation};
 use crate::state::store::{Store, StoreError};
 
-/// Takes an org down: children before parents. Without `volumes` the agents'
-/// own work is kept.
+/// Destroys an org, children before parents. Without `volumes`, the agents' own work is kept.
 ///
 /// # Errors
-/// When the engine or the store does not answer at all; what could not be
-/// removed is in the [`Removal`].
-pub async fn down<E: Engine>(
+/// [`ProvisionError`] when the engine or the store does not answer at all. What could not be removed is in the [`Removal`].
+pub async fn destroy<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
     volumes: bool,
     concurrency: usize,
 ) -> Result<Removal, ProvisionError> {
-    let result = descend(run, org, volumes, concurrency).await;
+    let result = remove_org(run, org, volumes, concurrency).await;
     let failed = result.as_ref().map_or(1, |removal| removal.failed.len());
-    // While something of it is left, `down` must know its name. Before it counts as done: who is killed here goes on.
+    // The store forgets the org only when nothing of it is left, so that `orghost down` still finds it. It forgets it before
+    // the operation is closed, so that a host that is killed in between resumes the operation.
     let forgotten = match &result {
         Ok(removal) if removal.failed.is_empty() && removal.kept.is_empty() => {
             run.store.forget_org(org.slug()).await
         }
         _ => Ok(()),
     };
-    let closed = close(run, org, failed).await;
+    let closed = run.close(org, failed).await;
     let removal = result?;
     forgotten?;
     closed?;
     Ok(removal)
 }
 
-async fn descend<E: Engine>(
+/// Removes all workspaces of an org, its volumes if asked to, and what its workspaces share.
+async fn remove_org<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
     volumes: bool,
     concurrency: usize,
 ) -> Result<Removal, ProvisionError> {
     let observed = Generations::by_workspace(run.engine.observe(org).await?);
-    announce(run, org, Operation::Down, observed.len()).await?;
+    run.announce(org, Operation::Down, observed.len()).await?;
     let names = Names::of(run.store, org).await?;
     let observed = observed.into_iter().collect();
     let gone = remove_all(run, org, &names, observed, concurrency).await?;
@@ -77,19 +78,19 @@ async fn descend<E: Engine>(
     Ok(removal)
 }
 
-/// A workspace, and what was found of it.
+/// A workspace with everything that was found of it.
 pub(super) type Found = (WorkspaceId, Generations);
 
-/// What became of the workspaces that were to be removed.
+/// The results of a removal of several workspaces.
 #[derive(Default)]
 pub(super) struct Gone {
     pub(super) removed: Vec<Found>,
     pub(super) failed: Vec<(Found, EngineError)>,
-    /// Not tried: somebody cancelled.
+    /// Not tried, because the operation was cancelled.
     pub(super) left: Vec<Found>,
 }
 
-/// What the store calls an org's workspaces. A container's label only says what its workspace was called when it was made.
+/// The keys of an org's workspaces, from the store. The label of a container only has the key at the time when it was made.
 pub(super) struct Names(BTreeMap<WorkspaceId, WorkspaceKey>);
 
 impl Names {
@@ -100,7 +101,7 @@ impl Names {
         ))
     }
 
-    /// The key of a workspace; its container's label when the store does not know it, and else its identity.
+    /// The key of a workspace. When the store does not know it: the key in the label of its container, or else its identity.
     pub(super) fn key(&self, (id, found): &Found) -> String {
         let known = self.0.get(id).map(ToString::to_string);
         let label = || Some(found.shown()?.key.clone());
@@ -108,12 +109,12 @@ impl Names {
     }
 
     pub(super) fn of_failed(&self, failed: &[(Found, EngineError)]) -> Vec<(String, EngineError)> {
-        let told = |(found, error): &(Found, EngineError)| (self.key(found), error.clone());
-        failed.iter().map(told).collect()
+        let named = |(found, error): &(Found, EngineError)| (self.key(found), error.clone());
+        failed.iter().map(named).collect()
     }
 }
 
-/// Children before parents; those of one depth do not know each other. Of each workspace all generations go.
+/// Removes all generations of workspaces, children before parents. Those of one depth are removed at the same time.
 pub(super) async fn remove_all<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
@@ -129,14 +130,14 @@ pub(super) async fn remove_all<E: Engine>(
     let mut broken = None;
     for level in keyed.chunk_by(|(a, _), (b, _)| depth(a) == depth(b)) {
         let mut waiting = level.iter();
-        let mut going = FuturesUnordered::new();
+        let mut under_way = FuturesUnordered::new();
         loop {
-            while going.len() < concurrency.max(1)
+            while under_way.len() < concurrency.max(1)
                 && let Some((key, found)) = waiting.next()
             {
-                going.push(async move { (found, remove(run, org, key, found).await) });
+                under_way.push(async move { (found, remove(run, org, key, found).await) });
             }
-            let Some((found, removed)) = going.next().await else {
+            let Some((found, removed)) = under_way.next().await else {
                 break;
             };
             match removed {
@@ -153,7 +154,7 @@ pub(super) async fn remove_all<E: Engine>(
     }
 }
 
-/// Why something was not removed.
+/// Why a workspace was not removed.
 #[derive(Debug, thiserror::Error)]
 enum Unremoved {
     #[error(transparent)]
@@ -162,7 +163,7 @@ enum Unremoved {
     Store(#[from] StoreError),
 }
 
-/// Whether it was removed: a cancelled run removes no more.
+/// Removes one workspace. `false`: the operation was cancelled before.
 async fn remove<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
@@ -173,16 +174,16 @@ async fn remove<E: Engine>(
         return Ok(false);
     }
     let key = WorkspaceKey::new(key).ok();
-    let tell = |what| Event {
+    let event = |what| Event {
         org: org.slug().to_owned(),
         workspace: key.clone(),
         workspace_id: Some(id.clone()),
         what,
     };
-    run.emit(tell(What::Step { step: Step::Remove })).await?;
+    run.emit(event(What::Step { step: Step::Remove })).await?;
     for generation in found.all() {
-        take_away(run.engine, generation).await?;
+        remove_generation(run.engine, generation).await?;
     }
-    run.emit(tell(What::Removed)).await?;
+    run.emit(event(What::Removed)).await?;
     Ok(true)
 }

@@ -1,6 +1,7 @@
-//! What an engine can do. An engine only obeys: the order of the steps, the
-//! journal and the undoing are [`provision`](super)'s. It cannot start what
-//! was not seeded, because [`Engine::start`] takes a [`Verified`].
+//! The interface of the engines that run workspaces: local, Docker and swarm.
+//!
+//! An engine does single steps. [`provision`](super) decides their order, journals them and undoes them. No engine can start
+//! a container that was not seeded, because [`Engine::start`] takes a [`Verified`].
 
 pub mod backend;
 pub mod docker;
@@ -25,42 +26,44 @@ use crate::model::ids::{InstanceId, OperationId, OrgId, WorkspaceId};
 
 use error::EngineError;
 
-/// Runs workspaces. Three engines implement it, and one suite of tests holds for all of them.
+/// The steps of an engine. Three engines implement it, and the same suite of tests runs against all of them.
 pub trait Engine: Send + Sync {
-    /// Which one it is.
+    /// The kind of this engine.
     fn kind(&self) -> EngineKind;
 
-    /// Every container of an org: as many requests for a large org as for a small one (Docker: one), nothing is changed.
+    /// Lists every container of an org. The number of requests does not depend on the size of the org (Docker: one). Changes
+    /// nothing.
     fn observe(
         &self,
         org: &OrgId,
     ) -> impl Future<Output = Result<Vec<Observed>, EngineError>> + Send;
 
-    /// Every container of one workspace: as [`Engine::observe`].
+    /// Lists every container of one workspace, like [`Engine::observe`].
     fn find(
         &self,
         id: &WorkspaceId,
     ) -> impl Future<Output = Result<Vec<Observed>, EngineError>> + Send;
 
-    /// Every volume of an org: as [`Engine::observe`].
+    /// Lists every volume of an org, like [`Engine::observe`].
     fn volumes(
         &self,
         org: &OrgId,
     ) -> impl Future<Output = Result<Vec<ObservedVolume>, EngineError>> + Send;
 
-    /// Every container and every volume that carries this host's labels, whatever its org; nothing is changed.
+    /// Lists every container and volume with this host's labels, of whatever org. Changes nothing.
     fn everything(
         &self,
         instance: &InstanceId,
     ) -> impl Future<Output = Result<Vec<Resource>, EngineError>> + Send;
 
-    /// What the workspaces of an org share, such as a network. Idempotent.
+    /// Makes what the workspaces of an org share, such as a network, unless it is there.
     fn prepare(&self, org: &OrgId) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Undoes [`Engine::prepare`]. Nothing there is success.
+    /// Undoes [`Engine::prepare`]. Succeeds also when there is nothing to undo.
     fn dismantle(&self, org: &OrgId) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Makes one volume of a workspace, unless it exists and is this host's own.
+    /// Makes a volume of a workspace, unless the workspace already has it. A volume of this name that belongs to something else
+    /// is an error.
     fn create_volume(
         &self,
         spec: &Spec,
@@ -68,8 +71,8 @@ pub trait Engine: Send + Sync {
         operation: &OperationId,
     ) -> impl Future<Output = Result<VolumeOutcome, EngineError>> + Send;
 
-    /// Makes a generation's container, whether or not an older one runs. It is not started and nothing may start it: no
-    /// restart policy yet.
+    /// Makes the container of a generation, also while an older one runs. The container is not started, and has no restart
+    /// policy yet, so that nothing else starts it.
     fn create(
         &self,
         spec: &Spec,
@@ -84,30 +87,29 @@ pub trait Engine: Send + Sync {
         archive: Vec<u8>,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// What really stands under `/configs` now.
+    /// Reads the files that are under `/configs` now.
     fn read_seed(
         &self,
         generation: &Generation,
     ) -> impl Future<Output = Result<ReadBack, EngineError>> + Send;
 
-    /// Starts the container whose seed was verified, and keeps it running from now on.
+    /// Starts the container whose seed was verified. From then on the engine restarts it whenever it ends.
     fn start(&self, verified: Verified) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// How a container is now.
+    /// The present state of a container. [`EngineError::NotFound`] when there is none.
     fn inspect(
         &self,
         generation: &Generation,
     ) -> impl Future<Output = Result<Observed, EngineError>> + Send;
 
-    /// The last lines that it printed, oldest first.
+    /// The last lines that a container printed, oldest first.
     fn last_lines(
         &self,
         generation: &Generation,
         lines: usize,
     ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
 
-    /// What it printed, as it printed it: the last `tail` lines or all of it,
-    /// and with `follow` also what comes until it ends.
+    /// The output of a container: the last `tail` lines (`None`: all of it), and with `follow` also what it prints until it ends.
     fn logs(
         &self,
         generation: &Generation,
@@ -115,25 +117,25 @@ pub trait Engine: Send + Sync {
         follow: bool,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<Self>;
 
-    /// Asks a container to end, waits for the grace, kills it. Not there is success.
+    /// Asks a container to end, and kills it after the grace period. Succeeds also when there is none.
     fn stop(&self, generation: &Generation)
     -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Removes a container at once, running or not. Not there is success. Volumes stay.
+    /// Removes a container at once, also when it runs; its volumes are kept. Succeeds also when there is none.
     fn remove(
         &self,
         generation: &Generation,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Removes one volume and what is in it. Not there is success.
+    /// Removes a volume and its content. Succeeds also when there is none.
     fn remove_volume(
         &self,
         volume: &Volume,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 }
 
-/// The variables that a workspace's process gets: its own, above its
-/// runtime's, below the host's (`spec/provisioning.md` §5).
+/// The variables that the process of a workspace gets: those of its runtime, overridden by its own, overridden by those of
+/// the host (`spec/provisioning.md` §5).
 pub fn process_env(spec: &Spec, configs: &str, host: &str, port: u16) -> EnvMap {
     let mut env = spec.runtime.env.clone();
     env.extend(spec.env.clone());

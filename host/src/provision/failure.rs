@@ -1,4 +1,4 @@
-//! Why a step did not succeed, and what a report says of it. Pure.
+//! Why a step of provisioning failed, and the report of it. Pure.
 
 use super::seed::{Mismatch, SeedError};
 use crate::model::event::{Failure, Step};
@@ -6,42 +6,42 @@ use crate::provision::engine::error::EngineError;
 use crate::provision::observed::State;
 use crate::state::store::StoreError;
 
-/// Why a step did not succeed.
+/// Why a step of provisioning failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The engine's part.
+    /// The engine failed or refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The seed's part.
+    /// The seed could not be made.
     #[error(transparent)]
     Seed(#[from] SeedError),
-    /// The seed is not what was put.
+    /// What was read back is not the seed that was written.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// The step could not be journalled, and so was not taken.
+    /// The step could not be journalled, so it was not taken.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Somebody cancelled.
+    /// The operation was cancelled.
     #[error("cancelled")]
     Cancelled,
-    /// It ended before it was ready.
+    /// Its program ended before it was ready, with this exit code; `None` after a signal.
     #[error("it ended before it was ready")]
     Ended(Option<i32>),
-    /// It does not answer.
+    /// It was not ready within so many seconds, for this reason.
     #[error("it was not ready within {0} seconds: {1}")]
     NotReady(u64, String),
 }
 
 impl StepError {
-    /// What was asked for may have happened, or may still happen.
-    pub(super) fn is_silence(&self) -> bool {
+    /// Whether the engine did not answer, so that the step may have been taken, or may still be taken.
+    pub(super) fn is_unanswered(&self) -> bool {
         matches!(
             self,
             Self::Engine(EngineError::TimedOut(_) | EngineError::Away { .. })
         )
     }
 
-    /// The report of it.
+    /// The report of this error at a step.
     pub(super) fn at(&self, step: Step) -> Failure {
         let (code, help, exit_code) = match self {
             Self::Engine(error) => (error.code(), error.help(), None),
@@ -52,7 +52,7 @@ impl StepError {
             ),
             Self::Mismatch(_) => (
                 "seed-mismatch",
-                "the engine did not store what it was given (a full disk, or two writers): run the same command again",
+                "the engine did not store what it was given (the disk is full, or something else wrote there too): run the same command again",
                 None,
             ),
             Self::Store(_) => (
@@ -60,13 +60,13 @@ impl StepError {
                 "free or repair the state folder and run the same command again",
                 None,
             ),
-            Self::Cancelled => ("cancelled", "run the same command again to go on", None),
+            Self::Cancelled => ("cancelled", "run the same command again to resume", None),
             Self::Ended(exit_code) => (
                 "ended",
-                "correct its program or its settings and run the same command again",
+                "correct the program or its settings and run the same command again",
                 *exit_code,
             ),
-            Self::NotReady(..) => ("not-ready", "--timeout SECONDS gives it longer", None),
+            Self::NotReady(..) => ("not-ready", "to wait longer, pass --timeout SECONDS", None),
         };
         Failure {
             step,
@@ -82,7 +82,7 @@ impl StepError {
     }
 }
 
-/// How it ended, when it did.
+/// The exit code of a container that has ended. `None`: it has not ended, or a signal ended it.
 pub(super) fn exit_code(state: State) -> Option<i32> {
     match state {
         State::Exited { exit_code } | State::Restarting { exit_code, .. } => exit_code,

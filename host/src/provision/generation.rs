@@ -1,18 +1,18 @@
-//! One generation of a workspace: a container, and the seed that goes with it.
+//! One made instance of a workspace: a container and its seed.
 
 use crate::model::ids::WorkspaceId;
 
-/// One container of a workspace, and the seed that goes with it.
+/// Names one made instance of a workspace: a container and its seed. Proves nothing about whether it is there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation {
-    /// Whose it is.
+    /// The workspace.
     pub id: WorkspaceId,
-    /// 0 for the first one, whose container has no number in its name; each replacement counts on.
+    /// 0 for the first generation, whose container has no number in its name; one more for each replacement.
     pub number: u32,
 }
 
 impl Generation {
-    /// The first one of a workspace.
+    /// The first generation of a workspace.
     pub fn first(id: &WorkspaceId) -> Self {
         Self {
             id: id.clone(),
@@ -20,7 +20,7 @@ impl Generation {
         }
     }
 
-    /// The one that replaces it.
+    /// The generation that replaces this one.
     #[must_use]
     pub fn next(&self) -> Self {
         Self {

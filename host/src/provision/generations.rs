@@ -1,8 +1,8 @@
-//! The generations of one workspace, as they were found, and which of them counts. Pure.
+//! Sorts the generations of a workspace that an engine reports into the current one and leftovers. Pure.
 //!
-//! A replacement is the next generation: it is made, seeded and verified beside the one that runs, and only then takes
-//! its place. A host that is killed in between leaves both; the rules here say which one the next run builds on, from
-//! the engine's word alone.
+//! A replacement is the next generation: it is made, seeded and verified while the old one runs, and only then replaces
+//! it. A host that is killed in between leaves both. The rules here decide, from the engine's report alone, on which one
+//! the next run builds.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use super::generation::Generation;
 use super::observed::{Observed, ObservedVolume, State, Volume};
 use crate::model::ids::WorkspaceId;
 
-/// Everything of one workspace but the agent's own work.
+/// Everything that an engine has of one workspace, without the agent's own work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Generations {
-    /// What counts as the workspace: the newest that runs; where none does, the oldest that ran, because what it was
-    /// replaced by never held. `None`: nothing of it ever ran.
+    /// The generation that counts as the workspace: the newest that runs. If none runs, the oldest that ever ran, because
+    /// its replacement was never completed. `None`: no generation ever ran.
     pub current: Option<Observed>,
-    /// The others, oldest first.
+    /// The other generations, oldest first.
     pub rest: Vec<Observed>,
-    /// Seeds whose container is gone: a removal was cut off between the two.
-    pub strays: Vec<Generation>,
+    /// Generations of which only the seed is left, because their removal was cut off.
+    pub leftover_seeds: Vec<Generation>,
 }
 
 impl Generations {
-    /// Sorts out what was found of one workspace.
+    /// Sorts what was found of one workspace.
     pub fn of(mut seen: Vec<Observed>) -> Self {
         seen.sort_by_key(|found| found.generation.number);
         let newest_running = seen.iter().rposition(Observed::runs);
@@ -32,11 +32,11 @@ impl Generations {
         Self {
             current: current.map(|index| seen.remove(index)),
             rest: seen,
-            strays: Vec::new(),
+            leftover_seeds: Vec::new(),
         }
     }
 
-    /// Sorts out what was found of many workspaces.
+    /// Sorts what was found of many workspaces.
     pub fn by_workspace(seen: Vec<Observed>) -> BTreeMap<WorkspaceId, Self> {
         let mut of_one: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for found in seen {
@@ -47,34 +47,34 @@ impl Generations {
         sorted.collect()
     }
 
-    /// Takes in a volume of this workspace. One whose container is known is no stray.
+    /// Adds a volume of this workspace. A seed whose container is known is ignored.
     pub fn add(&mut self, found: &ObservedVolume) {
         if let Volume::Configs(generation) = &found.volume
             && !self.containers().any(|c| c.generation == *generation)
         {
-            self.strays.push(generation.clone());
+            self.leftover_seeds.push(generation.clone());
         }
     }
 
-    /// What a person is shown of it.
+    /// The container to show to people: the current one, or else the newest.
     pub fn shown(&self) -> Option<&Observed> {
         self.current.as_ref().or(self.rest.last())
     }
 
-    /// Every generation that there is anything of.
+    /// Every generation of which something is left.
     pub fn all(&self) -> impl Iterator<Item = &Generation> {
         let containers = self.containers().map(|found| &found.generation);
-        containers.chain(&self.strays)
+        containers.chain(&self.leftover_seeds)
     }
 
-    /// Every generation but the current one.
+    /// Every generation except the current one.
     pub fn leftovers(&self) -> impl Iterator<Item = &Generation> {
         let rest = self.rest.iter().map(|found| &found.generation);
-        rest.chain(&self.strays)
+        rest.chain(&self.leftover_seeds)
     }
 
-    /// Takes out what `current` was to replace, when it ran and was stopped: the newest such. Its replacement was cut off
-    /// after the start.
+    /// Takes out the generation that `current` was to replace: the newest older one that ran and was stopped. The operation
+    /// was cut off after it had started `current`.
     pub fn take_replaced(&mut self, current: &Generation) -> Option<Observed> {
         let is_replaced = |found: &Observed| {
             let has_ended = !found.runs() && found.state != State::Created;
@@ -84,12 +84,12 @@ impl Generations {
         Some(self.rest.remove(index))
     }
 
-    /// Whether `current` is all that there is.
+    /// Whether nothing is left besides the current generation.
     pub fn is_settled(&self) -> bool {
-        self.rest.is_empty() && self.strays.is_empty()
+        self.rest.is_empty() && self.leftover_seeds.is_empty()
     }
 
-    /// The generation that comes after all that there are.
+    /// A new generation, with a higher number than all that are there.
     pub fn next(&self, id: &WorkspaceId) -> Generation {
         let newest = self.all().max();
         newest.map_or_else(|| Generation::first(id), Generation::next)
@@ -127,7 +127,7 @@ mod tests {
                 url: None,
             });
         }
-        // Engines list in an order of their own.
+        // Engines list in any order.
         seen.reverse();
         Generations::of(seen)
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_counts_and_otherwise_the_oldest_that_ran() {
+    fn the_newest_that_runs_is_current_or_else_the_oldest_that_ran() {
         assert_eq!(current(&[]), None);
         assert_eq!(current(&[CREATED]), None);
         assert_eq!(current(&[RUNNING, CREATED]), Some(0));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stopped_for_the_current_one_can_be_gone_back_to() {
+    fn the_replaced_generation_is_the_newest_older_one_that_was_stopped() {
         let replaced = |states: &[State]| {
             let mut all = found(states);
             let current = all.current.take().unwrap().generation;
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_generation_is_newer_than_anything_that_is_there() {
+    fn the_next_generation_has_a_higher_number_than_all_others() {
         let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();
         assert_eq!(found(&[]).next(&id).number, 0);
         let mut both = found(&[RUNNING, CREATED]);
@@ -177,6 +177,10 @@ mod tests {
             });
             assert_eq!(both.next(&id).number, wanted);
         }
-        assert_eq!(both.strays.len(), 1, "one of them has its container");
+        assert_eq!(
+            both.leftover_seeds.len(),
+            1,
+            "the other one has its container"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Asks a workspace whether it is ready. One request, no retries, no redirects.
+//! Asks a workspace whether it is ready, with one request: no retries, no redirects.
 
 use std::time::Duration;
 
@@ -9,27 +9,28 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// One question takes no longer.
+/// The longest that one check takes.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Who publishes a port for another accepts first, and hangs up this soon when nobody listens there.
-const HANG_UP: Duration = Duration::from_millis(200);
+/// How long an open port must stay open. A proxy that publishes a port accepts the connection first, and closes it within
+/// this time when no program listens behind it.
+const STAYS_OPEN: Duration = Duration::from_millis(200);
 
-/// `GET` on the health path must answer 200; without a path the port must
-/// accept, and not hang up before anybody has said a word.
+/// Checks a workspace at `url`: `GET` on the health path must answer 200. Without a path, its port must accept a connection
+/// and not close it at once.
 ///
 /// # Errors
-/// Why it is not ready, in words.
+/// A sentence that says why the workspace is not ready.
 pub async fn check(url: &str, path: Option<&str>) -> Result<(), String> {
-    let asked = async {
+    let check = async {
         let Some(path) = path else {
             let address = url.strip_prefix("http://").unwrap_or(url);
             let failed = |e| format!("{url}: {e}");
             let mut stream = TcpStream::connect(address).await.map_err(failed)?;
-            return match timeout(HANG_UP, stream.read(&mut [0])).await {
-                Ok(Ok(0)) => Err(format!("{url} hangs up at once")),
+            return match timeout(STAYS_OPEN, stream.read(&mut [0])).await {
+                Ok(Ok(0)) => Err(format!("{url} closes the connection at once")),
                 Ok(Err(e)) => Err(failed(e)),
-                // It speaks, or waits to be spoken to.
+                // The program sent something, or waits for a request.
                 Ok(Ok(_)) | Err(_) => Ok(()),
             };
         };
@@ -45,7 +46,7 @@ pub async fn check(url: &str, path: Option<&str>) -> Result<(), String> {
             status => Err(format!("{target} answers {status}")),
         }
     };
-    timeout(LIMIT, asked)
+    timeout(LIMIT, check)
         .await
         .unwrap_or_else(|_| Err(format!("{url} does not answer")))
 }
@@ -56,8 +57,8 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 
-    /// Accepts once, says `words`, and hangs up unless it `stays`.
-    async fn asked(words: &[u8], stays: bool) -> Result<(), String> {
+    /// Accepts one connection, sends `words`, and closes it unless it `stays`.
+    async fn answer(words: &[u8], stays: bool) -> Result<(), String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serve = async {
@@ -70,16 +71,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_path_an_open_port_counts() {
-        asked(b"", true).await.unwrap();
-        asked(b"220 hello", true).await.unwrap();
-        asked(b"220 and bye", false).await.unwrap();
+    async fn without_a_path_an_open_port_is_ready() {
+        answer(b"", true).await.unwrap();
+        answer(b"220 hello", true).await.unwrap();
+        answer(b"220 and bye", false).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_port_that_hangs_up_or_refuses_does_not() {
-        let why = asked(b"", false).await.unwrap_err();
-        assert!(why.contains("hangs up"), "{why}");
+    async fn a_port_that_closes_at_once_or_refuses_is_not_ready() {
+        let why = answer(b"", false).await.unwrap_err();
+        assert!(why.contains("closes the connection"), "{why}");
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", free.local_addr().unwrap());
         drop(free);

@@ -1,72 +1,73 @@
-//! What an engine reports: containers, volumes, and everything that carries a host's labels.
+//! What an engine reports: containers, volumes, and every resource with this host's labels.
 
 use std::fmt;
 
 use super::generation::Generation;
 use crate::model::ids::WorkspaceId;
 
-/// A container, as an engine reports it.
+/// A container as an engine reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// Which one it is, and of which workspace.
+    /// Its workspace, and the number of its generation.
     pub generation: Generation,
-    /// The workspace's key, from the label.
+    /// The workspace's key when the container was made, from its label.
     pub key: String,
-    /// [`Spec::digest`] of what it was made from, from the label.
+    /// The digest of the spec that it was made from, from its label.
     pub spec: String,
-    /// How it is.
+    /// Whether it runs.
     pub state: State,
-    /// Where it can be reached from this machine: `http://127.0.0.1:PORT`, or (swarm) its own address here.
+    /// Its address from this machine: `http://127.0.0.1:PORT`, or on a swarm `http://IP:PORT`. `None`: it does not run, or
+    /// cannot be reached from here.
     pub url: Option<String>,
 }
 
-/// How a container is.
+/// The state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Made, and never started: nobody can tell whether it is seeded.
+    /// Made and never started. It may or may not be seeded.
     Created,
     /// It runs.
     Running,
-    /// It ended, and its engine is about to start it again; `restarts` counts.
+    /// Its program ended, and the engine is about to restart it.
     Restarting {
-        /// How often it was started again.
+        /// How often it was restarted.
         restarts: u32,
-        /// How it ended the last time.
+        /// The last exit code; `None` when a signal ended it, or it is unknown.
         exit_code: Option<i32>,
     },
-    /// It ended.
+    /// Its program ended.
     Exited {
-        /// How; absent when a signal ended it or nobody knows.
+        /// The exit code; `None` when a signal ended it, or it is unknown.
         exit_code: Option<i32>,
     },
 }
 
-/// A volume, as an engine reports it.
+/// A volume as an engine reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedVolume {
-    /// Which one.
+    /// Its workspace, and what it is for.
     pub volume: Volume,
-    /// The operation that made it.
+    /// The identity of the operation that made it, from its label.
     pub operation: String,
-    /// What its engine calls it: for messages.
+    /// The engine's name for it, for messages.
     pub name: String,
 }
 
-/// Something that carries a host's labels.
+/// A container, volume or service with this host's labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Resource {
-    /// The slug of its org, from the label.
+    /// The slug of its org, from its label.
     pub org: String,
-    /// What it is, and of which workspace.
+    /// What it is, and its workspace.
     pub thing: ResourceKind,
-    /// What its engine calls it: for messages.
+    /// The engine's name for it, for messages.
     pub name: String,
 }
 
-/// See [`Resource`].
+/// What a resource is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ResourceKind {
-    /// A container, in whatever state.
+    /// A container (or service) in any state.
     Container(Generation),
     /// A volume.
     Volume(Volume),
@@ -75,40 +76,40 @@ pub enum ResourceKind {
 /// A volume of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Volume {
-    /// `/configs` of one generation: made from the plan, and goes with its container.
+    /// The seed of one generation, at `/configs`. Made from the plan, and removed with its container.
     Configs(Generation),
-    /// `/workspace`: the agent's own work. All generations use the same, one after the other; it survives everything but
-    /// `down --volumes`.
+    /// The agent's own work, at `/workspace`. The generations of a workspace use the same volume one after the other, and
+    /// only a removal with volumes removes it.
     Workspace(WorkspaceId),
 }
 
 /// What a volume is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VolumeKind {
-    /// See [`Volume::Configs`].
+    /// The seed of one generation.
     Configs,
-    /// See [`Volume::Workspace`].
+    /// The agent's own work.
     Workspace,
 }
 
-/// What [`Engine::create_volume`] did.
+/// The result of [`Engine::create_volume`](super::engine::Engine::create_volume).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeOutcome {
-    /// This very operation made it, so a failure of this operation may remove it.
+    /// This operation made it, so this operation may remove it when it fails.
     Created,
-    /// It was there, and belongs to this workspace.
+    /// It was there already, and belongs to this workspace.
     Existing,
 }
 
 impl Observed {
-    /// Whether it runs, or is about to be started again.
+    /// Whether it runs, or is about to be restarted.
     pub fn runs(&self) -> bool {
         matches!(self.state, State::Running | State::Restarting { .. })
     }
 }
 
 impl ResourceKind {
-    /// Whose it is.
+    /// The workspace that it belongs to.
     pub fn id(&self) -> &WorkspaceId {
         match self {
             Self::Container(generation) => &generation.id,
@@ -118,7 +119,7 @@ impl ResourceKind {
 }
 
 impl Volume {
-    /// Whose it is.
+    /// The workspace that it belongs to.
     pub fn id(&self) -> &WorkspaceId {
         match self {
             Self::Configs(generation) => &generation.id,
@@ -126,7 +127,7 @@ impl Volume {
         }
     }
 
-    /// What it is for.
+    /// What the volume is for.
     pub fn kind(&self) -> VolumeKind {
         match self {
             Self::Configs(_) => VolumeKind::Configs,

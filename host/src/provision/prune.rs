@@ -1,41 +1,30 @@
-//! What becomes of workspaces that left the template. A template that lost most of itself by accident must not take most
-//! of an org with it. Changes nothing.
+//! Decides whether workspaces that left the template may be removed. Changes nothing.
+//!
+//! A template that lost most of its workspaces by accident must not remove most of an org.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::engine::Engine;
+use super::error::{ProvisionError, TooMuchPruned};
 use super::generations::Generations;
-use super::{Job, ProvisionError, wanted};
-use crate::model::diagnostic::Diagnostic;
+use super::job::{Job, wanted};
+use super::observed::Observed;
 use crate::model::ids::{OrgId, WorkspaceId};
-use crate::problem::{Class, Problem};
-use crate::provision::observed::Observed;
 
-/// What becomes of workspaces that are in the org and not in the plan.
+/// What happens to workspaces that left the template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prune {
-    /// They are left alone.
+    /// They are left as they are.
     No,
-    /// They are removed, unless those are more than half of what runs of the org: then nothing is done at all.
+    /// They are removed if at most half of the running workspaces of the org left. Otherwise the operation fails and
+    /// changes nothing.
     AtMostHalf,
-    /// They are removed, however many: somebody said yes to that.
+    /// They are removed, however many they are: the caller consented to that.
     Any,
 }
 
-/// More than half of what runs would be removed, and nobody said yes to that.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{doomed} of the {running} workspaces that run are no longer in the template, and would be removed"
-)]
-pub struct TooMuchPruned {
-    /// How many would be removed.
-    pub doomed: usize,
-    /// How many run.
-    pub running: usize,
-}
-
 impl Prune {
-    /// From what a person says: to remove them, and yes to however many.
+    /// From the flags of a command or request: whether to prune, and whether the caller consents to any number.
     pub fn new(prune: bool, yes: bool) -> Self {
         match (prune, yes) {
             (false, _) => Self::No,
@@ -44,10 +33,10 @@ impl Prune {
         }
     }
 
-    /// Whether what was found may be pruned to what is wanted.
+    /// Checks that the workspaces that were found may be pruned to those that are wanted.
     ///
     /// # Errors
-    /// [`TooMuchPruned`].
+    /// [`TooMuchPruned`] when more than half of what runs would be removed without consent.
     pub(super) fn check(
         self,
         found: &BTreeMap<WorkspaceId, Generations>,
@@ -66,10 +55,11 @@ impl Prune {
     }
 }
 
-/// Whether an `up` may prune as much as it would now: to be asked before anything is stored. The `up` itself asks again.
+/// Checks, before anything is stored, that an `apply` may prune as much as it would now. The `apply` checks again.
 ///
 /// # Errors
-/// The engine's, and [`TooMuchPruned`].
+/// [`ProvisionError::Engine`] when the engine does not answer, and [`ProvisionError::Prune`] when too much would be
+/// removed.
 pub async fn check<E: Engine>(
     engine: &E,
     org: &OrgId,
@@ -81,12 +71,4 @@ pub async fn check<E: Engine>(
     }
     let found = Generations::by_workspace(engine.observe(org).await?);
     Ok(prune.check(&found, &wanted(jobs))?)
-}
-
-impl From<TooMuchPruned> for Problem {
-    fn from(error: TooMuchPruned) -> Self {
-        let help = "nothing was changed; look at the template, and say --yes (in a request: \"yes\": true) if that is meant";
-        let diagnostic = Diagnostic::new("prune-needs-consent", error.to_string()).help(help);
-        Self::one(Class::Conflict, diagnostic)
-    }
 }

@@ -1,4 +1,4 @@
-//! Waits until a workspace answers. Changes nothing.
+//! Waits until a workspace is ready. Changes nothing.
 
 use std::time::Duration;
 
@@ -14,11 +14,10 @@ use crate::provision::engine::error::EngineError;
 use crate::provision::generation::Generation;
 use crate::provision::observed::State;
 
-/// Waits until a workspace that is already there answers. It is left alone
-/// whatever comes of it: this operation did not make it.
+/// Waits until a workspace that this operation did not make is ready. It is not undone when it is not ready.
 ///
 /// # Errors
-/// It has ended, or does not answer in time.
+/// [`Failure`] at the step `ready` when it has ended, is not ready in time, or the operation was cancelled.
 pub async fn still_answers<E: Engine>(
     run: &Run<'_, E>,
     spec: &Spec,
@@ -29,7 +28,8 @@ pub async fn still_answers<E: Engine>(
     answered.map_err(|error| error.at(Step::Ready))
 }
 
-/// Waits until it answers, has ended, the time is over, or somebody cancels.
+/// Waits until a workspace is ready, and returns its address. An error when it has ended, the time is over, or the
+/// operation was cancelled.
 pub(super) async fn answers<E: Engine>(
     run: &Run<'_, E>,
     spec: &Spec,
@@ -48,17 +48,17 @@ async fn ask<E: Engine>(
     generation: &Generation,
     limit: Duration,
 ) -> Result<Option<String>, StepError> {
-    /// A container that was started again this often will not recover by waiting.
+    /// A container that was restarted this often is taken for broken.
     const CRASHES: u32 = 3;
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(10);
     loop {
         let why = match engine.inspect(generation).await {
             Err(error @ EngineError::NotFound(_)) => return Err(error.into()),
-            // Only "it is dead" may end a workspace; an engine that is busy proves nothing.
+            // Only a container that is gone or has ended is a failure. An engine that is busy proves nothing.
             Err(error) => error.to_string(),
             Ok(seen) => match (seen.state, seen.url) {
-                // What ended well is done.
+                // A program that ended with 0 has done its work.
                 (
                     State::Exited { exit_code: Some(0) }
                     | State::Restarting {
@@ -76,9 +76,9 @@ async fn ask<E: Engine>(
                 ) if restarts >= CRASHES => {
                     return Err(StepError::Ended(exit_code));
                 }
-                (State::Restarting { .. }, _) => "it crashes and is started again".to_owned(),
+                (State::Restarting { .. }, _) => "its program crashes and is restarted".to_owned(),
                 (State::Created, _) => "it was not started".to_owned(),
-                // Nothing is published: running is all that can be known.
+                // It publishes no port, so nothing can be asked.
                 (State::Running, None) => return Ok(None),
                 (State::Running, Some(url)) => {
                     match health::check(&url, spec.runtime.health.as_deref()).await {

@@ -1,5 +1,5 @@
-//! Tells a workspace that it is about to be restarted, and gives it the time that it asks for. Whatever comes of it, the
-//! restart goes on: nothing here is an error of anybody's.
+//! Tells a workspace that it is about to be restarted, and waits for as long as it asks for. The restart then goes on,
+//! also when the workspace does not answer.
 
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::limits;
 use crate::model::ids::WorkspaceId;
 
-/// `POST /signals/restart_pending` (JSON-RPC 2.0), until the workspace needs no more time, is gone, or has had
-/// [`limits::RESTART_DRAIN`]. It says how many seconds it needs as `drain_seconds` of its result; without, none.
+/// Sends `POST /signals/restart_pending` (JSON-RPC 2.0) until the workspace needs no more time, is gone, or has had
+/// [`limits::RESTART_DRAIN`]. The workspace answers with the seconds that it needs, as `drain_seconds` of the result;
+/// without that, it needs none.
 ///
 /// # Errors
-/// Why it did not acknowledge, in words.
+/// A sentence that says why the workspace did not acknowledge the first request.
 pub async fn restart_pending(url: &str, id: &WorkspaceId) -> Result<(), String> {
     let deadline = Instant::now() + limits::RESTART_SIGNAL + limits::RESTART_DRAIN;
     let mut wanted = ask(url, id, limits::RESTART_DRAIN).await?;
@@ -26,7 +27,7 @@ pub async fn restart_pending(url: &str, id: &WorkspaceId) -> Result<(), String> 
     while !wanted.is_zero() && Instant::now() < end {
         sleep(limits::RESTART_LOOK.min(end - Instant::now())).await;
         let left = end.saturating_duration_since(Instant::now());
-        // Whoever does not answer any more is gone, and needs nothing.
+        // A workspace that no longer answers is gone, and needs no more time.
         wanted = match timeout(left, ask(url, id, left)).await {
             Ok(Ok(wanted)) => wanted,
             Ok(Err(_)) | Err(_) => Duration::ZERO,
@@ -35,12 +36,12 @@ pub async fn restart_pending(url: &str, id: &WorkspaceId) -> Result<(), String> 
     Ok(())
 }
 
-/// One signal; how long the workspace asks for.
+/// Sends one signal; returns how much time the workspace asks for.
 async fn ask(url: &str, id: &WorkspaceId, drain: Duration) -> Result<Duration, String> {
     let target = format!("{}/signals/restart_pending", url.trim_end_matches('/'));
     let uri: Uri = target.parse().map_err(|e| format!("{target}: {e}"))?;
     if uri.scheme_str() != Some("http") || uri.host().is_none() {
-        return Err(format!("{target} is no address to call"));
+        return Err(format!("{target} is not an address that can be called"));
     }
     let call = json!({
         "jsonrpc": "2.0", "id": null, "method": "signals/restart_pending",

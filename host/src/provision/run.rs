@@ -1,4 +1,4 @@
-//! What the workspaces of one operation share, and how each of its steps is journalled before it is taken.
+//! One running operation: what its workspaces share, and how each step is journalled before it is taken.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,37 +16,69 @@ use super::generations::Generations;
 use super::observed::Volume;
 use super::spec::Spec;
 use crate::limits;
-use crate::model::event::{Event, Step, What};
-use crate::model::ids::OperationId;
+use crate::model::event::{Event, Operation, Step, What};
+use crate::model::ids::{OperationId, OrgId};
 use crate::state::store::{Store, StoreError};
 
-/// What the workspaces of one operation share.
+/// What all workspaces of one operation share.
 pub struct Run<'a, E> {
-    /// Where they run.
+    /// The engine that runs them.
     pub engine: &'a E,
-    /// The journal.
+    /// The store, with the journal.
     pub store: &'a Store,
-    /// This operation.
+    /// The operation.
     pub operation: OperationId,
-    /// Somebody wants it to end.
+    /// Cancels the operation: it takes no further step.
     pub cancel: CancellationToken,
-    /// Sees every event after it was stored.
+    /// Called with every event after the event was stored.
     pub observer: &'a (dyn Fn(&Event) + Send + Sync),
-    /// Who may provision next, on the whole host.
-    pub turns: &'a Arc<FairSemaphore>,
-    /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
+    /// Limits how many workspaces are provisioned at the same time on the whole host.
+    pub permits: &'a Arc<FairSemaphore>,
+    /// Whether to keep a failed container that was seeded, for diagnosis, instead of removing it and starting the old one
+    /// again.
     pub keep_failed: bool,
 }
 
 impl<'a, E: Engine> Run<'a, E> {
-    /// Stores an event, then shows it.
+    /// Stores an event, and then passes it to the observer.
     ///
     /// # Errors
-    /// The store's.
+    /// [`StoreError`] when the event cannot be stored; the observer is then not called.
     pub async fn emit(&self, event: Event) -> Result<(), StoreError> {
         self.store.append(&self.operation, &event).await?;
         (self.observer)(&event);
         Ok(())
+    }
+
+    /// Reports that the operation began, after it reported which operation that was cut off it resumes.
+    pub(super) async fn announce(
+        &self,
+        org: &OrgId,
+        operation: Operation,
+        workspaces: usize,
+    ) -> Result<(), StoreError> {
+        for cut_off in self.store.cut_off(org.slug()).await? {
+            if cut_off.id != self.operation {
+                let resumed = What::Resumed {
+                    operation: cut_off.operation,
+                    cut_off: cut_off.steps,
+                };
+                self.emit(Event::of_org(org, resumed)).await?;
+            }
+        }
+        let began = What::Began {
+            operation,
+            engine: self.engine.kind(),
+            workspaces,
+        };
+        self.emit(Event::of_org(org, began)).await
+    }
+
+    /// Reports that the operation ended, and closes it in the store.
+    pub(super) async fn close(&self, org: &OrgId, failed: usize) -> Result<(), StoreError> {
+        self.emit(Event::of_org(org, What::Ended { failed }))
+            .await?;
+        self.store.end(org.slug(), failed).await
     }
 
     /// Journals that a step is about to be taken.
@@ -56,8 +88,8 @@ impl<'a, E: Engine> Run<'a, E> {
             .await
     }
 
-    /// Journals a step, then takes it. A cancelled run takes no more steps; a
-    /// step that was begun is not torn, because its request would go on in the engine.
+    /// Journals a step, and then takes it. A cancelled operation takes no further step. A step that has begun is not
+    /// aborted, because the engine would carry out its request all the same.
     pub(super) async fn step<T, Error: Into<StepError>>(
         &self,
         spec: &Spec,
@@ -68,7 +100,7 @@ impl<'a, E: Engine> Run<'a, E> {
             return Err(StepError::Cancelled);
         }
         self.journal(spec, step).await?;
-        // The image may have to be pulled first.
+        // The engine may have to pull the image first.
         let limit = match step {
             Step::Create => limits::PULL + limits::ENGINE_CALL,
             _ => limits::ENGINE_CALL,
@@ -79,26 +111,33 @@ impl<'a, E: Engine> Run<'a, E> {
         }
     }
 
-    /// Takes away generations that were cut off on their way, or should have been removed.
-    pub(super) async fn clear(&self, spec: &Spec, found: &Generations) -> Result<(), StepError> {
+    /// Removes the generations that earlier operations left behind.
+    pub(super) async fn remove_leftovers(
+        &self,
+        spec: &Spec,
+        found: &Generations,
+    ) -> Result<(), StepError> {
         for leftover in found.leftovers() {
-            let away = take_away(self.engine, leftover);
-            self.step(spec, Step::Remove, away).await?;
+            let remove = remove_generation(self.engine, leftover);
+            self.step(spec, Step::Remove, remove).await?;
         }
         Ok(())
     }
 }
 
-/// Stops and removes a generation: its container, and the volume of its seed.
+/// Stops a generation, and removes its container and the volume of its seed.
 ///
 /// # Errors
-/// The engine's.
-pub async fn take_away<E: Engine>(engine: &E, generation: &Generation) -> Result<(), EngineError> {
+/// [`EngineError`] when the engine cannot do one of these.
+pub async fn remove_generation<E: Engine>(
+    engine: &E,
+    generation: &Generation,
+) -> Result<(), EngineError> {
     engine.stop(generation).await?;
     discard(engine, generation).await
 }
 
-/// Work of an engine's that has so much time.
+/// Runs work of an engine within a time limit.
 pub(super) async fn within(
     limit: Duration,
     work: impl Future<Output = Result<(), EngineError>>,
@@ -107,7 +146,7 @@ pub(super) async fn within(
     timeout(limit, work).await.unwrap_or(Err(late))
 }
 
-/// Removes a generation at once: its container, then its seed.
+/// Removes a generation without stopping it first: its container, and then its seed.
 pub(super) async fn discard<E: Engine>(
     engine: &E,
     generation: &Generation,

@@ -1,33 +1,23 @@
-//! The seed: what stands under `/configs` before a runtime's first
-//! instruction. Makes the archive, and the only proof that a container was
-//! seeded: a [`Verified`] comes from a [`ReadBack`] that matched, or from a
-//! container that already ran, which had one before; and a [`ReadBack`] comes
-//! from nothing but an engine that looked. `tests/compile_fail/` shows that no code outside can forge one.
+//! The seed of a workspace: the files that it finds under `/configs` when it starts. Reads them and makes the archive.
+
+mod proof;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::path::Path;
-
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, PermissionsExt as _};
-use sha2::{Digest as _, Sha256};
+use std::io;
 
 use crate::config::Runtime;
 use crate::limits;
-use crate::model::digest::hex;
 use crate::model::engine_kind::EngineKind;
-use crate::planning::policy::{CONFIG, SeedContent, SeedPath, SeedSource};
-use crate::provision::generation::Generation;
-use crate::provision::observed::{Observed, State};
+use crate::planning::policy::{SeedContent, SeedPath, SeedSource};
 use crate::template::directory::TemplateDir;
 use crate::template::path::FileError;
+pub use proof::{FileFacts, Manifest, ManifestDigest, Mismatch, ReadBack, Verified};
 
-/// Files and folders of the seed belong to this user and group: what agent images run as.
+/// The user and group that own the files and folders of a seed. Agent images run as this user.
 pub const OWNER: u64 = 1000;
 
-/// The seed of one workspace: its manifest, and where the bytes come from.
-/// The bytes of template files are read again when the archive is made, so
-/// that only the archives under way are in memory.
+/// The seed of one workspace: its manifest, and where the bytes come from. The bytes of template files are not kept: they
+/// are read again when the archive is made, so that only the archives in use are in memory.
 #[derive(Debug)]
 pub struct Seed {
     sources: BTreeMap<SeedPath, SeedSource>,
@@ -36,63 +26,30 @@ pub struct Seed {
     manifest: Manifest,
 }
 
-/// Whether a seed's files may be programs.
+/// Whether the files of a seed may be executable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Programs {
-    /// What may be run in the template may be run in the seed.
+    /// A file that is executable in the template is executable in the seed.
     Kept,
-    /// Nothing of the seed may be run.
+    /// No file of the seed is executable.
     Dropped,
 }
 
-/// What stands, or should stand, under `/configs`: each regular file's path, mode, size and sha-256.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Manifest {
-    files: BTreeMap<String, FileFacts>,
-}
-
-/// The manifest of what an engine found under `/configs`. Only reading makes
-/// one, and only the engines can.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadBack(Manifest);
-
-/// What a manifest says about one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileFacts {
-    /// Permission bits.
-    pub mode: u32,
-    /// Bytes.
-    pub size: u64,
-    /// Hexadecimal digits.
-    pub sha256: String,
-}
-
-/// The sha-256 of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestDigest(String);
-
-/// Proof that the seed of one container was read back and matched. An engine
-/// starts nothing without one.
-#[derive(Debug)]
-pub struct Verified {
-    generation: Generation,
-}
-
-/// Why there is no seed.
+/// Why a seed cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SeedError {
-    /// A template file cannot be had.
+    /// A template file cannot be read.
     #[error("the template file {path} cannot be read: {reason}")]
     Unreadable {
         /// Its path in the template.
         path: String,
-        /// Why.
+        /// Why it cannot be read.
         reason: FileError,
     },
-    /// All files together are too large.
+    /// All files together have more than [`limits::SEED_BYTES`].
     #[error("the files of this workspace have more than {} MiB", limits::SEED_BYTES >> 20)]
     TooLarge,
-    /// A template file is not what it was when the seed was planned.
+    /// A template file changed after its digest was computed.
     #[error("the template file {0} changed while the org was provisioned")]
     Changed(String),
     /// The archive could not be made.
@@ -100,16 +57,11 @@ pub enum SeedError {
     Archive(String),
 }
 
-/// What was read back is not what was put: the first differences.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("what stands under /configs is not what was put there: {0}")]
-pub struct Mismatch(String);
-
 impl Seed {
     /// Reads every file once, for the manifest.
     ///
     /// # Errors
-    /// [`SeedError::Unreadable`] and [`SeedError::TooLarge`].
+    /// [`SeedError::Unreadable`] when a template file cannot be read, and [`SeedError::TooLarge`].
     pub fn read(
         sources: &BTreeMap<SeedPath, SeedSource>,
         template: &TemplateDir,
@@ -133,15 +85,15 @@ impl Seed {
         Ok(seed)
     }
 
-    /// What should stand under `/configs`.
+    /// The files that should be under `/configs`.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Every file with its bytes and its mode, in the order of their paths.
+    /// Every file with its bytes and its mode, sorted by path.
     ///
     /// # Errors
-    /// [`SeedError`]; a file that changed since [`Seed::read`] is one.
+    /// [`SeedError::Unreadable`], and [`SeedError::Changed`] when a file changed since [`Seed::read`].
     pub fn files(&self) -> impl Iterator<Item = Result<(&str, Vec<u8>, u32), SeedError>> {
         self.sources.iter().map(|(path, source)| {
             let (bytes, mode) = self.bytes(source)?;
@@ -152,17 +104,16 @@ impl Seed {
         })
     }
 
-    /// The same bytes for the same seed: a tar archive of regular files and
-    /// folders only, parents first, without times.
+    /// Makes a tar archive of regular files and folders, parents first, without times. The same seed always gives the same
+    /// bytes.
     ///
     /// # Errors
-    /// As [`Seed::files`].
+    /// Those of [`Seed::files`], and [`SeedError::Archive`].
     pub fn archive(&self) -> Result<Vec<u8>, SeedError> {
         let mut tar = tar::Builder::new(Vec::new());
         let failed = |e: io::Error| SeedError::Archive(e.to_string());
-        // The folder itself: agents run as OWNER and may write beside their
-        // seed. Docker's engines skip an entry `.` and take `/` for the folder
-        // that the archive is unpacked to.
+        // The folder `/configs` itself belongs to OWNER, because agents may write beside their seed. Docker skips an entry
+        // `.`, and takes `/` for the folder that the archive is unpacked to.
         let mut header = header(tar::EntryType::Directory, 0o755, 0);
         if let Some(first) = header.as_mut_bytes().first_mut() {
             *first = b'/';
@@ -213,187 +164,13 @@ impl Seed {
 }
 
 impl Programs {
-    /// Where a workspace is a process of this machine, a template brings no programs to it unless the operator's runtime
-    /// says so.
+    /// Drops them on an engine without containers, unless `executable_seed` is set for the runtime: there, a template must
+    /// not bring programs to this machine by default.
     pub fn of(engine: EngineKind, runtime: &Runtime) -> Self {
         match engine.runs_on_the_machine_itself() && !runtime.executable_seed {
             true => Self::Dropped,
             false => Self::Kept,
         }
-    }
-}
-
-impl ReadBack {
-    /// Reads what an archive holds, below its folder `root`.
-    ///
-    /// # Errors
-    /// The archive's own, and one for any entry that is neither a regular file nor a folder.
-    pub(super) fn of_archive(archive: impl Read, root: &str) -> io::Result<Self> {
-        let mut manifest = Manifest::default();
-        for entry in tar::Archive::new(archive).entries()? {
-            let mut entry = entry?;
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            if entry.header().entry_type().is_dir() {
-                continue;
-            }
-            if !entry.header().entry_type().is_file() {
-                return Err(io::Error::other(format!(
-                    "{path} is neither a file nor a folder"
-                )));
-            }
-            let mode = entry.header().mode()?;
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes)?;
-            let below = path.strip_prefix("./").unwrap_or(&path);
-            let below = below
-                .strip_prefix(root)
-                .unwrap_or(below)
-                .trim_start_matches('/');
-            manifest.insert(below, &bytes, mode & 0o777);
-        }
-        Ok(Self(manifest))
-    }
-
-    /// What an engine reports of every file that it will put under `/configs`, where it does so itself.
-    pub(super) fn of_files(files: impl IntoIterator<Item = (String, FileFacts)>) -> Self {
-        Self(Manifest {
-            files: files.into_iter().collect(),
-        })
-    }
-
-    /// Reads what stands in a folder. Follows no symbolic link.
-    ///
-    /// # Errors
-    /// The operating system's; something that is neither a regular file nor a folder is one.
-    pub(super) fn of_folder(folder: &Path) -> io::Result<Self> {
-        let root = Dir::open_ambient_dir(folder, ambient_authority())?;
-        let mut manifest = Manifest::default();
-        let mut folders = vec![(root, String::new())];
-        while let Some((dir, prefix)) = folders.pop() {
-            for entry in dir.entries()? {
-                let entry = entry?;
-                let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-                let kind = entry.file_type()?;
-                if kind.is_dir() {
-                    folders.push((entry.open_dir()?, format!("{path}/")));
-                    continue;
-                }
-                if !kind.is_file() {
-                    let what = format!("{path} is neither a file nor a folder");
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-                }
-                let mut file = entry.open()?;
-                let mode = file.metadata()?.permissions().mode() & 0o777;
-                let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes)?;
-                manifest.insert(&path, &bytes, mode);
-            }
-        }
-        Ok(Self(manifest))
-    }
-
-    /// What was found.
-    pub fn manifest(&self) -> &Manifest {
-        &self.0
-    }
-}
-
-impl Manifest {
-    fn insert(&mut self, path: &str, bytes: &[u8], mode: u32) {
-        self.files
-            .insert(path.to_owned(), FileFacts::of(bytes, mode));
-    }
-
-    /// The sha-256 over every path, mode, size and digest.
-    pub fn digest(&self) -> ManifestDigest {
-        let mut hash = Sha256::new();
-        for (path, facts) in &self.files {
-            hash.update(format!(
-                "{path}\0{:o}\0{}\0{}\n",
-                facts.mode, facts.size, facts.sha256
-            ));
-        }
-        ManifestDigest(hex(&hash.finalize()))
-    }
-
-    /// Turns what was read back into the proof that a start needs.
-    ///
-    /// # Errors
-    /// [`Mismatch`] names the first files that are missing, extra or different.
-    pub fn verify(
-        &self,
-        read_back: &ReadBack,
-        generation: &Generation,
-    ) -> Result<Verified, Mismatch> {
-        let ReadBack(found) = read_back;
-        // A runtime reads this file the moment it boots (spec/provisioning.md §8).
-        if self.files.get(CONFIG).is_none_or(|config| config.size == 0) {
-            return Err(Mismatch(format!("{CONFIG} is missing or empty")));
-        }
-        if self == found {
-            return Ok(Verified {
-                generation: generation.clone(),
-            });
-        }
-        let missing_or_changed =
-            self.files
-                .iter()
-                .filter_map(|(path, facts)| match found.files.get(path) {
-                    None => Some(format!("{path} is missing")),
-                    Some(found) if found.size != facts.size => Some(format!(
-                        "{path} has {} bytes instead of {}",
-                        found.size, facts.size
-                    )),
-                    Some(found) if found.mode != facts.mode => Some(format!(
-                        "{path} has mode {:o} instead of {:o}",
-                        found.mode, facts.mode
-                    )),
-                    Some(found) if found != facts => Some(format!("{path} has other bytes")),
-                    Some(_) => None,
-                });
-        let extra = found
-            .files
-            .keys()
-            .filter(|path| !self.files.contains_key(*path));
-        let differences: Vec<String> = missing_or_changed
-            .chain(extra.map(|path| format!("{path} was not put there")))
-            .take(3)
-            .collect();
-        Err(Mismatch(differences.join("; ")))
-    }
-}
-
-impl FileFacts {
-    /// Of one file.
-    pub(super) fn of(bytes: &[u8], mode: u32) -> Self {
-        Self {
-            mode,
-            size: bytes.len() as u64,
-            sha256: hex(&Sha256::digest(bytes)),
-        }
-    }
-}
-
-impl ManifestDigest {
-    /// Hexadecimal digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Verified {
-    /// Of a container that an engine saw run, or have run: it was read back and matched before its first start, because
-    /// nothing is started without this proof. It is not read back again. What stands under its `/configs` since then is
-    /// its own: agents write there, and a comparison would refuse to go back to exactly those that did something.
-    pub(super) fn earlier(found: &Observed) -> Option<Self> {
-        (found.state != State::Created).then(|| Self {
-            generation: found.generation.clone(),
-        })
-    }
-
-    /// The container that may be started now.
-    pub fn generation(&self) -> &Generation {
-        &self.generation
     }
 }
 

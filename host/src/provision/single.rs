@@ -1,9 +1,12 @@
-//! One workspace of an org: made anew, stopped, removed. Starts nothing but what was seeded and verified.
+//! Replaces, stops and removes one workspace of an org. Like `apply`, it starts only what was seeded and verified.
 
+use super::apply::{Options, apply_job, event, provision};
 use super::engine::Engine;
+use super::error::ProvisionError;
 use super::generations::Generations;
+use super::job::{Job, Work};
+use super::outcome::Outcome;
 use super::run;
-use super::{Job, Options, Outcome, ProvisionError, Work, bring_up, climb, event};
 use crate::model::event::{Event, Step, What};
 use crate::model::ids::{OrgId, WorkspaceId};
 use crate::model::plan::WorkspaceKey;
@@ -11,11 +14,12 @@ use crate::provision::engine::error::EngineError;
 use crate::provision::observed::Volume;
 use crate::provision::run::Run;
 
-/// Makes one workspace in the place of what is there of it, which runs until the new one is seeded and verified. With
-/// `anew`, also when what is there runs and is equal.
+/// Makes a new generation of one workspace; the current one runs until the new one is seeded and verified. Without `anew`,
+/// a workspace that already runs as planned is left unchanged.
 ///
 /// # Errors
-/// When the engine or the store does not answer at all. A workspace that does not come up is no error: its outcome says so.
+/// [`ProvisionError`] when the engine or the store does not answer at all. A workspace that does not start is not an error:
+/// its outcome says so.
 pub async fn renew<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
@@ -29,8 +33,8 @@ pub async fn renew<E: Engine>(
             let found = find(run.engine, org, &spec.id).await?;
             run.engine.prepare(org).await?;
             match anew {
-                true => climb(run, spec, found, options).await,
-                false => bring_up(run, job, found, options).await,
+                true => provision(run, spec, found, options).await,
+                false => apply_job(run, job, found, options).await,
             }
         }
     };
@@ -38,10 +42,10 @@ pub async fn renew<E: Engine>(
     Ok(outcome)
 }
 
-/// Stops one workspace, and leaves it there. Nothing there is success.
+/// Stops one workspace without removing it. Succeeds also when there is none.
 ///
 /// # Errors
-/// The engine's or the store's.
+/// [`ProvisionError`] when the engine cannot stop it, or the store cannot be written.
 pub async fn stop<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
@@ -55,10 +59,11 @@ pub async fn stop<E: Engine>(
     Ok(())
 }
 
-/// Stops and removes one workspace and its seed; with `volumes`, the agent's own work too. Nothing there is success.
+/// Stops and removes one workspace and its seed; with `volumes`, also the agent's own work. Succeeds also when there is
+/// none.
 ///
 /// # Errors
-/// The engine's or the store's.
+/// [`ProvisionError`] when the engine cannot remove it, or the store cannot be written.
 pub async fn remove<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
@@ -68,7 +73,7 @@ pub async fn remove<E: Engine>(
     let step = What::Step { step: Step::Remove };
     run.emit(Event::of_workspace(org, key, id, step)).await?;
     for generation in find(run.engine, org, id).await?.all() {
-        run::take_away(run.engine, generation).await?;
+        run::remove_generation(run.engine, generation).await?;
     }
     if volumes {
         let work = Volume::Workspace(id.clone());
@@ -79,6 +84,7 @@ pub async fn remove<E: Engine>(
     Ok(())
 }
 
+/// Every generation of a workspace, with seeds whose container is gone.
 async fn find<E: Engine>(
     engine: &E,
     org: &OrgId,

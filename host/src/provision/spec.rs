@@ -1,6 +1,7 @@
-//! What is to run: an approved workspace, its runtime and its seed, with a
-//! digest that decides whether a re-run has anything to do. Pure but for
-//! reading the template's files once, to know their digests.
+//! Everything that an engine needs to make one workspace: the approved workspace, its runtime and its seed.
+//!
+//! The digest of it decides whether a later run has anything to do. The only I/O is to read the template's files once, for
+//! their digests.
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,40 +14,40 @@ use crate::model::plan::WorkspaceKey;
 use crate::planning::policy::{Mount, Tier, Workspace};
 use crate::template::directory::TemplateDir;
 
-/// One workspace, ready to be provisioned.
+/// One approved workspace, ready to be provisioned. Only an approved workspace can be made into one.
 #[derive(Debug)]
 pub struct Spec {
-    /// Its identity for an engine.
+    /// The workspace's identity.
     pub id: WorkspaceId,
     /// Its org.
     pub org: OrgId,
-    /// Its key in the org.
+    /// Its key, unique in the org.
     pub key: WorkspaceKey,
-    /// What people call it.
+    /// Its name for people.
     pub name: String,
-    /// Its parent's identity.
+    /// The identity of its parent; `None` at the top of the org.
     pub parent: Option<WorkspaceId>,
-    /// What the template calls its runtime.
+    /// The name of its runtime in the configuration file, or `demo`.
     pub runtime_name: String,
-    /// How it runs.
+    /// Its runtime: the image or command, the port and the grants.
     pub runtime: Runtime,
     /// How much of the machine it gets.
     pub tier: Tier,
-    /// Its own variables.
+    /// Its own variables, without those of its runtime and of the host.
     pub env: EnvMap,
-    /// A directory of the operator's.
+    /// The operator's directory that it mounts, if any.
     pub mount: Option<Mount>,
-    /// What stands under `/configs`.
+    /// The files that are seeded under `/configs`.
     pub seed: Seed,
-    /// The sha-256 of all of the above, as hexadecimal digits.
+    /// The SHA-256 over everything above that decides how it runs, as 64 hexadecimal digits.
     pub digest: String,
 }
 
 impl Spec {
-    /// Puts together what is to run, and reads the seed's files for their digests.
+    /// Makes the spec of a workspace; reads the files of its seed for their digests.
     ///
     /// # Errors
-    /// [`SeedError`] names the file.
+    /// [`SeedError`] when a file of the seed cannot be read, or all files together are too large.
     pub fn new(
         org: &OrgId,
         (id, parent): (WorkspaceId, Option<WorkspaceId>),
@@ -74,7 +75,7 @@ impl Spec {
         Ok(spec)
     }
 
-    /// Every part with its length before it, so that no two specs share a text.
+    /// Hashes every part with its length before it, so that different specs never give the same text.
     fn compute_digest(&self) -> String {
         let mut hash = Sha256::new();
         let mut part = |text: &str| {
@@ -101,7 +102,7 @@ impl Spec {
             part(if mount.writable { "rw" } else { "ro" });
         }
         part(self.seed.manifest().digest().as_str());
-        // After what is always there, so that specs without them keep their digests.
+        // Optional parts come last, so that specs without them keep the digest that they had before these parts existed.
         let granted = [("read", &self.runtime.read), ("write", &self.runtime.write)];
         for (what, paths) in granted.iter().filter(|(_, paths)| !paths.is_empty()) {
             part(what);

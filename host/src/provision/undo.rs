@@ -1,5 +1,6 @@
-//! Undoes what one operation did for a workspace, and only that: what it made is removed, what it stopped is started
-//! again. Never starts anything while what it made may run.
+//! Undoes what one operation did for a workspace: removes what it made, and starts again what it stopped.
+//!
+//! Nothing else is touched, and the old container is not started while the new one may run.
 
 use tokio::time::timeout;
 
@@ -12,61 +13,60 @@ use crate::limits;
 use crate::model::event::{Before, Failure, Step};
 use crate::provision::observed::{Observed, Volume};
 
-/// What a failure at this point of the way undoes.
-pub trait Way {
-    /// Nothing has run in the container, so its new volumes hold nobody's work.
+/// What has to be undone after a failure in this state of a workspace.
+pub trait Undo {
+    /// Whether nothing has run in the container, so that its new volumes hold no work.
     const NEVER_RAN: bool;
-    /// A failed container of this state may be kept for diagnosis.
+    /// Whether the container was seeded, so that it may be kept for diagnosis.
     const SEEDED: bool;
-    /// What is to be replaced was not touched yet.
+    /// Whether the old container was not touched yet.
     const OLD_IS_UNTOUCHED: bool;
 }
 
-impl Way for Created {
+impl Undo for Created {
     const NEVER_RAN: bool = true;
     const SEEDED: bool = false;
     const OLD_IS_UNTOUCHED: bool = true;
 }
 
-impl Way for Seeded {
+impl Undo for Seeded {
     const NEVER_RAN: bool = true;
     const SEEDED: bool = true;
     const OLD_IS_UNTOUCHED: bool = true;
 }
 
-impl Way for Alone {
+impl Undo for Alone {
     const NEVER_RAN: bool = true;
     const SEEDED: bool = true;
     const OLD_IS_UNTOUCHED: bool = false;
 }
 
-impl Way for Unstarted {
+impl Undo for Unstarted {
     const NEVER_RAN: bool = true;
     const SEEDED: bool = true;
     const OLD_IS_UNTOUCHED: bool = false;
 }
 
-impl Way for Started {
+impl Undo for Started {
     const NEVER_RAN: bool = false;
     const SEEDED: bool = true;
     const OLD_IS_UNTOUCHED: bool = false;
 }
 
-impl<E: Engine, S: Way> Workspace<'_, E, S> {
-    /// Keeps the last words, removes the container (once) and the volumes
-    /// that this operation made and nobody used, lets what it was to replace
-    /// run again, and says what is left. Has its own time, so that it also
-    /// happens after a cancellation.
+impl<E: Engine, S: Undo> Workspace<'_, E, S> {
+    /// Keeps the last lines that the program printed, removes the container (if `container` says that there may be one) and
+    /// the unused volumes that this operation made, starts the old container again, and reports what is left behind. It
+    /// has its own time limits, so that it also happens after a cancellation.
     pub(super) async fn undo(self, step: Step, error: &StepError, container: bool) -> Failure {
         let mut failure = error.at(step);
         let engine = self.run.engine;
         let key = &self.spec.key;
         if !S::NEVER_RAN {
-            self.keep_last_words(&mut failure).await;
+            self.keep_last_lines(&mut failure).await;
         }
         if S::SEEDED && self.run.keep_failed {
             failure.left_behind.push(format!("the container of {key}"));
-            failure.before = self.old_is("the failed one is kept");
+            failure.before = self.old_state("the failed container is kept");
             return failure;
         }
         if container
@@ -75,8 +75,8 @@ impl<E: Engine, S: Way> Workspace<'_, E, S> {
             failure
                 .left_behind
                 .push(format!("the container of {key} ({error})"));
-            // Its volumes are in use, and it may run.
-            failure.before = self.old_is("the failed one could not be removed");
+            // It may still run, and then it uses its volumes.
+            failure.before = self.old_state("the failed container could not be removed");
             return failure;
         }
         for volume in &self.made {
@@ -94,14 +94,14 @@ impl<E: Engine, S: Way> Workspace<'_, E, S> {
                 true => Before::Runs {
                     url: old.url.clone(),
                 },
-                false => self.go_back_to(old).await,
+                false => self.start_old(old).await,
             });
         }
         failure
     }
 
-    /// What became of the old one, when it is not started again.
-    fn old_is(&self, stopped_because: &str) -> Option<Before> {
+    /// The state of the old container when it is not started again.
+    fn old_state(&self, stopped_because: &str) -> Option<Before> {
         let old = self.old.as_ref()?;
         Some(match S::OLD_IS_UNTOUCHED && old.runs() {
             true => Before::Runs {
@@ -113,11 +113,11 @@ impl<E: Engine, S: Way> Workspace<'_, E, S> {
         })
     }
 
-    async fn keep_last_words(&self, failure: &mut Failure) {
+    async fn keep_last_lines(&self, failure: &mut Failure) {
         let engine = self.run.engine;
-        let words = engine.last_lines(&self.generation, limits::LAST_LINES);
-        let words = timeout(limits::CLEANUP, words).await;
-        failure.last_lines = words.ok().and_then(Result::ok).unwrap_or_default();
+        let lines = engine.last_lines(&self.generation, limits::LAST_LINES);
+        let lines = timeout(limits::CLEANUP, lines).await;
+        failure.last_lines = lines.ok().and_then(Result::ok).unwrap_or_default();
         if failure.exit_code.is_none() {
             let inspected = timeout(limits::CLEANUP, engine.inspect(&self.generation)).await;
             let seen = inspected.ok().and_then(Result::ok);
@@ -125,25 +125,25 @@ impl<E: Engine, S: Way> Workspace<'_, E, S> {
         }
     }
 
-    /// Starts the old one again, unless it runs: nobody may have stopped it yet.
-    async fn go_back_to(&self, old: &Observed) -> Before {
+    /// Starts the old container again, unless it still runs because it was not stopped yet.
+    async fn start_old(&self, old: &Observed) -> Before {
         let engine = self.run.engine;
-        let look = async || {
+        let inspect = async || {
             let seen = timeout(limits::CLEANUP, engine.inspect(&old.generation)).await;
             seen.ok().and_then(Result::ok)
         };
-        if let Some(seen) = look().await.filter(Observed::runs) {
+        if let Some(seen) = inspect().await.filter(Observed::runs) {
             return Before::Runs { url: seen.url };
         }
         let stopped = |reason: String| Before::Stopped { reason };
         let Some(verified) = Verified::earlier(old) else {
             return stopped("it never ran".to_owned());
         };
-        // A journal that fails does not keep a workspace down.
+        // The old container is started even if this cannot be journalled.
         let _ = self.run.journal(self.spec, Step::Rollback).await;
         match within(limits::ENGINE_CALL, engine.start(verified)).await {
             Ok(()) => Before::RunsAgain {
-                url: look().await.and_then(|seen| seen.url),
+                url: inspect().await.and_then(|seen| seen.url),
             },
             Err(error) => stopped(format!("it could not be started again: {error}")),
         }

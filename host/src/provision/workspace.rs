@@ -1,17 +1,16 @@
-//! One workspace on its way up. The order is in the types:
+//! One workspace that is being provisioned. Its type is its state, so that the compiler enforces the order of the steps:
 //!
 //! `Workspace<Created>` -> [`seed`](Workspace::seed) -> `Workspace<Seeded>`
 //! -> [`stop_old`](Workspace::stop_old) -> `Workspace<Alone>`
 //! -> [`start`](Workspace::start) -> `Workspace<Started>`
 //! -> [`ready`](Workspace::ready) -> [`remove_old`](Workspace::remove_old)
 //!
-//! A container that was not seeded has no `start` and no `stop_old`; one that is seeded has no `start` while what it
-//! replaces runs; and an engine starts nothing without a [`Verified`], which only a read-back that matched gives.
-//! `tests/compile_fail/` holds programs that try, and the errors that the compiler answers.
+//! A container that was not seeded has neither `start` nor `stop_old`. A seeded one has no `start` while the container that
+//! it replaces runs. An engine starts nothing without a [`Verified`], which comes only from a read-back that matched.
+//! `tests/compile_fail/` holds programs that break these rules, with the errors of the compiler.
 //!
-//! Every step consumes the workspace. When one fails, what this operation did
-//! is undone (`undo.rs`), and only that, and no `Workspace` is left to go on
-//! with.
+//! Every step consumes the workspace. When a step fails, what this operation did is undone (`undo.rs`), and no `Workspace`
+//! is left.
 
 use std::time::Duration;
 
@@ -31,39 +30,39 @@ use crate::provision::engine::error::EngineError;
 use crate::provision::generation::Generation;
 use crate::provision::observed::{Observed, Volume, VolumeOutcome};
 
-/// A generation that this operation brings up, in a state of its way.
+/// A generation that this operation provisions, in the state `S`. Holds what has to be undone when a step fails.
 pub struct Workspace<'a, E, S> {
     pub(super) run: &'a Run<'a, E>,
     pub(super) spec: &'a Spec,
     pub(super) generation: Generation,
-    /// What it replaces: there until the new one holds.
+    /// The container that it replaces, which is kept until the new one is completed.
     pub(super) old: Option<Observed>,
-    /// Volumes that this operation made: a failure may remove them.
+    /// The volumes that this operation made, which it may remove when it fails.
     pub(super) made: Vec<Volume>,
     state: S,
 }
 
-/// Made, not seeded.
+/// State: the container is made, and not seeded.
 pub struct Created(());
 
-/// Seeded, read back, equal. What it replaces runs on.
+/// State: seeded, and proven by a read-back that matched. The container that it replaces still runs.
 pub struct Seeded(Verified);
 
-/// Seeded, and nothing else of its workspace runs.
+/// State: seeded, and no other container of the workspace runs.
 pub struct Alone(Verified);
 
-/// Seeded, and its engine said that it did not start, or was never asked.
+/// State after a failure: seeded, and never started.
 pub(super) struct Unstarted(());
 
-/// Started.
+/// State: started.
 pub struct Started(());
 
 impl<'a, E: Engine> Workspace<'a, E, Created> {
-    /// Takes away what an operation that was cut off left, makes the volumes, makes the container. What counts of
-    /// `found` runs on meanwhile.
+    /// Removes what an operation that was cut off left, and makes the volumes and the container. The current container of
+    /// `found` keeps running.
     ///
     /// # Errors
-    /// What went wrong, after everything that this operation made was undone.
+    /// [`Failure`] at the step that failed; everything that this operation made is removed by then.
     pub async fn create(
         run: &'a Run<'a, E>,
         spec: &'a Spec,
@@ -77,7 +76,7 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
             made: Vec::new(),
             state: Created(()),
         };
-        if let Err(error) = run.clear(spec, &found).await {
+        if let Err(error) = run.remove_leftovers(spec, &found).await {
             return Err(workspace.undo(Step::Remove, &error, false).await);
         }
         let mut made = Vec::new();
@@ -85,8 +84,8 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         let volumes = run.step(spec, Step::Volumes, volumes).await;
         workspace.made = made;
         if let Err(error) = volumes {
-            if error.is_silence() {
-                workspace.ask_what_was_made().await;
+            if error.is_unanswered() {
+                workspace.find_what_was_made().await;
             }
             return Err(workspace.undo(Step::Volumes, &error, false).await);
         }
@@ -96,25 +95,25 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         match run.step(spec, Step::Create, create).await {
             Ok(()) => Ok(workspace),
             Err(error) => {
-                // An answer says that there is no container; silence says nothing.
-                let perhaps = error.is_silence();
-                Err(workspace.undo(Step::Create, &error, perhaps).await)
+                // When the engine answered, there is no container. Otherwise there may be one.
+                let may_exist = error.is_unanswered();
+                Err(workspace.undo(Step::Create, &error, may_exist).await)
             }
         }
     }
 
-    /// Puts the seed, reads it back, compares.
+    /// Writes the seed, reads it back, and compares.
     ///
     /// # Errors
-    /// What went wrong, after the container was removed.
+    /// [`Failure`] when a step fails or the read-back differs; the container is removed by then.
     pub async fn seed(self) -> Result<Workspace<'a, E, Seeded>, Failure> {
         let Self { run, spec, .. } = self;
-        let put = async {
+        let write = async {
             let archive = spec.seed.archive()?;
             run.engine.put_seed(&self.generation, archive).await?;
             Ok::<_, StepError>(())
         };
-        if let Err(error) = run.step(spec, Step::Seed, put).await {
+        if let Err(error) = run.step(spec, Step::Seed, write).await {
             return Err(self.undo(Step::Seed, &error, true).await);
         }
         let read_back = async {
@@ -127,8 +126,8 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         }
     }
 
-    /// The volumes on the engine that carry this operation's identity.
-    async fn ask_what_was_made(&mut self) {
+    /// Adds to `made` the volumes of this generation that have this operation's label.
+    async fn find_what_was_made(&mut self) {
         let Run {
             engine, operation, ..
         } = self.run;
@@ -146,10 +145,10 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
 }
 
 impl<'a, E: Engine> Workspace<'a, E, Seeded> {
-    /// Stops what it replaces, if there is something: from now on nothing of the workspace runs.
+    /// Stops the container that it replaces, if there is one.
     ///
     /// # Errors
-    /// What went wrong, after the new container was removed and the old one was started again.
+    /// [`Failure`] when it cannot be stopped; by then the new container is removed, and the old one runs again.
     pub async fn stop_old(self) -> Result<Workspace<'a, E, Alone>, Failure> {
         let Self { run, spec, .. } = self;
         let (Seeded(verified), workspace) = self.into_state(Unstarted(()));
@@ -167,7 +166,7 @@ impl<'a, E: Engine> Workspace<'a, E, Alone> {
     /// Starts the container.
     ///
     /// # Errors
-    /// What went wrong, after the container was removed and what it replaced was started again.
+    /// [`Failure`] when it does not start; by then it is removed, and the old container runs again.
     pub async fn start(self) -> Result<Workspace<'a, E, Started>, Failure> {
         let Self { run, spec, .. } = self;
         let (Alone(verified), workspace) = self.into_state(Started(()));
@@ -176,7 +175,7 @@ impl<'a, E: Engine> Workspace<'a, E, Alone> {
             .await
         {
             Ok(()) => Ok(workspace),
-            Err(error) if error.is_silence() => {
+            Err(error) if error.is_unanswered() => {
                 Err(workspace.undo(Step::Start, &error, true).await)
             }
             Err(error) => {
@@ -188,11 +187,11 @@ impl<'a, E: Engine> Workspace<'a, E, Alone> {
 }
 
 impl<'a, E: Engine> Workspace<'a, E, Started> {
-    /// Goes on with a replacement that was cut off after its start: `running` is the new one, and `found` is all that
-    /// there is beside it.
+    /// Resumes a replacement that was cut off after its start: `running` is the new container, and `found` is everything
+    /// else of the workspace.
     ///
     /// # Errors
-    /// What is neither the new one nor what it replaced could not be removed.
+    /// [`Failure`] when a leftover, which is neither the new container nor the old one, cannot be removed.
     pub async fn resume(
         run: &'a Run<'a, E>,
         spec: &'a Spec,
@@ -203,18 +202,18 @@ impl<'a, E: Engine> Workspace<'a, E, Started> {
             run,
             spec,
             old: found.take_replaced(&running.generation),
-            // Its seed goes with it when it does not hold.
+            // Its seed is removed with it if it is not ready.
             made: vec![Volume::Configs(running.generation.clone())],
             generation: running.generation,
             state: Started(()),
         };
-        match run.clear(spec, &found).await {
+        match run.remove_leftovers(spec, &found).await {
             Ok(()) => Ok(workspace),
             Err(error) => Err(error.at(Step::Remove)),
         }
     }
 
-    /// Where it answers from this machine; `None` when its engine does not know.
+    /// Its address from this machine; `None` when its engine does not know it.
     pub async fn url(&self) -> Option<String> {
         let inspected = timeout(
             limits::ENGINE_CALL,
@@ -224,11 +223,11 @@ impl<'a, E: Engine> Workspace<'a, E, Started> {
         inspected.ok()?.ok()?.url
     }
 
-    /// Waits until it answers, or has ended well; says where.
+    /// Waits until it is ready, or has ended with exit code 0. Also returns its address.
     ///
     /// # Errors
-    /// It ended badly, or is not ready in time; its last words were kept, the
-    /// container was removed, and what it replaced was started again.
+    /// [`Failure`], with the last lines that it printed, when it ended otherwise or is not ready in time; by then the
+    /// container is removed, and the old one runs again.
     pub async fn ready(self, limit: Duration) -> Result<(Self, Option<String>), Failure> {
         let Self { run, spec, .. } = self;
         let ready = match run.cancel.is_cancelled() {
@@ -245,10 +244,10 @@ impl<'a, E: Engine> Workspace<'a, E, Started> {
         }
     }
 
-    /// Removes what it replaced: it holds. Somebody who cancels now is too late.
+    /// Removes the container that it replaced. This step cannot be cancelled, because the replacement is complete.
     ///
     /// # Errors
-    /// The old one could not be removed: the new one runs, and the next run removes the old one.
+    /// [`Failure`] when the old container cannot be removed. The new one runs, and the next run removes the old one.
     pub async fn remove_old(self) -> Result<(), Failure> {
         let Self { run, spec, .. } = self;
         let Some(old) = self.old else {
@@ -297,7 +296,7 @@ async fn create_volumes<E: Engine>(
             VolumeOutcome::Created => made.push(volume),
             VolumeOutcome::Existing if matches!(volume, Volume::Workspace(_)) => {}
             VolumeOutcome::Existing => {
-                // Left by an operation that was cut off, or by `down`: nobody knows what is in it.
+                // Left by an operation that was cut off, or by `down`: its content is unknown.
                 engine.remove_volume(&volume).await?;
                 engine.create_volume(spec, &volume, operation).await?;
                 made.push(volume);
@@ -307,7 +306,7 @@ async fn create_volumes<E: Engine>(
     Ok(())
 }
 
-/// Which volumes a generation has (`spec/provisioning.md` §3 and §4).
+/// The volumes of a generation (`spec/provisioning.md` §3 and §4).
 pub fn volumes(spec: &Spec, generation: &Generation) -> impl Iterator<Item = Volume> {
     [
         Some(Volume::Configs(generation.clone())),

@@ -1,11 +1,11 @@
-//! Accepting: what is answered with "accepted" was stored before, and is begun although whoever asked may go away. Does
-//! nothing of it itself.
+//! Accepts operations on whole orgs: stores each before it is answered, and starts it even if the caller disconnects.
+//! Executes nothing itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::execute::Ready;
-use super::{Import, Prepared, Service, blocking, busy};
+use super::execute::Work;
+use super::{Import, Prepared, Service, blocking};
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::env_map::EnvMap;
@@ -15,32 +15,33 @@ use crate::problem::{Class, Problem};
 use crate::provision::{self, Prune};
 use crate::service::admission::identify;
 use crate::service::queue::Ticket;
-use crate::state::store::{Label, OperationRow, SourceRow, Subject};
+use crate::state::store::{Label, OperationRow, SourceRow};
 use crate::template::bundle::Bundle;
 
 impl Service {
-    /// Accepts an org: plans, judges, stores, and does the rest in the background.
+    /// Accepts an import: plans and judges it, stores it, and starts it in the background.
     ///
     /// # Errors
-    /// There is no plan, policy refuses it, its name is another org's, or there is too much to do ([`Class::Busy`]).
+    /// The template cannot be planned, policy refuses it, it conflicts with an org of this host, or the host has too much to do
+    /// ([`Class::Busy`]).
     pub async fn import(&self, import: Import) -> Result<OperationRow, Problem> {
-        self.has_room()?;
+        self.check_capacity()?;
         let (vars, request) = (import.vars.clone(), import.request.clone());
-        let drafted = self.draft(import).await?;
-        let bundle = drafted.bundle.clone();
-        let made = self.made(drafted, request).await?;
-        self.may_prune(&made).await?;
-        let name = format!("accept {}", made.admitted.org.slug());
+        let draft = self.draft(import).await?;
+        let bundle = draft.bundle.clone();
+        let prepared = self.prepare(draft, request).await?;
+        self.check_prune(&prepared).await?;
+        let name = format!("accept {}", prepared.admitted.org.slug());
         let this = self.clone();
-        let work = async move { this.keep(bundle, vars, made).await };
+        let work = async move { this.accept_import(bundle, vars, prepared).await };
         self.run_detached(name, work).await
     }
 
-    /// Whether an import may prune as much as it would now. One that prunes nothing asks no engine.
-    async fn may_prune(&self, made: &Prepared) -> Result<(), Problem> {
+    /// Checks that an import would not prune more workspaces than it may. Asks the engine only if it prunes.
+    async fn check_prune(&self, prepared: &Prepared) -> Result<(), Problem> {
         let Prepared {
             admitted, request, ..
-        } = made;
+        } = prepared;
         let prune = Prune::new(request.prune, request.yes);
         if prune != Prune::AtMostHalf {
             return Ok(());
@@ -49,27 +50,28 @@ impl Service {
         Ok(provision::check_prune(&*engine, &admitted.org, &admitted.jobs, prune).await?)
     }
 
-    /// Stores an org, what it is made from and what there is to do, and begins it.
-    async fn keep(
+    /// Stores an org with its source and operation, and starts the operation.
+    async fn accept_import(
         &self,
         bundle: Arc<Bundle>,
         vars: EnvMap,
-        made: Prepared,
+        prepared: Prepared,
     ) -> Result<OperationRow, Problem> {
         let host = &self.0;
-        let org = made.admitted.org.slug().to_owned();
+        let admitted = &prepared.admitted;
+        let org = admitted.org.slug().to_owned();
         let _one = host.accepting.lock().await;
-        let row = made.admitted.row.clone();
+        let row = admitted.row.clone();
         let known = host.store.orgs().await?;
         let known = known.iter().find(|known| known.slug == org);
-        let is_elsewhere =
+        let has_changed =
             known.is_some_and(|known| known.engine != row.engine || known.name != row.name);
         let identities = host.store.identities(&org).await?;
-        let now = identify(&made.admitted.approved, &made.admitted.org, &identities)?;
-        if is_elsewhere || !now.is_same(&made.admitted.identities) {
-            // While this one was planned, another import of this org was accepted.
+        let now = identify(&admitted.approved, &admitted.org, &identities)?;
+        if has_changed || !now.is_same(&admitted.identities) {
+            // This import was planned for the org as it was before the other import.
             let message = format!("another import of {org} was accepted meanwhile");
-            let diagnostic = Diagnostic::new("org-changed", message).help("ask once more");
+            let diagnostic = Diagnostic::new("org-changed", message).help("send the request again");
             return Err(Problem::one(Class::Conflict, diagnostic));
         }
         let ticket = self.ticket(&org)?;
@@ -79,97 +81,75 @@ impl Service {
         })
         .await??;
         let vars = serde_json::json!(vars).to_string();
-        let sealed = host
+        let encrypted = host
             .keyring
             .encrypt(Label::vars(&org).as_str(), vars.as_bytes())?;
         let source = SourceRow {
             snapshot,
-            request: serde_json::json!(made.request),
+            request: serde_json::json!(prepared.request),
         };
-        let rows = provision::rows(&made.admitted.approved, &made.admitted.identities);
-        let id = host.store.accept(row, rows, source, sealed).await?;
-        self.enter(id, ticket, Ready::Prepared(Box::new(made)))
+        let rows = provision::rows(&admitted.approved, &admitted.identities);
+        let id = host.store.accept(row, rows, source, encrypted).await?;
+        self.start_stored(id, ticket, Work::Apply(Box::new(prepared)))
             .await
     }
 
-    /// Accepts that an org is to be taken down; with `volumes`, the agents' own work too.
+    /// Accepts that an org is taken down; with `volumes`, the volumes with the agents' own work are removed too.
     ///
     /// # Errors
-    /// There is no such org, or too much to do.
+    /// [`Class::NotFound`] when there is no such org, [`Class::Busy`] when the host has too much to do.
     pub async fn take_down(&self, org: &str, volumes: bool) -> Result<OperationRow, Problem> {
-        self.has_room()?;
+        self.check_capacity()?;
         let row = self.org(org).await?;
         let (this, name) = (self.clone(), format!("accept {}", row.slug));
         let work = async move {
             let _one = this.0.accepting.lock().await;
             let ticket = this.ticket(&row.slug)?;
             let request = serde_json::json!({ "volumes": volumes });
-            this.accept(&row.slug, Operation::Down, None, request, ticket)
-                .await
+            let store = &this.0.store;
+            let id = store
+                .enqueue(&row.slug, Operation::Down, None, request)
+                .await?;
+            this.start_stored(id, ticket, Work::Destroy).await
         };
         self.run_detached(name, work).await
     }
 
-    /// Cancels an operation: what is under way is taken back, and no other process goes on with it. Says whether it still
-    /// could be.
+    /// Cancels an operation: its unfinished steps are undone, and no process resumes it. Returns whether it was still open.
     ///
     /// # Errors
-    /// The store's.
+    /// The store does not work.
     pub async fn cancel(&self, id: &OperationId) -> Result<bool, Problem> {
         let is_open = self.0.store.cancel(id).await?;
-        if let Some(token) = self.cancels().get(id) {
+        if let Some(token) = self.cancellations().get(id) {
             token.cancel();
         }
         Ok(is_open)
     }
 
-    /// Back-pressure, before anything costs anything.
-    pub(super) fn has_room(&self) -> Result<(), Problem> {
-        if self.0.queues.length() >= limits::OPERATIONS {
-            return Err(busy("this host has accepted as much as it can remember"));
-        }
-        Ok(())
-    }
-
-    fn ticket(&self, org: &str) -> Result<Ticket, Problem> {
-        let ticket = self.0.queues.ticket(org, limits::OPERATIONS_OF_ORG);
-        ticket.ok_or_else(|| busy("too many operations of this org are waiting already"))
-    }
-
-    /// Stores an operation, and begins it.
-    async fn accept(
-        &self,
-        org: &str,
-        operation: Operation,
-        workspace: Option<Subject>,
-        request: serde_json::Value,
-        ticket: Ticket,
-    ) -> Result<OperationRow, Problem> {
-        let store = &self.0.store;
-        let id = store.enqueue(org, operation, workspace, request).await?;
-        self.enter(id, ticket, Ready::Nothing).await
-    }
-
-    /// Begins what was just stored.
-    async fn enter(
+    /// Starts an operation that was just stored.
+    async fn start_stored(
         &self,
         id: OperationId,
         ticket: Ticket,
-        ready: Ready,
+        work: Work,
     ) -> Result<OperationRow, Problem> {
         #[cfg(feature = "fault-injection")]
         crate::fault::at("accepted");
         let row = self.0.store.operation(id.as_str()).await?;
         let row = row.ok_or_else(|| {
-            let diagnostic = Diagnostic::new("store", "what was just stored is not there");
-            Problem::one(Class::Failed, diagnostic)
+            let message = "the operation that was just stored is not in the store";
+            Problem::one(Class::Failed, Diagnostic::new("store", message))
         })?;
-        // A host that is stopping begins nothing; what is stored is begun by the next one.
-        let _ = self.begin(row.clone(), ticket, ready, Duration::ZERO);
+        // Fails when the host is stopping. The operation is in the store, and the next process resumes it.
+        let _ = self.begin(row.clone(), ticket, work, Duration::ZERO);
         Ok(row)
     }
 
-    /// Runs some work to its end, although whoever asked for it may go away meanwhile: what is stored is also begun.
+    /// Runs work in a task of its own, so that it ends even if the caller disconnects: everything stored is also started.
+    ///
+    /// # Errors
+    /// The error of `work`; the host is stopping; or `work` panicked or took longer than [`limits::ACCEPT`].
     pub(super) async fn run_detached<T: Send + 'static>(
         &self,
         name: String,

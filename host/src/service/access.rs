@@ -1,8 +1,9 @@
-//! Which workspace may call which. Pure, and denies what it does not know.
+//! Which workspaces may call each other. Pure; denies everything that is not allowed explicitly.
 
 use crate::model::names::NamePath;
 
-/// Within one org: itself, its siblings under one parent, its ancestors and its descendants. Two roots are no siblings.
+/// Whether a workspace may call another one of its org: itself, its siblings under one parent, its ancestors and its
+/// descendants. Two roots are no siblings.
 pub fn may_call(caller: &NamePath, target: &NamePath) -> bool {
     let are_siblings = caller.parent().is_some() && caller.parent() == target.parent();
     caller == target || are_siblings || target.is_below(caller) || caller.is_below(target)
@@ -13,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table() {
+    fn a_workspace_calls_itself_its_siblings_ancestors_and_descendants_only() {
         let may = |caller, target| {
             let path = |text: &str| {
                 let names: Vec<String> = text.split('/').map(str::to_owned).collect();

@@ -1,5 +1,5 @@
-//! Gives a plan its place on this host: its engine before it is judged; identity, runtimes and jobs once it is approved.
-//! Reads, and changes nothing.
+//! Admits a plan to this host: chooses its engine before it is judged, and gives it identities, runtimes and jobs after it was
+//! approved. Reads, and changes nothing.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,44 +24,44 @@ use crate::service::agent_tokens::AgentTokens;
 use crate::state::store::{OrgRow, Store};
 use crate::template::directory::TemplateDir;
 
-/// The image of the demonstration runtime; `scripts/demo-image` makes it.
+/// The image of the demonstration runtime, which `scripts/demo-image` builds.
 const DEMO_IMAGE: &str = "orghost-demo:latest";
 
-/// What can be provisioned.
+/// An admitted plan, which can be provisioned.
 #[derive(Debug)]
 pub struct Admitted {
-    /// Its identity.
+    /// The identity of the org.
     pub org: OrgId,
-    /// What the store will know of it.
+    /// Its future row in the store.
     pub row: OrgRow,
-    /// The plan.
+    /// The approved plan.
     pub approved: Approved,
-    /// Who its workspaces are.
+    /// The identities of its workspaces.
     pub identities: Identities,
-    /// What there is to do.
+    /// What provisioning has to do for each workspace.
     pub jobs: Vec<Job>,
 }
 
 /// The host that a plan is admitted to.
-pub struct Site<'a> {
-    /// What it remembers.
+pub struct AdmissionContext<'a> {
+    /// Its store.
     pub store: &'a Store,
-    /// The configuration file.
+    /// Its configuration file.
     pub config: &'a Config,
-    /// What runs workspaces.
+    /// Its engines.
     pub engines: &'a Engines,
-    /// What the tokens of workspaces are made with.
+    /// Derives the tokens of its workspaces.
     pub tokens: &'a AgentTokens,
 }
 
-/// Where an org is to run: it stays on the engine that it was brought up on. A new one goes to the engine that was asked
-/// for, else to the operator's, else to Docker where one answers, else to the local one. Reads, and changes nothing.
+/// Chooses the engine for an org. A known org stays on its engine. A new one gets the requested engine, else the one in the
+/// configuration file, else Docker if it answers, else the local engine. Changes nothing.
 ///
 /// # Errors
-/// It is on another engine than was asked for, or the store's.
-pub async fn place(
+/// [`Class::Conflict`] when a known org is on another engine than the requested one; or the store does not work.
+pub async fn choose_engine(
     name: &str,
-    asked: Option<EngineKind>,
+    requested: Option<EngineKind>,
     store: Option<&Store>,
     config: &Config,
     engines: &Engines,
@@ -72,54 +72,54 @@ pub async fn place(
     };
     let known = orgs.iter().find(|row| is_same(&row.name, name));
     let engine = match known {
-        None => engines.choose(asked.or(config.engine)).await,
-        Some(known) => same_engine(known, asked.unwrap_or(known.engine))?,
+        None => engines.choose(requested.or(config.engine)).await,
+        Some(known) => check_engine(known, requested.unwrap_or(known.engine))?,
     };
     Ok(backend::target(engine))
 }
 
-/// Where an org shall come from.
+/// Where the template of an org comes from.
 #[derive(Debug, Clone, Default)]
-pub struct Placement {
-    /// Where the template comes from, for people.
+pub struct TemplateOrigin {
+    /// A description for people: a folder, or the name of a template or an archive.
     pub template: String,
-    /// The org may be one that came from another template.
+    /// Accept an org that came from another template.
     pub take_over: bool,
 }
 
-/// Admits a plan to the engine that it was judged for. Its identity is its own. Each workspace's seed gets its token: the
-/// same whoever admits it, so that its spec is.
+/// Admits a plan to the engine that it was judged for. Puts into each seed the token of its workspace, which is the same on
+/// every run, so that an unchanged workspace has an unchanged spec.
 ///
 /// # Errors
-/// Its name is another org's, its engine another one's, it came from another template, two workspaces claim to be the
-/// same one, or a seed cannot be read.
+/// [`Class::Conflict`] when its name belongs to another org, or its org is on another engine or came from another template;
+/// [`Class::Invalid`] when two workspaces claim one identity; or a seed cannot be read.
 pub async fn admit(
     mut approved: Approved,
     template: &TemplateDir,
-    placement: Placement,
-    site: &Site<'_>,
+    origin: TemplateOrigin,
+    context: &AdmissionContext<'_>,
 ) -> Result<Admitted, Problem> {
-    let Site {
+    let AdmissionContext {
         store,
         config,
         engines,
         tokens,
-    } = site;
+    } = context;
     let name = approved.plan().org.name.clone();
     let known = store.orgs().await?;
-    let (org, known) = recognise(store.instance(), &known, &name);
+    let (org, known) = find_org(store.instance(), &known, &name);
     let engine = approved.engine();
     if let Some(known) = known {
-        same_place(known, &name, &placement)?;
-        // It may have become known since it was judged.
-        same_engine(known, engine)?;
+        check_origin(known, &name, &origin)?;
+        // The org may have been imported by another request since the plan was judged.
+        check_engine(known, engine)?;
     }
     let identities = identify(&approved, &org, &store.identities(org.slug()).await?)?;
     approved.seed_tokens(|path| {
         let id = identities.id(path);
         id.map(|id| tokens.token(id)).unwrap_or_default()
     });
-    // Every seed is read and hashed: megabytes, which must not hold up who else is served by this thread.
+    // Reads and hashes every seed, megabytes of them, so this thread must hand its other tasks to another one.
     let jobs = tokio::task::block_in_place(|| {
         let runtimes = runtimes(config, engines);
         provision::jobs(&approved, &org, &identities, runtimes, template)
@@ -129,7 +129,7 @@ pub async fn admit(
             slug: org.slug().to_owned(),
             name,
             engine,
-            template: placement.template,
+            template: origin.template,
         },
         org,
         approved,
@@ -138,41 +138,41 @@ pub async fn admit(
     })
 }
 
-/// What bringing a plan up would do to one workspace that is there, or would be.
+/// What bringing a plan up would change about one workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
-    /// How people address the workspace.
+    /// The key of the workspace.
     #[schema(value_type = String)]
     pub workspace: WorkspaceKey,
-    /// What would become of it.
+    /// The change.
     #[serde(flatten)]
     pub what: Becomes,
 }
 
-/// See [`Change`].
+/// The kind of a [`Change`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Becomes {
-    /// Nobody of its names was known.
+    /// The workspace is new.
     Added,
-    /// It is the one that had these names: the outermost first.
+    /// The workspace was known by another path of names.
     Moved {
-        /// The names.
+        /// The former names, the outermost first.
         #[schema(value_type = Vec<String>)]
         from: NamePath,
     },
-    /// It is in the org, and in the template no longer. It stays, unless the operator prunes.
+    /// The workspace has left the template. It stays unless the import prunes.
     Left,
 }
 
-/// How the workspaces of a plan differ from those of its org, by who they are. Empty for an org that the host does not
-/// know. Changes nothing.
+/// How the workspaces of a plan differ in identity from those of its org. Empty for an org that the host does not know.
+/// Changes nothing.
 ///
 /// # Errors
-/// The store's, and [`identify`]'s.
+/// The store does not work, or two workspaces claim one identity.
 pub async fn changes(approved: &Approved, store: &Store) -> Result<Vec<Change>, Problem> {
     let orgs = store.orgs().await?;
-    let (org, known) = recognise(store.instance(), &orgs, &approved.plan().org.name);
+    let (org, known) = find_org(store.instance(), &orgs, &approved.plan().org.name);
     if known.is_none() {
         return Ok(Vec::new());
     }
@@ -187,9 +187,9 @@ pub async fn changes(approved: &Approved, store: &Store) -> Result<Vec<Change>, 
         let workspace = workspace.key.clone();
         changes.push(Change { workspace, what });
     }
-    let here: BTreeSet<&WorkspaceId> = identities.iter().map(|(_, id)| id).collect();
+    let planned: BTreeSet<&WorkspaceId> = identities.iter().map(|(_, id)| id).collect();
     for row in store.workspaces(org.slug()).await? {
-        if !here.contains(&row.id) {
+        if !planned.contains(&row.id) {
             changes.push(Change {
                 workspace: row.key,
                 what: Becomes::Left,
@@ -199,8 +199,8 @@ pub async fn changes(approved: &Approved, store: &Store) -> Result<Vec<Change>, 
     Ok(changes)
 }
 
-/// The org of a name: the one that the host knows by it, however its slug was made, or a new one.
-fn recognise<'a>(
+/// The org that has a name: a known one, whatever its slug, or else a new one. The row is that of the slug.
+fn find_org<'a>(
     instance: &InstanceId,
     known: &'a [OrgRow],
     name: &str,
@@ -213,12 +213,12 @@ fn recognise<'a>(
     (org, row)
 }
 
-/// Whether two names are one, however they are spelt in Unicode.
+/// Whether two names are equal after Unicode normalisation (NFC).
 fn is_same(a: &str, b: &str) -> bool {
     a.nfc().eq(b.nfc())
 }
 
-/// Whether two texts name one place that templates come from.
+/// Whether two descriptions of a template are equal, or lead to the same folder.
 fn is_same_folder(a: &str, b: &str) -> bool {
     let real = |text: &str| {
         let path = Path::new(text);
@@ -227,10 +227,10 @@ fn is_same_folder(a: &str, b: &str) -> bool {
     a == b || real(a).is_some_and(|real_a| Some(real_a) == real(b))
 }
 
-/// Who the workspaces of a plan are on this host.
+/// Decides the identities of a plan's workspaces on this host.
 ///
 /// # Errors
-/// Two of them say that they were the same one.
+/// [`Class::Invalid`] when two workspaces claim one identity.
 pub fn identify(approved: &Approved, org: &OrgId, known: &[Known]) -> Result<Identities, Problem> {
     let claims: Vec<Claim<'_>> = approved
         .plan()
@@ -245,7 +245,7 @@ pub fn identify(approved: &Approved, org: &OrgId, known: &[Known]) -> Result<Ide
         let help = match &unclear {
             Unclear::TwoClaims { .. } => "leave `renamed_from` at the one that keeps the work",
             Unclear::StillThere { .. } => {
-                "remove `renamed_from`; or bring the rename up first, and then the template with the other one"
+                "remove `renamed_from`; or bring up the rename first, and then the template with the other workspace"
             }
         };
         let diagnostic = Diagnostic::new("renamed-from", unclear.to_string()).help(help);
@@ -253,21 +253,21 @@ pub fn identify(approved: &Approved, org: &OrgId, known: &[Known]) -> Result<Ide
     })
 }
 
-fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<(), Problem> {
+fn check_origin(known: &OrgRow, name: &str, origin: &TemplateOrigin) -> Result<(), Problem> {
     let slug = &known.slug;
     if !is_same(&known.name, name) {
         let message = format!(
-            "another org, {:?}, is known here as {slug} already: {name:?} would take its place",
+            "another org, {:?}, has the slug {slug} here already: {name:?} would replace it",
             known.name
         );
         let help =
             format!("give the org another name, or take the other one down: orghost down {slug}");
         return Err(conflict("org-name-taken", message, help));
     }
-    if !is_same_folder(&known.template, &placement.template) && !placement.take_over {
+    if !is_same_folder(&known.template, &origin.template) && !origin.take_over {
         let message = format!(
             "the org {slug} came from {}, and this template is {}",
-            known.template, placement.template
+            known.template, origin.template
         );
         let help = "give this org another name; or, if it is the same one, take it over: --take-over (`take_over` in the API)";
         return Err(conflict("org-elsewhere", message, help.to_owned()));
@@ -275,7 +275,7 @@ fn same_place(known: &OrgRow, name: &str, placement: &Placement) -> Result<(), P
     Ok(())
 }
 
-fn same_engine(known: &OrgRow, engine: EngineKind) -> Result<EngineKind, Problem> {
+fn check_engine(known: &OrgRow, engine: EngineKind) -> Result<EngineKind, Problem> {
     if engine == known.engine {
         return Ok(engine);
     }

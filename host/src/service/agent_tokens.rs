@@ -1,5 +1,5 @@
-//! The tokens with which workspaces show who they are. Each is made of one sealed secret and the workspace's identity, so
-//! that none is kept anywhere, and the same workspace has the same one whoever brings it up. Never printed.
+//! The tokens with which workspaces authenticate. Each is derived from one encrypted secret and the workspace's id, so no
+//! token is stored, and a workspace has the same token on every run. Never prints one.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -11,37 +11,39 @@ use crate::random::random;
 use crate::state::encryption::{EncryptionError, Keyring};
 use crate::state::store::{Label, Store};
 
-/// What the tokens of one host's workspaces are made with.
+/// The secret from which the tokens of one host's workspaces are derived. It has no `Debug`, so it is not printed by
+/// accident; it lives as long as the process, so erasing it (`secrecy`) would gain nothing.
 pub struct AgentTokens([u8; 32]);
 
 impl AgentTokens {
-    /// Those of a store; the secret is made when there is none. Only for whoever may write to the store.
+    /// Loads the secret from the store, or makes and stores one. Needs the write lock.
     ///
     /// # Errors
-    /// The store's and the keyring's.
+    /// The store does not work, the secret cannot be decrypted, or there are no random bytes.
     pub async fn of(store: &Store, keyring: &Keyring) -> Result<Self, Problem> {
         let label = Label::workspace_tokens();
-        if let Some(sealed) = store.sealed(&label).await? {
-            let opened = keyring.decrypt(label.as_str(), &sealed)?;
-            let secret = opened.try_into().map_err(|_| EncryptionError::Altered)?;
+        if let Some(encrypted) = store.encrypted(&label).await? {
+            let decrypted = keyring.decrypt(label.as_str(), &encrypted)?;
+            let secret = decrypted.try_into().map_err(|_| EncryptionError::Altered)?;
             return Ok(Self(secret));
         }
         let secret = random::<32>()?;
-        let sealed = keyring.encrypt(label.as_str(), &secret)?;
-        store.put_sealed(&label, sealed).await?;
+        let encrypted = keyring.encrypt(label.as_str(), &secret)?;
+        store.put_encrypted(&label, encrypted).await?;
         Ok(Self(secret))
     }
 
-    /// The token of a workspace: HMAC-SHA-256 (RFC 2104) of its identity, as hexadecimal digits.
+    /// The token of a workspace: HMAC-SHA-256 (RFC 2104) of its id, in hexadecimal.
     pub fn token(&self, id: &WorkspaceId) -> String {
         self.mac(id)
             .map(|mac| hex(&mac.finalize().into_bytes()))
             .unwrap_or_default()
     }
 
-    /// Whether this is the token of that workspace; takes as long for a wrong one as for the right one.
+    /// Whether a token is that of a workspace. Takes the same time for right and wrong tokens of the right form.
     pub fn is_of(&self, id: &WorkspaceId, token: &str) -> bool {
         let (pairs, rest) = token.as_bytes().as_chunks::<2>();
+        // By hand: `model::digest` only encodes, and a few lines are no reason for another dependency.
         let digit = |c: u8| {
             char::from(c)
                 .to_digit(16)
@@ -69,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_of_one_workspace_of_one_host() {
+    fn a_token_is_valid_for_one_workspace_of_one_host_only() {
         let (here, there) = (AgentTokens([1; 32]), AgentTokens([2; 32]));
         let (a, b) = ("a".repeat(32), "b".repeat(32));
         let (a, b) = (WorkspaceId::parse(&a), WorkspaceId::parse(&b));

@@ -1,4 +1,4 @@
-//! Doing what was accepted: each operation when it is its turn, to an end that is stored. Accepts nothing.
+//! Executes the accepted operations of whole orgs, each when its ticket is served. Accepts nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::memory::Asked;
-use super::tasks::{Broken, Closed};
+use super::ending::Ended;
+use super::memory::MemoryRequest;
+use super::tasks::Closed;
 use super::{Prepared, Service};
 use crate::limits;
-use crate::model::diagnostic::Diagnostic;
 use crate::model::engine_kind::EngineKind;
-use crate::model::event::{Event, Failure, Step, What};
+use crate::model::event::Event;
 use crate::model::ids::{OperationId, OrgId};
-use crate::model::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::Engine as _;
 use crate::provision::engine::backend::Backend;
@@ -24,159 +23,120 @@ use crate::provision::run::Run;
 use crate::provision::{self, Options, Prune};
 use crate::service::admission::Admitted;
 use crate::service::queue::Ticket;
-use crate::state::store::{OperationRow, OperationState, StoreError, Subject, WorkspaceRow};
+use crate::state::store::OperationRow;
 
-/// What an operation of a whole org has when it comes to its turn.
-pub(super) enum Ready {
-    /// It makes nothing.
-    Nothing,
-    /// What it makes is in memory.
-    Prepared(Box<Prepared>),
-    /// What it makes is to be made again of its snapshot, for which it has asked for room.
-    ToMake(Asked),
+/// The work of an operation on a whole org.
+pub(super) enum Work {
+    /// Take the org down.
+    Destroy,
+    /// Provision what is prepared in memory.
+    Apply(Box<Prepared>),
+    /// Replan the org from its snapshot, and provision it. The memory for it is requested already.
+    Replan(MemoryRequest),
 }
 
-/// How an operation ended that met no error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// It was done, and its end is stored.
-    Whole,
-    /// It was cancelled, or the host stops.
-    CutShort,
-}
-
-impl Ready {
-    /// The same, when there is room for it.
-    async fn with_room(self) -> Self {
+impl Work {
+    /// Waits for the memory that the work needs.
+    async fn with_memory(self) -> Self {
         match self {
-            Self::ToMake(asked) => Self::ToMake(Asked::granted(asked.await)),
-            other => other,
+            Self::Replan(memory) => Self::Replan(MemoryRequest::granted(memory.await)),
+            work => work,
         }
     }
 }
 
 impl Service {
-    /// Begins an operation in the background. An engine that is away is waited for as long as `patience` says.
+    /// Starts an operation in the background. An engine that does not answer is waited for as long as `patience`.
     pub(super) fn begin(
         &self,
         row: OperationRow,
         ticket: Ticket,
-        ready: Ready,
+        work: Work,
         patience: Duration,
     ) -> Result<(), Closed> {
         let name = format!("{} {}", row.operation.as_str(), row.org);
         let cancel = self.0.tasks.stopping().child_token();
-        self.cancels().insert(row.id.clone(), cancel.clone());
+        self.cancellations().insert(row.id.clone(), cancel.clone());
         let (this, id, org) = (self.clone(), row.id.clone(), row.org.clone());
-        let work = async move { this.perform(row, ticket, ready, cancel, patience).await };
+        let task = async move {
+            this.run_operation(row, ticket, work, cancel, patience)
+                .await
+        };
         let (this, broken_id) = (self.clone(), id.clone());
-        let broken = move |how| async move { this.broke(&broken_id, &org, None, how).await };
-        let begun = self.0.tasks.spawn(name, limits::OPERATION, work, broken);
+        let broken =
+            move |how| async move { this.record_broken_task(&broken_id, &org, None, how).await };
+        let begun = self.0.tasks.spawn(name, limits::OPERATION, task, broken);
         if begun.is_err() {
-            self.cancels().remove(&id);
+            self.cancellations().remove(&id);
         }
         begun
     }
 
-    /// From the end of the line to the operation's end.
-    async fn perform(
+    /// Waits for memory and for the ticket, executes the operation, and records its end.
+    async fn run_operation(
         &self,
         row: OperationRow,
         mut ticket: Ticket,
-        ready: Ready,
+        work: Work,
         cancel: CancellationToken,
         patience: Duration,
     ) {
         let ready = async {
-            let ready = ready.with_room().await;
+            let work = work.with_memory().await;
             ticket.wait().await;
-            ready
+            work
         };
         let ended = tokio::select! {
             biased;
-            // Who is cancelled, or is to stop, does not wait for those before it.
-            () = cancel.cancelled() => Ok(Ended::CutShort),
-            ready = ready => self.act(&row, ready, &cancel, patience).await,
+            // A cancelled operation, or one of a stopping host, ends without waiting for its ticket.
+            () = cancel.cancelled() => Ok(Ended::Interrupted),
+            work = ready => self.execute(&row, work, &cancel, patience).await,
         };
-        self.settle(&row, ended).await;
+        self.record_end(&row, ended).await;
     }
 
-    /// Stores the end of an operation, unless it is stored already.
-    pub(super) async fn settle(&self, row: &OperationRow, ended: Result<Ended, Problem>) {
-        let store = &self.0.store;
-        let settled = match ended {
-            Ok(Ended::Whole) => Ok(()),
-            Ok(Ended::CutShort) => self.cut_short(row).await,
-            Err(problem) => {
-                let errors = &problem.errors;
-                let told = self.give_up(row, errors).await;
-                let settled = store.settle(&row.id, OperationState::Failed, errors).await;
-                told.and(settled)
-            }
-        };
-        if let Err(error) = settled {
-            tracing::error!(%error, operation = row.id.as_str(), "the end of an operation was not stored");
-        }
-        self.cancels().remove(&row.id);
-    }
-
-    /// When the host stops, the next process goes on with it, unless somebody cancelled it.
-    async fn cut_short(&self, row: &OperationRow) -> Result<(), StoreError> {
-        let is_stopping = self.0.tasks.stopping().is_cancelled();
-        if is_stopping && self.0.store.requeue(&row.id).await? {
-            return Ok(());
-        }
-        self.call_off(row).await
-    }
-
-    /// An operation that was cancelled is over: its workspaces wait for nothing any more.
-    pub(super) async fn call_off(&self, row: &OperationRow) -> Result<(), StoreError> {
-        let reason = "cancelled".to_owned();
-        self.leave(row, &What::Skipped { reason }).await?;
-        let store = &self.0.store;
-        store.settle(&row.id, OperationState::Cancelled, &[]).await
-    }
-
-    async fn act(
+    /// Executes an operation whose ticket is served.
+    async fn execute(
         &self,
         row: &OperationRow,
-        ready: Ready,
+        work: Work,
         cancel: &CancellationToken,
         patience: Duration,
     ) -> Result<Ended, Problem> {
         if !self.0.store.run(&row.id).await? {
-            return Ok(Ended::CutShort);
+            return Ok(Ended::Interrupted);
         }
         #[cfg(feature = "fault-injection")]
         crate::fault::at(&format!("begun {}", row.org));
-        match ready {
-            Ready::Nothing => self.descend(row, cancel, patience).await,
-            Ready::Prepared(made) => self.ascend(row, *made, cancel, patience).await,
-            Ready::ToMake(asked) => {
-                let remade = async { self.replan(&row.org, asked.await).boxed().await };
+        match work {
+            Work::Destroy => self.execute_down(row, cancel, patience).await,
+            Work::Apply(prepared) => self.execute_up(row, *prepared, cancel, patience).await,
+            Work::Replan(memory) => {
+                let replanned = async { self.replan(&row.org, memory.await).boxed().await };
                 tokio::select! {
                     biased;
-                    () = cancel.cancelled() => Ok(Ended::CutShort),
-                    made = remade => self.ascend(row, made?, cancel, patience).await,
+                    () = cancel.cancelled() => Ok(Ended::Interrupted),
+                    prepared = replanned => self.execute_up(row, prepared?, cancel, patience).await,
                 }
             }
         }
     }
 
-    async fn ascend(
+    /// Provisions a prepared org.
+    async fn execute_up(
         &self,
         row: &OperationRow,
-        made: Prepared,
+        prepared: Prepared,
         cancel: &CancellationToken,
         patience: Duration,
     ) -> Result<Ended, Problem> {
         let Prepared {
             admitted, request, ..
-        } = &made;
+        } = &prepared;
         let engine = self.engine(admitted.row.engine, &admitted.org, cancel, patience);
         let engine = match engine.await {
-            // The next process may have more luck.
-            Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
+            // The next process resumes the operation, and the engine may answer then.
+            Err(_) if cancel.is_cancelled() => return Ok(Ended::Interrupted),
             engine => engine?,
         };
         let options = Options {
@@ -185,20 +145,21 @@ impl Service {
             prune: Prune::new(request.prune, request.yes),
             max_failures: request.max_failures,
         };
-        let keep_words = |event: &Event| self.0.last_lines.keep(&row.id, event);
+        let record_last_lines = |event: &Event| self.0.last_lines.record(&row.id, event);
         let mut run = self.run(&engine, row, cancel);
-        run.observer = &keep_words;
+        run.observer = &record_last_lines;
         run.keep_failed = request.keep_failed;
         let Admitted { org, jobs, .. } = admitted;
-        let summary = provision::up(&run, org, jobs, &options).boxed().await?;
+        let summary = provision::apply(&run, org, jobs, &options).boxed().await?;
         let mut outcomes = summary.outcomes.iter();
         Ok(match outcomes.any(|(_, outcome)| outcome.is_cancelled()) {
-            true => Ended::CutShort,
-            false => Ended::Whole,
+            true => Ended::Interrupted,
+            false => Ended::Completed,
         })
     }
 
-    async fn descend(
+    /// Takes an org down.
+    async fn execute_down(
         &self,
         row: &OperationRow,
         cancel: &CancellationToken,
@@ -206,35 +167,35 @@ impl Service {
     ) -> Result<Ended, Problem> {
         let known = match self.org(&row.org).await {
             Ok(known) => known,
-            // An earlier process forgot it, and was killed before it said so.
-            Err(problem) if problem.class == Class::Unknown => {
+            // The org was removed, and the process was killed before it stored the end.
+            Err(problem) if problem.class == Class::NotFound => {
                 self.0.store.end(&row.org, 0).await?;
-                return Ok(Ended::Whole);
+                return Ok(Ended::Completed);
             }
             Err(problem) => return Err(problem),
         };
         let org = OrgId::known(self.0.store.instance().clone(), &known.slug);
         let engine = match self.engine(known.engine, &org, cancel, patience).await {
-            // The next process may have more luck.
-            Err(_) if cancel.is_cancelled() => return Ok(Ended::CutShort),
+            // The next process resumes the operation, and the engine may answer then.
+            Err(_) if cancel.is_cancelled() => return Ok(Ended::Interrupted),
             engine => engine?,
         };
-        let volumes = super::flag(&row.request, "volumes");
+        let volumes = flag(&row.request, "volumes");
         let run = self.run(&engine, row, cancel);
         let concurrency = self.0.config.concurrency();
-        provision::down(&run, &org, volumes, concurrency)
+        provision::destroy(&run, &org, volumes, concurrency)
             .boxed()
             .await?;
-        // What was all done although somebody wanted it to end needs no going on.
-        let is_left = cancel.is_cancelled() && self.org(&row.org).await.is_ok();
-        Ok(match is_left {
-            true => Ended::CutShort,
-            false => Ended::Whole,
+        // If everything was removed before the cancellation took effect, nothing is left to resume.
+        let is_incomplete = cancel.is_cancelled() && self.org(&row.org).await.is_ok();
+        Ok(match is_incomplete {
+            true => Ended::Interrupted,
+            false => Ended::Completed,
         })
     }
 
-    /// The engine of an org. After a machine has started, its engine may come later than this host; and an engine that is
-    /// started anew is away for a while. One that is waited for has answered just now.
+    /// The engine of an org. While it does not answer, tries again for as long as `patience`: after a reboot the engine may
+    /// start later than this host. With a `patience` above zero, the engine has just answered a query about the org.
     pub(super) async fn engine(
         &self,
         kind: EngineKind,
@@ -242,7 +203,8 @@ impl Service {
         cancel: &CancellationToken,
         patience: Duration,
     ) -> Result<Arc<Backend>, Problem> {
-        /// Between two attempts.
+        /// The pause between two attempts. Fixed and not a backoff of `backon`: an attempt costs little, and the wait must end
+        /// at a cancellation.
         const PAUSE: Duration = Duration::from_secs(2);
         let deadline = Instant::now() + patience;
         loop {
@@ -267,6 +229,7 @@ impl Service {
         }
     }
 
+    /// The context in which provisioning runs one operation.
     pub(super) fn run<'a>(
         &'a self,
         engine: &'a Backend,
@@ -279,80 +242,21 @@ impl Service {
             operation: row.id.clone(),
             cancel: cancel.clone(),
             observer: &|_| {},
-            turns: &self.0.turns,
+            permits: &self.0.provisioning,
             keep_failed: false,
         }
     }
 
-    /// An operation could not be done: its workspaces are told why.
-    async fn give_up(&self, row: &OperationRow, errors: &[Diagnostic]) -> Result<(), StoreError> {
-        let Some(error) = errors.first() else {
-            return Ok(());
-        };
-        let failure = Failure {
-            step: Step::Prepare,
-            code: "operation-failed".into(),
-            reason: error.message.clone(),
-            help: error.help.clone().unwrap_or_default(),
-            last_lines: Vec::new(),
-            is_cancelled: false,
-            exit_code: None,
-            left_behind: Vec::new(),
-            before: None,
-        };
-        self.leave(row, &What::Failed(Box::new(failure))).await
-    }
-
-    /// An event for each workspace that would wait for this operation for ever.
-    async fn leave(&self, row: &OperationRow, what: &What) -> Result<(), StoreError> {
-        let is_stuck = |w: &&WorkspaceRow| {
-            let subject = row.workspace.as_ref();
-            let is_meant = subject.is_none_or(|subject| subject.id.as_ref() == Some(&w.id));
-            is_meant && w.outcome.is_on_its_way()
-        };
-        let org = OrgId::known(self.0.store.instance().clone(), &row.org);
-        let store = &self.0.store;
-        for workspace in store.workspaces(&row.org).await?.iter().filter(is_stuck) {
-            let event = Event::of_workspace(&org, &workspace.key, &workspace.id, what.clone());
-            store.append(&row.id, &event).await?;
-        }
-        Ok(())
-    }
-
-    /// An operation whose task broke: an event, a failed operation and failed workspaces, not a dead host.
-    pub(super) async fn broke(
-        &self,
-        id: &OperationId,
-        org: &str,
-        workspace: Option<&Subject>,
-        how: Broken,
-    ) {
-        let reason = match how {
-            Broken::Panicked(words) => format!("a defect of orghost: {words}"),
-            Broken::TooLong(limit) => format!("it took longer than {} s", limit.as_secs()),
-        };
-        let errors = [Diagnostic::new("operation-broke", &reason)];
-        let event = Event {
-            org: org.to_owned(),
-            workspace: workspace.and_then(|subject| WorkspaceKey::new(&subject.key).ok()),
-            workspace_id: workspace.and_then(|subject| subject.id.clone()),
-            what: What::Broke { reason },
-        };
-        let store = &self.0.store;
-        let stored = async {
-            store.append(id, &event).await?;
-            store.settle(id, OperationState::Failed, &errors).await
-        };
-        if let Err(error) = stored.await {
-            tracing::error!(%error, operation = id.as_str(), "the end of an operation was not stored");
-        }
-        self.cancels().remove(id);
-    }
-
-    pub(super) fn cancels(&self) -> MutexGuard<'_, HashMap<OperationId, CancellationToken>> {
+    /// The tokens that cancel open operations.
+    pub(super) fn cancellations(&self) -> MutexGuard<'_, HashMap<OperationId, CancellationToken>> {
         self.0
-            .cancels
+            .cancellations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a field of a stored request is `true`.
+pub(super) fn flag(request: &serde_json::Value, name: &str) -> bool {
+    request.get(name) == Some(&true.into())
 }

@@ -1,5 +1,5 @@
-//! What workspaces printed before they failed, for whoever follows an operation. A program that fails may print its
-//! settings, so this may hold secrets: it is in memory only, never in the store or in a log, and goes with the process.
+//! The last output of failed workspaces, for callers that follow an operation. It may hold secrets, because a failing program
+//! may print its settings. So it is only in memory, never in the store or a log.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -9,46 +9,46 @@ use crate::model::event::{Event, What};
 use crate::model::ids::OperationId;
 use crate::model::plan::WorkspaceKey;
 
-/// The newest, up to [`limits::LAST_LINES_HELD`] bytes.
+/// The newest output, at most [`limits::LAST_LINES_HELD`] bytes.
 #[derive(Default)]
 pub struct LastLines(Mutex<Held>);
 
 #[derive(Default)]
 struct Held {
     /// Oldest first.
-    failures: VecDeque<Words>,
+    failures: VecDeque<FailureOutput>,
     bytes: usize,
 }
 
-struct Words {
+struct FailureOutput {
     operation: OperationId,
     workspace: WorkspaceKey,
     lines: Vec<String>,
 }
 
-impl Words {
+impl FailureOutput {
     fn bytes(&self) -> usize {
         self.lines.iter().map(String::len).sum()
     }
 }
 
 impl LastLines {
-    /// Remembers what an event of an operation tells, if it tells of a failure.
-    pub fn keep(&self, operation: &OperationId, event: &Event) {
+    /// Keeps the output that an event of a failed workspace carries. Ignores other events.
+    pub fn record(&self, operation: &OperationId, event: &Event) {
         let (What::Failed(failure), Some(workspace)) = (&event.what, &event.workspace) else {
             return;
         };
         if failure.last_lines.is_empty() {
             return;
         }
-        let words = Words {
+        let output = FailureOutput {
             operation: operation.clone(),
             workspace: workspace.clone(),
             lines: failure.last_lines.clone(),
         };
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.bytes += words.bytes();
-        held.failures.push_back(words);
+        held.bytes += output.bytes();
+        held.failures.push_back(output);
         while held.bytes > limits::LAST_LINES_HELD
             && let Some(oldest) = held.failures.pop_front()
         {
@@ -56,11 +56,11 @@ impl LastLines {
         }
     }
 
-    /// By the keys of an operation's failed workspaces.
+    /// The output of an operation's failed workspaces, by their keys.
     pub fn of(&self, operation: &OperationId) -> BTreeMap<String, Vec<String>> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = held.failures.iter().filter(|w| w.operation == *operation);
-        own.map(|words| (words.workspace.to_string(), words.lines.clone()))
+        own.map(|output| (output.workspace.to_string(), output.lines.clone()))
             .collect()
     }
 }
@@ -72,7 +72,7 @@ mod tests {
 
     fn failed(key: &str, lines: Vec<String>) -> Event {
         let failure = Failure {
-            step: Step::Ready,
+            step: Step::Work,
             code: "ended".into(),
             reason: String::new(),
             help: String::new(),
@@ -91,22 +91,22 @@ mod tests {
     }
 
     #[test]
-    fn they_are_kept_by_operation_and_the_oldest_go_first() {
+    fn output_is_kept_by_operation_and_the_oldest_is_dropped_first() {
         let kept = LastLines::default();
         let operation = |id: &str| OperationId(id.to_owned());
-        kept.keep(&operation("a"), &failed("x", vec!["one".to_owned()]));
-        kept.keep(&operation("b"), &failed("x", vec!["two".to_owned()]));
-        kept.keep(&operation("b"), &failed("y", Vec::new()));
+        kept.record(&operation("a"), &failed("x", vec!["one".to_owned()]));
+        kept.record(&operation("b"), &failed("x", vec!["two".to_owned()]));
+        kept.record(&operation("b"), &failed("y", Vec::new()));
         let of_b = kept.of(&operation("b"));
         assert_eq!(
             of_b.into_iter().collect::<Vec<_>>(),
             [("x".to_owned(), vec!["two".to_owned()])]
         );
         let large = vec!["l".repeat(limits::LAST_LINES_HELD - 3)];
-        kept.keep(&operation("c"), &failed("x", large));
+        kept.record(&operation("c"), &failed("x", large));
         assert!(kept.of(&operation("a")).is_empty());
         assert_eq!(kept.of(&operation("b")).len(), 1);
-        kept.keep(&operation("d"), &failed("x", vec!["four".to_owned()]));
+        kept.record(&operation("d"), &failed("x", vec!["four".to_owned()]));
         assert!(kept.of(&operation("b")).is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! The memory that templates take. Whoever is about to load one asks for its room first, and is served in the order of
-//! asking. It is asked for before a place in an org's line is taken: so nobody waits in a line for the memory of those behind.
+//! Limits the memory that templates take. Memory is granted in the order of the requests. An operation gets its memory before
+//! it waits in its org's queue, so that nothing at the head of a queue waits for memory that something behind it holds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,71 +9,73 @@ use std::task::{Context, Poll};
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The memory of one host's templates. Cheap to clone.
+/// The memory for templates on one host. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Memory {
+pub struct TemplateMemory {
     kilobytes: Arc<Semaphore>,
-    all: u32,
+    total: u32,
 }
 
-/// Room for one template, until it is dropped.
+/// Permission to use memory for one template, until it is dropped.
 #[derive(Debug)]
-pub struct Room(Option<OwnedSemaphorePermit>);
+pub struct MemoryPermit(Option<OwnedSemaphorePermit>);
 
-/// A place among those who wait for room, which ends when it is dropped.
-pub struct Asked(Pin<Box<dyn Future<Output = Room> + Send>>);
+/// A request that waits for memory. Dropping it withdraws it.
+pub struct MemoryRequest(Pin<Box<dyn Future<Output = MemoryPermit> + Send>>);
 
-impl Memory {
-    /// Room for so many bytes.
+impl TemplateMemory {
+    /// A limit of this many bytes.
     pub fn new(bytes: usize) -> Self {
-        let all = kilobytes(bytes as u64);
+        let total = kilobytes(bytes as u64);
         Self {
-            kilobytes: Arc::new(Semaphore::new(all as usize)),
-            all,
+            kilobytes: Arc::new(Semaphore::new(total as usize)),
+            total,
         }
     }
 
-    /// Asks for room for a template of so many bytes: from now on, not only from when it is awaited. What is larger than
-    /// everything gets everything.
-    pub fn ask(&self, bytes: u64) -> Asked {
-        let wanted = kilobytes(bytes).min(self.all);
-        let room = self.kilobytes.clone().acquire_many_owned(wanted);
-        // Nobody closes the semaphore.
-        let mut room = room.map(|room| Room(room.ok())).boxed();
-        // Once polled, it stands in the queue.
-        match (&mut room).now_or_never() {
-            Some(room) => Asked::granted(room),
-            None => Asked(room),
+    /// Requests memory for a template of this many bytes. The request is in the queue at once, before it is awaited. A template
+    /// that is larger than the limit gets all of it.
+    pub fn request(&self, bytes: u64) -> MemoryRequest {
+        let count = kilobytes(bytes).min(self.total);
+        let permit = self.kilobytes.clone().acquire_many_owned(count);
+        // The semaphore is never closed.
+        let mut permit = permit.map(|permit| MemoryPermit(permit.ok())).boxed();
+        // The first poll puts it into the queue.
+        match (&mut permit).now_or_never() {
+            Some(permit) => MemoryRequest::granted(permit),
+            None => MemoryRequest(permit),
         }
     }
 }
 
-impl Room {
-    /// Gives back what a template of so many bytes does not need.
+impl MemoryPermit {
+    /// Returns the memory that a template of this many bytes does not need.
     pub fn shrink(&mut self, bytes: u64) {
-        if let Some(room) = &mut self.0 {
-            let spare = room.num_permits().saturating_sub(kilobytes(bytes) as usize);
-            drop(room.split(spare));
+        if let Some(permit) = &mut self.0 {
+            let spare = permit
+                .num_permits()
+                .saturating_sub(kilobytes(bytes) as usize);
+            drop(permit.split(spare));
         }
     }
 }
 
-impl Asked {
-    /// Asked for, and given.
-    pub fn granted(room: Room) -> Self {
-        Self(std::future::ready(room).boxed())
+impl MemoryRequest {
+    /// A request that is granted already.
+    pub fn granted(permit: MemoryPermit) -> Self {
+        Self(std::future::ready(permit).boxed())
     }
 }
 
-impl Future for Asked {
-    type Output = Room;
+impl Future for MemoryRequest {
+    type Output = MemoryPermit;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Room> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<MemoryPermit> {
         self.0.poll_unpin(context)
     }
 }
 
-/// A template counts at least one.
+/// Kilobytes that are enough for these bytes; at least one.
 fn kilobytes(bytes: u64) -> u32 {
     u32::try_from(bytes >> 10)
         .unwrap_or(u32::MAX)
@@ -87,12 +89,12 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn who_asked_first_is_served_first_whatever_the_others_want() {
-        let memory = Memory::new(8 << 20);
-        let first = memory.ask(6 * MIB).now_or_never().unwrap();
-        let mut large = memory.ask(7 * MIB);
-        // There would be room for it, and it is not its turn.
-        let mut small = memory.ask(MIB);
+    fn requests_are_granted_in_order_whatever_their_size() {
+        let memory = TemplateMemory::new(8 << 20);
+        let first = memory.request(6 * MIB).now_or_never().unwrap();
+        let mut large = memory.request(7 * MIB);
+        // There is enough memory for it, but the large request came first.
+        let mut small = memory.request(MIB);
         assert!((&mut small).now_or_never().is_none());
         assert!((&mut large).now_or_never().is_none());
         drop(first);
@@ -103,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_waiting_takes_nothing_and_what_is_spare_is_given_back() {
-        let memory = Memory::new(8 << 20);
-        let mut all = memory.ask(64 * MIB).now_or_never().unwrap();
-        drop(memory.ask(MIB));
-        let mut next = memory.ask(7 * MIB);
+    fn a_withdrawn_request_takes_nothing_and_spare_memory_is_returned() {
+        let memory = TemplateMemory::new(8 << 20);
+        let mut all = memory.request(64 * MIB).now_or_never().unwrap();
+        drop(memory.request(MIB));
+        let mut next = memory.request(7 * MIB);
         assert!((&mut next).now_or_never().is_none());
         all.shrink(MIB / 2);
         assert!(next.now_or_never().is_some());

@@ -1,4 +1,4 @@
-//! What is counted while a host runs. No label is a text that a caller can make up: each has few values, known beforehand.
+//! Metrics. No label holds text from a caller: every label has few values, known in advance.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::Service;
 use crate::model::event::Operation;
+use crate::problem::Problem;
 use crate::state::store::OperationState;
 
-/// The counters of one host. Cheap to clone.
+/// The metrics of one host. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -27,41 +29,61 @@ struct Inner {
     listeners: Gauge,
 }
 
-/// What came of a plan.
+/// The result of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Planned {
-    /// Policy approves it.
+pub enum PlanResult {
+    /// Policy approved it.
     Approved,
-    /// Policy refuses it.
+    /// Policy refused it.
     Refused,
-    /// There is no plan.
+    /// There was no plan.
     Nothing,
 }
 
-/// How a host is at one moment.
+/// Numbers that are read when the metrics are scraped.
 #[derive(Debug, Clone, Default)]
-pub struct Moment {
-    /// How many operations are kept, by what they do and how they are.
+pub struct Gauges {
+    /// The number of kept operations by kind and state.
     pub operations: Vec<(Operation, OperationState, u64)>,
-    /// Operations that were accepted and did not end.
+    /// Operations that have not ended.
     pub open: usize,
-    /// Workspaces that wait for their turn.
+    /// Workspaces that wait to be provisioned.
     pub waiting: usize,
-    /// Workspaces whose turn it is.
+    /// Workspaces that are being provisioned.
     pub running: usize,
-    /// Calls into plugins that wait for their turn.
+    /// Plugin calls that wait.
     pub plans_waiting: usize,
-    /// Calls into plugins that run.
+    /// Plugin calls that run.
     pub plans_running: usize,
     /// Background tasks that run.
     pub tasks: usize,
-    /// Events that were stored.
+    /// Events that were ever stored.
     pub events: u64,
 }
 
-/// Somebody who listens to events, until it is dropped.
+/// Counts one open stream of events, until it is dropped.
 #[derive(Debug)]
 pub struct Listener(Gauge);
+
+impl Service {
+    /// The present values of the gauges.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn gauges(&self) -> Result<Gauges, Problem> {
+        let host = &self.0;
+        Ok(Gauges {
+            operations: host.store.tally().await?,
+            open: host.queues.length(),
+            waiting: host.provisioning.waiting(),
+            running: host.provisioning.taken(),
+            plans_waiting: host.plugin_calls.waiting(),
+            plans_running: host.plugin_calls.taken(),
+            tasks: host.tasks.count_running(),
+            events: host.store.newest().await?.unsigned_abs(),
+        })
+    }
+}
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -107,7 +129,7 @@ fn plan_buckets() -> Histogram {
 }
 
 impl Metrics {
-    /// A request was answered. `route` is the pattern of its path; a method that no route has counts as `other`.
+    /// Counts an answered request. `route` is the pattern of its path. An unusual method counts as `other`.
     pub fn request(&self, route: &str, method: &str, status: u16, took: Duration) {
         let method = match method {
             "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
@@ -124,85 +146,81 @@ impl Metrics {
         seconds.observe(took.as_secs_f64());
     }
 
-    /// A template was planned.
-    pub fn plan(&self, planned: Planned, took: Duration) {
-        let result = match planned {
-            Planned::Approved => "approved",
-            Planned::Refused => "refused",
-            Planned::Nothing => "nothing",
+    /// Counts a plan and its duration.
+    pub fn plan(&self, result: PlanResult, took: Duration) {
+        let label = match result {
+            PlanResult::Approved => "approved",
+            PlanResult::Refused => "refused",
+            PlanResult::Nothing => "nothing",
         };
-        let plans = self.0.plans.get_or_create(&[("result", result)]);
+        let plans = self.0.plans.get_or_create(&[("result", label)]);
         plans.observe(took.as_secs_f64());
     }
 
-    /// Somebody begins to listen to events.
+    /// Counts a new stream of events.
     pub fn listener(&self) -> Listener {
         self.0.listeners.inc();
         Listener(self.0.listeners.clone())
     }
 
-    /// Everything, as OpenMetrics text.
-    pub fn text(&self, moment: &Moment) -> String {
+    /// All metrics as OpenMetrics text.
+    pub fn text(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
-        let now = registry_of(moment);
+        let now = registry_of(gauges);
         let written = encode_registry(&mut text, &self.0.registry)
             .and_then(|()| encode_registry(&mut text, &now))
             .and_then(|()| encode_eof(&mut text));
         if written.is_err() {
-            // A `String` takes everything; whoever scrapes sees that the end is missing.
+            // Writing to a `String` does not fail. If it did, the missing end would tell the scraper.
             let _ = text.write_char('\n');
         }
         text
     }
 }
 
-fn registry_of(moment: &Moment) -> Registry {
+fn registry_of(gauges: &Gauges) -> Registry {
     let mut registry = Registry::with_prefix("orghost");
     let operations = Family::<[(&'static str, &'static str); 2], Gauge>::default();
-    for (operation, state, count) in &moment.operations {
+    for (operation, state, count) in &gauges.operations {
         let labels = [("operation", operation.as_str()), ("state", state.as_str())];
         operations.get_or_create(&labels).set(signed(*count));
     }
-    registry.register(
-        "operations",
-        "Operations, by what they do and how they are",
-        operations,
-    );
-    let gauges = [
+    registry.register("operations", "Operations by kind and state", operations);
+    let values = [
         (
             "operations_open",
-            "Operations that were accepted and did not end",
-            moment.open,
+            "Operations that have not ended",
+            gauges.open,
         ),
         (
             "workspaces_waiting",
-            "Workspaces that wait for their turn",
-            moment.waiting,
+            "Workspaces that wait to be provisioned",
+            gauges.waiting,
         ),
         (
             "workspaces_running",
-            "Workspaces that are being worked on",
-            moment.running,
+            "Workspaces that are being provisioned",
+            gauges.running,
         ),
         (
             "plans_waiting",
-            "Calls into plugins that wait for their turn",
-            moment.plans_waiting,
+            "Plugin calls that wait",
+            gauges.plans_waiting,
         ),
         (
             "plans_running",
-            "Calls into plugins that run",
-            moment.plans_running,
+            "Plugin calls that run",
+            gauges.plans_running,
         ),
-        ("tasks", "Background tasks that run", moment.tasks),
+        ("tasks", "Background tasks that run", gauges.tasks),
     ];
-    for (name, help, value) in gauges {
+    for (name, help, value) in values {
         let gauge = Gauge::<i64>::default();
         gauge.set(signed(value as u64));
         registry.register(name, help, gauge);
     }
     let events = Counter::<u64>::default();
-    events.inc_by(moment.events);
+    events.inc_by(gauges.events);
     registry.register("events_stored", "Events that were stored", events);
     registry
 }

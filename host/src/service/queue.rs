@@ -1,93 +1,96 @@
-//! What is done to an org goes in the order in which it was accepted. What is about the whole org has the queue for itself;
-//! what is about one workspace shares it with what is about others. Orgs do not know each other.
+//! The queues of orgs. The operations on one org run in the order in which they were accepted: one on the whole org runs
+//! alone, and those on single workspaces run beside each other. Orgs do not wait for each other.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The queues of all orgs.
+/// The queues of all orgs. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Queues(Arc<Mutex<State>>);
+pub struct OrgQueues(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// By org. Without an entry it is nobody's turn.
+    /// By the slug of the org. An org without an open ticket has no entry.
     queues: HashMap<String, Queue>,
-    next: u64,
+    /// The number of the newest ticket.
+    newest: u64,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// How many have their turn: one, or several that share it.
-    active: usize,
-    share: bool,
+    /// The number of tickets that are served now: one exclusive ticket, or any number of shared ones.
+    served: usize,
+    /// Whether the served tickets are shared ones.
+    is_shared: bool,
     waiting: VecDeque<Waiting>,
 }
 
+/// A ticket that waits.
 #[derive(Debug)]
 struct Waiting {
     number: u64,
-    share: bool,
-    turn: oneshot::Sender<()>,
+    is_shared: bool,
+    /// Tells the ticket that it is served.
+    served: oneshot::Sender<()>,
 }
 
-/// A ticket in a queue, until it is dropped.
+/// A place in the queue of an org, until it is dropped.
 #[derive(Debug)]
 pub struct Ticket {
-    queues: Queues,
+    queues: OrgQueues,
     org: String,
     number: u64,
-    turn: Option<oneshot::Receiver<()>>,
+    /// `None` as soon as the ticket is served.
+    served: Option<oneshot::Receiver<()>>,
 }
 
-impl Queues {
-    /// Takes the next ticket in an org's queue, unless there are `longest` in it.
-    pub fn ticket(&self, org: &str, longest: usize) -> Option<Ticket> {
+impl OrgQueues {
+    /// Takes an exclusive ticket, for an operation on the whole org. `None` when the queue has `max_length` tickets already.
+    pub fn ticket(&self, org: &str, max_length: usize) -> Option<Ticket> {
         let mut state = self.state();
-        if state.queues.get(org).is_some_and(|l| l.length() >= longest) {
-            return None;
-        }
-        Some(self.enter(&mut state, org, false))
+        let length = state.queues.get(org).map_or(0, Queue::length);
+        (length < max_length).then(|| self.enter(&mut state, org, false))
     }
 
-    /// The same for what is about one workspace: its turn is also that of others like it.
+    /// Takes a shared ticket, for an operation on one workspace. Shared tickets are served together when no exclusive ticket
+    /// is between them.
     pub fn shared_ticket(&self, org: &str) -> Ticket {
         self.enter(&mut self.state(), org, true)
     }
 
-    /// How many are in all queues.
+    /// The number of tickets in all queues, served and waiting.
     pub fn length(&self) -> usize {
         self.state().queues.values().map(Queue::length).sum()
     }
 
-    /// Whether anything is done to this org, or waits for it.
+    /// Whether an org has any ticket, served or waiting.
     pub fn is_busy(&self, org: &str) -> bool {
         self.state().queues.contains_key(org)
     }
 
-    fn enter(&self, state: &mut State, org: &str, share: bool) -> Ticket {
-        state.next += 1;
-        let number = state.next;
+    fn enter(&self, state: &mut State, org: &str, is_shared: bool) -> Ticket {
+        state.newest += 1;
+        let number = state.newest;
         let queue = state.queues.entry(org.to_owned()).or_default();
-        let is_free = queue.waiting.is_empty() && queue.admits(share);
-        let turn = if is_free {
-            queue.admit(share);
+        let served = if queue.waiting.is_empty() && queue.can_serve(is_shared) {
+            queue.serve(is_shared);
             None
         } else {
-            let (sender, turn) = oneshot::channel();
+            let (sender, receiver) = oneshot::channel();
             queue.waiting.push_back(Waiting {
                 number,
-                share,
-                turn: sender,
+                is_shared,
+                served: sender,
             });
-            Some(turn)
+            Some(receiver)
         };
         Ticket {
             queues: self.clone(),
             org: org.to_owned(),
             number,
-            turn,
+            served,
         }
     }
 
@@ -98,25 +101,25 @@ impl Queues {
 
 impl Queue {
     fn length(&self) -> usize {
-        self.active + self.waiting.len()
+        self.served + self.waiting.len()
     }
 
-    fn admits(&self, share: bool) -> bool {
-        self.active == 0 || (self.share && share)
+    fn can_serve(&self, is_shared: bool) -> bool {
+        self.served == 0 || (self.is_shared && is_shared)
     }
 
-    fn admit(&mut self, share: bool) {
-        self.active += 1;
-        self.share = share;
+    fn serve(&mut self, is_shared: bool) {
+        self.served += 1;
+        self.is_shared = is_shared;
     }
 }
 
 impl Ticket {
-    /// Waits until it is this one's turn, which it is until it is dropped.
+    /// Waits until the ticket is served. It is served until it is dropped.
     pub async fn wait(&mut self) {
-        if let Some(turn) = &mut self.turn {
-            let _ = turn.await;
-            self.turn = None;
+        if let Some(served) = &mut self.served {
+            let _ = served.await;
+            self.served = None;
         }
     }
 }
@@ -127,18 +130,18 @@ impl Drop for Ticket {
         let Some(queue) = state.queues.get_mut(&self.org) else {
             return;
         };
-        let before = queue.waiting.len();
+        let length = queue.waiting.len();
         queue.waiting.retain(|other| other.number != self.number);
-        if queue.waiting.len() == before {
-            queue.active = queue.active.saturating_sub(1);
+        if queue.waiting.len() == length {
+            queue.served = queue.served.saturating_sub(1);
         }
         while let Some(next) = queue.waiting.front()
-            && queue.admits(next.share)
+            && queue.can_serve(next.is_shared)
             && let Some(next) = queue.waiting.pop_front()
         {
-            queue.admit(next.share);
-            // Whoever does not wait any more is about to be dropped, and goes on from there.
-            let _ = next.turn.send(());
+            queue.serve(next.is_shared);
+            // Fails when that ticket is being dropped. Its own drop then serves the next one.
+            let _ = next.served.send(());
         }
         if queue.length() == 0 {
             state.queues.remove(&self.org);
@@ -152,47 +155,47 @@ mod tests {
 
     use super::*;
 
-    fn is_its_turn(ticket: &mut Ticket) -> bool {
+    fn is_served(ticket: &mut Ticket) -> bool {
         ticket.wait().now_or_never().is_some()
     }
 
     #[test]
-    fn the_whole_org_waits_for_its_workspaces_and_they_for_it() {
-        let queues = Queues::default();
-        let mut one = queues.shared_ticket("acme");
-        let mut two = queues.shared_ticket("acme");
-        let mut all = queues.ticket("acme", 9).unwrap();
-        let mut three = queues.shared_ticket("acme");
-        assert!(is_its_turn(&mut one) && is_its_turn(&mut two));
-        assert!(!is_its_turn(&mut all) && !is_its_turn(&mut three));
-        drop(one);
-        assert!(!is_its_turn(&mut all));
-        drop(two);
-        assert!(is_its_turn(&mut all) && !is_its_turn(&mut three));
-        drop(all);
-        assert!(is_its_turn(&mut three));
-        drop(three);
+    fn an_exclusive_ticket_waits_for_shared_ones_before_it_and_holds_those_behind_it() {
+        let queues = OrgQueues::default();
+        let mut first = queues.shared_ticket("acme");
+        let mut second = queues.shared_ticket("acme");
+        let mut exclusive = queues.ticket("acme", 9).unwrap();
+        let mut last = queues.shared_ticket("acme");
+        assert!(is_served(&mut first) && is_served(&mut second));
+        assert!(!is_served(&mut exclusive) && !is_served(&mut last));
+        drop(first);
+        assert!(!is_served(&mut exclusive));
+        drop(second);
+        assert!(is_served(&mut exclusive) && !is_served(&mut last));
+        drop(exclusive);
+        assert!(is_served(&mut last));
+        drop(last);
         assert!(!queues.is_busy("acme"));
     }
 
     #[test]
-    fn whoever_leaves_a_line_lets_others_go_on() {
-        let queues = Queues::default();
-        let one = queues.shared_ticket("acme");
-        let all = queues.ticket("acme", 9).unwrap();
-        let mut two = queues.shared_ticket("acme");
-        drop(all);
-        assert!(is_its_turn(&mut two));
-        drop(one);
-        drop(two);
+    fn a_ticket_that_is_dropped_while_it_waits_holds_nobody() {
+        let queues = OrgQueues::default();
+        let first = queues.shared_ticket("acme");
+        let exclusive = queues.ticket("acme", 9).unwrap();
+        let mut last = queues.shared_ticket("acme");
+        drop(exclusive);
+        assert!(is_served(&mut last));
+        drop(first);
+        drop(last);
         assert_eq!(queues.length(), 0);
     }
 
     #[test]
-    fn a_line_has_a_length() {
-        let queues = Queues::default();
-        let _one = queues.ticket("acme", 2).unwrap();
-        let _two = queues.ticket("acme", 2).unwrap();
+    fn the_length_of_a_queue_is_limited_for_each_org() {
+        let queues = OrgQueues::default();
+        let _first = queues.ticket("acme", 2).unwrap();
+        let _second = queues.ticket("acme", 2).unwrap();
         assert!(queues.ticket("acme", 2).is_none());
         assert!(queues.ticket("other", 2).is_some());
     }

@@ -1,5 +1,5 @@
-//! Forgets in the background what the operator does not keep: events, operations that ended, and snapshots that nothing is
-//! made from. Never what an operation that did not end needs.
+//! Prunes in the background: events and ended operations beyond the configured retention, and unused snapshots. Never what an
+//! open operation needs.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::problem::Problem;
 use crate::state::store::Pruned;
 
 impl Service {
-    /// Forgets now, and then every few minutes, until the host stops.
+    /// Prunes now, and then every few minutes until the host stops.
     ///
     /// # Errors
-    /// [`Closed`].
+    /// [`Closed`] when the host is stopping.
     pub fn keep_pruning(&self) -> Result<(), Closed> {
         let this = self.clone();
         let work = async move {
@@ -26,7 +26,7 @@ impl Service {
                     () = stopping.cancelled() => return,
                 };
                 if let Err(problem) = pruned {
-                    tracing::warn!(errors = ?problem.errors, "nothing old was forgotten");
+                    tracing::warn!(errors = ?problem.errors, "pruning failed");
                 }
                 tokio::select! {
                     () = sleep(limits::PRUNE_EVERY) => {}
@@ -41,14 +41,14 @@ impl Service {
         self.0.tasks.spawn("prune", Duration::MAX, work, broken)
     }
 
-    /// Forgets once; how much.
+    /// Prunes once, and returns how much.
     ///
     /// # Errors
-    /// The store's, or a snapshot that cannot be removed.
+    /// The store does not work, or a snapshot cannot be removed.
     pub async fn prune(&self) -> Result<Pruned, Problem> {
         let host = &self.0;
         let pruned = host.store.prune(host.config.server.keep()).await?;
-        // Whoever is accepted meanwhile has put its snapshot there, and not yet said so.
+        // An import that is being accepted has written its snapshot, but not yet its row.
         let _one = host.accepting.lock().await;
         let used = host.store.snapshots().await?;
         let this = self.clone();

@@ -1,8 +1,7 @@
-//! How orgs are: what the store remembers beside what their engine sees now. Changes nothing.
-
-use std::collections::BTreeMap;
+//! The status of orgs: what the store has, and what their engine reports now. Changes nothing.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,51 +16,51 @@ use crate::provision::generations::Generations;
 use crate::provision::observed::{Observed, State};
 use crate::state::store::{OrgRow, Store, StoreError, WorkspaceRow};
 
-/// An org, as `status` and the API show it.
+/// The status of an org.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct OrgStatus {
-    /// Its identity on this host.
+    /// Its slug: its identity on this host.
     pub org: String,
-    /// What people call it.
+    /// Its name in the template.
     pub name: String,
-    /// What runs it.
+    /// The engine that runs it.
     pub engine: EngineKind,
-    /// What keeps its workspaces from the rest of the machine: the weakest of what each of them has. Absent when there is
-    /// no workspace, or the engine could not be asked.
+    /// What separates its workspaces from the rest of the machine: the weakest isolation among them. Absent when there is no
+    /// workspace, or the engine did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
     /// Where its template came from.
     pub template: String,
-    /// Why the engine could not be asked.
+    /// Why the engine did not answer. Absent when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_error: Option<String>,
-    /// Operations that are under way.
+    /// Operations that are running.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub under_way: Vec<String>,
-    /// Operations that were cut off; the next `up` or `down` goes on from there.
+    /// Operations that were interrupted. The next `up` or `down` resumes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut_off: Vec<String>,
-    /// Parents first.
+    /// Its workspaces, parents first.
     pub workspaces: Vec<WorkspaceStatus>,
 }
 
-/// A workspace, as `status` and the API show it.
+/// The status of a workspace.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceStatus {
-    /// What the store remembers.
+    /// Its row in the store.
     #[serde(flatten)]
     pub row: WorkspaceRow,
-    /// `running`, `restarting`, `exited`, `created`, `absent`, `external`, `unknown`.
+    /// `running`, `restarting`, `exited`, `created`, `absent`, `external` or `unknown`.
     pub state: Cow<'static, str>,
-    /// How it ended, when it did.
+    /// The exit code of its program, when it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 }
 
-/// How one org is. An engine that does not answer is told in the result.
+/// The status of one org. When its engine does not answer, the status says so.
 ///
 /// # Errors
-/// The store's.
+/// The store cannot be read.
 pub async fn org(store: &Store, engines: &Engines, org: OrgRow) -> Result<OrgStatus, StoreError> {
     let id = OrgId::known(store.instance().clone(), &org.slug);
     let (mut seen, isolation, engine_error) = match observe(engines, org.engine, &id).await {
@@ -75,7 +74,7 @@ pub async fn org(store: &Store, engines: &Engines, org: OrgRow) -> Result<OrgSta
             _ if row.external => ("external", None),
             None => ("unknown", None),
             Some(None) => ("absent", None),
-            Some(Some(found)) => word(found.state),
+            Some(Some(found)) => state_text(found.state),
         };
         if let Some(Some(found)) = found {
             row.url = found.url;
@@ -91,7 +90,7 @@ pub async fn org(store: &Store, engines: &Engines, org: OrgRow) -> Result<OrgSta
         .iter()
         .map(|c| c.operation.as_str().to_owned())
         .collect();
-    // Whoever works on it holds the lock; without one, nobody does.
+    // A running operation belongs to the process with the write lock. If the lock is free, there is no such process.
     let is_free = open.is_empty() || store.lock().is_ok();
     let (under_way, cut_off) = if is_free {
         (Vec::new(), open)
@@ -122,7 +121,7 @@ async fn observe(
     Ok((shown.collect(), engine.isolation(id).await?))
 }
 
-fn word(state: State) -> (&'static str, Option<i32>) {
+fn state_text(state: State) -> (&'static str, Option<i32>) {
     match state {
         State::Created => ("created", None),
         State::Running => ("running", None),

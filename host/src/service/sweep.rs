@@ -1,5 +1,5 @@
-//! Finds what carries this host's labels and belongs to nobody: its org or its workspace is in the store no longer. Never
-//! touches anything without the labels, an agent's own work, or what was not seen twice.
+//! Finds and removes orphans: resources with this host's labels whose org or workspace is not in the store. Never removes
+//! anything without the labels, a volume with an agent's own work, or a resource that only one sweep saw.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
@@ -17,35 +17,36 @@ use crate::model::event::{Event, What};
 use crate::model::ids::OperationId;
 use crate::problem::Problem;
 use crate::provision::engine::Engine as _;
+use crate::provision::engine::backend::Backend;
 use crate::provision::observed::{Resource, ResourceKind, Volume};
 use crate::state::store::StoreError;
 
-/// Something of this host's that belongs to nobody.
+/// A resource of this host that belongs to no org or workspace in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Orphan {
-    /// What its engine calls it.
+    /// The name of the container or volume on its engine.
     pub name: String,
-    /// `container`, `configs` (a volume made of a seed) or `workspace` (a volume with an agent's own work).
+    /// `container`, `configs` (a volume with a seed) or `workspace` (a volume with an agent's own work).
     pub thing: String,
     /// The engine that it is on.
     pub engine: EngineKind,
-    /// The org that it says it is of.
+    /// The org in its labels.
     pub org: String,
-    /// Whether a sweep may remove it: an agent's own work is left to people.
+    /// Whether a sweep may remove it. A volume with an agent's own work is never removed.
     pub removable: bool,
-    /// Whether it was removed.
+    /// Whether this sweep removed it.
     pub removed: bool,
 }
 
-/// What the sweep before this one saw.
+/// The orphans that the previous sweep saw on each engine.
 #[derive(Debug, Default)]
 pub struct Seen(HashMap<EngineKind, HashSet<Resource>>);
 
 impl Service {
-    /// Sweeps every minute in the background, when the configuration file wants it, until the host stops.
+    /// Sweeps once a minute in the background until the host stops, unless the configuration file says `sweep = "off"`.
     ///
     /// # Errors
-    /// [`Closed`].
+    /// [`Closed`] when the host is stopping.
     pub fn keep_sweeping(&self) -> Result<(), Closed> {
         let how = self.0.config.server.sweep;
         if how == Sweep::Off {
@@ -63,7 +64,7 @@ impl Service {
                 match timeout(limits::SWEEP, pass).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(problem)) => {
-                        tracing::warn!(errors = ?problem.errors, "a sweep was left out");
+                        tracing::warn!(errors = ?problem.errors, "a sweep failed");
                     }
                     Err(_) => tracing::warn!("a sweep took too long"),
                 }
@@ -77,15 +78,15 @@ impl Service {
         self.0.tasks.spawn("sweep", endless, work, broken)
     }
 
-    /// Looks once at all engines that orgs may be on; what was seen in the sweep before, too, and may be removed, is
-    /// removed with `remove`. An engine that does not answer is left out, and what was seen on it is forgotten.
+    /// Looks for orphans once on every engine. With `remove`, removes those that the previous sweep saw too. An engine that
+    /// does not answer is skipped, and its orphans count as not seen.
     ///
     /// # Errors
-    /// The store's.
+    /// The store does not work.
     pub async fn sweep(&self, seen: &mut Seen, remove: bool) -> Result<Vec<Orphan>, Problem> {
         let mut orphans = Vec::new();
         for kind in [EngineKind::Local, EngineKind::Docker, EngineKind::Swarm] {
-            // What nobody ever reached has nothing of ours.
+            // An engine that cannot be reached is skipped without a warning: most hosts use one engine only.
             let before = seen.0.remove(&kind).unwrap_or_default();
             let Ok(engine) = self.0.engines.get(kind).await else {
                 continue;
@@ -94,12 +95,12 @@ impl Service {
             let listed = match listed {
                 Ok(listed) => listed,
                 Err(error) => {
-                    tracing::warn!(%error, engine = kind.as_str(), "could not be swept");
+                    tracing::warn!(%error, engine = kind.as_str(), "an engine could not be swept");
                     continue;
                 }
             };
             let mut now = HashSet::new();
-            // Containers first: a volume that is in use cannot be removed.
+            // Containers first, because a volume cannot be removed while a container uses it.
             let (containers, volumes): (Vec<_>, Vec<_>) = listed
                 .into_iter()
                 .partition(|found| matches!(found.thing, ResourceKind::Container(_)));
@@ -116,7 +117,7 @@ impl Service {
                     name = found.name,
                     org = found.org,
                     removed,
-                    "belongs to nobody"
+                    "found an orphan"
                 );
                 orphans.push(Orphan {
                     name: found.name.clone(),
@@ -136,28 +137,24 @@ impl Service {
             seen.0.insert(kind, now);
         }
         let left = orphans.iter().filter(|orphan| !orphan.removed);
-        *self.orphans_mut() = left.cloned().collect();
+        *self.orphans_lock() = left.cloned().collect();
         Ok(orphans)
     }
 
-    /// What the newest sweep found and left.
+    /// The orphans that the newest sweep found and did not remove.
     pub fn orphans(&self) -> Vec<Orphan> {
-        self.orphans_mut().clone()
+        self.orphans_lock().clone()
     }
 
-    /// Neither known nor being worked on.
+    /// Whether a resource has no workspace in the store, and no operation of its org is open.
     async fn is_orphan(&self, found: &Resource) -> Result<bool, StoreError> {
         let store = &self.0.store;
         let is_known = store.workspace(found.thing.id().as_str()).await?.is_some();
         Ok(!is_known && !self.0.queues.is_busy(&found.org))
     }
 
-    /// Whether it was removed. While it is, nobody else works on its org.
-    async fn remove_orphan(
-        &self,
-        engine: &crate::provision::engine::backend::Backend,
-        found: &Resource,
-    ) -> Result<bool, StoreError> {
+    /// Removes an orphan, and returns whether it did. No operation of its org runs meanwhile.
+    async fn remove_orphan(&self, engine: &Backend, found: &Resource) -> Result<bool, StoreError> {
         let Some(_ticket) = self.0.queues.ticket(&found.org, 1) else {
             return Ok(false);
         };
@@ -191,7 +188,7 @@ impl Service {
         Ok(true)
     }
 
-    fn orphans_mut(&self) -> std::sync::MutexGuard<'_, Vec<Orphan>> {
+    fn orphans_lock(&self) -> std::sync::MutexGuard<'_, Vec<Orphan>> {
         let orphans = &self.0.orphans;
         orphans.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! Background work: every task is named, counted before it starts, bounded, contained when it panics, and drained before
-//! the store closes. The only place where anything is spawned.
+//! Background tasks. Every task has a name, is counted before it starts, is limited in time, does not take the host down when
+//! it panics, and is drained before the store closes. Nothing else spawns tasks.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -13,7 +13,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The background work of one host. Cheap to clone.
+use crate::model::diagnostic::Diagnostic;
+use crate::problem::{Class, Problem};
+
+/// The background tasks of one host. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -22,25 +25,25 @@ pub struct Tasks {
     next: Arc<std::sync::atomic::AtomicU64>,
 }
 
-/// The host is stopping, and begins nothing.
+/// The host is stopping, and starts no more tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the host is stopping: nothing new is begun")]
+#[error("the host is stopping and accepts nothing new")]
 pub struct Closed;
 
-/// How a task ended that did not end by itself.
+/// How a task ended abnormally.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broken {
-    /// It panicked, with these words.
+    /// It panicked, with this message.
     Panicked(String),
-    /// It took longer than it may.
+    /// It took longer than this limit.
     TooLong(Duration),
 }
 
 impl Tasks {
-    /// Runs some work in the background, for at most `limit`. When it panics or takes longer, `broken` is run in its place.
+    /// Runs `work` in the background for at most `limit`. If it panics or takes longer, runs `broken` afterwards.
     ///
     /// # Errors
-    /// [`Closed`]: it was not begun.
+    /// [`Closed`] when the host is stopping; `work` was not started.
     pub fn spawn<W, B>(
         &self,
         name: impl Into<String>,
@@ -52,7 +55,7 @@ impl Tasks {
         W: Future<Output = ()> + Send + 'static,
         B: Future<Output = ()> + Send + 'static,
     {
-        // Taken before it is looked whether the tracker is closed: a drain that closes it now waits for this one.
+        // Taken before the check, so that a drain that begins between them waits for this task.
         let _token = self.tracker.token();
         if self.tracker.is_closed() {
             return Err(Closed);
@@ -65,10 +68,10 @@ impl Tasks {
             let how = match ended {
                 Ok(Ok(())) => return,
                 Ok(Err(_)) => Broken::TooLong(limit),
-                Err(panic) => Broken::Panicked(words(&*panic)),
+                Err(panic) => Broken::Panicked(panic_message(&*panic)),
             };
             tracing::error!(task = name, ?how, "a task broke");
-            // What cleans up may be broken too.
+            // `broken` may panic too.
             let _ = AssertUnwindSafe(async { broken(how).await })
                 .catch_unwind()
                 .await;
@@ -78,17 +81,18 @@ impl Tasks {
         Ok(())
     }
 
-    /// Is cancelled when the host stops: whoever waits for something also waits for this.
+    /// Is cancelled when the host stops. Everything that waits also waits for this.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// How many run.
+    /// The number of running tasks.
     pub fn count_running(&self) -> usize {
         self.running().len()
     }
 
-    /// Begins nothing more, asks everything to end, and waits; the names of what still runs after `limit`.
+    /// Starts no more tasks, asks the running ones to end, and waits at most `limit`. Returns the names of those that still
+    /// run.
     pub async fn drain(&self, limit: Duration) -> Vec<String> {
         self.tracker.close();
         self.stop.cancel();
@@ -110,7 +114,7 @@ impl Tasks {
     }
 }
 
-/// One of those that run, until it is dropped.
+/// Counts a running task until it is dropped.
 struct Counted {
     id: u64,
     tasks: Tasks,
@@ -122,8 +126,29 @@ impl Drop for Counted {
     }
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
+/// Runs work that blocks, away from the async threads.
+///
+/// # Errors
+/// [`Class::Failed`] when it panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        let message = format!("a defect of orghost: {error}");
+        Problem::one(Class::Failed, Diagnostic::new("broke", message))
+    })
+}
+
+impl From<Closed> for Problem {
+    fn from(closed: Closed) -> Self {
+        let diagnostic = Diagnostic::new("stopping", closed.to_string());
+        let help = "send the request again when the host has started again";
+        Self::one(Class::Busy, diagnostic.help(help))
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it said nothing".to_owned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }

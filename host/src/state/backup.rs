@@ -1,8 +1,8 @@
-//! A state folder as one file, and back again: the database, the snapshots that it needs, and the installed plugins. Never
-//! the secret key, and never the folders in which the local engine's workspaces work.
+//! Writes a state folder into one file and restores it: the database, the snapshots that it needs, and the installed
+//! plugins. Never the secret key, and never the folders in which the workspaces of the local engine work.
 //!
-//! The file is a tar archive. Its last entry lists the others with their digests, so that a file that was cut off, or is
-//! not what was written, is told from a whole one.
+//! The file is a tar archive. Its last entry lists the other entries with their digests, so that a truncated or altered
+//! file is detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::digest::hex;
 use crate::problem::{Class, Problem};
-use crate::state::key_rotation::{self, SealedError};
+use crate::state::key_rotation::{self, EncryptedValueError};
 use crate::state::snapshots::Snapshots;
 use crate::state::store::{Store, StoreError};
 
@@ -25,75 +25,76 @@ const FORMAT: u32 = 1;
 const LIST: &str = "backup.json";
 const SNAPSHOTS: &str = "snapshots";
 const PLUGINS: &str = "plugins";
-/// Bytes of the list: a hundred for each file.
+/// The most bytes that are read of the list. It has about a hundred for each file.
 const LIST_BYTES: u64 = 16 << 20;
 
-/// What a backup holds.
+/// The list of what a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backup {
-    /// The version of this form.
+    /// The version of the backup's format.
     format: u32,
-    /// The identity of the state folder: what runs on an engine is recognised by it.
+    /// The identity of the state folder. The labels of its resources on an engine carry it.
     pub instance: String,
-    /// Its orgs.
+    /// The slugs of its orgs.
     pub orgs: Vec<String>,
-    /// The secret keys that open it, as errors name them. There is more than one when a key was being exchanged.
+    /// The ids of the secret keys that its encrypted values need. More than one when a key rotation was not finished.
     pub keys: BTreeSet<String>,
-    /// The digest of each file.
+    /// The SHA-256 of each file, in hexadecimal, by its name in the archive.
     files: BTreeMap<String, String>,
-    /// Snapshots that were gone already.
+    /// Digests of snapshots that the store names but that were not in the state folder.
     pub missing: Vec<String>,
 }
 
-/// Why there is no backup, or nothing was restored.
+/// Why a backup was not written or not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// A file or a folder.
+    /// A file or a folder cannot be read or written.
     #[error("{path}: {reason}")]
     Disk {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// The operating system's words.
+        /// The error of the operating system.
         reason: io::Error,
     },
-    /// The file is there already.
-    #[error("{0} is there already")]
+    /// The file exists already.
+    #[error("{0} exists already")]
     Exists(PathBuf),
     /// The state folder is in use.
     #[error("the state folder {folder} is not empty: it has {found}")]
     NotEmpty {
-        /// The folder.
+        /// The state folder.
         folder: PathBuf,
-        /// The first of what is in it.
+        /// The name of the first entry in it.
         found: String,
     },
-    /// A newer orghost wrote it.
-    #[error("the backup has form {0}; this orghost knows form {FORMAT}")]
+    /// A newer orghost wrote the backup.
+    #[error("the backup has format {0}; this orghost knows formats up to {FORMAT}")]
     Newer(u32),
-    /// It is not what was written, or no backup at all.
-    #[error("the backup is damaged, or none: {0}")]
+    /// The file is truncated, altered, or not a backup.
+    #[error("the backup is damaged, or the file is not a backup: {0}")]
     Damaged(String),
-    /// What is sealed.
+    /// The encrypted values cannot be read.
     #[error(transparent)]
-    Encrypted(#[from] SealedError),
-    /// The store.
+    Encrypted(#[from] EncryptedValueError),
+    /// The store does not work.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-fn disk(path: &Path) -> impl Fn(io::Error) -> BackupError {
+fn disk_error(path: &Path) -> impl Fn(io::Error) -> BackupError {
     move |reason| BackupError::Disk {
         path: path.to_owned(),
         reason,
     }
 }
 
-/// Writes a backup, while anybody works with the state folder.
+/// Writes a backup. Other processes may use the state folder meanwhile.
 ///
 /// # Errors
-/// See [`BackupError`]; then there is no file.
+/// [`BackupError::Exists`] when `file` exists, [`BackupError::Disk`], [`BackupError::Store`] or
+/// [`BackupError::Encrypted`] when something cannot be read or written. No file is left then.
 pub async fn write(store: &Store, state: &Path, file: &Path) -> Result<Backup, BackupError> {
-    if file.try_exists().map_err(disk(file))? {
+    if file.try_exists().map_err(disk_error(file))? {
         return Err(BackupError::Exists(file.to_owned()));
     }
     let folder = match file.parent() {
@@ -104,14 +105,14 @@ pub async fn write(store: &Store, state: &Path, file: &Path) -> Result<Backup, B
         .prefix(".backup-")
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir_in(folder)
-        .map_err(disk(folder))?;
+        .map_err(disk_error(folder))?;
     let copied = store.copy_to(&work.path().join(Store::FILE)).await;
     copied.map_err(|error| match error {
-        // The disk of the backup, not the store's.
-        StoreError::Full(_) => disk(file)(io::ErrorKind::StorageFull.into()),
+        // The full disk is the one that the backup is written to, not the store's.
+        StoreError::Full(_) => disk_error(file)(io::ErrorKind::StorageFull.into()),
         other => other.into(),
     })?;
-    // What the copy says, not what the store says meanwhile.
+    // Read the copy: the store may have changed since.
     let copy = Store::open(work.path())?;
     let used = copy.snapshots().await?;
     let snapshots = Snapshots::of(state);
@@ -126,7 +127,7 @@ pub async fn write(store: &Store, state: &Path, file: &Path) -> Result<Backup, B
     drop(copy);
 
     let path = work.path().join("backup.tar");
-    let failed = disk(&path);
+    let failed = disk_error(&path);
     let mut options = std::fs::OpenOptions::new();
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let new = options.write(true).create_new(true).open(&path);
@@ -134,7 +135,7 @@ pub async fn write(store: &Store, state: &Path, file: &Path) -> Result<Backup, B
     let mut add = |name: String, from: &Path| -> io::Result<()> {
         let file = File::open(from)?;
         let size = file.metadata()?.len();
-        let mut digest = Hashing::new(file);
+        let mut digest = HashingReader::new(file);
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o600);
         header.set_size(size);
@@ -143,16 +144,16 @@ pub async fn write(store: &Store, state: &Path, file: &Path) -> Result<Backup, B
         Ok(())
     };
     let database = work.path().join(Store::FILE);
-    add(Store::FILE.to_owned(), &database).map_err(disk(&database))?;
+    add(Store::FILE.to_owned(), &database).map_err(disk_error(&database))?;
     for digest in used {
         let path = snapshots.file(&digest);
         match add(format!("{SNAPSHOTS}/{digest}.sealed"), &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => backup.missing.push(digest),
-            added => added.map_err(disk(&path))?,
+            added => added.map_err(disk_error(&path))?,
         }
     }
-    for (name, path) in plugins(&state.join(PLUGINS))? {
-        add(format!("{PLUGINS}/{name}"), &path).map_err(disk(&path))?;
+    for (name, path) in plugin_files(&state.join(PLUGINS))? {
+        add(format!("{PLUGINS}/{name}"), &path).map_err(disk_error(&path))?;
     }
     let list = serde_json::to_vec_pretty(&backup).unwrap_or_default();
     let mut header = tar::Header::new_gnu();
@@ -166,16 +167,17 @@ pub async fn write(store: &Store, state: &Path, file: &Path) -> Result<Backup, B
             file.get_ref().sync_all()
         });
     written.map_err(&failed)?;
-    place(&path, file)?;
+    rename_new(&path, file)?;
     Ok(backup)
 }
 
-/// Makes a state folder of a backup. The folder is empty but perhaps for `secret.key`.
+/// Makes a state folder from a backup. The folder must be empty, except for `secret.key`.
 ///
 /// # Errors
-/// See [`BackupError`]; then the folder holds no store.
+/// [`BackupError::NotEmpty`] for any other folder, [`BackupError::Damaged`] and [`BackupError::Newer`] for a file that
+/// cannot be restored, [`BackupError::Disk`] and [`BackupError::Store`]. The folder has no store then.
 pub async fn restore(file: &Path, state: &Path) -> Result<Backup, BackupError> {
-    let failed = disk(state);
+    let failed = disk_error(state);
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -203,15 +205,15 @@ pub async fn restore(file: &Path, state: &Path) -> Result<Backup, BackupError> {
     for digest in store.snapshots().await? {
         let name = format!("{SNAPSHOTS}/{digest}.sealed");
         if !backup.files.contains_key(&name) && !backup.missing.contains(&digest) {
-            return Err(BackupError::Damaged(format!("it lacks {name}")));
+            return Err(BackupError::Damaged(format!("{name} is missing")));
         }
     }
     drop(store);
-    // The database comes last: without it there is no store, and nothing half-restored is ever worked with.
+    // The database comes last: a folder without it has no store, so a partial restore is never used.
     for name in [SNAPSHOTS, PLUGINS, Store::FILE] {
         let from = work.path().join(name);
         if from.exists() {
-            place(&from, &state.join(name))?;
+            rename_new(&from, &state.join(name))?;
             #[cfg(feature = "fault-injection")]
             crate::fault::after_write();
         }
@@ -219,19 +221,19 @@ pub async fn restore(file: &Path, state: &Path) -> Result<Backup, BackupError> {
     Ok(backup)
 }
 
-/// Gives a file or a folder its name, and replaces nothing.
-fn place(from: &Path, to: &Path) -> Result<(), BackupError> {
+/// Renames a file or a folder without replacing anything.
+fn rename_new(from: &Path, to: &Path) -> Result<(), BackupError> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::EXIST) => Err(BackupError::Exists(to.to_owned())),
-        Err(error) => Err(disk(to)(error.into())),
+        Err(error) => Err(disk_error(to)(error.into())),
     }
 }
 
-/// Writes every file of an archive below a folder, and holds them against its list.
+/// Writes every file of an archive below a folder, and compares them with the archive's list.
 fn unpack(file: &Path, folder: &Path) -> Result<Backup, BackupError> {
     let damaged = |error: io::Error| BackupError::Damaged(error.to_string());
-    let opened = File::open(file).map_err(disk(file))?;
+    let opened = File::open(file).map_err(disk_error(file))?;
     let mut archive = tar::Archive::new(io::BufReader::new(opened));
     let mut found = BTreeMap::new();
     let mut list = None;
@@ -247,7 +249,7 @@ fn unpack(file: &Path, folder: &Path) -> Result<Backup, BackupError> {
             continue;
         }
         if !is_ours(&path) || !entry.header().entry_type().is_file() {
-            return Err(BackupError::Damaged(format!("it has {name:?}")));
+            return Err(BackupError::Damaged(format!("unexpected entry {name:?}")));
         }
         let to = folder.join(&path);
         let written = || -> io::Result<String> {
@@ -260,12 +262,12 @@ fn unpack(file: &Path, folder: &Path) -> Result<Backup, BackupError> {
             let mut options = std::fs::OpenOptions::new();
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
             let mut new = options.write(true).create_new(true).open(&to)?;
-            let mut digest = Hashing::new(entry);
+            let mut digest = HashingReader::new(entry);
             io::copy(&mut digest, &mut new)?;
             new.sync_all()?;
             Ok(digest.end())
         };
-        found.insert(name, written().map_err(disk(&to))?);
+        found.insert(name, written().map_err(disk_error(&to))?);
     }
     let list: Backup =
         list.ok_or_else(|| BackupError::Damaged("it ends before its list of files".to_owned()))?;
@@ -273,7 +275,9 @@ fn unpack(file: &Path, folder: &Path) -> Result<Backup, BackupError> {
         let differs = |(name, digest): &(&String, &String)| found.get(*name) != Some(*digest);
         let first = list.files.iter().find(differs);
         let first = first.map_or("a file that nobody listed", |(name, _)| name.as_str());
-        return Err(BackupError::Damaged(format!("{first} is not what it was")));
+        return Err(BackupError::Damaged(format!(
+            "{first} differs from the list of files"
+        )));
     }
     if !found.contains_key(Store::FILE) {
         return Err(BackupError::Damaged("it has no database".to_owned()));
@@ -282,7 +286,7 @@ fn unpack(file: &Path, folder: &Path) -> Result<Backup, BackupError> {
 }
 
 fn parse(list: &[u8]) -> Result<Backup, BackupError> {
-    /// What every form has.
+    /// The part that every format has.
     #[derive(Deserialize)]
     struct Form {
         format: u32,
@@ -304,12 +308,12 @@ fn is_ours(path: &Path) -> bool {
     plain && (path == Path::new(Store::FILE) || is_in(SNAPSHOTS) || is_in(PLUGINS))
 }
 
-/// The files of the catalog, by their names below its folder.
-fn plugins(folder: &Path) -> Result<BTreeMap<String, PathBuf>, BackupError> {
+/// The files of the plugin catalog, by their names below its folder.
+fn plugin_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>, BackupError> {
     let mut files = BTreeMap::new();
     let mut folders = vec![(String::new(), folder.to_owned())];
     while let Some((prefix, folder)) = folders.pop() {
-        let failed = disk(&folder);
+        let failed = disk_error(&folder);
         let entries = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => entries.map_err(&failed)?,
@@ -328,13 +332,13 @@ fn plugins(folder: &Path) -> Result<BTreeMap<String, PathBuf>, BackupError> {
     Ok(files)
 }
 
-/// Tells the digest of what was read through it.
-struct Hashing<R> {
+/// Computes the digest of everything that is read through it.
+struct HashingReader<R> {
     inner: R,
     digest: Sha256,
 }
 
-impl<R> Hashing<R> {
+impl<R> HashingReader<R> {
     fn new(inner: R) -> Self {
         Self {
             inner,
@@ -347,7 +351,7 @@ impl<R> Hashing<R> {
     }
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.digest.update(buffer.get(..read).unwrap_or_default());
@@ -364,7 +368,7 @@ impl From<BackupError> for Problem {
             BackupError::Disk { .. } => (
                 Class::Failed,
                 "backup-file",
-                "see to its permissions and the disk's space",
+                "check its permissions and the free space of its disk",
             ),
             BackupError::Exists(_) => (
                 Class::Invalid,

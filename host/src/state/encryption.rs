@@ -1,8 +1,8 @@
-//! Secrets at rest: encrypted with a key that is not in the store. Knows neither where the key is kept nor what is encrypted,
-//! and prints neither.
+//! Encrypts secrets at rest with keys that are not in the store. Does not know where keys or encrypted values are kept, and
+//! prints neither.
 //!
-//! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) with a random nonce of 24 bytes for each text. What a text is for is
-//! authenticated with it, so that one encrypted text cannot stand in for another.
+//! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) with a random nonce of 24 bytes for each value. The purpose of a value is
+//! authenticated with it, so that one encrypted value cannot replace another.
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
@@ -18,44 +18,45 @@ const KEY: usize = 32;
 const ID: usize = 8;
 const NONCE: usize = 24;
 
-/// Keys: the first one encrypts, each one opens what it encrypted.
+/// One or more keys. The first encrypts; every key decrypts what it encrypted.
 pub struct Keyring {
     keys: Vec<SecretKey>,
 }
 
-/// 32 random bytes; as text, 64 hexadecimal digits.
+/// A key of 32 random bytes, written as 64 hexadecimal digits. It has no `Debug`, and the cipher erases its key when it
+/// is dropped (feature `zeroize`), so it needs no wrapper of the `secrecy` crate.
 pub struct SecretKey {
     cipher: XChaCha20Poly1305,
-    /// The beginning of the key's sha-256: which key encrypted a text.
+    /// The first 8 bytes of the key's SHA-256. Every encrypted value names its key by them.
     id: [u8; ID],
 }
 
-/// Version, key, nonce, text and tag. Safe to keep and to copy.
+/// An encrypted value: version, key id, nonce, ciphertext and tag. Safe to store and to copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encrypted(pub(crate) Vec<u8>);
 
-/// Why a secret stays one.
+/// Why a value was not encrypted or not decrypted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncryptionError {
-    /// The key's text is none.
+    /// The text is not a key.
     #[error("a secret key is 64 hexadecimal digits, one key on each line")]
     NotAKey,
-    /// It was encrypted with a key that is not here.
+    /// No key of the keyring encrypted the value.
     #[error("it was encrypted with the key {0}, which is not among the secret keys")]
     OtherKey(String),
-    /// The key fits, the text does not.
-    #[error("it was altered, or is not what it should be")]
+    /// The key is right, but the authentication failed: the value was altered, or it has another purpose.
+    #[error("it was altered, or belongs to something else")]
     Altered,
-    /// The operating system has no randomness.
+    /// The operating system gave no random bytes.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
 }
 
 impl Keyring {
-    /// A keyring of one key or more.
+    /// Reads one key for each line. Ignores empty lines and lines that begin with `#`.
     ///
     /// # Errors
-    /// [`EncryptionError::NotAKey`] when there is none, or a line is none. Empty lines and those that begin with `#` do not count.
+    /// [`EncryptionError::NotAKey`] when a line is not a key, or there is no key.
     pub fn of_text(text: &str) -> Result<Self, EncryptionError> {
         let lines = text.lines().map(str::trim);
         let keys = lines
@@ -68,18 +69,18 @@ impl Keyring {
         Ok(Self { keys })
     }
 
-    /// A new key as text.
+    /// Makes a new key and returns its text.
     ///
     /// # Errors
-    /// [`EncryptionError::NoRandomness`].
+    /// [`EncryptionError::NoRandomness`] when the operating system gives no random bytes.
     pub fn new_key() -> Result<String, EncryptionError> {
         Ok(hex(&random::<KEY>()?))
     }
 
-    /// Encrypts a text; `purpose` must be given again to open it.
+    /// Encrypts a text with the first key. [`Keyring::decrypt`] needs the same `purpose`.
     ///
     /// # Errors
-    /// [`EncryptionError::NoRandomness`].
+    /// [`EncryptionError::NoRandomness`] when the operating system gives no random bytes.
     pub fn encrypt(&self, purpose: &str, text: &[u8]) -> Result<Encrypted, EncryptionError> {
         let key = self.keys.first().ok_or(EncryptionError::NotAKey)?;
         let nonce = random::<NONCE>()?;
@@ -94,10 +95,11 @@ impl Keyring {
         ))
     }
 
-    /// Opens what was encrypted for this purpose.
+    /// Decrypts a value that was encrypted for this purpose.
     ///
     /// # Errors
-    /// [`EncryptionError::OtherKey`], [`EncryptionError::Altered`].
+    /// [`EncryptionError::OtherKey`] when none of the keys encrypted it, [`EncryptionError::Altered`] when its bytes or its
+    /// purpose differ.
     pub fn decrypt(
         &self,
         purpose: &str,
@@ -124,11 +126,11 @@ impl Keyring {
             .map_err(|_| EncryptionError::Altered)
     }
 
-    /// Whether one of the keys encrypted it; its beginning is enough to tell.
+    /// Checks that one of the keys encrypted a value. The first bytes of the value are enough.
     ///
     /// # Errors
-    /// [`EncryptionError::OtherKey`], [`EncryptionError::Altered`].
-    pub fn knows(&self, encrypted: &Encrypted) -> Result<(), EncryptionError> {
+    /// [`EncryptionError::OtherKey`] when none of the keys encrypted it, [`EncryptionError::Altered`] when it is too short.
+    pub fn has_key_of(&self, encrypted: &Encrypted) -> Result<(), EncryptionError> {
         let id = encrypted.0.get(1..=ID).ok_or(EncryptionError::Altered)?;
         match self.keys.iter().any(|key| key.id == *id) {
             true => Ok(()),
@@ -136,12 +138,12 @@ impl Keyring {
         }
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub fn keys(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether the first key encrypted it: otherwise it is to be encrypted anew before an old key is dropped.
+    /// Whether the first key encrypted a value. Any other value must be encrypted again before its key is dropped.
     pub fn is_current(&self, encrypted: &Encrypted) -> bool {
         let id = encrypted.0.get(1..=ID);
         self.keys.first().is_some_and(|key| id == Some(&key.id[..]))
@@ -149,7 +151,7 @@ impl Keyring {
 }
 
 impl Encrypted {
-    /// The key that encrypted it, as errors name it.
+    /// The id of the key that encrypted it, as error messages show it.
     pub fn key(&self) -> Option<String> {
         self.0.get(1..=ID).map(hex)
     }
@@ -157,6 +159,7 @@ impl Encrypted {
 
 impl SecretKey {
     fn parse(text: &str) -> Result<Self, EncryptionError> {
+        // By hand: `model::digest` only encodes, and a few lines are no reason for another dependency.
         let digit = |c: u8| {
             char::from(c)
                 .to_digit(16)
@@ -184,7 +187,7 @@ impl SecretKey {
     }
 }
 
-/// Where the secret key comes from, for messages.
+/// Says where the secret key is read from. The help of every error about keys.
 pub(super) const KEY_HELP: &str = "the secret key is the one of ORGHOST_SECRET_KEY, else of `secret_key_file` under [server], else of secret.key in the state folder";
 
 impl From<EncryptionError> for Problem {

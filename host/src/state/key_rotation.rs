@@ -1,5 +1,5 @@
-//! Everything that is sealed in a state folder, wherever it is kept: whether the keys open it, and sealing it anew. Never
-//! shows what is sealed, and drops no key that anything still needs.
+//! Checks and re-encrypts every encrypted value of a state folder: those of the store and the snapshots. Never shows a
+//! decrypted value, and never drops a key that some value still needs.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,52 +13,55 @@ use crate::state::encryption::{EncryptionError, Keyring};
 use crate::state::snapshots::{SnapshotError, Snapshots};
 use crate::state::store::{Store, StoreError};
 
-/// Why what is sealed stays so.
+/// Why the encrypted values cannot be read, or not be encrypted again.
 #[derive(Debug, thiserror::Error)]
-pub enum SealedError {
-    /// A sealed text.
-    #[error("{what} cannot be opened: {reason}")]
+pub enum EncryptedValueError {
+    /// A value cannot be decrypted.
+    #[error("{what} cannot be decrypted: {reason}")]
     Keyring {
-        /// Its name.
+        /// The name of the value.
         what: String,
-        /// Why.
+        /// The error of the keyring.
         reason: EncryptionError,
     },
-    /// A snapshot.
+    /// A snapshot cannot be read or written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The store.
+    /// The store does not work.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A new key cannot be made.
+    /// The key file holds no key, or no new key can be made.
     #[error(transparent)]
     NoKey(EncryptionError),
-    /// The key file.
+    /// The key file cannot be read or written.
     #[error("the secret key {file} cannot be read or written: {reason}")]
     KeyFile {
-        /// Its path.
+        /// The path of the key file.
         file: PathBuf,
-        /// The operating system's words.
+        /// The error of the operating system.
         reason: io::Error,
     },
 }
 
-/// Whether anything is sealed that needs a key.
+/// Whether the store has any encrypted value.
 ///
 /// # Errors
-/// The store's.
-pub async fn is_any(store: &Store) -> Result<bool, SealedError> {
-    Ok(!store.all_sealed().await?.is_empty())
+/// [`EncryptedValueError::Store`] when the store cannot be read.
+pub async fn has_encrypted_values(store: &Store) -> Result<bool, EncryptedValueError> {
+    Ok(!store.all_encrypted().await?.is_empty())
 }
 
-/// The keys that sealed what is there, as errors name them.
+/// The ids of the keys that encrypted the present values and snapshots.
 ///
 /// # Errors
-/// The store's, or a snapshot that cannot be read.
-pub async fn keys(store: &Store, snapshots: &Snapshots) -> Result<BTreeSet<String>, SealedError> {
+/// [`EncryptedValueError::Store`] or [`EncryptedValueError::Snapshot`] when the store or a snapshot cannot be read.
+pub async fn keys(
+    store: &Store,
+    snapshots: &Snapshots,
+) -> Result<BTreeSet<String>, EncryptedValueError> {
     let mut keys = BTreeSet::new();
-    for (_, text) in store.all_sealed().await? {
-        keys.extend(text.key());
+    for (_, value) in store.all_encrypted().await? {
+        keys.extend(value.key());
     }
     for digest in store.snapshots().await? {
         match snapshots.head(&digest) {
@@ -70,113 +73,116 @@ pub async fn keys(store: &Store, snapshots: &Snapshots) -> Result<BTreeSet<Strin
     Ok(keys)
 }
 
-/// Opens all texts, and sees that the keys fit all snapshots that something is made from.
+/// Decrypts every value of the store, and checks that the keyring has the key of every snapshot that an org uses. A
+/// missing snapshot is no error here; it is reported when it is needed.
 ///
 /// # Errors
-/// The first that does not open. A snapshot that is gone is found when it is needed.
+/// [`EncryptedValueError::Keyring`] for the first value that cannot be decrypted.
 pub async fn check(
     store: &Store,
     snapshots: &Snapshots,
     keyring: &Keyring,
-) -> Result<(), SealedError> {
-    for (name, text) in store.all_sealed().await? {
-        let opened = keyring.decrypt(&name, &text);
-        opened.map_err(|reason| SealedError::Keyring { what: name, reason })?;
+) -> Result<(), EncryptedValueError> {
+    for (name, value) in store.all_encrypted().await? {
+        let decrypted = keyring.decrypt(&name, &value);
+        decrypted.map_err(|reason| EncryptedValueError::Keyring { what: name, reason })?;
     }
     for digest in store.snapshots().await? {
         let head = match snapshots.head(&digest) {
             Err(SnapshotError::Gone(_)) => continue,
             head => head?,
         };
-        keyring.knows(&head).map_err(|reason| {
+        keyring.has_key_of(&head).map_err(|reason| {
             let what = format!("the snapshot {digest}");
-            SealedError::Keyring { what, reason }
+            EncryptedValueError::Keyring { what, reason }
         })?;
     }
     Ok(())
 }
 
-/// Seals everything with the first key that is not yet. Only for the one writer; what was killed half-way is done again.
+/// Encrypts with the first key everything that another key encrypted, and returns how many values it changed. Needs the
+/// write lock. Run it again after it was interrupted.
 ///
 /// # Errors
-/// The first that does not open: then some of it is sealed with the first key, and the others are needed still.
-pub async fn reseal(
+/// [`EncryptedValueError::Keyring`] for the first value that cannot be decrypted. Some values then have the first key
+/// already, and the other keys are still needed.
+pub async fn reencrypt(
     store: &Store,
     snapshots: &Snapshots,
     keyring: &Keyring,
-) -> Result<usize, SealedError> {
-    // What nothing is made from any more needs no key.
+) -> Result<usize, EncryptedValueError> {
+    // A snapshot that no org uses is removed instead of being encrypted again.
     let used = store.snapshots().await?;
     snapshots.sweep(&used)?;
-    let mut sealed = 0;
+    let mut count = 0;
     for digest in snapshots.kept()? {
         if !keyring.is_current(&snapshots.head(&digest)?) {
             let bundle = snapshots.get(&digest, keyring)?;
             snapshots.put(&bundle, keyring)?;
-            sealed += 1;
+            count += 1;
             #[cfg(feature = "fault-injection")]
             crate::fault::after_write();
         }
     }
-    let mut anew = Vec::new();
-    for (name, text) in store.all_sealed().await? {
-        if !keyring.is_current(&text) {
-            let failed = |reason| SealedError::Keyring {
+    let mut reencrypted = Vec::new();
+    for (name, value) in store.all_encrypted().await? {
+        if !keyring.is_current(&value) {
+            let failed = |reason| EncryptedValueError::Keyring {
                 what: name.clone(),
                 reason,
             };
-            let opened = keyring.decrypt(&name, &text).map_err(failed)?;
-            anew.push((
+            let decrypted = keyring.decrypt(&name, &value).map_err(failed)?;
+            reencrypted.push((
                 name.clone(),
-                keyring.encrypt(&name, &opened).map_err(failed)?,
+                keyring.encrypt(&name, &decrypted).map_err(failed)?,
             ));
         }
     }
-    sealed += anew.len();
-    store.reseal(anew).await?;
+    count += reencrypted.len();
+    store.replace_encrypted(reencrypted).await?;
     #[cfg(feature = "fault-injection")]
     crate::fault::after_write();
     check(store, snapshots, keyring).await?;
-    Ok(sealed)
+    Ok(count)
 }
 
-/// Makes a new key the first one of a key file, seals everything with it, and drops the others. Killed at any point, the
-/// file has every key that something needs.
+/// Puts a new key first in a key file, encrypts everything with it, and then drops the other keys. The key file has every
+/// key that some value needs at any moment, so a killed process loses nothing.
 ///
 /// # Errors
-/// See [`SealedError`]; then the file still has every key.
+/// See [`EncryptedValueError`]. The file then still has every key.
 pub async fn rotate(
     store: &Store,
     snapshots: &Snapshots,
     file: &Path,
-) -> Result<usize, SealedError> {
-    let failed = |reason| SealedError::KeyFile {
+) -> Result<usize, EncryptedValueError> {
+    let failed = |reason| EncryptedValueError::KeyFile {
         file: file.to_owned(),
         reason,
     };
     let old = std::fs::read_to_string(file).map_err(failed)?;
-    let opens = Keyring::of_text(&old).map_err(SealedError::NoKey)?;
-    check(store, snapshots, &opens).await?;
-    let new = Keyring::new_key().map_err(SealedError::NoKey)?;
+    let old_keyring = Keyring::of_text(&old).map_err(EncryptedValueError::NoKey)?;
+    check(store, snapshots, &old_keyring).await?;
+    let new = Keyring::new_key().map_err(EncryptedValueError::NoKey)?;
     let both = format!("{new}\n{old}");
     write_atomically(file, both.as_bytes(), 0o600).map_err(failed)?;
     #[cfg(feature = "fault-injection")]
     crate::fault::after_write();
-    let keyring = Keyring::of_text(&both).map_err(SealedError::NoKey)?;
-    let sealed = reseal(store, snapshots, &keyring).await?;
-    let alone = Keyring::of_text(&new).map_err(SealedError::NoKey)?;
-    check(store, snapshots, &alone).await?;
+    let keyring = Keyring::of_text(&both).map_err(EncryptedValueError::NoKey)?;
+    let count = reencrypt(store, snapshots, &keyring).await?;
+    let new_only = Keyring::of_text(&new).map_err(EncryptedValueError::NoKey)?;
+    check(store, snapshots, &new_only).await?;
     write_atomically(file, format!("{new}\n").as_bytes(), 0o600).map_err(failed)?;
     #[cfg(feature = "fault-injection")]
     crate::fault::after_write();
-    Ok(sealed)
+    Ok(count)
 }
 
-impl From<SealedError> for Problem {
-    fn from(error: SealedError) -> Self {
+impl From<EncryptedValueError> for Problem {
+    fn from(error: EncryptedValueError) -> Self {
         match error {
-            SealedError::Store(error) => error.into(),
-            SealedError::NoKey(error) => error.into(),
+            EncryptedValueError::Store(error) => error.into(),
+            EncryptedValueError::NoKey(error) => error.into(),
             error => Self::one(
                 Class::Failed,
                 Diagnostic::new("secret-key", error.to_string()).help(encryption::KEY_HELP),

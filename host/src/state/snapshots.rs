@@ -1,5 +1,5 @@
-//! A template as one value: what an org was made from stays what it was, whatever happens to the folder. Kept sealed,
-//! because a template's `.env` files are secrets. Never reads anything but a [`TemplateDir`] or bytes that it is given.
+//! Keeps the template that each org was made from, so that a changed folder does not change the org. Encrypted, because
+//! the `.env` files of a template are secrets.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::problem::{Class, Problem};
 use crate::state::encryption::{Encrypted, EncryptionError, Keyring};
 use crate::template::bundle::{Bundle, BundleError};
 
-/// What a sealed snapshot is for; see [`Keyring::encrypt`].
+/// The purpose that a snapshot is encrypted for; see [`Keyring::encrypt`].
 const PURPOSE: &str = "snapshot";
 
 /// The snapshots of a state folder.
@@ -23,40 +23,40 @@ pub struct Snapshots {
     folder: PathBuf,
 }
 
-/// Why there is no snapshot.
+/// Why a snapshot cannot be kept or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The template cannot be kept.
+    /// The template cannot be read into a bundle.
     #[error(transparent)]
     Template(#[from] BundleError),
     /// The snapshot is not in the state folder.
     #[error("the snapshot {0} is gone")]
     Gone(String),
-    /// The state folder.
+    /// A file of the state folder cannot be read or written.
     #[error("{path}: {reason}")]
     Disk {
-        /// What cannot be read or written.
+        /// The file or folder.
         path: PathBuf,
-        /// The operating system's words.
+        /// The error of the operating system.
         reason: io::Error,
     },
-    /// The key.
-    #[error("the snapshot cannot be opened: {0}")]
+    /// The snapshot cannot be decrypted.
+    #[error("the snapshot cannot be decrypted: {0}")]
     Keyring(#[from] EncryptionError),
 }
 
 impl Snapshots {
-    /// The snapshots of a state folder.
+    /// The snapshots of the state folder `state`. Creates nothing.
     pub fn of(state: &Path) -> Self {
         Self {
             folder: state.join("snapshots"),
         }
     }
 
-    /// Keeps a template, and gives its digest.
+    /// Keeps a template, and returns the SHA-256 of its tar archive in hexadecimal.
     ///
     /// # Errors
-    /// [`SnapshotError::Disk`], [`SnapshotError::Keyring`].
+    /// [`SnapshotError::Disk`] when the file cannot be written, [`SnapshotError::Keyring`] when it cannot be encrypted.
     pub fn put(&self, bundle: &Bundle, keyring: &Keyring) -> Result<String, SnapshotError> {
         let failed = |path: &Path, reason| SnapshotError::Disk {
             path: path.to_owned(),
@@ -65,41 +65,42 @@ impl Snapshots {
         let tar = bundle.to_tar().map_err(|e| failed(&self.folder, e))?;
         let digest = hex(&Sha256::digest(&tar));
         let file = self.file(&digest);
-        // Encrypted with an older key it would not open once that key is dropped.
+        // A snapshot of an older key is written again, because that key may be dropped.
         let is_there =
             std::fs::read(&file).is_ok_and(|found| keyring.is_current(&Encrypted(found)));
         if !is_there {
-            let sealed = keyring.encrypt(PURPOSE, &tar)?;
+            let encrypted = keyring.encrypt(PURPOSE, &tar)?;
             std::fs::create_dir_all(&self.folder).map_err(|e| failed(&self.folder, e))?;
-            write_atomically(&file, &sealed.0, 0o600).map_err(|e| failed(&file, e))?;
+            write_atomically(&file, &encrypted.0, 0o600).map_err(|e| failed(&file, e))?;
         }
         Ok(digest)
     }
 
-    /// Opens a snapshot.
+    /// Loads a snapshot.
     ///
     /// # Errors
-    /// [`SnapshotError::Gone`], [`SnapshotError::Keyring`].
+    /// [`SnapshotError::Gone`] when there is none of this digest, [`SnapshotError::Disk`] when it cannot be read,
+    /// [`SnapshotError::Keyring`] when it cannot be decrypted.
     pub fn get(&self, digest: &str, keyring: &Keyring) -> Result<Bundle, SnapshotError> {
         let file = self.file(digest);
         let failed = |reason| SnapshotError::Disk {
             path: file.clone(),
             reason,
         };
-        let sealed = match std::fs::read(&file) {
-            Ok(sealed) => Encrypted(sealed),
+        let encrypted = match std::fs::read(&file) {
+            Ok(bytes) => Encrypted(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(SnapshotError::Gone(digest.to_owned()));
             }
             Err(error) => return Err(failed(error)),
         };
-        Bundle::of_own_tar(&keyring.decrypt(PURPOSE, &sealed)?).map_err(failed)
+        Bundle::of_own_tar(&keyring.decrypt(PURPOSE, &encrypted)?).map_err(failed)
     }
 
-    /// How many bytes a snapshot takes in its file: somewhat more than in memory. Nothing is read.
+    /// The size of a snapshot's file in bytes, which is slightly more than the snapshot takes in memory. Reads no content.
     ///
     /// # Errors
-    /// [`SnapshotError::Disk`], [`SnapshotError::Gone`].
+    /// [`SnapshotError::Gone`] when there is none of this digest, [`SnapshotError::Disk`] when it cannot be read.
     pub fn bytes(&self, digest: &str) -> Result<u64, SnapshotError> {
         let path = self.file(digest);
         match std::fs::metadata(&path) {
@@ -111,10 +112,10 @@ impl Snapshots {
         }
     }
 
-    /// The digests of all snapshots that are kept.
+    /// The digests of all kept snapshots, sorted.
     ///
     /// # Errors
-    /// [`SnapshotError::Disk`].
+    /// [`SnapshotError::Disk`] when the folder cannot be read.
     pub fn kept(&self) -> Result<Vec<String>, SnapshotError> {
         let failed = |reason| SnapshotError::Disk {
             path: self.folder.clone(),
@@ -137,10 +138,10 @@ impl Snapshots {
         Ok(kept)
     }
 
-    /// The beginning of a snapshot's file: enough to tell which key sealed it.
+    /// The first bytes of a snapshot, which name the key that encrypted it.
     ///
     /// # Errors
-    /// [`SnapshotError::Disk`], [`SnapshotError::Gone`].
+    /// [`SnapshotError::Gone`] when there is none of this digest, [`SnapshotError::Disk`] when it cannot be read.
     pub fn head(&self, digest: &str) -> Result<Encrypted, SnapshotError> {
         let path = self.file(digest);
         let mut head = Vec::new();
@@ -154,10 +155,10 @@ impl Snapshots {
         }
     }
 
-    /// Removes what no org is made from any more. Only for the one writer.
+    /// Removes every snapshot that is not in `used`. Needs the write lock.
     ///
     /// # Errors
-    /// [`SnapshotError::Disk`].
+    /// [`SnapshotError::Disk`] when the folder cannot be read or a file cannot be removed.
     pub fn sweep(&self, used: &[String]) -> Result<(), SnapshotError> {
         let failed = |reason| SnapshotError::Disk {
             path: self.folder.clone(),
@@ -179,7 +180,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Where a snapshot is kept.
+    /// The path of a snapshot's file.
     pub(crate) fn file(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}.sealed"))
     }

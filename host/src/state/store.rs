@@ -1,24 +1,26 @@
-//! What the host remembers: orgs and what they were made from, workspaces,
-//! operations, and an append-only journal of events. The only module with SQL.
-//! No value of a variable is in it but in `sealed`, which needs a key that is
-//! elsewhere.
+//! The store, which is the database of a state folder: orgs and their sources, workspaces, operations, and the append-only
+//! journal of events. The only module with SQL. Values of variables are only in the table `sealed`, encrypted with a key
+//! that is not in the store.
 //!
-//! The journal is write-ahead: a step's event is stored before the step is
-//! taken, so that whatever happens to the process, the next run knows which
-//! operation was cut off, and where.
+//! The journal is write-ahead: the event of a step is stored before the step is taken, so that after a crash the next run
+//! knows which operation was interrupted, and at which step.
 
 mod answers;
 mod audit;
 mod copy;
 mod database;
+mod encrypted;
 mod error;
 mod events;
 mod migrations;
 mod opening;
 mod operations;
+mod orgs;
 mod retention;
 mod sources;
 mod tokens;
+mod version_3;
+mod words;
 mod workspaces;
 
 use std::path::PathBuf;
@@ -32,33 +34,34 @@ use crate::model::ids::InstanceId;
 pub use answers::{Answer, Earlier};
 pub use audit::AuditRow;
 use database::Database;
+pub use encrypted::Label;
 pub use error::StoreError;
 pub use events::{Filter, Followed, Gap, Stored};
 use opening::FILE;
 pub use opening::WriteLock;
 pub use operations::{CutOff, OperationRow, OperationState, Subject};
+pub use orgs::OrgRow;
 pub use retention::Pruned;
-pub use sources::{Label, SourceRow};
+pub use sources::SourceRow;
 pub use tokens::{Admission, TokenRow};
-use workspaces::write_org;
-pub use workspaces::{Desired, LastOutcome, OrgRow, WorkspaceRow};
+pub use workspaces::{Desired, LastOutcome, WorkspaceRow};
 
-/// The state folder's database, opened. Cheap to clone; closes with its last clone.
+/// An open store. Cheap to clone; the database closes with the last clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Arc<Database>,
-    /// Every event, after it was stored.
+    /// Sends every event after it was stored.
     stored: broadcast::Sender<Arc<Stored>>,
     instance: InstanceId,
     file: Arc<PathBuf>,
     clock: Clock,
 }
 
-/// Events that a follower may be behind before it reads them from the database.
+/// The number of events that a follower may lag behind before it has to read them from the database.
 const EVENTS_AHEAD: usize = 1024;
 
 impl Store {
-    /// Reads, beside others who read and the one who writes.
+    /// Runs a query. Reads run beside each other and beside the one write.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -67,7 +70,7 @@ impl Store {
         read.map_err(|reason| StoreError::of(&self.file, reason))
     }
 
-    /// Writes all of it or nothing, and returns when it is on the disk.
+    /// Runs a write as one transaction, and returns when it is on the disk.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,

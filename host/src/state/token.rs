@@ -1,11 +1,11 @@
-//! Who may ask a server, and for what. Knows tokens only as their digests; speaks no HTTP and no SQL.
+//! API tokens and their scopes: who may call a server, and what for. Keeps only the digest of a token; no HTTP, no SQL.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::model::digest::hex;
 use crate::random::{NoRandomness, random};
 
-/// What a token may do; each scope may also do what those before it may.
+/// What a token allows. Each scope includes the scopes before it.
 #[derive(
     Debug,
     Clone,
@@ -32,7 +32,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The scope as a word.
+    /// The scope as it is written in the store, in JSON and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -42,23 +42,23 @@ impl Scope {
         }
     }
 
-    /// A scope's word; `None` for every other one.
+    /// Reads a scope; `None` for an unknown word.
     pub fn parse(word: &str) -> Option<Self> {
         let all = [Self::Read, Self::Plan, Self::Write, Self::Admin];
         all.into_iter().find(|scope| scope.as_str() == word)
     }
 }
 
-/// What every token begins with, so that people and scanners of leaked secrets know what it is.
+/// The prefix of every token, by which people and scanners for leaked secrets recognise one.
 const PREFIX: &str = "orgh_";
 const BYTES: usize = 32;
 
-/// The sha-256 of a token's text: all that is kept of it. The text has 256 random bits, so a fast digest is enough.
+/// The SHA-256 of a token's text; the text is not kept. It has 256 random bits, so a fast digest is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenDigest(pub(crate) [u8; 32]);
 
 impl TokenDigest {
-    /// The digest of what somebody presents; `None` when it does not look like a token.
+    /// The digest of a presented text; `None` when the text does not have the form of a token.
     pub fn of(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(PREFIX)?;
         let is_one = digits.len() == 2 * BYTES && digits.bytes().all(|b| b.is_ascii_hexdigit());
@@ -66,29 +66,29 @@ impl TokenDigest {
     }
 }
 
-/// A new token's text, which nobody can guess, and its digest.
+/// Makes a new token of 256 random bits, and returns its text and digest.
 ///
 /// # Errors
-/// [`NoRandomness`].
+/// [`NoRandomness`] when the operating system gives no random bytes.
 pub fn mint() -> Result<(String, TokenDigest), NoRandomness> {
     let text = format!("{PREFIX}{}", hex(&random::<BYTES>()?));
     let digest = TokenDigest(Sha256::digest(text.as_bytes()).into());
     Ok((text, digest))
 }
 
-/// Who asks, after it was found out. A handler that gets none was asked by a workspace, or needs nobody.
+/// The authenticated caller of a request. Requests of workspaces, and routes without authentication, have none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The token's id, or `loopback`.
+    /// The id of the token, or `loopback`.
     pub id: String,
-    /// Whose token it is.
+    /// The name of the token.
     pub name: String,
-    /// What they may do.
+    /// What the caller is allowed to do.
     pub scope: Scope,
 }
 
 impl Caller {
-    /// Whoever asks from this machine while no token was ever made: the operator.
+    /// The operator, on a host without tokens: requests from this machine then need none.
     pub fn loopback() -> Self {
         Self {
             id: "loopback".to_owned(),

@@ -1,5 +1,5 @@
-//! Uploaded archives: tar, or tar in gzip, from whoever may upload. Never writes a file, and never follows what an archive
-//! says: it becomes a [`Bundle`] of plain files with normalised paths, or it is refused with the entry that is wrong.
+//! Reads uploaded template archives (tar, or tar in gzip) into memory. An archive becomes a [`Bundle`] of plain files with
+//! normalised paths, or it is refused with the wrong entry. Nothing is written to disk and no link is followed.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -14,12 +14,12 @@ use crate::limits;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 impl Bundle {
-    /// The template of an archive; what the archive is, its content tells. When everything in it is in one folder, that
-    /// folder is the template. What systems leave behind ([`is_by_product`]) is left out, and counts for nothing here.
+    /// Reads the template in an archive. The first bytes say whether it is compressed. When all entries are in one folder,
+    /// that folder is the template. Files that macOS and Windows add ([`is_by_product`]) are ignored.
     ///
     /// # Errors
-    /// [`BundleError::Archive`] for anything but files and folders with plain paths, each once;
-    /// [`BundleError::TooLarge`] as soon as the limits of a template are passed, also while it is being decompressed.
+    /// [`BundleError::Archive`] when an entry is not a file or a folder, has a path that is not plain, or occurs twice;
+    /// [`BundleError::TooLarge`] as soon as the archive exceeds the limits of a template, also during decompression.
     pub fn of_archive(bytes: &[u8]) -> Result<Self, BundleError> {
         if bytes.starts_with(&GZIP) {
             read(MultiGzDecoder::new(bytes))
@@ -30,10 +30,10 @@ impl Bundle {
 }
 
 fn read(source: impl Read) -> Result<Bundle, BundleError> {
-    let broken = |error: io::Error| match Overrun::is(&error) {
+    let unreadable = |error: io::Error| match StreamTooLong::caused(&error) {
         true => BundleError::TooLarge("64 MiB"),
         false => BundleError::Archive(format!(
-            "it is neither a tar archive nor one in gzip: {error}"
+            "it is neither a tar archive nor a tar archive in gzip: {error}"
         )),
     };
     let mut archive = tar::Archive::new(Bounded {
@@ -43,17 +43,17 @@ fn read(source: impl Read) -> Result<Bundle, BundleError> {
     let mut bundle = Bundle::default();
     let mut folders = BTreeSet::new();
     let mut bytes = 0_u64;
-    for (count, entry) in archive.entries().map_err(broken)?.enumerate() {
-        // Folders and metadata count too: an archive must not have millions of them.
+    for (count, entry) in archive.entries().map_err(unreadable)?.enumerate() {
+        // Folders and metadata count too, so that an archive cannot have millions of them.
         if count >= 2 * limits::TEMPLATE_FILES {
             return Err(BundleError::TooLarge("20000 files"));
         }
-        let mut entry = entry.map_err(broken)?;
+        let mut entry = entry.map_err(unreadable)?;
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader {
             continue;
         }
-        let Some(path) = plain(&entry.path_bytes())? else {
+        let Some(path) = plain_path(&entry.path_bytes())? else {
             continue;
         };
         if path.split('/').any(is_by_product) {
@@ -62,22 +62,22 @@ fn read(source: impl Read) -> Result<Bundle, BundleError> {
         match kind {
             EntryType::Directory => insert_folders(&mut folders, &path),
             EntryType::Regular => {
-                let executable = entry.header().mode().map_err(broken)? & 0o100 != 0;
+                let executable = entry.header().mode().map_err(unreadable)? & 0o100 != 0;
                 bytes = bytes.saturating_add(entry.size());
                 bundle.check(bytes)?;
                 if entry.size() > limits::TEMPLATE_FILE_BYTES {
                     return Err(refused(&path, "is larger than 8 MiB"));
                 }
                 let mut file = Vec::new();
-                entry.read_to_end(&mut file).map_err(broken)?;
+                entry.read_to_end(&mut file).map_err(unreadable)?;
                 if file.len() as u64 != entry.size() {
-                    return Err(refused(&path, "is cut off"));
+                    return Err(refused(&path, "is truncated"));
                 }
                 if let Some((parent, _)) = path.rsplit_once('/') {
                     insert_folders(&mut folders, parent);
                 }
                 if bundle.entries.contains_key(&path) {
-                    return Err(refused(&path, "is in it twice"));
+                    return Err(refused(&path, "occurs twice"));
                 }
                 bundle.put_file(path, file, executable);
                 bundle.check(bytes)?;
@@ -95,12 +95,13 @@ fn read(source: impl Read) -> Result<Bundle, BundleError> {
         .entries
         .retain(|path, _| !path.split('/').any(|part| part == ".git"));
     if bundle.entries.is_empty() {
-        return Err(BundleError::Archive("there is no file in it".to_owned()));
+        return Err(BundleError::Archive("it contains no file".to_owned()));
     }
     Ok(bundle.without_common_folder())
 }
 
 impl Bundle {
+    /// Removes the first folder from all paths, if it is the same in all of them.
     fn without_common_folder(self) -> Self {
         let first = |path: &str| path.split_once('/').map(|(folder, _)| folder.to_owned());
         let Some(folder) = self.entries.keys().next().and_then(|path| first(path)) else {
@@ -121,8 +122,8 @@ impl Bundle {
     }
 }
 
-/// The path of an entry, normalised; `None` for the archive's own top.
-fn plain(bytes: &[u8]) -> Result<Option<String>, BundleError> {
+/// The normalised path of an entry. `None` for the top folder of the archive.
+fn plain_path(bytes: &[u8]) -> Result<Option<String>, BundleError> {
     let shown = String::from_utf8_lossy(bytes.get(..limits::ARCHIVE_PATH).unwrap_or(bytes));
     let Ok(path) = str::from_utf8(bytes) else {
         return Err(refused(&shown, "has a name that is not UTF-8"));
@@ -150,7 +151,7 @@ fn plain(bytes: &[u8]) -> Result<Option<String>, BundleError> {
     }
 }
 
-/// A folder and those that it is in.
+/// Inserts a folder and the folders above it.
 fn insert_folders(folders: &mut BTreeSet<String>, path: &str) {
     let mut path = path;
     while folders.insert(path.to_owned()) {
@@ -165,7 +166,7 @@ fn refused(path: &str, why: &str) -> BundleError {
     BundleError::Archive(format!("{path:?} {why}"))
 }
 
-/// A stream that must not be longer than some limit: what a bomb decompresses to is never held.
+/// A stream that fails after `left` bytes, so that a compression bomb is never held in memory.
 struct Bounded<R> {
     source: R,
     left: u64,
@@ -173,11 +174,11 @@ struct Bounded<R> {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the stream is too long")]
-struct Overrun;
+struct StreamTooLong;
 
-impl Overrun {
-    /// The tar reader wraps errors in errors of its own.
-    fn is(error: &io::Error) -> bool {
+impl StreamTooLong {
+    /// Whether this error caused another one. The tar reader wraps it in errors of its own.
+    fn caused(error: &io::Error) -> bool {
         let mut source: Option<&(dyn std::error::Error + 'static)> =
             error.get_ref().map(|e| e as _);
         while let Some(error) = source {
@@ -199,7 +200,7 @@ impl<R: Read> Read for Bounded<R> {
         self.left = self
             .left
             .checked_sub(read as u64)
-            .ok_or_else(|| io::Error::other(Overrun))?;
+            .ok_or_else(|| io::Error::other(StreamTooLong))?;
         Ok(read)
     }
 }

@@ -1,4 +1,4 @@
-//! A template in memory: the files, links and empty folders of a template, by their paths.
+//! A template in memory: its files, links and empty folders, by their paths.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -7,33 +7,33 @@ use std::path::Path;
 use super::path::{self, EntryKind, FileError, TemplateFile, TemplatePath};
 use crate::limits;
 
-/// Why no bundle can be made of a folder or an archive.
+/// Why a folder or an archive cannot become a bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// A file of the template cannot be read.
     #[error("{path}: {reason}")]
     File {
-        /// Its path in the template.
+        /// The file's path in the template.
         path: String,
-        /// Why.
+        /// Why it cannot be read.
         reason: FileError,
     },
-    /// It is larger than the limits of a template allow.
+    /// The template exceeds a limit.
     #[error("the template has more than {0}")]
     TooLarge(&'static str),
-    /// The bytes are no archive, or the archive holds what a template cannot hold.
+    /// The bytes are not an archive, or the archive has an entry that a template cannot have.
     #[error("the archive cannot be used: {0}")]
     Archive(String),
 }
 
-/// The files of a template, by their paths.
+/// The files, links and empty folders of a template, by their paths.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Bundle {
     pub(super) entries: BTreeMap<String, Entry>,
 }
 
 impl std::fmt::Debug for Bundle {
-    /// Without the bytes: `.env` files are secrets.
+    /// Shows the paths only, because `.env` files are secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.entries.keys()).finish()
     }
@@ -45,14 +45,14 @@ pub(super) enum Entry {
         bytes: Vec<u8>,
         executable: bool,
     },
-    /// Where it leads, as it is written.
+    /// A symbolic link with its target, as it is written.
     Link(String),
-    /// An empty one; others are there because something is in them.
+    /// An empty folder. A folder with entries has no entry of its own.
     Folder,
 }
 
 impl Bundle {
-    /// A template that is one file.
+    /// A template that has only an `org.yaml`.
     pub fn of_text(org_yaml: &str) -> Self {
         let mut bundle = Self::default();
         bundle.put_file("org.yaml".to_owned(), org_yaml.as_bytes().to_vec(), false);
@@ -64,7 +64,7 @@ impl Bundle {
         self.entries.insert(path, Entry::Folder);
     }
 
-    /// Adds a symbolic link, as it is written.
+    /// Adds a symbolic link with its target.
     pub(super) fn put_link(&mut self, path: String, target: String) {
         self.entries.insert(path, Entry::Link(target));
     }
@@ -74,6 +74,10 @@ impl Bundle {
         self.entries.insert(path, Entry::File { bytes, executable });
     }
 
+    /// Checks the limits of a template whose files have `bytes` bytes together.
+    ///
+    /// # Errors
+    /// [`BundleError::TooLarge`].
     pub(super) fn check(&self, bytes: u64) -> Result<(), BundleError> {
         if bytes > limits::TEMPLATE_BYTES {
             return Err(BundleError::TooLarge("64 MiB"));
@@ -84,10 +88,10 @@ impl Bundle {
         Ok(())
     }
 
-    /// The template as a tar archive: the same files give the same bytes.
+    /// The template as a tar archive. The same files give the same bytes.
     ///
     /// # Errors
-    /// A path that an archive cannot hold.
+    /// The error of the tar library when an archive cannot have a path.
     pub fn to_tar(&self) -> io::Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
         for (path, entry) in &self.entries {
@@ -115,7 +119,7 @@ impl Bundle {
         archive.into_inner()
     }
 
-    /// Reads what [`Bundle::to_tar`] wrote.
+    /// Reads an archive that [`Bundle::to_tar`] wrote.
     pub(crate) fn of_own_tar(tar: &[u8]) -> io::Result<Self> {
         let mut bundle = Self::default();
         for entry in tar::Archive::new(tar).entries()? {
@@ -140,7 +144,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// How many bytes its files have.
+    /// The bytes of all files together.
     pub fn size(&self) -> usize {
         let sizes = self.entries.values().map(|entry| match entry {
             Entry::File { bytes, .. } => bytes.len(),
@@ -149,7 +153,7 @@ impl Bundle {
         sizes.sum()
     }
 
-    /// As [`TemplateDir::read`].
+    /// Reads a file. See [`TemplateDir::read`](super::directory::TemplateDir::read).
     pub(crate) fn read(&self, path: &TemplatePath) -> Result<TemplateFile, FileError> {
         match self.entries.get(&self.resolve(path.as_str())?) {
             Some(Entry::File { bytes, .. }) if bytes.len() as u64 > limits::TEMPLATE_FILE_BYTES => {
@@ -163,29 +167,28 @@ impl Bundle {
         }
     }
 
-    /// As [`TemplateDir::link`].
+    /// The target of a link. See [`TemplateDir::link`](super::directory::TemplateDir::link).
     pub(crate) fn link(&self, path: &TemplatePath) -> Result<String, FileError> {
         let (folder, name) = path
             .as_str()
             .rsplit_once('/')
             .unwrap_or(("", path.as_str()));
-        let place = below(&self.resolve(folder)?, name);
-        match self.entries.get(&place) {
+        match self.entries.get(&join(&self.resolve(folder)?, name)) {
             Some(Entry::Link(target)) => Ok(target.clone()),
             _ => Err(FileError::WrongKind),
         }
     }
 
-    /// As [`TemplateDir::entries`].
+    /// Lists a folder. See [`TemplateDir::entries`](super::directory::TemplateDir::entries).
     pub(crate) fn list(&self, path: &TemplatePath) -> Result<Vec<path::Entry>, FileError> {
         let folder = self.resolve(path.as_str())?;
         if !self.is_folder(&folder) {
             return Err(FileError::WrongKind);
         }
-        let prefix = below(&folder, "");
+        let prefix = join(&folder, "");
         let mut found: BTreeMap<&str, (EntryKind, u64)> = BTreeMap::new();
-        for (place, entry) in self.entries.range(prefix.clone()..) {
-            let Some(rest) = place.strip_prefix(&prefix) else {
+        for (path, entry) in self.entries.range(prefix.clone()..) {
+            let Some(rest) = path.strip_prefix(&prefix) else {
                 break;
             };
             match (rest.split_once('/'), entry) {
@@ -208,25 +211,26 @@ impl Bundle {
         Ok(found.into_iter().map(entry).collect())
     }
 
-    /// The place that a path leads to when links are followed, which is there.
+    /// Follows the links in a path. The result exists and has no links.
     fn resolve(&self, path: &str) -> Result<String, FileError> {
-        /// As many as Linux follows.
+        /// Links that one path can lead through, as in Linux.
         const LINKS: usize = 40;
         let parts = |path: &str| path.split('/').rev().map(str::to_owned).collect::<Vec<_>>();
+        // The parts that are not resolved yet, the next one last.
         let mut ahead = parts(path);
-        let mut place = String::new();
+        let mut resolved = String::new();
         let mut links = 0;
         while let Some(part) = ahead.pop() {
             match part.as_str() {
                 "" | "." => continue,
-                ".." if place.is_empty() => return Err(FileError::InvalidPath),
+                ".." if resolved.is_empty() => return Err(FileError::InvalidPath),
                 ".." => {
-                    place.truncate(place.rfind('/').unwrap_or(0));
+                    resolved.truncate(resolved.rfind('/').unwrap_or(0));
                     continue;
                 }
                 _ => {}
             }
-            let next = below(&place, &part);
+            let next = join(&resolved, &part);
             match self.entries.get(&next) {
                 Some(Entry::Link(target)) => {
                     links += 1;
@@ -236,25 +240,25 @@ impl Bundle {
                     ahead.extend(parts(target));
                 }
                 Some(Entry::File { .. }) if !ahead.is_empty() => return Err(FileError::WrongKind),
-                Some(_) => place = next,
-                None if self.is_folder(&next) => place = next,
+                Some(_) => resolved = next,
+                None if self.is_folder(&next) => resolved = next,
                 None => return Err(FileError::NotFound),
             }
         }
-        Ok(place)
+        Ok(resolved)
     }
 
-    fn is_folder(&self, place: &str) -> bool {
-        if place.is_empty() || self.entries.get(place) == Some(&Entry::Folder) {
+    fn is_folder(&self, path: &str) -> bool {
+        if path.is_empty() || self.entries.get(path) == Some(&Entry::Folder) {
             return true;
         }
-        let prefix = below(place, "");
+        let prefix = join(path, "");
         let first = self.entries.range(prefix.clone()..).next();
-        first.is_some_and(|(place, _)| place.starts_with(&prefix))
+        first.is_some_and(|(path, _)| path.starts_with(&prefix))
     }
 }
 
-fn below(folder: &str, name: &str) -> String {
+fn join(folder: &str, name: &str) -> String {
     match folder {
         "" => name.to_owned(),
         folder => format!("{folder}/{name}"),

@@ -1,7 +1,5 @@
-//! A template's folder: read-only, bounded, and closed. No path, `..` or
-//! symbolic link leaves it (cap-std opens every component relative to the
-//! folder's descriptor; a bundle is in memory, and there is nothing else to
-//! lead to); only what is asked for is read.
+//! Read-only, bounded access to a template in a folder or in memory. No path, `..` or symbolic link leads out of it: cap-std
+//! opens every component relative to the folder's descriptor, and a bundle is in memory.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +12,7 @@ use super::bundle::{Bundle, BundleError};
 use super::path::{Entry, EntryKind, FileError, TemplateFile, TemplatePath, is_by_product};
 use crate::limits;
 
-/// The folder of one org template, opened. Cheap to clone.
+/// An opened template. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TemplateDir {
     source: Source,
@@ -31,7 +29,7 @@ impl TemplateDir {
     /// Opens a template's folder.
     ///
     /// # Errors
-    /// The operating system's, when `path` is no readable folder.
+    /// The error of the operating system when `path` is not a readable folder.
     pub fn open(path: &Path) -> std::io::Result<Self> {
         Ok(Self {
             source: Source::Folder(Arc::new(Dir::open_ambient_dir(path, ambient_authority())?)),
@@ -39,7 +37,7 @@ impl TemplateDir {
         })
     }
 
-    /// A template that is held in memory.
+    /// Opens a template in memory.
     pub fn of_bundle(bundle: Arc<Bundle>) -> Self {
         Self {
             source: Source::Bundle(bundle),
@@ -47,22 +45,22 @@ impl TemplateDir {
         }
     }
 
-    /// The folder, as it was given: for messages only.
+    /// The path of the folder as it was given, for messages only. Empty for a template in memory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads one whole file of at most [`limits::TEMPLATE_FILE_BYTES`].
+    /// Reads a file of at most [`limits::TEMPLATE_FILE_BYTES`].
     ///
     /// # Errors
-    /// See [`FileError`].
+    /// [`FileError`], when there is no such file, it is too large, or it cannot be read.
     pub fn read(&self, path: &TemplatePath) -> Result<TemplateFile, FileError> {
-        path.present()?;
+        path.check_visible()?;
         let dir = match &self.source {
             Source::Folder(dir) => dir,
             Source::Bundle(bundle) => return bundle.read(path),
         };
-        // Without NONBLOCK the open of a pipe would wait for its other end.
+        // Without NONBLOCK, opening a pipe would wait for its other end.
         let mut options = OpenOptions::new();
         options
             .read(true)
@@ -78,7 +76,7 @@ impl TemplateDir {
             return Err(FileError::TooLarge);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-        // The file may grow while it is read: the limit holds for what was read.
+        // The file can grow while it is read, so the limit applies to the bytes that were read.
         file.take(limits::TEMPLATE_FILE_BYTES + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| refused(&e))?;
@@ -91,12 +89,12 @@ impl TemplateDir {
         })
     }
 
-    /// Where a symbolic link leads, as it is written.
+    /// The target of a symbolic link, as it is written.
     ///
     /// # Errors
-    /// See [`FileError`].
+    /// [`FileError`], when there is no such link or its target is not UTF-8.
     pub fn link(&self, path: &TemplatePath) -> Result<String, FileError> {
-        path.present()?;
+        path.check_visible()?;
         let dir = match &self.source {
             Source::Folder(dir) => dir,
             Source::Bundle(bundle) => return bundle.link(path),
@@ -106,12 +104,13 @@ impl TemplateDir {
         target.into_string().map_err(|_| FileError::InvalidPath)
     }
 
-    /// Lists one folder, sorted by name; names that are not UTF-8, and by-products, are left out.
+    /// Lists a folder, sorted by name, without names that are not UTF-8 and without by-products (see [`is_by_product`]).
     ///
     /// # Errors
-    /// See [`FileError`].
+    /// [`FileError`], when there is no such folder, it has more than [`limits::TEMPLATE_ENTRIES`] entries, or it cannot be
+    /// read.
     pub fn entries(&self, path: &TemplatePath) -> Result<Vec<Entry>, FileError> {
-        path.present()?;
+        path.check_visible()?;
         let dir = match &self.source {
             Source::Folder(dir) => dir,
             Source::Bundle(bundle) => return bundle.list(path),
@@ -149,10 +148,11 @@ impl TemplateDir {
         Ok(entries)
     }
 
-    /// Everything of a folder but `.git` and what no template has in it (see [`is_by_product`]).
+    /// Copies the template into memory, without `.git` and by-products (see [`is_by_product`]).
     ///
     /// # Errors
-    /// [`BundleError::File`], [`BundleError::TooLarge`].
+    /// [`BundleError::File`] when a file or folder cannot be read, and [`BundleError::TooLarge`] when the template exceeds
+    /// the limits.
     pub fn bundle(&self) -> Result<Bundle, BundleError> {
         let mut bundle = Bundle::default();
         let mut folders = vec![String::new()];
@@ -212,7 +212,7 @@ fn refused(error: &std::io::Error) -> FileError {
     match error.kind() {
         ErrorKind::NotFound => FileError::NotFound,
         ErrorKind::IsADirectory | ErrorKind::NotADirectory => FileError::WrongKind,
-        // cap-std's answer to an escape; a folder without permission says the same words to a plugin.
+        // cap-std's error when a path leads out. Unlike an error of the operating system it has no number.
         ErrorKind::PermissionDenied if error.raw_os_error().is_none() => FileError::InvalidPath,
         ErrorKind::InvalidFilename | ErrorKind::InvalidInput => FileError::InvalidPath,
         kind => FileError::Unreadable(kind.to_string()),

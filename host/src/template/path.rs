@@ -1,40 +1,41 @@
-//! Paths in a template, and what stands at them.
+//! Paths in a template, and the files and folders at them.
 
-/// A path in a template: relative, with `/` between components, none of them
-/// empty, `.` or `..`; no backslash, no NUL (`spec/org-template.md` §3).
+/// A path in a template. It is relative, has `/` between its components, no component that is empty, `.` or `..`, no
+/// backslash and no NUL (`spec/org-template.md` §3).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TemplatePath(String);
 
-/// Why a file or a folder of a template could not be had.
+/// Why a file or a folder of a template cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    /// Nothing is there.
-    #[error("there is no such file in the template")]
+    /// Nothing exists at the path.
+    #[error("the template has no such file")]
     NotFound,
-    /// The path is not a [`TemplatePath`], or a link leads out.
+    /// The path is not a [`TemplatePath`], or a link at it leads out of the template.
     #[error("the path leads out of the template, or is not a plain relative path")]
     InvalidPath,
-    /// A folder was read, or something that is no folder was listed, or it is a device or a pipe.
-    #[error("it is not of the kind that is wanted here")]
+    /// It is not a file where a file is read, or not a folder where a folder is listed.
+    #[error("it is not a file, or not a folder, where one is needed")]
     WrongKind,
-    /// See [`crate::limits::TEMPLATE_FILE_BYTES`] and [`crate::limits::TEMPLATE_ENTRIES`].
+    /// The file has more than [`TEMPLATE_FILE_BYTES`](crate::limits::TEMPLATE_FILE_BYTES), or the folder has more than
+    /// [`TEMPLATE_ENTRIES`](crate::limits::TEMPLATE_ENTRIES).
     #[error("it is larger than the limit")]
     TooLarge,
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{0}")]
     Unreadable(String),
 }
 
-/// What an entry of a folder is.
+/// The kind of an entry of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// A regular file.
     File,
     /// A folder.
     Directory,
-    /// A symbolic link, wherever it leads.
+    /// A symbolic link to anything.
     Symlink,
-    /// A socket, a device, a pipe.
+    /// A socket, a device or a pipe.
     Other,
 }
 
@@ -43,26 +44,26 @@ pub enum EntryKind {
 pub struct Entry {
     /// The last component of the path.
     pub name: String,
-    /// What it is.
+    /// The kind.
     pub kind: EntryKind,
-    /// Size in bytes; 0 unless it is a file.
+    /// The size of a file in bytes, 0 for other kinds.
     pub size: u64,
 }
 
-/// A file's bytes, and whether its owner may execute it.
+/// A file of a template.
 #[derive(Debug)]
 pub struct TemplateFile {
-    /// The whole content.
+    /// The content.
     pub bytes: Vec<u8>,
     /// Whether the owner's executable bit is set.
     pub executable: bool,
 }
 
 impl TemplatePath {
-    /// Accepts a normalised relative path; the empty path is the template's folder.
+    /// Parses a normalised relative path. The empty path is the template's folder.
     ///
     /// # Errors
-    /// [`FileError::InvalidPath`] for everything else.
+    /// [`FileError::InvalidPath`] when the path is anything else.
     pub fn new(path: &str) -> Result<Self, FileError> {
         if is_normal(path) || path.is_empty() {
             Ok(Self(path.to_owned()))
@@ -76,8 +77,11 @@ impl TemplatePath {
         &self.0
     }
 
-    /// Nothing is there: see [`is_by_product`].
-    pub(super) fn present(&self) -> Result<(), FileError> {
+    /// Hides files that [`is_by_product`] names.
+    ///
+    /// # Errors
+    /// [`FileError::NotFound`] for such a file.
+    pub(super) fn check_visible(&self) -> Result<(), FileError> {
         if self.0.split('/').any(is_by_product) {
             return Err(FileError::NotFound);
         }
@@ -85,15 +89,13 @@ impl TemplatePath {
     }
 }
 
-/// Whether a file or folder of this name is what macOS or Windows leave behind where they look at a folder or pack it.
-/// A template has none of these, whatever is on the disk or in an archive.
+/// Whether macOS and Windows add files or folders of this name to folders and archives. A template never has such files.
 pub fn is_by_product(name: &str) -> bool {
     const NAMES: [&str; 4] = ["__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"];
     name.starts_with("._") || NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether a path is relative, normalised and not empty: the rule for paths in
-/// a template and for paths under `/configs`.
+/// Whether a path is relative, normalised and not empty. This is the rule for paths in a template and under `/configs`.
 pub fn is_normal(path: &str) -> bool {
     !path.contains(['\\', '\0']) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }

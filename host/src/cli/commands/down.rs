@@ -52,10 +52,10 @@ async fn on_this_machine(host: &Host, command: &DownCommand) -> Result<Exit, Pro
         operation: store.begin(org.slug(), Operation::Down).await?,
         cancel: cancel.clone(),
         observer: &observer,
-        turns: &FairSemaphore::new(concurrency),
+        permits: &FairSemaphore::new(concurrency),
         keep_failed: false,
     };
-    let work = provision::down(&run, &org, command.volumes, concurrency);
+    let work = provision::destroy(&run, &org, command.volumes, concurrency);
     host.interrupts.cancel(
         &cancel,
         "stopping after the workspaces under way (again to stop at once)",

@@ -45,7 +45,7 @@ impl Host {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(unusable(&file, &error))
             }
-            Err(_) if key_rotation::is_any(store).await? => {
+            Err(_) if key_rotation::has_encrypted_values(store).await? => {
                 let message = format!(
                     "the encryption key {} is missing, and the state folder holds secrets that were encrypted with it",
                     file.display()

@@ -103,7 +103,7 @@ pub async fn rotate_key(host: &Host) -> Result<Exit, Problem> {
             let diagnostic = Diagnostic::new("key-in-environment", message).help(help);
             return Err(Problem::one(Class::Invalid, diagnostic));
         }
-        let reencrypted = key_rotation::reseal(&store, &snapshots, &keyring).await?;
+        let reencrypted = key_rotation::reencrypt(&store, &snapshots, &keyring).await?;
         (
             reencrypted,
             "the other lines of ORGHOST_SECRET_KEY can be removed",

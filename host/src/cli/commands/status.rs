@@ -57,7 +57,7 @@ async fn on_server(server: &Server, org_name: Option<&str>) -> Result<Vec<OrgSta
     for name in names {
         match server.client.org(&name).await.map_err(Problem::from) {
             // The org was removed after the list was made.
-            Err(problem) if problem.class == Class::Unknown && org_name.is_none() => {}
+            Err(problem) if problem.class == Class::NotFound && org_name.is_none() => {}
             status => statuses.push(status?),
         }
     }

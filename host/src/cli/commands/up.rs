@@ -24,7 +24,7 @@ use crate::provision::concurrency::FairSemaphore;
 use crate::provision::run::Run;
 use crate::provision::{self, Options, Outcome, Prune, Summary};
 use crate::service::ImportOptions;
-use crate::service::admission::{Admitted, Placement, Site, admit};
+use crate::service::admission::{AdmissionContext, Admitted, TemplateOrigin, admit};
 use crate::service::agent_tokens::AgentTokens;
 use crate::state::encryption::Keyring;
 use crate::state::snapshots::{SnapshotError, Snapshots};
@@ -80,13 +80,13 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
     warn_of_former_name(&store.orgs().await?, &approved.plan().org.name, &label);
     let engines = host.engines()?;
     let keyring = host.keyring(&store).await?;
-    let site = Site {
+    let site = AdmissionContext {
         store: &store,
         config: &host.config,
         engines: &engines,
         tokens: &AgentTokens::of(&store, &keyring).await?,
     };
-    let placement = Placement {
+    let placement = TemplateOrigin {
         template: label,
         take_over: command.take_over,
     };
@@ -121,14 +121,14 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
         operation: store.begin(org.slug(), Operation::Up).await?,
         cancel: cancel.clone(),
         observer: &observer,
-        turns: &FairSemaphore::new(options.concurrency),
+        permits: &FairSemaphore::new(options.concurrency),
         keep_failed: command.no_rollback,
     };
     host.interrupts.cancel(
         &cancel,
         "stopping: workspaces under way are taken back (again to stop at once)",
     );
-    let summary = provision::up(&run, org, &admitted.jobs, &options).await?;
+    let summary = provision::apply(&run, org, &admitted.jobs, &options).await?;
     drop(progress);
     print_summary(host.json, org.slug(), admitted.row.engine, &summary)?;
     Ok(ended(host, summary.failed() == 0))

@@ -1,19 +1,20 @@
-//! What each route needs, in one table. A route that is not in it is refused, whoever asks: who adds a route decides here
-//! who may use it. Decides nothing about a caller; see [`super::auth`].
+//! The access rule of every route, in one table. A route without a rule is refused, so a new route needs a row here.
+//!
+//! The table says what a route needs. [`super::auth`] decides whether a caller has it.
 
 use axum::http::Method;
 
 use crate::state::token::Scope;
 
-/// What a route needs.
+/// The access rule of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteAccess {
-    /// Nothing: whether the host lives, the page's files, the API's own document.
+    /// No token: liveness and readiness, the page's files, the OpenAPI document.
     Open,
     /// A token of this scope, or a higher one.
     Needs(Scope),
-    /// The route finds out by itself: workspaces ask here with tokens of their own, which are no API tokens. Who comes with
-    /// an API token of the scope `write` is handed to it as a [`crate::state::token::Caller`].
+    /// The handler authenticates its callers. Workspaces call these routes with their own tokens, which are no API tokens. A
+    /// caller with an API token of the scope `write` reaches the handler as a [`crate::state::token::Caller`].
     Own,
 }
 
@@ -67,9 +68,9 @@ const TABLE: &[(Method, &str, RouteAccess)] = &[
     (Method::POST, "/org/import", WRITE),
 ];
 
-/// What a request for a route needs; `None` when the table does not say.
+/// The access rule for a method of a route; `None` when the table has none.
 pub fn needed(method: &Method, route: &str) -> Option<RouteAccess> {
-    // Who may GET may HEAD.
+    // HEAD needs what GET needs.
     let method = if *method == Method::HEAD {
         &Method::GET
     } else {
@@ -80,7 +81,7 @@ pub fn needed(method: &Method, route: &str) -> Option<RouteAccess> {
     row.map(|(_, _, access)| *access)
 }
 
-/// The methods of a route.
+/// The methods that a route allows.
 pub fn methods(route: &str) -> Vec<&'static str> {
     let rows = TABLE.iter().filter(|(_, path, _)| *path == route);
     rows.flat_map(|(method, ..)| match *method == Method::GET {

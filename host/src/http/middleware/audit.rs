@@ -1,5 +1,7 @@
-//! What changes something is audited before it is begun, and carried to its end whoever hangs up; who is refused is audited
-//! too. Never a body, a header or an unknown part of a query: any of them may be a secret.
+//! Audits requests: stores a row for every request that changes something, and for every refused one.
+//!
+//! A change gets its row before it begins, and runs to its end even when the caller hangs up. A row never holds a body, a
+//! header or an unknown parameter of the query: each may hold a secret.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
@@ -23,21 +25,21 @@ use crate::service::Service;
 use crate::state::store::AuditRow;
 use crate::state::token::Caller;
 
-/// Parts of a query that say what is done, and are no secrets.
-const TOLD: [&str; 2] = ["volumes", "wait"];
+/// The parameters of a query that are audited: they say what is done, and hold no secrets.
+const AUDITED_PARAMETERS: [&str; 2] = ["volumes", "wait"];
 
-/// Characters of a target that are kept: a path may be as long as a request's head.
-const TARGET: usize = 400;
+/// The most characters of a target that are stored: a path may be as long as a request's head.
+const TARGET_CHARS: usize = 400;
 
-/// Runs what was let through. A change is audited first, and then goes on even if its caller hangs up: for
-/// [`limits::AFTER_HANGUP`], which is enough to store it whole.
-pub async fn carry(service: &Service, request: Request, next: Next) -> Response {
+/// Runs an admitted request. A change is audited first. When its caller hangs up, it runs on for
+/// [`limits::AFTER_HANGUP`], which is enough to store all of it.
+pub async fn run(service: &Service, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let (row, is_change) = (row(&head), is_change(&head));
     let request = Request::from_parts(head, body);
     if !is_change {
         let response = next.run(request).await;
-        note(service, row, response.status()).await;
+        record_refusal(service, row, response.status()).await;
         return response;
     }
     let action = row.action.clone();
@@ -57,7 +59,7 @@ pub async fn carry(service: &Service, request: Request, next: Next) -> Response 
             },
         };
         if let Err(error) = store.audit_answered(seq, response.status().as_u16()).await {
-            tracing::error!(%error, seq, "the audit does not know what was answered");
+            tracing::error!(%error, seq, "the status of a request is missing in the audit");
         }
         let _ = sender.send(response);
     };
@@ -66,7 +68,7 @@ pub async fn carry(service: &Service, request: Request, next: Next) -> Response 
         .tasks()
         .spawn(format!("request {action}"), limit, work, async |_| ());
     let answered = match begun {
-        Ok(()) => receiver.await.map_err(|_| problem::broke()),
+        Ok(()) => receiver.await.map_err(|_| problem::defect()),
         Err(closed) => Err(closed.into()),
     };
     match answered {
@@ -75,24 +77,25 @@ pub async fn carry(service: &Service, request: Request, next: Next) -> Response 
             let response = problem.into_response();
             let status = response.status().as_u16();
             if let Err(error) = service.store().audit_answered(seq, status).await {
-                tracing::error!(%error, seq, "the audit does not know what was answered");
+                tracing::error!(%error, seq, "the status of a request is missing in the audit");
             }
             response
         }
     }
 }
 
-/// Audits who was not let through.
+/// Audits a refused request.
 pub async fn refused(service: &Service, request: &Parts, status: StatusCode) {
-    note(service, row(request), status).await;
+    record_refusal(service, row(request), status).await;
 }
 
-async fn note(service: &Service, mut row: AuditRow, status: StatusCode) {
+/// Stores the row of a request that was answered with 401 or 403.
+async fn record_refusal(service: &Service, mut row: AuditRow, status: StatusCode) {
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         row.status = Some(status.as_u16());
-        // It was refused, and stays refused on a full disk too.
+        // The request stays refused when the row cannot be stored, for example on a full disk.
         if let Err(error) = service.store().audit(row).await {
-            tracing::error!(%error, "a refused request is not in the audit");
+            tracing::error!(%error, "a refused request is missing in the audit");
         }
     }
 }
@@ -111,14 +114,14 @@ fn row(request: &Parts) -> AuditRow {
     let route = request.extensions.get::<MatchedPath>();
     let route = route.map_or("(no route)", MatchedPath::as_str);
     let uri = &request.uri;
-    let told = uri.query().unwrap_or_default().split('&').filter(|part| {
+    let parameters = uri.query().unwrap_or_default().split('&').filter(|part| {
         let name = part.split('=').next();
-        name.is_some_and(|name| TOLD.contains(&name))
+        name.is_some_and(|name| AUDITED_PARAMETERS.contains(&name))
     });
-    let told: Vec<&str> = told.collect();
-    let target = match told.as_slice() {
+    let parameters: Vec<&str> = parameters.collect();
+    let target = match parameters.as_slice() {
         [] => uri.path().to_owned(),
-        told => format!("{}?{}", uri.path(), told.join("&")),
+        parameters => format!("{}?{}", uri.path(), parameters.join("&")),
     };
     AuditRow {
         seq: 0,
@@ -127,21 +130,21 @@ fn row(request: &Parts) -> AuditRow {
         name,
         address: peer(request).to_string(),
         action: format!("{} {route}", &request.method),
-        target: target.chars().take(TARGET).collect(),
+        target: target.chars().take(TARGET_CHARS).collect(),
         status: None,
         request: request_id(&request.headers).to_owned(),
     }
 }
 
-/// A page of the audit.
+/// Which page of the audit to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Which {
-    /// Those before this place: the `next` of the page before. Without it, the newest.
+pub struct AuditPage {
+    /// List only requests before this `seq`, which is the `next` of the previous page. Default: the newest requests.
     #[param(required = false)]
     before: Option<i64>,
-    /// At most so many; default 100.
+    /// The most requests to list, 1 to 500. Default: 100.
     #[param(value_type = u64, minimum = 1, maximum = 500, required = false)]
     limit: Option<Bounded<1, 500>>,
 }
@@ -149,25 +152,26 @@ pub struct Which {
 /// A page of the audit.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Audit {
-    /// Newest first.
+    /// The requests, newest first.
     pub requests: Vec<AuditRow>,
-    /// `?before=` for the next page; absent on the last one.
+    /// The `before` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<i64>,
 }
 
-/// Who changed what, or was refused. The newest 1 000 000 requests are kept, among them 10 000 refused ones.
-#[utoipa::path(get, path = "/v1/audit", tag = "host", params(Which), responses(
-    (status = 200, description = "A page of it", body = Audit),
-    (status = 403, description = "It needs the scope `admin`", body = ProblemDocument),
+/// List the requests that changed something or were refused. The host keeps the newest 1 000 000, and of the refused ones the
+/// newest 10 000.
+#[utoipa::path(get, path = "/v1/audit", tag = "host", params(AuditPage), responses(
+    (status = 200, description = "A page of the audit", body = Audit),
+    (status = 403, description = "The token does not have the scope `admin`", body = ProblemDocument),
 ))]
 pub async fn list(
     State(api): State<Api>,
-    Query(which): Query<Which>,
+    Query(page): Query<AuditPage>,
 ) -> Result<axum::Json<Audit>, Problem> {
-    let limit = which.limit.map_or(100, Bounded::get);
+    let limit = page.limit.map_or(100, Bounded::get);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX - 1);
-    let mut requests = api.service.store().audited(which.before, limit + 1).await?;
+    let mut requests = api.service.store().audited(page.before, limit + 1).await?;
     let more = requests.len() > limit;
     requests.truncate(limit);
     let next = requests.last().filter(|_| more).map(|row| row.seq);

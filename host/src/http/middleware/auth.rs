@@ -1,8 +1,9 @@
-//! Who asks, and whether they may: before a handler, and before a body is read. Knows no route; see [`super::access`].
+//! Authenticates every request, limits its rate and checks its scope, before the body is read. The rule of each route is in
+//! [`super::access`].
 //!
-//! While no token was ever made, whoever is on this machine may do everything; and that must be they themselves, not a page
-//! of another site in their browser, and not somebody behind a proxy. From the first token on, every request needs one, also
-//! when all have expired or were revoked: a host must not open up by itself.
+//! While no token was ever made, every local user of this machine has full access; requests from other sites' pages in a
+//! local browser and requests through a proxy are refused. Once a token was made, every request needs one, even after all
+//! tokens have expired or were revoked: otherwise a host would open up without a decision of its operator.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -25,40 +26,43 @@ use crate::problem::{Class, Problem};
 use crate::service::Service;
 use crate::state::token::{Caller, Scope, TokenDigest};
 
-/// What stands before every route.
+/// The authentication layer: it knows the tokens of the store, and the request rates of all callers.
 pub struct AuthLayer {
     service: Service,
     rates: DefaultKeyedRateLimiter<RateKey>,
-    checks: AtomicU32,
+    /// How many requests were counted, for [`FORGET_EVERY`].
+    counted: AtomicU32,
 }
 
-/// Whose requests are counted together.
+/// The key under which requests are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum RateKey {
+    /// The id of a token.
     Token(String),
-    /// Of IPv6 the network: who has one address there has all of them.
+    /// The address of a client without a token. Of an IPv6 address only the /64 network counts, because its owner has all the
+    /// addresses in it.
     Address(IpAddr),
 }
 
-/// After so many checks, askers that could ask anew anyway are forgotten.
+/// After so many counted requests, keys with a full allowance are removed from memory.
 const FORGET_EVERY: u32 = 1024;
 
-/// What is refused, and with which status beside what its class says.
+/// Why a request is refused.
 enum Refusal {
-    /// 401.
+    /// The caller is not authenticated: 401.
     Unauthenticated(Box<Diagnostic>),
-    /// 403.
+    /// The caller lacks permission: 403.
     Forbidden(Box<Diagnostic>),
-    /// 405.
+    /// The route does not allow the method: 405, with the methods that it allows.
     Method(String),
-    /// 429, and the seconds after which to come back.
+    /// The caller sends too many requests: 429, with the seconds to wait.
     Rate(u64),
-    /// Nobody knows, because the store does not work.
-    Broken(Problem),
+    /// The store failed, so the caller is not known.
+    Store(Problem),
 }
 
 impl AuthLayer {
-    /// A gate of a host, with the rates of its configuration file.
+    /// A layer with the request rate of the configuration file (`requests_per_second`).
     pub fn new(service: Service) -> Self {
         let rate =
             NonZeroU32::new(service.config().server.requests_per_second).unwrap_or(NonZeroU32::MIN);
@@ -66,17 +70,18 @@ impl AuthLayer {
             .allow_burst(rate.saturating_mul(NonZeroU32::MIN.saturating_add(1)));
         Self {
             rates: RateLimiter::keyed(quota),
-            checks: AtomicU32::new(0),
+            counted: AtomicU32::new(0),
             service,
         }
     }
 
+    /// Checks the head of a request. Returns the caller; `None` when the route is open or unknown, or when a workspace calls.
     async fn admit(&self, request: &Parts) -> Result<Option<Caller>, Refusal> {
-        own_site(request)?;
+        check_origin(request)?;
         let peer = peer(request);
-        let address = RateKey::Address(network(peer));
+        let address = RateKey::Address(rate_address(peer));
         let Some(route) = request.extensions.get::<MatchedPath>() else {
-            // There is no such thing, and nobody needs to be somebody to be told so.
+            // An unknown path answers 404 without authentication.
             self.count(address)?;
             return Ok(None);
         };
@@ -85,10 +90,10 @@ impl AuthLayer {
             self.count(address)?;
             let methods = access::methods(route);
             if methods.is_empty() {
-                tracing::error!(route, "no access rule names this route");
-                return Err(Refusal::may(Diagnostic::new(
+                tracing::error!(route, "a route has no access rule");
+                return Err(Refusal::forbidden(Diagnostic::new(
                     "no-access-rule",
-                    "nobody may use this route",
+                    "this route has no access rule",
                 )));
             }
             return Err(Refusal::Method(methods.join(", ")));
@@ -115,12 +120,12 @@ impl AuthLayer {
         match &caller {
             Some(caller) if caller.scope < scope => {
                 let message = format!(
-                    "this needs the scope {}, and the token {} has {}",
+                    "this request needs the scope {}; the token {} has the scope {}",
                     scope.as_str(),
                     caller.id,
                     caller.scope.as_str()
                 );
-                Err(Refusal::may(
+                Err(Refusal::forbidden(
                     Diagnostic::new("scope", message).help("ask the operator for another token"),
                 ))
             }
@@ -128,6 +133,7 @@ impl AuthLayer {
         }
     }
 
+    /// Identifies the caller by its API token, or as a local user while no token was ever made.
     async fn caller(
         &self,
         request: &Parts,
@@ -141,13 +147,13 @@ impl AuthLayer {
         let known = store
             .admission(digest)
             .await
-            .map_err(|e| Refusal::Broken(e.into()))?;
+            .map_err(|e| Refusal::Store(e.into()))?;
         if needed == RouteAccess::Own && presented.is_some() && digest.is_none() {
-            // A workspace's token.
+            // A workspace's own token, which the handler checks.
             return Ok(None);
         }
         if !known.any {
-            return alone(request, peer).map(|()| Some(Caller::loopback()));
+            return check_local(request, peer).map(|()| Some(Caller::loopback()));
         }
         if let Some((token, scope)) = known
             .token
@@ -160,72 +166,76 @@ impl AuthLayer {
             }));
         }
         let diagnostic = match headers.contains_key(header::AUTHORIZATION) {
-            true => Diagnostic::new(
-                "token-invalid",
-                "this token does not count: it is unknown, expired or revoked",
-            ),
+            true => Diagnostic::new("token-invalid", "this token is unknown, expired or revoked"),
             false => Diagnostic::new(
                 "token-missing",
-                "this needs a token, as `Authorization: Bearer orgh_…`",
+                "this request needs a token: `Authorization: Bearer orgh_…`",
             ),
         };
-        Err(Refusal::who(diagnostic.help(
-            "the operator makes one: orghost token new NAME --scope read|plan|write|admin",
+        Err(Refusal::unauthenticated(diagnostic.help(
+            "the operator makes tokens with `orghost token new NAME --scope read|plan|write|admin`",
         )))
     }
 
-    fn count(&self, asker: RateKey) -> Result<(), Refusal> {
-        let checks = self.checks.fetch_add(1, Ordering::Relaxed);
-        if checks.is_multiple_of(FORGET_EVERY) {
+    /// Counts a request, and refuses it when its caller exceeds the rate.
+    fn count(&self, key: RateKey) -> Result<(), Refusal> {
+        let counted = self.counted.fetch_add(1, Ordering::Relaxed);
+        if counted.is_multiple_of(FORGET_EVERY) {
             self.rates.retain_recent();
         }
-        self.rates.check_key(&asker).map_err(|not_until| {
+        self.rates.check_key(&key).map_err(|not_until| {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
             Refusal::Rate(wait.as_secs().saturating_add(1))
         })
     }
 }
 
-/// Lets a request through, with its [`Caller`] in the extensions, or answers it. Refusals are audited.
-pub async fn gate(State(gate): State<Arc<AuthLayer>>, request: Request, next: Next) -> Response {
-    // A body cannot be looked at by two, so only the head is.
+/// Passes an admitted request on with its [`Caller`] in the extensions, and answers a refused one. Refusals are audited.
+pub async fn authenticate(
+    State(layer): State<Arc<AuthLayer>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // Only the handler may read the body, so only the head is checked.
     let (mut head, body) = request.into_parts();
-    match gate.admit(&head).await {
+    match layer.admit(&head).await {
         Ok(caller) => {
             if let Some(caller) = caller {
                 head.extensions.insert(caller);
             }
-            audit::carry(&gate.service, Request::from_parts(head, body), next).await
+            audit::run(&layer.service, Request::from_parts(head, body), next).await
         }
         Err(refusal) => {
             let response = refusal.into_response();
-            audit::refused(&gate.service, &head, response.status()).await;
+            audit::refused(&layer.service, &head, response.status()).await;
             response
         }
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// The address under which requests are counted: of IPv6 the /64 network.
+fn rate_address(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 => v4,
     }
 }
 
+/// The token of `Authorization: Bearer`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// `Host`, or what HTTP/2 has in its place.
+/// The host that the request names: `:authority` in HTTP/2, else `Host`.
 fn host(request: &Parts) -> Option<&str> {
     let of_uri = request.uri.authority().map(|authority| authority.as_str());
     of_uri.or_else(|| request.headers.get(header::HOST)?.to_str().ok())
 }
 
-/// A browser says which site a page is from that asks; another site's pages have no business here.
-fn own_site(request: &Parts) -> Result<(), Refusal> {
+/// Refuses requests from pages of other sites. A browser sends the site of the page as `Origin`.
+fn check_origin(request: &Parts) -> Result<(), Refusal> {
     let Some(origin) = request.headers.get(header::ORIGIN) else {
         return Ok(());
     };
@@ -241,32 +251,32 @@ fn own_site(request: &Parts) -> Result<(), Refusal> {
     }
     let diagnostic = Diagnostic::new(
         "foreign-origin",
-        "a page of another site asks: browsers may ask from this server's own page only",
+        "this request comes from a page of another site; a browser may use this server from its own page only",
     );
-    Err(Refusal::may(diagnostic))
+    Err(Refusal::forbidden(diagnostic))
 }
 
-/// Without tokens: only whoever is on this machine, and who says so. A page of another site can make its own name mean this
-/// machine (DNS rebinding), but then that name is in `Host`.
-fn alone(request: &Parts, peer: IpAddr) -> Result<(), Refusal> {
-    let help = "make a token (orghost token new NAME --scope admin), and present it as `Authorization: Bearer`";
+/// Accepts a request without a token only from a local user. `Host` must name this machine: a page of another site can let
+/// its own name resolve to this machine (DNS rebinding), but then `Host` holds that name.
+fn check_local(request: &Parts, peer: IpAddr) -> Result<(), Refusal> {
+    let help = "make a token with `orghost token new NAME --scope admin`, and send it as `Authorization: Bearer`";
     let refused = |message: &str| {
-        Err(Refusal::who(
+        Err(Refusal::unauthenticated(
             Diagnostic::new("loopback-only", message).help(help),
         ))
     };
     if !peer.is_loopback() {
-        return refused("without a token only this machine may ask");
+        return refused("a request from another machine needs a token");
     }
     if ["forwarded", "x-forwarded-for", "x-real-ip", "via"]
         .iter()
         .any(|name| request.headers.contains_key(*name))
     {
-        return refused("a proxy asks for somebody else: that needs a token");
+        return refused("a request through a proxy needs a token");
     }
     if !host(request).is_some_and(is_loopback_name) {
         return refused(
-            "without a token the server answers as localhost only: `Host` names something else",
+            "a request without a token must name localhost or a loopback address in `Host`",
         );
     }
     Ok(())
@@ -285,11 +295,11 @@ fn is_loopback_name(host: &str) -> bool {
 }
 
 impl Refusal {
-    fn who(diagnostic: Diagnostic) -> Self {
+    fn unauthenticated(diagnostic: Diagnostic) -> Self {
         Self::Unauthenticated(Box::new(diagnostic))
     }
 
-    fn may(diagnostic: Diagnostic) -> Self {
+    fn forbidden(diagnostic: Diagnostic) -> Self {
         Self::Forbidden(Box::new(diagnostic))
     }
 }
@@ -309,15 +319,15 @@ impl IntoResponse for Refusal {
                 Problem::one(Class::Refused, *diagnostic).into_response()
             }
             Self::Method(allowed) => {
-                let diagnostic = Diagnostic::new("method", format!("this takes {allowed}"));
-                let mut response = Problem::one(Class::Unknown, diagnostic).into_response();
+                let diagnostic = Diagnostic::new("method", format!("this path allows {allowed}"));
+                let mut response = Problem::one(Class::NotFound, diagnostic).into_response();
                 if let Ok(allowed) = HeaderValue::from_str(&allowed) {
                     response.headers_mut().insert(header::ALLOW, allowed);
                 }
                 response
             }
             Self::Rate(seconds) => {
-                let diagnostic = Diagnostic::new("rate", "too many requests in a second");
+                let diagnostic = Diagnostic::new("rate", "too many requests per second");
                 let problem = Problem::one(
                     Class::Busy,
                     diagnostic.help("the operator sets `requests_per_second` under [server]"),
@@ -328,7 +338,7 @@ impl IntoResponse for Refusal {
                     .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
                 response
             }
-            Self::Broken(problem) => problem.into_response(),
+            Self::Store(problem) => problem.into_response(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: each knows who is at its other end, and there are never more than a server can hold. Speaks no HTTP.
+//! Accepts connections up to a limit, and adds the client's address to each request. It does not parse HTTP.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -14,14 +14,14 @@ use tower::Service as TowerService;
 
 use crate::limits;
 
-/// Makes a service for each connection; more than [`limits::CONNECTIONS`] at once are refused.
+/// Makes a service for each connection, and refuses connections above [`limits::CONNECTIONS`].
 #[derive(Debug, Clone)]
 pub struct Connections {
     router: Router,
     slots: Arc<Semaphore>,
 }
 
-/// One connection.
+/// The service of one connection.
 #[derive(Debug, Clone)]
 pub struct Connection {
     router: Router,
@@ -30,7 +30,7 @@ pub struct Connection {
 }
 
 impl Connections {
-    /// Connections to a router.
+    /// Serves a router on every connection.
     pub fn to(router: Router) -> Self {
         Self {
             router,

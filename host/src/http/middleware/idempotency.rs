@@ -1,9 +1,9 @@
-//! `Idempotency-Key`: whoever does not know whether a request was done asks again with the same key, and gets the same
-//! answer without anything being done again. Only for what creates or acts (POST).
+//! `Idempotency-Key`: a caller that does not know whether its POST took effect sends it again with the same key, and gets the
+//! first answer without a second effect.
 //!
-//! An answer that says that something was done is kept for a day, also over a restart. One that says that nothing was done
-//! is not kept. When the host is killed between doing and answering, nothing is kept, and asking again does it again: which
-//! is safe, because importing an org that is there, and restarting a workspace that restarts, come to the same end.
+//! A successful answer is kept for [`limits::ANSWER_KEPT`], also over a restart of the host. Other answers are not kept. When
+//! the host is killed between the effect and the answer, nothing is kept and the repeated request acts again. That is safe:
+//! a second import of the same org, or a second restart of a restarting workspace, has the same result.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 
 use super::access;
@@ -26,52 +27,54 @@ use crate::state::token::Caller;
 
 const KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// The headers that belong to an answer.
+/// The headers that are kept with an answer.
 const KEPT: [HeaderName; 2] = [header::CONTENT_TYPE, header::LOCATION];
 
-/// The keys whose requests are under way in this process, and those that were answered.
+/// The idempotency keys of running requests in this process, and the kept answers of the store.
 pub struct Keys {
     store: Store,
-    flying: Mutex<HashSet<(String, String)>>,
+    /// The running requests, as (caller, key).
+    running: Mutex<HashSet<(String, String)>>,
 }
 
 impl Keys {
-    /// Over the answers of a store.
+    /// No running requests, and the kept answers of `store`.
     pub fn new(store: Store) -> Self {
         Self {
             store,
-            flying: Mutex::default(),
+            running: Mutex::default(),
         }
     }
 
-    fn take_off(self: &Arc<Self>, caller: &str, key: &str) -> Option<Flight> {
+    /// Marks a key as running; `None` when a request with this key runs already.
+    fn begin(self: &Arc<Self>, caller: &str, key: &str) -> Option<Running> {
         let pair = (caller.to_owned(), key.to_owned());
-        let mut flying = self.flying.lock().unwrap_or_else(PoisonError::into_inner);
-        flying.insert(pair.clone()).then(|| Flight {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(pair.clone()).then(|| Running {
             keys: self.clone(),
             pair,
         })
     }
 }
 
-/// A request under way, until it is dropped.
-struct Flight {
+/// Marks a key as running until it is dropped.
+struct Running {
     keys: Arc<Keys>,
     pair: (String, String),
 }
 
-impl Drop for Flight {
+impl Drop for Running {
     fn drop(&mut self) {
-        let mut flying = self
+        let mut running = self
             .keys
-            .flying
+            .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        flying.remove(&self.pair);
+        running.remove(&self.pair);
     }
 }
 
-/// Does a request with a key once.
+/// Runs a request with an idempotency key once, and answers its repetitions with the first answer.
 pub async fn once(State(keys): State<Arc<Keys>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let needed = route.and_then(|route| access::needed(request.method(), route.as_str()));
@@ -83,13 +86,14 @@ pub async fn once(State(keys): State<Arc<Keys>>, request: Request, next: Next) -
         .map(|caller| caller.id.clone());
     match (request.headers().get(KEY).cloned(), caller) {
         (Some(key), Some(caller)) if creates => {
-            let done = answer(&keys, &caller, &key, request, next).await;
-            done.unwrap_or_else(axum::response::IntoResponse::into_response)
+            let answered = answer(&keys, &caller, &key, request, next).await;
+            answered.unwrap_or_else(axum::response::IntoResponse::into_response)
         }
         _ => next.run(request).await,
     }
 }
 
+/// Answers a request with an idempotency key: runs it, or repeats the kept answer.
 async fn answer(
     keys: &Arc<Keys>,
     caller: &str,
@@ -97,30 +101,30 @@ async fn answer(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let wrong =
+    let problem =
         |class, code: &str, message: &str| Problem::one(class, Diagnostic::new(code, message));
     let key = key
         .to_str()
         .ok()
         .filter(|key| (1..=255).contains(&key.len()));
     let key = key.ok_or_else(|| {
-        wrong(
+        problem(
             Class::Invalid,
             "idempotency-key",
-            "an idempotency key has 1 to 255 plain characters",
+            "an idempotency key has 1 to 255 visible ASCII characters",
         )
     })?;
-    let flight = keys.take_off(caller, key);
-    let _flight = flight.ok_or_else(|| {
-        wrong(
+    let running = keys.begin(caller, key);
+    let _running = running.ok_or_else(|| {
+        problem(
             Class::Conflict,
             "idempotency-busy",
-            "the request with this key is still under way",
+            "the earlier request with this key is still running",
         )
     })?;
 
     let (head, body) = request.into_parts();
-    // Its length is bounded by what is around this.
+    // The body limit of the layer around this one bounds its length.
     let body = to_bytes(body, usize::MAX)
         .await
         .map_err(|error| body::unread(&error))?;
@@ -130,7 +134,7 @@ async fn answer(
     match store.take_key(caller, key, &digest).await? {
         Earlier::New => {}
         Earlier::Other => {
-            return Err(wrong(
+            return Err(problem(
                 Class::Invalid,
                 "idempotency-reused",
                 "this key was used for another request",
@@ -156,9 +160,9 @@ async fn answer(
         headers: headers.collect(),
         body: body.to_vec(),
     };
-    // It was done, whether its answer can be kept or not.
+    // The request took effect even when its answer cannot be kept.
     if let Err(error) = store.put_answer(caller, key, answer).await {
-        tracing::error!(%error, "an answer could not be kept for its idempotency key");
+        tracing::error!(%error, "the answer to a request with an idempotency key could not be kept");
     }
     Ok(Response::from_parts(head, Body::from(body)))
 }
@@ -176,7 +180,7 @@ fn replay(answer: Answer) -> Response {
     response
 }
 
-/// What a request asks for. Waiting longer, or another boundary between the parts of the same form, is the same request.
+/// A digest of what a request asks for. Requests that differ only in `wait`, or in the boundary of the same form, are equal.
 fn digest(path: &str, query: Option<&str>, headers: &HeaderMap, body: &Bytes) -> String {
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -188,33 +192,21 @@ fn digest(path: &str, query: Option<&str>, headers: &HeaderMap, body: &Bytes) ->
         .find_map(|parameter| parameter.trim().strip_prefix("boundary="));
     let boundary = boundary.unwrap_or_default().trim_matches('"').as_bytes();
     let mut digest = Sha256::new();
-    let asked = query
+    let parameters = query
         .unwrap_or_default()
         .split('&')
         .filter(|part| !part.starts_with("wait="));
-    for part in [path, kind.trim()].into_iter().chain(asked) {
+    for part in [path, kind.trim()].into_iter().chain(parameters) {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
     let mut rest: &[u8] = body;
-    while let Some(at) = find(rest, boundary) {
+    // A body that is not a form has no boundary. An empty pattern would be found everywhere.
+    while let Some(at) = memmem::find(rest, boundary).filter(|_| !boundary.is_empty()) {
         let (before, after) = rest.split_at(at);
         digest.update(before);
         rest = after.get(boundary.len()..).unwrap_or_default();
     }
     digest.update(rest);
     hex(&digest.finalize())
-}
-
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    let first = *wanted.first()?;
-    let mut from = 0;
-    loop {
-        let rest = text.get(from..)?;
-        let at = from + rest.iter().position(|byte| *byte == first)?;
-        if text.get(at..)?.starts_with(wanted) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
 }

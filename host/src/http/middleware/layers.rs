@@ -1,5 +1,5 @@
-//! What is around every route: the request's id, its limits in bytes and seconds, compression, and what is said when a
-//! handler panics. Knows no route's meaning.
+//! Puts the middleware around all routes in its order: the request id, limits in bytes and seconds, compression, and the answer
+//! to a panic.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -32,9 +32,9 @@ use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 use crate::service::Service;
 
-/// Puts everything around the routes; what is last here is outermost.
+/// Puts all layers around the routes. The last layer is the outermost.
 pub fn around(routes: Router, service: &Service) -> Router {
-    let gate = Arc::new(AuthLayer::new(service.clone()));
+    let auth = Arc::new(AuthLayer::new(service.clone()));
     let keys = Arc::new(Keys::new(service.store().clone()));
     let large = Arc::new(Semaphore::new(limits::LARGE_BODIES));
     let header = |name: HeaderName, value: &'static str| {
@@ -43,10 +43,10 @@ pub fn around(routes: Router, service: &Service) -> Router {
     routes
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(keys, idempotency::once))
-        .layer(from_fn_with_state(large, bounds))
-        .layer(from_fn_with_state(gate, auth::gate))
+        .layer(from_fn_with_state(large, limit_body))
+        .layer(from_fn_with_state(auth, auth::authenticate))
         .layer(from_fn(deadline))
-        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(is_whole)))
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(is_sent_at_once)))
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::CACHE_CONTROL, "no-store"))
         .layer(CatchPanicLayer::custom(panicked))
@@ -60,12 +60,12 @@ pub fn around(routes: Router, service: &Service) -> Router {
         ]))
 }
 
-/// Bounds the time until an answer begins; a stream may go on after that.
+/// Limits the time until an answer begins. A stream may take longer.
 async fn deadline(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let needed = route.and_then(|route| access::needed(request.method(), route.as_str()));
     let limit = match needed {
-        // It waits for an agent, and has limits of its own.
+        // The call of an agent, which has its own limits.
         Some(RouteAccess::Own) => return next.run(request).await,
         _ if request.method().is_safe() => limits::REQUEST,
         _ => limits::REQUEST_LARGE,
@@ -79,14 +79,14 @@ async fn deadline(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             let diagnostic = Diagnostic::new("timeout", "this request took too long")
-                .help("it may have been done: look, or ask again");
+                .help("it may have taken effect: check before you repeat it");
             Problem::one(Class::Failed, diagnostic).into_response()
         }
     }
 }
 
-/// Bounds a body in bytes and in time, and how many large ones are in memory.
-async fn bounds(State(large): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+/// Limits a body in bytes and in time, and the number of large bodies in memory.
+async fn limit_body(State(large): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let limit = match is_upload(request.headers()) {
         true => limits::UPLOAD_BYTES,
         false => limits::BODY_BYTES,
@@ -95,11 +95,11 @@ async fn bounds(State(large): State<Arc<Semaphore>>, request: Request, next: Nex
     if length.is_some_and(|length| length > limit) {
         return too_large(limit).into_response();
     }
-    // Held until the answer begins: by then the body was used.
-    let _held = match length.is_none_or(|length| length > limits::LARGE_BODY) {
+    // Held until the answer begins, when the body is no longer in memory.
+    let _permit = match length.is_none_or(|length| length > limits::LARGE_BODY) {
         false => None,
         true => match large.try_acquire() {
-            Ok(held) => Some(held),
+            Ok(permit) => Some(permit),
             Err(_) => {
                 let diagnostic = Diagnostic::new("busy", "too many large bodies are being read")
                     .help("try again in a few seconds");
@@ -107,17 +107,17 @@ async fn bounds(State(large): State<Arc<Semaphore>>, request: Request, next: Nex
             }
         },
     };
-    let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    let bounded = request.map(|body| {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let limited = request.map(|body| {
         Body::new(TimeoutBody::new(
             limits::BODY_READ,
-            Limited::new(body, most),
+            Limited::new(body, limit),
         ))
     });
-    next.run(bounded).await
+    next.run(limited).await
 }
 
-/// Whether the body is a file rather than JSON.
+/// Whether the body is an upload, and not JSON.
 pub fn is_upload(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -142,14 +142,19 @@ fn too_large(limit: u64) -> Problem {
 
 #[allow(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let words = panic.downcast_ref::<String>().map(String::as_str);
-    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(words, "a handler panicked");
-    problem::broke().into_response()
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = message, "a handler panicked");
+    problem::defect().into_response()
 }
 
-/// What comes at once is compressed; what is streamed must not wait for a full buffer.
-fn is_whole(_: StatusCode, _: Version, headers: &HeaderMap, _: &axum::http::Extensions) -> bool {
+/// Whether an answer may be compressed. A stream may not: its parts would wait until the compressor's buffer is full.
+fn is_sent_at_once(
+    _: StatusCode,
+    _: Version,
+    headers: &HeaderMap,
+    _: &axum::http::Extensions,
+) -> bool {
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
@@ -163,5 +168,5 @@ fn is_whole(_: StatusCode, _: Version, headers: &HeaderMap, _: &axum::http::Exte
         "image/svg+xml",
     ]
     .iter()
-    .any(|whole| kind.starts_with(whole))
+    .any(|compressible| kind.starts_with(compressible))
 }

@@ -1,4 +1,4 @@
-//! Every request in the log and in the metrics: which route, how it ended, how long it took. Never its query, headers or body.
+//! Logs and counts every request: its route, its status, its duration. It never logs the query, headers or body.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use super::request_id::request_id;
 use crate::service::metrics::Metrics;
 
-/// Counts and logs a request, under the id that it was given.
+/// Counts a request and logs it with its id.
 pub async fn request(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().clone();

@@ -7,10 +7,10 @@ use axum::http::request::Parts;
 
 use crate::http::Peer;
 
-/// The address of whoever is connected.
+/// The address of the client that sent a request.
 pub fn peer(request: &Parts) -> IpAddr {
     let peer = request.extensions.get::<Peer>();
-    // Without one nobody is near: that address is no loopback.
+    // A request without an address must not count as one from this machine: `::` is no loopback address.
     peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |ConnectInfo(address)| {
         address.ip().to_canonical()
     })

@@ -1,4 +1,4 @@
-//! The id of a request: it is in the answer, in the log and in the audit.
+//! The id of a request, which connects its answer, its log lines and its audit row.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -16,7 +16,8 @@ pub fn request_id(headers: &HeaderMap) -> &str {
     id.unwrap_or_default()
 }
 
-/// Gives each request an id, which the answer and the audit tell. A caller's own is kept if it is short and plain.
+/// Gives each request an id and sends it back in `x-request-id`. An id that the caller sent is kept when it has 1 to 64
+/// letters, digits, `-`, `_` or `.`.
 pub async fn identify(mut request: Request, next: Next) -> Response {
     let given = request_id(request.headers());
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');

@@ -1,4 +1,4 @@
-//! What is done to one workspace, and what belongs to none.
+//! The routes that restart, stop, start and remove a workspace, and the list of orphans.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -12,38 +12,39 @@ use crate::problem::Problem;
 use crate::service::sweep::Orphan;
 use crate::service::workspaces::Removal;
 
-/// What is removed.
+/// What is removed with a workspace.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Remove {
-    /// Remove its descendants too; without it a workspace with children is refused.
+    /// Remove its descendants too. Otherwise a workspace with children is refused with 409. Default: false.
     #[serde(default)]
     #[param(required = false)]
     cascade: bool,
-    /// Remove the agents' own work too.
+    /// Remove the volumes with the agents' own work too. Default: false.
     #[serde(default)]
     #[param(required = false)]
     volumes: bool,
-    /// Wait at most so many seconds for the operation to end.
+    /// How many seconds to wait for the end of the operation. Default: the answer comes at once.
     #[param(value_type = u64, minimum = 0, maximum = 3600, required = false)]
     wait: Option<Seconds>,
 }
 
-/// What carries this host's labels and belongs to nobody.
+/// The orphans: resources with this host's labels that belong to no org.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Orphans {
-    /// As the newest sweep saw them.
+    /// What the newest sweep found.
     orphans: Vec<Orphan>,
 }
 
-/// Restart a workspace: tell it, stop it, seed it anew, start it. Requests during a restart become one.
-#[utoipa::path(post, path = "/v1/workspaces/{id}/restart", tag = "workspaces", params(("id" = String, Path, description = "Its identity"), Wait), responses(
-    (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
-    (status = 200, description = "It ended while the caller waited", body = OperationView),
-    (status = 404, body = ProblemDocument),
-    (status = 409, description = "It runs elsewhere, or was removed", body = ProblemDocument),
-    (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
+/// Restart a workspace: notify it, stop it, seed it again and start it. All requests that arrive during a restart lead to one
+/// more restart.
+#[utoipa::path(post, path = "/v1/workspaces/{id}/restart", tag = "workspaces", params(("id" = String, Path, description = "The id of the workspace"), Wait), responses(
+    (status = 202, description = "Accepted; `Location` is the operation", body = OperationView),
+    (status = 200, description = "The operation ended within `wait` seconds", body = OperationView),
+    (status = 404, description = "There is no such workspace", body = ProblemDocument),
+    (status = 409, description = "The workspace is external or was removed", body = ProblemDocument),
+    (status = 429, description = "Too many operations or plans are waiting; `Retry-After` says when to try again", body = ProblemDocument),
 ))]
 pub async fn restart(
     State(api): State<Api>,
@@ -54,13 +55,13 @@ pub async fn restart(
     followed(&api, row, wait.wait.map(Bounded::get)).await
 }
 
-/// Stop a workspace, and leave it stopped until somebody starts it or imports its org.
-#[utoipa::path(post, path = "/v1/workspaces/{id}/stop", tag = "workspaces", params(("id" = String, Path, description = "Its identity"), Wait), responses(
-    (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
-    (status = 200, description = "It ended while the caller waited", body = OperationView),
-    (status = 404, body = ProblemDocument),
-    (status = 409, description = "It runs elsewhere, or was removed", body = ProblemDocument),
-    (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
+/// Stop a workspace. It stays stopped until it is started or its org is imported.
+#[utoipa::path(post, path = "/v1/workspaces/{id}/stop", tag = "workspaces", params(("id" = String, Path, description = "The id of the workspace"), Wait), responses(
+    (status = 202, description = "Accepted; `Location` is the operation", body = OperationView),
+    (status = 200, description = "The operation ended within `wait` seconds", body = OperationView),
+    (status = 404, description = "There is no such workspace", body = ProblemDocument),
+    (status = 409, description = "The workspace is external or was removed", body = ProblemDocument),
+    (status = 429, description = "Too many operations or plans are waiting; `Retry-After` says when to try again", body = ProblemDocument),
 ))]
 pub async fn stop(
     State(api): State<Api>,
@@ -71,13 +72,13 @@ pub async fn stop(
     followed(&api, row, wait.wait.map(Bounded::get)).await
 }
 
-/// Start a stopped or removed workspace, seeded anew.
-#[utoipa::path(post, path = "/v1/workspaces/{id}/start", tag = "workspaces", params(("id" = String, Path, description = "Its identity"), Wait), responses(
-    (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
-    (status = 200, description = "It ended while the caller waited", body = OperationView),
-    (status = 404, body = ProblemDocument),
-    (status = 409, description = "It runs elsewhere", body = ProblemDocument),
-    (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
+/// Seed a stopped or removed workspace again and start it.
+#[utoipa::path(post, path = "/v1/workspaces/{id}/start", tag = "workspaces", params(("id" = String, Path, description = "The id of the workspace"), Wait), responses(
+    (status = 202, description = "Accepted; `Location` is the operation", body = OperationView),
+    (status = 200, description = "The operation ended within `wait` seconds", body = OperationView),
+    (status = 404, description = "There is no such workspace", body = ProblemDocument),
+    (status = 409, description = "The workspace is external", body = ProblemDocument),
+    (status = 429, description = "Too many operations or plans are waiting; `Retry-After` says when to try again", body = ProblemDocument),
 ))]
 pub async fn start(
     State(api): State<Api>,
@@ -89,28 +90,30 @@ pub async fn start(
 }
 
 /// Stop and remove a workspace.
-#[utoipa::path(delete, path = "/v1/workspaces/{id}", tag = "workspaces", params(("id" = String, Path, description = "Its identity"), Remove), responses(
-    (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
-    (status = 200, description = "It ended while the caller waited", body = OperationView),
-    (status = 404, body = ProblemDocument),
-    (status = 409, description = "It has children, or runs elsewhere", body = ProblemDocument),
-    (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
+#[utoipa::path(delete, path = "/v1/workspaces/{id}", tag = "workspaces", params(("id" = String, Path, description = "The id of the workspace"), Remove), responses(
+    (status = 202, description = "Accepted; `Location` is the operation", body = OperationView),
+    (status = 200, description = "The operation ended within `wait` seconds", body = OperationView),
+    (status = 404, description = "There is no such workspace", body = ProblemDocument),
+    (status = 409, description = "The workspace has children or is external", body = ProblemDocument),
+    (status = 429, description = "Too many operations or plans are waiting; `Retry-After` says when to try again", body = ProblemDocument),
 ))]
 pub async fn remove(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Query(how): Query<Remove>,
+    Query(options): Query<Remove>,
 ) -> Result<Response, Problem> {
     let removal = Removal {
-        cascade: how.cascade,
-        volumes: how.volumes,
+        cascade: options.cascade,
+        volumes: options.volumes,
     };
     let row = api.service.remove(&id, removal).await?;
-    followed(&api, row, how.wait.map(Bounded::get)).await
+    followed(&api, row, options.wait.map(Bounded::get)).await
 }
 
-/// List what carries this host's labels and belongs to no org, as the newest sweep saw it.
-#[utoipa::path(get, path = "/v1/orphans", tag = "host", responses((status = 200, body = Orphans)))]
+/// List the orphans that the newest sweep found: resources with this host's labels that belong to no org.
+#[utoipa::path(get, path = "/v1/orphans", tag = "host", responses(
+    (status = 200, description = "All orphans", body = Orphans),
+))]
 pub async fn orphans(State(api): State<Api>) -> axum::Json<Orphans> {
     let orphans = api.service.orphans();
     axum::Json(Orphans { orphans })

@@ -1,4 +1,4 @@
-//! The stream of events (server-sent events): every one, in order, resumable.
+//! The route of the event stream (server-sent events). The stream is in order, and resumes where it was cut.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,25 +16,25 @@ use crate::http::{Api, EventView};
 use crate::problem::Problem;
 use crate::state::store::{Filter, Followed, Gap, Stored};
 
-/// Which events.
+/// Which events to send.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Which {
-    /// Only those of this org.
+pub struct EventFilter {
+    /// Only events of the org with this slug. Default: of all orgs.
     org: Option<String>,
-    /// Only those of this operation.
+    /// Only events of the operation with this id. Default: of all operations.
     operation: Option<String>,
-    /// Those after this place; `Last-Event-ID` wins. Without either, those that come from now on.
+    /// Only events after the one with this `seq`. `Last-Event-ID` takes precedence. Default: only new events.
     after: Option<i64>,
 }
 
-/// Events that the client does not have, and that are kept no longer. Comes as an event named `gap`, without an `id`.
+/// The `data` of an event named `gap`: events that the client has not received and the host no longer keeps. It has no `id`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GapView {
-    /// After this place: the client's.
+    /// The `seq` of the last event that the client received.
     after: i64,
-    /// Up to and with this place. What is kept comes next.
+    /// The `seq` of the last event that is missing. The next event that the host keeps follows.
     until: i64,
 }
 
@@ -47,42 +47,42 @@ impl From<Gap> for GapView {
     }
 }
 
-/// Follow what happens. Each event's `id` is its place; a client that comes back with `Last-Event-ID` misses nothing of what
-/// is kept (`keep_days` and `keep_events` under `[server]`). Where something was kept no longer, an event named `gap` says so
-/// first: its data is a `GapView`.
+/// Follow the events of the host. The `id` of each event is its `seq`. A client that reconnects with `Last-Event-ID` receives
+/// all later events that the host keeps (`keep_days` and `keep_events` under `[server]`). When some are no longer kept, an event
+/// named `gap` comes first; its data is a `GapView`.
 #[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "follow_events",
-    params(Which, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that the client has")), responses(
-    (status = 200, description = "Events, until the client goes; the data of each is an `EventView`", body = EventView, content_type = "text/event-stream"),
+    params(EventFilter, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that the client received")), responses(
+    (status = 200, description = "Events until the client disconnects or the host stops; the data of each is an `EventView`", body = EventView, content_type = "text/event-stream"),
 ))]
 pub async fn follow(
     State(api): State<Api>,
-    Query(which): Query<Which>,
+    Query(wanted): Query<EventFilter>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let last = headers.get("last-event-id").map(|last| {
-        let place = last.to_str().ok().and_then(|last| last.parse().ok());
-        place.ok_or_else(|| malformed("`Last-Event-ID` is not the id of an event".to_owned()))
+        let seq = last.to_str().ok().and_then(|last| last.parse().ok());
+        seq.ok_or_else(|| malformed("`Last-Event-ID` is not the id of an event".to_owned()))
     });
     let last: Option<i64> = last.transpose()?;
     let store = api.service.store();
-    let after = match last.or(which.after) {
+    let after = match last.or(wanted.after) {
         Some(after) => after,
         None => store.newest().await?,
     };
     let filter = Filter {
-        org: which.org,
-        operation: which.operation,
+        org: wanted.org,
+        operation: wanted.operation,
     };
     let listener = api.service.metrics().listener();
     let stopping = api.service.tasks().stopping().clone();
     let events = store
         .follow(after, filter)
         .take_until(stopping.cancelled_owned())
-        // Whoever is cut off comes back, and is told what is wrong with the store.
+        // An error of the store ends the stream. The client reconnects, and then gets the error as its answer.
         .take_while(|followed| std::future::ready(followed.is_ok()))
         .filter_map(move |followed| {
-            // Counted as long as the stream is there.
-            let _counted = &listener;
+            // The stream owns the listener, so the metrics count it until the stream ends.
+            let _listener = &listener;
             let event = match followed {
                 Ok(Followed::Event(stored)) => event(&stored),
                 Ok(Followed::Gap(gap)) => Event::default()
@@ -102,8 +102,8 @@ fn event(stored: &Stored) -> Option<Event> {
     match EventView::try_from(stored) {
         Ok(view) => event.json_data(view).ok(),
         Err(error) => {
-            // Whoever follows cannot do anything about it, and must not be stopped by it.
-            tracing::error!(%error, seq = stored.seq, "an event in the store cannot be understood");
+            // The client cannot repair the event, so the stream skips it.
+            tracing::error!(%error, seq = stored.seq, "an event in the store cannot be parsed");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! Whether the host lives, and whether it can work.
+//! The routes for liveness, readiness and metrics.
 
 use axum::extract::State;
 use axum::http::header;
@@ -9,18 +9,18 @@ use crate::problem::Problem;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// It lives.
+/// Check liveness: the process answers.
 #[utoipa::path(get, path = "/healthz", tag = "host", operation_id = "live", responses(
-    (status = 200, description = "It lives", body = String, content_type = "text/plain; charset=utf-8"),
+    (status = 200, description = "The process answers", body = String, content_type = "text/plain; charset=utf-8"),
 ))]
 pub async fn live() -> &'static str {
     "ok\n"
 }
 
-/// It can work: the store answers, and it is not stopping.
+/// Check readiness: the store answers, and the host is not stopping.
 #[utoipa::path(get, path = "/readyz", tag = "host", operation_id = "ready", responses(
-    (status = 200, description = "It can work", body = String, content_type = "text/plain; charset=utf-8"),
-    (status = 503, description = "It cannot", body = crate::http::ProblemDocument),
+    (status = 200, description = "The host is ready", body = String, content_type = "text/plain; charset=utf-8"),
+    (status = 503, description = "The host is not ready", body = crate::http::ProblemDocument),
 ))]
 pub async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
     api.service.store().newest().await?;
@@ -30,12 +30,12 @@ pub async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
     Ok("ok\n")
 }
 
-/// What is counted, for Prometheus.
+/// Show the metrics in the OpenMetrics format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "host", operation_id = "metrics", responses(
     (status = 200, description = "OpenMetrics text", body = String, content_type = OPEN_METRICS),
 ))]
 pub async fn metrics(State(api): State<Api>) -> Result<impl IntoResponse, Problem> {
-    let moment = api.service.moment().await?;
-    let text = api.service.metrics().text(&moment);
+    let gauges = api.service.gauges().await?;
+    let text = api.service.metrics().text(&gauges);
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text))
 }

@@ -1,4 +1,4 @@
-//! Orgs and operations.
+//! The routes for orgs, plans and operations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,56 +26,57 @@ use crate::service::{Import, ImportOptions, Source};
 use crate::state::store::{Filter, LastOutcome, OperationRow};
 use crate::state::token::{Caller, Scope};
 
-/// A page of a list.
+/// Which page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Page {
-    /// After this one: the `next` of the page before.
+    /// List only entries after this one, which is the `next` of the previous page. Default: from the start.
     #[param(required = false)]
     pub after: Option<String>,
-    /// At most so many; default 100.
+    /// The most entries to list, 1 to 500. Default: 100.
     #[param(value_type = u64, minimum = 1, maximum = 500, required = false)]
     limit: Option<Bounded<1, 500>>,
 }
 
 impl Page {
-    /// At most so many.
+    /// The most entries to list.
     pub fn limit(&self) -> usize {
         let limit = self.limit.map_or(100, Bounded::get);
         usize::try_from(limit).unwrap_or(usize::MAX)
     }
 }
 
-/// Seconds that a caller may wait.
+/// How many seconds a caller may wait: at most [`crate::limits::WAIT_SECONDS`].
 pub(in crate::http) type Seconds = Bounded<0, 3600>;
 
-/// Whether to wait.
+/// How long to wait for an operation.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Wait {
-    /// Wait at most so many seconds for the operation to end; it goes on whether somebody waits or not.
+    /// How many seconds to wait for the end of the operation. The operation runs on when the wait ends. Default: the answer
+    /// comes at once.
     #[param(value_type = u64, minimum = 0, maximum = 3600, required = false)]
     pub(in crate::http) wait: Option<Seconds>,
 }
 
-/// What is taken down.
+/// What is removed with an org.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TakeDown {
-    /// Remove the agents' own work too.
+    /// Remove the volumes with the agents' own work too. Default: false.
     #[serde(default)]
     volumes: bool,
-    /// Wait at most so many seconds for the operation to end.
+    /// How many seconds to wait for the end of the operation. Default: the answer comes at once.
     #[param(value_type = u64, minimum = 0, maximum = 3600, required = false)]
     wait: Option<Seconds>,
 }
 
 /// List the orgs.
 #[utoipa::path(get, path = "/v1/orgs", tag = "orgs", operation_id = "list_orgs", params(Page), responses(
-    (status = 200, description = "A page of them", body = Orgs),
+    (status = 200, description = "A page of the orgs", body = Orgs),
 ))]
 pub async fn list(
     State(api): State<Api>,
@@ -107,16 +108,16 @@ pub async fn list(
     Ok(axum::Json(Orgs { orgs, next }))
 }
 
-/// Import an org: bring it up, or bring it up to date.
+/// Import an org: provision its workspaces, or update them to the template.
 #[utoipa::path(post, path = "/v1/orgs", tag = "orgs", operation_id = "import", params(Wait), request_body(content((ImportBody = "application/json"), (UploadForm = "multipart/form-data"))), responses(
-    (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
-    (status = 200, description = "It ended while the caller waited", body = OperationView),
-    (status = 403, description = "Policy refuses the plan", body = ProblemDocument),
+    (status = 202, description = "Accepted; `Location` is the operation", body = OperationView),
+    (status = 200, description = "The operation ended within `wait` seconds", body = OperationView),
+    (status = 403, description = "The policy rejects the plan", body = ProblemDocument),
     (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
-    (status = 409, description = "The org's name is another one's, it is on another engine, or pruning would remove more than half of what runs (`prune-needs-consent`)", body = ProblemDocument),
+    (status = 409, description = "The name belongs to another org, the org is on another engine or from another template, or pruning would remove more than half of the running workspaces (`prune-needs-consent`)", body = ProblemDocument),
     (status = 412, description = "Required variables have no value", body = ProblemDocument),
-    (status = 422, description = "There is no plan", body = ProblemDocument),
-    (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
+    (status = 422, description = "The template, the plugin or the body is invalid", body = ProblemDocument),
+    (status = 429, description = "Too many operations or plans are waiting; `Retry-After` says when to try again", body = ProblemDocument),
 ))]
 pub async fn import(
     State(api): State<Api>,
@@ -124,25 +125,25 @@ pub async fn import(
     Query(wait): Query<Wait>,
     upload: Upload,
 ) -> Result<Response, Problem> {
-    let row = api.service.import(wanted(caller, upload)?).await?;
+    let row = api.service.import(to_import(caller, upload)?).await?;
     followed(&api, row, wait.wait.map(Bounded::get)).await
 }
 
-/// Plan a template, and say what policy makes of it; changes nothing.
+/// Plan a template and judge the plan by the policy. This changes nothing.
 #[utoipa::path(post, path = "/v1/plans", tag = "orgs", operation_id = "plan", request_body(content((ImportBody = "application/json"), (UploadForm = "multipart/form-data"))), responses(
-    (status = 200, description = "The plan", body = PlanAnswer),
-    (status = 403, description = "A variable that callers may not ask for, or a plugin that the operator does not allow", body = ProblemDocument),
+    (status = 200, description = "The plan and its violations", body = PlanAnswer),
+    (status = 403, description = "The operator does not allow callers this variable, or does not allow this plugin", body = ProblemDocument),
     (status = 404, description = "There is no such template or plugin", body = ProblemDocument),
-    (status = 409, description = "The org's name is another one's, or it is on another engine", body = ProblemDocument),
-    (status = 422, description = "There is no plan", body = ProblemDocument),
-    (status = 429, description = "Too much is waiting; `Retry-After` says when to come back", body = ProblemDocument),
+    (status = 409, description = "The name belongs to another org, or the org is on another engine", body = ProblemDocument),
+    (status = 422, description = "The template, the plugin or the body is invalid", body = ProblemDocument),
+    (status = 429, description = "Too many operations or plans are waiting; `Retry-After` says when to try again", body = ProblemDocument),
 ))]
 pub async fn plan(
     State(api): State<Api>,
     CallerKey(caller): CallerKey,
     upload: Upload,
 ) -> Result<axum::Json<PlanAnswer>, Problem> {
-    let judged = api.service.plan(wanted(caller, upload)?).await?;
+    let judged = api.service.plan(to_import(caller, upload)?).await?;
     let (plan, violations) = match &judged.verdict {
         Ok(approved) => (approved.plan(), &[][..]),
         Err(rejected) => (&rejected.plan, &rejected.violations[..]),
@@ -163,9 +164,9 @@ pub async fn plan(
 }
 
 /// Show an org and its workspaces.
-#[utoipa::path(get, path = "/v1/orgs/{org}", tag = "orgs", operation_id = "show_org", params(("org" = String, Path, description = "Its slug")), responses(
-    (status = 200, description = "How it is", body = OrgStatus),
-    (status = 404, description = "There is no such thing", body = ProblemDocument),
+#[utoipa::path(get, path = "/v1/orgs/{org}", tag = "orgs", operation_id = "show_org", params(("org" = String, Path, description = "The slug or the name of the org")), responses(
+    (status = 200, description = "The org", body = OrgStatus),
+    (status = 404, description = "There is no such org", body = ProblemDocument),
 ))]
 pub async fn show(
     State(api): State<Api>,
@@ -176,27 +177,27 @@ pub async fn show(
     Ok(axum::Json(status))
 }
 
-/// Take an org down.
-#[utoipa::path(delete, path = "/v1/orgs/{org}", tag = "orgs", operation_id = "take_down", params(("org" = String, Path, description = "Its slug"), TakeDown), responses(
-    (status = 202, description = "Accepted; `Location` follows it", body = OperationView),
-    (status = 200, description = "It ended while the caller waited", body = OperationView),
-    (status = 429, description = "Too much is waiting", body = ProblemDocument),
-    (status = 404, description = "There is no such thing", body = ProblemDocument),
+/// Take an org down: stop and remove all its workspaces.
+#[utoipa::path(delete, path = "/v1/orgs/{org}", tag = "orgs", operation_id = "take_down", params(("org" = String, Path, description = "The slug or the name of the org"), TakeDown), responses(
+    (status = 202, description = "Accepted; `Location` is the operation", body = OperationView),
+    (status = 200, description = "The operation ended within `wait` seconds", body = OperationView),
+    (status = 429, description = "Too many operations or plans are waiting; `Retry-After` says when to try again", body = ProblemDocument),
+    (status = 404, description = "There is no such org", body = ProblemDocument),
 ))]
 pub async fn take_down(
     State(api): State<Api>,
     Path(org): Path<String>,
-    Query(how): Query<TakeDown>,
+    Query(options): Query<TakeDown>,
 ) -> Result<Response, Problem> {
-    let row = api.service.take_down(&org, how.volumes).await?;
-    followed(&api, row, how.wait.map(Bounded::get)).await
+    let row = api.service.take_down(&org, options.volumes).await?;
+    followed(&api, row, options.wait.map(Bounded::get)).await
 }
 
-/// List the operations of an org, newest first; also of one that was taken down.
+/// List the operations of an org, newest first, even after it was taken down.
 #[utoipa::path(get, path = "/v1/orgs/{org}/operations", tag = "orgs", operation_id = "list_operations",
-    params(("org" = String, Path, description = "Its slug"), Page), responses(
-    (status = 200, description = "A page of them", body = Operations),
-    (status = 404, description = "There never was such an org", body = ProblemDocument),
+    params(("org" = String, Path, description = "The slug or the name of the org"), Page), responses(
+    (status = 200, description = "A page of the operations", body = Operations),
+    (status = 404, description = "There never was such an org, or there is no operation `after`", body = ProblemDocument),
 ))]
 pub async fn operations(
     State(api): State<Api>,
@@ -209,7 +210,7 @@ pub async fn operations(
     if let Some(after) = &page.after {
         known_operation(&api, after).await?;
     }
-    // One more than is shown: whether there is a next page.
+    // One row more than the page shows whether there is a next page.
     let limit = page.limit();
     let mut rows = store
         .operations(slug, page.after.as_deref(), limit + 1)
@@ -217,19 +218,19 @@ pub async fn operations(
     if rows.is_empty() && page.after.is_none() {
         known?;
     }
-    let more = rows.len() > limit;
+    let has_more = rows.len() > limit;
     rows.truncate(limit);
     let last = rows.last().map(|row| row.id.as_str().to_owned());
     Ok(axum::Json(Operations {
-        next: last.filter(|_| more),
+        next: last.filter(|_| has_more),
         operations: rows.into_iter().map(OperationView::from).collect(),
     }))
 }
 
 /// Show an operation.
-#[utoipa::path(get, path = "/v1/operations/{id}", tag = "orgs", operation_id = "show_operation", params(("id" = String, Path, description = "Its identity"), Wait), responses(
-    (status = 200, description = "How it is", body = OperationView),
-    (status = 404, description = "There is no such thing", body = ProblemDocument),
+#[utoipa::path(get, path = "/v1/operations/{id}", tag = "orgs", operation_id = "show_operation", params(("id" = String, Path, description = "The id of the operation"), Wait), responses(
+    (status = 200, description = "The operation", body = OperationView),
+    (status = 404, description = "There is no such operation", body = ProblemDocument),
 ))]
 pub async fn operation(
     State(api): State<Api>,
@@ -239,7 +240,7 @@ pub async fn operation(
 ) -> Result<axum::Json<OperationView>, Problem> {
     let row = known_operation(&api, &id).await?;
     let row = ended(&api, row, wait.wait.map(Bounded::get)).await?;
-    // Never in an answer to a POST: those are stored for their idempotency keys.
+    // Never in the answer to a POST: the host keeps those answers for their idempotency keys.
     let last_lines = match caller.scope >= Scope::Write {
         true => api.service.last_lines().of(&row.id),
         false => BTreeMap::new(),
@@ -250,11 +251,11 @@ pub async fn operation(
     }))
 }
 
-/// Cancel an operation: what is under way is taken back.
-#[utoipa::path(delete, path = "/v1/operations/{id}", tag = "orgs", operation_id = "cancel", params(("id" = String, Path, description = "Its identity")), responses(
-    (status = 202, description = "It is being cancelled", body = OperationView),
-    (status = 404, description = "There is no such thing", body = ProblemDocument),
-    (status = 409, description = "It has ended", body = ProblemDocument),
+/// Cancel an operation and undo what it did so far.
+#[utoipa::path(delete, path = "/v1/operations/{id}", tag = "orgs", operation_id = "cancel", params(("id" = String, Path, description = "The id of the operation")), responses(
+    (status = 202, description = "The operation is being cancelled", body = OperationView),
+    (status = 404, description = "There is no such operation", body = ProblemDocument),
+    (status = 409, description = "The operation has ended", body = ProblemDocument),
 ))]
 pub async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
     let row = known_operation(&api, &id).await?;
@@ -270,13 +271,13 @@ async fn known_operation(api: &Api, id: &str) -> Result<OperationRow, Problem> {
     row.ok_or_else(|| {
         let message = format!("there is no operation {id:?}");
         Problem::one(
-            Class::Unknown,
+            Class::NotFound,
             Diagnostic::new("unknown-operation", message),
         )
     })
 }
 
-/// 202 and where to look, or 200 when it ended while the caller waited.
+/// Answers with an operation and its `Location`: 200 when it ends within `wait` seconds, else 202.
 pub(in crate::http) async fn followed(
     api: &Api,
     row: OperationRow,
@@ -292,7 +293,7 @@ pub(in crate::http) async fn followed(
     Ok((status, [(header::LOCATION, location)], view).into_response())
 }
 
-/// The operation after it ended, or after so many seconds.
+/// The operation after it ended, or after `wait` seconds.
 pub async fn ended(
     api: &Api,
     row: OperationRow,
@@ -319,7 +320,7 @@ pub async fn ended(
             }
             tokio::select! {
                 _ = events.next() => {}
-                // The end itself is no event.
+                // The operation ends in the store a moment after its last event, and that sends no event.
                 () = tokio::time::sleep(Duration::from_millis(200)) => {}
                 () = stopping.cancelled() => return Ok(row),
             }
@@ -331,8 +332,8 @@ pub async fn ended(
     }
 }
 
-/// The template that a body means, and the rest of it.
-fn wanted(caller: String, Upload { body, archive }: Upload) -> Result<Import, Problem> {
+/// The import that a body asks for.
+fn to_import(caller: String, Upload { body, archive }: Upload) -> Result<Import, Problem> {
     let (source, label) = match (body.template, body.inline, archive) {
         (Some(name), None, None) => (Source::Named(name.clone()), name),
         (None, Some(text), None) => (Source::Text(text), "inline".to_owned()),
@@ -343,7 +344,7 @@ fn wanted(caller: String, Upload { body, archive }: Upload) -> Result<Import, Pr
         _ => {
             let diagnostic = Diagnostic::new(
                 "body",
-                "the body has exactly one of `template`, `inline` and, as a part of a form, `archive`",
+                "the body must have exactly one of `template`, `inline` and, as a part of a form, `archive`",
             );
             return Err(Problem::one(Class::Invalid, diagnostic));
         }

@@ -1,4 +1,4 @@
-//! Installed plugins, and the expander.
+//! The routes for installed plugins, and for the expansion of references.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,69 +15,69 @@ use crate::plugin::installer::{InstalledPlugin, Plugins, name};
 use crate::plugin::sandbox::Expansion;
 use crate::problem::Problem;
 
-/// A plugin that somebody uploads.
+/// How an uploaded plugin is installed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Upload {
-    /// What it is to be called here; default: as it calls itself.
+    /// The name to install it under. Default: its own name.
     #[param(
         required = false,
         pattern = "^[a-z]([a-z0-9-]{0,62}[a-z0-9])?$",
         example = "acme"
     )]
     name: Option<String>,
-    /// Its signature: the text of the `.minisig` file.
+    /// Its signature, which is the text of the `.minisig` file. Default: none.
     #[param(required = false, max_length = 4096)]
     signature: Option<String>,
 }
 
-/// A plugin that was added.
+/// An installed plugin, and whether it changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AddedPlugin {
-    /// What runs now.
+    /// The plugin as it is installed now.
     pub plugin: InstalledPlugin,
-    /// Whether another file ran before, or none.
+    /// Whether the plugin is new or was installed from another file before.
     pub changed: bool,
 }
 
-/// A text whose references are to be expanded.
+/// A text whose references the server expands.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"text": "${A}/x", "env": {"A": "1"}}))]
 pub struct ExpandBody {
     /// The text.
     text: String,
-    /// Variables.
+    /// The values of variables. Default: none.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     env: crate::model::env_map::EnvMap,
-    /// Variables of the server's own environment, for texts that are one reference; the operator lists those that may be
-    /// asked for.
+    /// Names of variables of the server's environment that a text of a single reference may use. The operator lists those that
+    /// callers may name. Default: none.
     #[serde(default)]
     grant: Vec<String>,
 }
 
-/// List the installed plugins; the built-in one is not among them.
+/// List the installed plugins, without the built-in one.
 #[utoipa::path(get, path = "/v1/plugins", tag = "plugins", operation_id = "list_plugins", responses(
-    (status = 200, description = "All of them", body = Plugins),
+    (status = 200, description = "All installed plugins", body = Plugins),
 ))]
 pub async fn list(State(api): State<Api>) -> Result<axum::Json<Plugins>, Problem> {
     let plugins = api.service.plugins(|installer, _| installer.list());
     Ok(axum::Json(plugins.await?))
 }
 
-/// Install a plugin, or a new version of one. It is examined as the operator demands before anything moves to it; a new
-/// version that is refused is quarantined, and the one before it stays.
+/// Install a plugin or a new version of one. The host first checks it against the operator's requirements. A new version that
+/// fails the check is quarantined, and the installed version stays.
 #[utoipa::path(post, path = "/v1/plugins", tag = "plugins", operation_id = "add_plugin", params(Upload),
     request_body(description = "The component, at most 64 MiB", content(
         (Vec<u8> = "application/wasm"),
         (Vec<u8> = "application/octet-stream"),
     )), responses(
-    (status = 201, description = "It runs now", body = AddedPlugin),
-    (status = 200, description = "It ran already", body = AddedPlugin),
-    (status = 403, description = "It is not what the operator demands", body = ProblemDocument),
-    (status = 422, description = "It is no plugin, or has no usable name", body = ProblemDocument),
+    (status = 201, description = "The plugin was installed", body = AddedPlugin),
+    (status = 200, description = "This file of the plugin was installed already", body = AddedPlugin),
+    (status = 403, description = "The plugin does not meet the operator's requirements", body = ProblemDocument),
+    (status = 422, description = "The file is not a plugin, or its name is invalid", body = ProblemDocument),
 ))]
 pub async fn add(
     State(api): State<Api>,
@@ -85,8 +85,8 @@ pub async fn add(
     Component(bytes): Component,
 ) -> Result<Response, Problem> {
     let given = upload.name.as_deref().map(name).transpose()?;
-    // Two uploads come from the same place only when they are the same file: else one without a name would take the place of
-    // another plugin.
+    // The source holds the digest, so that only the same file has the same source. Otherwise an upload without a name could
+    // replace another plugin.
     let source = format!("upload {}", PluginDigest::of(&bytes).short());
     let fetched = Fetched {
         bytes: bytes.into(),
@@ -109,12 +109,12 @@ pub async fn add(
     Ok((status, axum::Json(added)).into_response())
 }
 
-/// Forget an installed plugin. Orgs that were made with it stay as they are.
+/// Remove an installed plugin. Orgs that it planned stay as they are.
 #[utoipa::path(delete, path = "/v1/plugins/{name}", tag = "plugins", operation_id = "remove_plugin",
-    params(("name" = String, Path, description = "What it is called here", pattern = "^[a-z]([a-z0-9-]{0,62}[a-z0-9])?$")), responses(
-    (status = 204, description = "It is gone"),
+    params(("name" = String, Path, description = "The name of the installed plugin", pattern = "^[a-z]([a-z0-9-]{0,62}[a-z0-9])?$")), responses(
+    (status = 204, description = "The plugin was removed"),
     (status = 404, description = "No such plugin is installed", body = ProblemDocument),
-    (status = 422, description = "It is the built-in one, or no name of a plugin", body = ProblemDocument),
+    (status = 422, description = "The name is invalid, or is the built-in plugin's", body = ProblemDocument),
 ))]
 pub async fn remove(
     State(api): State<Api>,
@@ -128,10 +128,10 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Expand the references in a text, as templates do.
+/// Expand the references in a text as in a template.
 #[utoipa::path(post, path = "/v1/expand", tag = "plugins", operation_id = "expand", request_body = ExpandBody, responses(
-    (status = 200, description = "The text, and what in it has no value or is no reference", body = Expansion),
-    (status = 403, description = "A variable that callers may not ask for", body = ProblemDocument),
+    (status = 200, description = "The expanded text, the references without a value, and the malformed ones", body = Expansion),
+    (status = 403, description = "The operator does not allow callers this variable", body = ProblemDocument),
 ))]
 pub async fn expand(
     State(api): State<Api>,

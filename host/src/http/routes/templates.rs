@@ -1,4 +1,4 @@
-//! The templates that callers may name, and what each would become. One that cannot be planned is shown with its problem.
+//! The route for the server's templates. Each is listed with facts from its plan, or with the problem that prevents a plan.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,67 +18,67 @@ use crate::model::plan::{Plan, Requirement};
 use crate::problem::{Class, Problem};
 use crate::service::{Import, ImportOptions, Source, blocking};
 
-/// Planning all templates of a page takes at most so long; those that are left over have a problem that says so.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The most time for planning all templates of a page. Templates that are not planned by then are listed with a problem.
+const PLANNING_TIME: Duration = Duration::from_secs(20);
 
-/// Templates that are planned at the same time.
-const AT_ONCE: usize = 4;
+/// How many templates of a page are planned at the same time.
+const CONCURRENCY: usize = 4;
 
 /// A page of templates.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Templates {
-    /// By their names.
+    /// The templates, sorted by name.
     pub templates: Vec<TemplateView>,
-    /// `?after=` for the next page; absent on the last one.
+    /// The `after` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// A template, and what its plan says, or why there is none.
+/// A template with facts from its plan, or with the problem that prevents a plan.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum TemplateView {
-    /// It can be planned.
+    /// The template can be planned.
     Planned(PlannedTemplate),
-    /// It cannot.
+    /// The template cannot be planned.
     Unplanned(UnplannedTemplate),
 }
 
-/// What the plan of a template says.
+/// A template with facts from its plan.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PlannedTemplate {
-    /// What an import calls it: the name of its folder.
+    /// The name of its folder, which an import gives as `template`.
     pub name: String,
-    /// What the org is called.
+    /// The name of the org.
     pub org: String,
-    /// What it is for; may be empty.
+    /// The description of the org; may be empty.
     pub description: String,
-    /// How many workspaces it has.
+    /// The number of its workspaces.
     pub workspaces: usize,
-    /// Of each, one variable must be set.
+    /// The required variables. Of each entry one variable must have a value.
     pub required_env: Vec<RequirementView>,
-    /// Of each, one variable should be set.
+    /// The recommended variables. Of each entry one variable should have a value.
     pub recommended_env: Vec<RequirementView>,
 }
 
-/// Why a template has no plan.
+/// A template that has no plan.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UnplannedTemplate {
     /// The name of its folder.
     pub name: String,
-    /// What is wrong with it.
+    /// Why it has no plan.
     pub problem: ProblemDocument,
 }
 
-/// A variable, or several of which one is enough.
+/// A variable, or several variables of which one is enough.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum RequirementView {
-    /// This one.
+    /// The name of one variable.
     Name(String),
-    /// One of these.
+    /// Several variables of which one is enough.
     AnyOf {
-        /// Their names.
+        /// The names of the variables.
         any_of: Vec<String>,
     },
 }
@@ -96,21 +96,21 @@ impl From<&Requirement> for RequirementView {
 
 impl PlannedTemplate {
     fn of(name: &str, plan: &Plan) -> Self {
-        let all = |of: &[Requirement]| of.iter().map(RequirementView::from).collect();
+        let views = |all: &[Requirement]| all.iter().map(RequirementView::from).collect();
         Self {
             name: name.to_owned(),
             org: plan.org.name.clone(),
             description: plan.org.description.clone(),
             workspaces: plan.workspaces.len(),
-            required_env: all(&plan.required_env),
-            recommended_env: all(&plan.recommended_env),
+            required_env: views(&plan.required_env),
+            recommended_env: views(&plan.recommended_env),
         }
     }
 }
 
 /// List the templates that an import may name.
 #[utoipa::path(get, path = "/v1/templates", tag = "templates", operation_id = "list_templates", params(Page), responses(
-    (status = 200, description = "A page of them", body = Templates),
+    (status = 200, description = "A page of the templates", body = Templates),
 ))]
 pub async fn list(
     State(api): State<Api>,
@@ -133,7 +133,7 @@ pub async fn names(api: &Api) -> Result<Vec<String>, Problem> {
 
 fn read_names(folder: &Path) -> Result<Vec<String>, Problem> {
     let failed = |error: std::io::Error| {
-        let message = format!("the folder of templates cannot be read: {error}");
+        let message = format!("the server's templates folder cannot be read: {error}");
         Problem::one(Class::Failed, Diagnostic::new("templates", message))
     };
     let entries = match std::fs::read_dir(folder) {
@@ -154,13 +154,13 @@ fn read_names(folder: &Path) -> Result<Vec<String>, Problem> {
     Ok(names)
 }
 
-/// Plans templates, whatever variables they lack and whatever policy says of them.
+/// Plans templates. A missing variable or a violation of the policy does not prevent a plan.
 pub async fn planned(api: &Api, caller: &str, names: Vec<String>) -> Vec<TemplateView> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PLANNING_TIME;
     let views = names.into_iter().map(async |name| {
         let plan = timeout_at(deadline, plan(api, caller, &name)).await;
         let plan = plan.unwrap_or_else(|_| {
-            let message = "there was no time left to plan it: ask for fewer templates at once";
+            let message = "planning this page of templates took too long: ask for a smaller page";
             let diagnostic = Diagnostic::new("not-planned", message);
             Err(Problem::one(Class::Failed, diagnostic))
         });
@@ -173,7 +173,7 @@ pub async fn planned(api: &Api, caller: &str, names: Vec<String>) -> Vec<Templat
         }
     });
     futures_util::stream::iter(views)
-        .buffered(AT_ONCE)
+        .buffered(CONCURRENCY)
         .collect()
         .await
 }

@@ -1,4 +1,4 @@
-//! Workspaces: how they are, and what they print.
+//! The routes for the status and the logs of workspaces.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -20,46 +20,46 @@ use crate::service::status::{self, WorkspaceStatus};
 /// A page of an org's workspaces.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Workspaces {
-    /// Parents first.
+    /// The workspaces, parents before children.
     pub workspaces: Vec<WorkspaceStatus>,
-    /// Why the engine could not be asked.
+    /// Why the engine did not give the states; absent when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_error: Option<String>,
-    /// `?after=` for the next page; absent on the last one.
+    /// The `after` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// A workspace, and where it belongs.
+/// A workspace and its org.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WorkspaceView {
-    /// Its org's slug.
+    /// The slug of its org.
     pub org: String,
-    /// Why the engine could not be asked.
+    /// Why the engine did not give the states; absent when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_error: Option<String>,
-    /// How it is.
+    /// The workspace.
     #[serde(flatten)]
     pub workspace: WorkspaceStatus,
 }
 
-/// How much of a log.
+/// Which lines of a log to send.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Lines {
-    /// Only the last so many lines; default: all that is kept.
+    /// How many of the last lines to send. Default: all that are kept.
     #[param(value_type = u64, minimum = 0, maximum = 100_000, required = false)]
     tail: Option<Bounded<0, 100_000>>,
-    /// Go on with what it prints from now on, until it ends or the caller goes.
+    /// Send new output too, until the workspace ends or the caller disconnects. Default: false.
     #[serde(default)]
     follow: bool,
 }
 
-/// List the workspaces of an org, parents first; `after` is a workspace's key.
+/// List the workspaces of an org, parents before children. `after` is the key of a workspace.
 #[utoipa::path(get, path = "/v1/orgs/{org}/workspaces", tag = "workspaces", operation_id = "list_workspaces",
-    params(("org" = String, Path, description = "Its slug"), Page), responses(
-    (status = 200, description = "A page of them", body = Workspaces),
+    params(("org" = String, Path, description = "The slug or the name of the org"), Page), responses(
+    (status = 200, description = "A page of the workspaces", body = Workspaces),
     (status = 404, description = "There is no such org, or no workspace `after`", body = ProblemDocument),
 ))]
 pub async fn list(
@@ -72,11 +72,11 @@ pub async fn list(
     let skipped = match &page.after {
         None => 0,
         Some(after) => {
-            let place = org
+            let index = org
                 .workspaces
                 .iter()
                 .position(|w| w.row.key.as_str() == after);
-            1 + place.ok_or_else(|| unknown(after))?
+            1 + index.ok_or_else(|| unknown(after))?
         }
     };
     let mut rest = org.workspaces.into_iter().skip(skipped);
@@ -91,8 +91,8 @@ pub async fn list(
 
 /// Show a workspace.
 #[utoipa::path(get, path = "/v1/workspaces/{id}", tag = "workspaces", operation_id = "show_workspace",
-    params(("id" = String, Path, description = "Its identity on this host")), responses(
-    (status = 200, description = "How it is", body = WorkspaceView),
+    params(("id" = String, Path, description = "The id of the workspace")), responses(
+    (status = 200, description = "The workspace", body = WorkspaceView),
     (status = 404, description = "There is no such workspace", body = ProblemDocument),
 ))]
 pub async fn show(
@@ -112,12 +112,12 @@ pub async fn show(
     }))
 }
 
-/// What a workspace printed, byte for byte.
+/// Show the output of a workspace, byte for byte.
 #[utoipa::path(get, path = "/v1/workspaces/{id}/logs", tag = "workspaces", operation_id = "workspace_logs",
-    params(("id" = String, Path, description = "Its identity on this host"), Lines), responses(
-    (status = 200, description = "What it printed; with `follow` it goes on until it ends", body = String, content_type = "text/plain; charset=utf-8"),
-    (status = 404, description = "There is no such workspace, or nothing of it on its engine", body = ProblemDocument),
-    (status = 409, description = "It runs elsewhere", body = ProblemDocument),
+    params(("id" = String, Path, description = "The id of the workspace"), Lines), responses(
+    (status = 200, description = "The output; with `follow` also new output until the workspace ends", body = String, content_type = "text/plain; charset=utf-8"),
+    (status = 404, description = "There is no such workspace, or its engine has no resource of it", body = ProblemDocument),
+    (status = 409, description = "The workspace is external", body = ProblemDocument),
 ))]
 pub async fn logs(
     State(api): State<Api>,
@@ -127,18 +127,18 @@ pub async fn logs(
     let found = api.service.store().workspace(&id).await?;
     let (slug, row) = found.ok_or_else(|| unknown(&id))?;
     if row.external {
-        let message = "this workspace runs elsewhere: this host has no log of it";
+        let message = "this workspace is external: this host has no log of it";
         let diagnostic = Diagnostic::new("external-workspace", message);
         return Err(Problem::one(Class::Conflict, diagnostic));
     }
     let org = api.service.org(&slug).await?;
     let engine = api.service.engines().get(org.engine).await?;
-    // Asked before the answer begins: afterwards nothing but cutting it off is left.
+    // Before the answer begins, because afterwards an error can only cut the stream.
     let found = Generations::of(engine.find(&row.id).await?);
     let Some(found) = found.shown() else {
-        let message = format!("there is nothing of {} on its engine", row.key);
+        let message = format!("the engine has no resource of {}", row.key);
         let diagnostic = Diagnostic::new("workspace-absent", message);
-        return Err(Problem::one(Class::Unknown, diagnostic));
+        return Err(Problem::one(Class::NotFound, diagnostic));
     };
     let tail = lines
         .tail
@@ -150,7 +150,7 @@ pub async fn logs(
         .inspect_err(|error| tracing::warn!(%error, "a log was cut off"));
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-        // What a workspace prints is not to be taken for a page.
+        // A browser must not take the output of a workspace for a page.
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     Ok((headers, Body::from_stream(output)).into_response())
@@ -159,7 +159,7 @@ pub async fn logs(
 fn unknown(id: &str) -> Problem {
     let message = format!("there is no workspace {id:?} on this host");
     Problem::one(
-        Class::Unknown,
+        Class::NotFound,
         Diagnostic::new("unknown-workspace", message),
     )
 }

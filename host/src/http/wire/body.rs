@@ -1,4 +1,4 @@
-//! Bodies on their way in: what is no JSON, or not the JSON that is wanted, is a problem document too.
+//! Reads request bodies, and answers a wrong one with a problem document.
 
 use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
@@ -14,7 +14,7 @@ use crate::problem::{Class, Problem};
 /// A JSON body.
 pub struct Json<T>(pub T);
 
-/// A component: a body that is not JSON, and larger than those.
+/// A plugin's component: a binary body.
 pub struct Component(pub Bytes);
 
 impl<S, T> FromRequest<S> for Json<T>
@@ -53,7 +53,7 @@ impl<S: Send + Sync> FromRequest<S> for Component {
         Ok(Self(read.map_err(
             |error| match std::error::Error::source(&error) {
                 Some(source) if source.is::<http_body_util::LengthLimitError>() => {
-                    too_large(format!("a plugin has at most {} MiB", limit >> 20))
+                    too_large(format!("a plugin may have at most {} MiB", limit >> 20))
                 }
                 _ => malformed(error.to_string()),
             },
@@ -61,8 +61,8 @@ impl<S: Send + Sync> FromRequest<S> for Component {
     }
 }
 
-fn media_type(wanted: &str) -> Problem {
-    let message = format!("the body is to be sent as `Content-Type: {wanted}`");
+fn media_type(expected: &str) -> Problem {
+    let message = format!("the body must be sent as `Content-Type: {expected}`");
     Problem::one(Class::Invalid, Diagnostic::new("media-type", message))
 }
 
@@ -70,7 +70,7 @@ fn too_large(message: String) -> Problem {
     Problem::one(Class::Invalid, Diagnostic::new("body-too-large", message))
 }
 
-/// Why a body could not be read.
+/// The problem of a body that could not be read.
 pub fn unread(error: &(dyn std::error::Error + 'static)) -> Problem {
     let mut cause = Some(error);
     while let Some(error) = cause {

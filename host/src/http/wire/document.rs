@@ -1,5 +1,5 @@
-//! What every operation of the document has, said once: problems as `application/problem+json`, and the statuses that come
-//! of a request that cannot be understood or of a host that cannot answer.
+//! Completes the OpenAPI document with what all its operations share: authentication, the type of problem documents, and the
+//! common error statuses.
 
 use axum::http::Method;
 use utoipa::openapi::path::Operation;
@@ -10,11 +10,11 @@ use crate::http::middleware::access::{RouteAccess, needed};
 
 const PROBLEM: &str = "application/problem+json";
 
-/// Completes the document that utoipa makes of the handlers.
+/// Completes the document that utoipa generates from the handlers.
 pub fn complete(document: &mut OpenApi) {
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("A token of `orghost token new`; none is needed from the server's own machine while none was made."));
+        .description(Some("A token made with `orghost token new`. While no token was ever made, requests from the server's own machine need none."));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("token", SecurityScheme::Http(scheme.build()));
     document.security = Some(vec![SecurityRequirement::new("token", [""; 0])]);
@@ -54,16 +54,32 @@ fn complete_operation(operation: &mut Operation) {
         (
             has_body || has_parameters,
             "400",
-            "The request cannot be understood",
+            "The parameters or the body cannot be parsed",
         ),
-        (true, "401", "A token is needed, or this one does not count"),
-        (true, "403", "The token may not do this"),
-        (true, "429", "Too many requests, or too much is under way"),
+        (
+            true,
+            "401",
+            "The token is missing, unknown, expired or revoked",
+        ),
+        (
+            true,
+            "403",
+            "The token's scope does not allow this, or the request comes from a page of another site",
+        ),
+        (
+            true,
+            "429",
+            "Too many requests, large bodies or waiting plans; `Retry-After` says when to try again",
+        ),
         (has_body, "413", "The body is too large"),
-        (has_body, "415", "The body is of another kind"),
-        (has_body, "422", "The body is not what is wanted here"),
+        (has_body, "415", "The body has the wrong `Content-Type`"),
+        (has_body, "422", "The body does not match its schema"),
         (true, "500", "The host failed"),
-        (true, "503", "The host is stopping, or its engine is away"),
+        (
+            true,
+            "503",
+            "The host is stopping, or its engine does not answer",
+        ),
     ];
     let responses = &mut operation.responses.responses;
     for (_, status, description) in common.into_iter().filter(|(applies, ..)| *applies) {
@@ -76,13 +92,13 @@ fn complete_operation(operation: &mut Operation) {
 }
 
 fn is_problem(content: &RefOr<Content>) -> bool {
-    let own = "#/components/schemas/";
+    let schemas = "#/components/schemas/";
     let RefOr::T(content) = content else {
         return false;
     };
     match &content.schema {
         Some(RefOr::Ref(to)) => matches!(
-            to.ref_location.strip_prefix(own),
+            to.ref_location.strip_prefix(schemas),
             Some("ProblemDocument" | "CompatProblem" | "CompatMissing")
         ),
         _ => false,

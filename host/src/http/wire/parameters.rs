@@ -1,4 +1,4 @@
-//! Parameters of a path or a query on their way in: what is wrong with them is a problem document too.
+//! Reads parameters of the path and the query, and answers a wrong one with a problem document.
 
 use std::convert::Infallible;
 
@@ -11,16 +11,16 @@ use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 use crate::state::token::Caller;
 
-/// Parameters of a path.
+/// The parameters of a path.
 pub struct Path<T>(pub T);
 
-/// Parameters of a query. Whoever misspells one is told so.
+/// The parameters of a query. Most parameter types reject unknown names, so that a misspelt one is an error.
 pub struct Query<T>(pub T);
 
-/// Whose turn a request takes, where callers take turns: its caller's token.
+/// The key of a caller where callers share a resource fairly: the id of its token.
 pub struct CallerKey(pub String);
 
-/// A number in a range, both ends included: what is outside is refused, not corrected.
+/// A number from `LEAST` to `MOST`, both included. A number outside is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Bounded<const LEAST: u64, const MOST: u64>(u64);
 
@@ -83,7 +83,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CallerKey {
     }
 }
 
-/// The request itself cannot be understood.
+/// The problem of a request that cannot be parsed.
 pub fn malformed(message: String) -> Problem {
     Problem::one(Class::Invalid, Diagnostic::new("malformed", message))
 }

@@ -1,4 +1,4 @@
-//! Problems as documents (RFC 9457), with the same codes as the command line's.
+//! Turns problems into problem documents (RFC 9457) and HTTP statuses. The codes are the command line's.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,29 +9,29 @@ use utoipa::ToSchema;
 use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 
-/// RFC 9457, with everything that is wrong in `errors`.
+/// A problem document (RFC 9457) that lists all errors in `errors`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(example = json!({
     "type": "about:blank", "title": "Not Found", "status": 404, "detail": "there is no org \"acme\" on this host",
     "code": "unknown-org", "errors": [{"code": "unknown-org", "message": "there is no org \"acme\" on this host"}],
 }))]
 pub struct ProblemDocument {
-    /// `about:blank`: the title says what the status says.
+    /// Always `about:blank`: `title` only names the status.
     pub r#type: &'static str,
-    /// The status as words.
+    /// The name of the status.
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// The first error's sentence.
+    /// The message of the first error.
     pub detail: String,
-    /// The first error's code: stable, lower-case.
+    /// The code of the first error: stable, in lower case.
     pub code: String,
-    /// Everything that is wrong, with its place.
+    /// All errors, each with its place where it has one.
     pub errors: Vec<Diagnostic>,
 }
 
 impl Problem {
-    /// The HTTP status that says it.
+    /// The HTTP status for this problem.
     pub fn status(&self) -> StatusCode {
         let code = self.errors.first().map(|error| error.code.as_str());
         match (self.class, code.unwrap_or_default()) {
@@ -51,8 +51,8 @@ impl Problem {
                 StatusCode::UNAUTHORIZED
             }
             (Class::Refused, _) => StatusCode::FORBIDDEN,
-            (Class::Unknown, "method") => StatusCode::METHOD_NOT_ALLOWED,
-            (Class::Unknown, _) => StatusCode::NOT_FOUND,
+            (Class::NotFound, "method") => StatusCode::METHOD_NOT_ALLOWED,
+            (Class::NotFound, _) => StatusCode::NOT_FOUND,
             (Class::Conflict, _) => StatusCode::CONFLICT,
             (Class::MissingEnv, _) => StatusCode::PRECONDITION_FAILED,
             (Class::Busy, "stopping") => StatusCode::SERVICE_UNAVAILABLE,
@@ -82,12 +82,12 @@ impl IntoResponse for Problem {
         if status.is_server_error() {
             tracing::error!(errors = ?self.errors, "a request failed");
         }
-        told(status, class, &ProblemDocument::from(self))
+        answer(status, class, &ProblemDocument::from(self))
     }
 }
 
-/// A problem as an answer; `document` is a [`ProblemDocument`], or one with more members.
-pub fn told(status: StatusCode, class: Class, document: &impl Serialize) -> Response {
+/// The answer with a problem document. `document` is a [`ProblemDocument`], or a type with its members and more.
+pub fn answer(status: StatusCode, class: Class, document: &impl Serialize) -> Response {
     let mut response = (status, Json(document)).into_response();
     let headers = response.headers_mut();
     let json = HeaderValue::from_static("application/problem+json");
@@ -98,24 +98,25 @@ pub fn told(status: StatusCode, class: Class, document: &impl Serialize) -> Resp
     response
 }
 
-/// There is no such route.
+/// The answer to an unknown path.
 pub async fn no_route() -> Problem {
-    let diagnostic = Diagnostic::new("unknown-route", "there is nothing at this path");
+    let diagnostic = Diagnostic::new("unknown-route", "there is no route at this path");
     Problem::one(
-        Class::Unknown,
-        diagnostic.help("/openapi.json says what there is"),
+        Class::NotFound,
+        diagnostic.help("/openapi.json lists all routes"),
     )
 }
 
-/// There is such a route, and something else can be done with it.
+/// The answer to a method that the path does not allow.
 pub async fn no_method() -> Problem {
-    let message = "this method is not one of this path: `Allow` lists them";
+    let message =
+        "this path does not allow this method; the header `Allow` lists those that it allows";
     Problem::one(Class::Invalid, Diagnostic::new("method", message))
 }
 
-/// A handler's defect, as its caller learns of it.
-pub fn broke() -> Problem {
-    let diagnostic = Diagnostic::new("broke", "this is a defect of orghost")
-        .help("the server's log has more; please report it");
+/// The problem that a caller gets after a panic.
+pub fn defect() -> Problem {
+    let diagnostic = Diagnostic::new("broke", "orghost failed because of a defect")
+        .help("please report it, with the error from the server's log");
     Problem::one(Class::Failed, diagnostic)
 }

@@ -1,4 +1,4 @@
-//! What somebody wants imported or planned: JSON, or a form with the JSON and a template's archive. Reads, and judges nothing.
+//! Reads the body of an import or a plan: JSON, or a form with that JSON and a template's archive.
 
 use axum::body::Bytes;
 use axum::extract::multipart::MultipartError;
@@ -13,19 +13,19 @@ use crate::problem::{Class, Problem};
 
 /// A body of `POST /v1/orgs` or `POST /v1/plans`.
 pub struct Upload {
-    /// What is wanted.
+    /// The JSON; with its defaults when a form has no part `request`.
     pub body: ImportBody,
-    /// The template.
+    /// The template's archive, when the body is a form with one.
     pub archive: Option<Bytes>,
 }
 
 /// An upload as a form (`multipart/form-data`).
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "only for the document")]
+#[allow(dead_code, reason = "only for the OpenAPI document")]
 pub struct UploadForm {
-    /// What is wanted, as JSON, with neither `template` nor `inline`.
+    /// The options as JSON, without `template` and `inline`.
     request: ImportBody,
-    /// The template's folder: tar, or tar in gzip, at most 64 MiB of at most 20000 plain files.
+    /// The template's folder as tar or gzipped tar: at most 64 MiB in at most 20000 plain files.
     #[schema(value_type = String, format = Binary)]
     archive: Vec<u8>,
 }
@@ -42,7 +42,7 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
             });
         }
         let form = Multipart::from_request(request, state).await;
-        let mut form = form.map_err(|rejection| wrong(None, rejection.body_text()))?;
+        let mut form = form.map_err(|rejection| invalid(None, rejection.body_text()))?;
         let (mut body, mut archive) = (None, None);
         while let Some(field) = form.next_field().await.map_err(|e| unread(None, &e))? {
             let name = field.name().unwrap_or_default().to_owned();
@@ -51,18 +51,18 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
                 "archive" => &mut archive,
                 "" => {
                     let message = "a part of the form has no name";
-                    return Err(wrong(None, message.to_owned()));
+                    return Err(invalid(None, message.to_owned()));
                 }
                 other => {
-                    let message = format!("the form has a part {other:?}");
-                    return Err(wrong(Some(other), message));
+                    let message = format!("the form has an unknown part {other:?}");
+                    return Err(invalid(Some(other), message));
                 }
             };
             let bytes = field.bytes().await;
             let bytes = bytes.map_err(|error| unread(Some(&name), &error))?;
             if part.replace(bytes).is_some() {
                 let message = format!("the form has two parts {name:?}");
-                return Err(wrong(Some(&name), message));
+                return Err(invalid(Some(&name), message));
             }
         }
         let body = body.map(|json| read(&json)).transpose()?;
@@ -73,40 +73,40 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
     }
 }
 
-/// The JSON of the part `request`.
+/// Parses the JSON of the part `request`.
 fn read(json: &[u8]) -> Result<ImportBody, Problem> {
-    // A struct would also be read from a sequence of its fields.
+    // Serde also reads a struct from a sequence of its fields.
     if json
         .trim_ascii_start()
         .first()
         .is_some_and(|first| *first != b'{')
     {
-        let message = "`request`: it is an object, and no sequence, text or number";
-        return Err(wrong(Some("request"), message.to_owned()));
+        let message = "`request`: it must be an object";
+        return Err(invalid(Some("request"), message.to_owned()));
     }
     let mut reader = serde_json::Deserializer::from_slice(json);
     let body = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = match error.path().to_string().as_str() {
-            // Not even an object.
+            // The error is not inside the object.
             "." => "request".to_owned(),
             path => format!("request.{path}"),
         };
-        // What is wrong with a variable's value would show the value.
+        // The reader's own message would show the value of the variable.
         let reason = match field.starts_with("request.env.") {
-            true => "the value of a variable is a text".to_owned(),
+            true => "the value of a variable must be a string".to_owned(),
             false => error.inner().to_string(),
         };
-        wrong(Some(&field), format!("`{field}`: {reason}"))
+        invalid(Some(&field), format!("`{field}`: {reason}"))
     })?;
     let ended = reader.end();
-    ended.map_err(|error| wrong(Some("request"), format!("`request`: {error}")))?;
+    ended.map_err(|error| invalid(Some("request"), format!("`request`: {error}")))?;
     Ok(body)
 }
 
-/// `field` is a part of the form, or a place in its JSON.
-fn wrong(field: Option<&str>, message: String) -> Problem {
+/// The problem of an invalid form. `field` is a part of the form, or a path in its JSON.
+fn invalid(field: Option<&str>, message: String) -> Problem {
     let mut diagnostic = Diagnostic::new("body", message)
-        .help("the form has the parts `request` (JSON) and `archive` (tar, or tar in gzip)");
+        .help("the form has the parts `request` (JSON) and `archive` (tar or gzipped tar)");
     diagnostic.field = field.map(str::to_owned);
     Problem::one(Class::Invalid, diagnostic)
 }
@@ -120,7 +120,7 @@ fn unread(field: Option<&str>, error: &MultipartError) -> Problem {
             diagnostic.field = field.map(str::to_owned);
             Problem::one(Class::Invalid, diagnostic)
         }
-        _ => wrong(
+        _ => invalid(
             field,
             format!("{what} cannot be read: {}", error.body_text()),
         ),

@@ -1,4 +1,5 @@
-//! What the API says, beside what [`crate::service::status`] and [`crate::model::plan`] say themselves.
+//! The JSON of requests and answers that is the API's own. The rest is in [`crate::service::status`] and
+//! [`crate::model::plan`].
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -14,72 +15,75 @@ use crate::model::isolation::Isolation;
 use crate::service::admission::Change;
 use crate::state::store::{OperationRow, Stored};
 
-/// An org that somebody wants to be up. Exactly one of `template` and `inline`, or an archive beside it (multipart).
+/// An import or a plan. It has exactly one source: `template`, `inline`, or an archive in a form (`multipart/form-data`).
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(example = json!({"inline": "name: Acme\ndefaults: {runtime: demo}\nworkspaces: [{name: One}]\n", "ready_seconds": 5}))]
 pub struct ImportBody {
     /// The name of one of the server's templates.
     pub template: Option<String>,
-    /// The text of an `org.yaml` that needs no other file.
+    /// The text of an `org.yaml` that refers to no other file.
     pub inline: Option<String>,
-    /// Variables: for expansion, and in every workspace. Kept sealed, never shown.
+    /// Variables for the template and for every workspace. They are stored encrypted and never shown. Default: none.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub env: EnvMap,
-    /// Variables of the server's own environment that the template may use; the operator lists those that may be asked for.
+    /// Names of variables of the server's environment that the template may use. The operator lists those that callers may
+    /// name. Default: none.
     pub grant: Vec<String>,
-    /// The name of an installed plugin.
+    /// The name of an installed plugin. Default: the template's own choice, else the built-in plugin.
     pub plugin: Option<String>,
-    /// What runs the workspaces.
+    /// The engine that runs the workspaces. Default: the one that the org runs on; for a new org the configured one, else
+    /// Docker when it answers, else `local`.
     pub engine: Option<EngineKind>,
-    /// Leave out `!external` subtrees instead of failing.
+    /// Leave out `!external` subtrees. Otherwise they are an error. Default: false.
     pub skip_external: bool,
-    /// Remove workspaces that are in the org and no longer in the template.
+    /// Remove workspaces of the org that are no longer in the template. Default: false.
     pub prune: bool,
-    /// Remove them although they are more than half of what runs. Without it that is refused with 409 and
-    /// `prune-needs-consent`.
+    /// Let `prune` remove more than half of the running workspaces. Otherwise that is refused with 409 and
+    /// `prune-needs-consent`. Default: false.
     pub yes: bool,
-    /// Stop trying further workspaces once so many failed, and leave those as they are. Until one has come up, they are
-    /// tried one at a time.
+    /// Start no further workspaces after this many have failed, and leave the remaining ones as they are. Until the first
+    /// workspace is up, they are started one at a time. Default: no limit.
     #[schema(value_type = Option<u64>, minimum = 1)]
     pub max_failures: Option<NonZeroUsize>,
-    /// Leave a failed container that was seeded, for diagnosis, and do not start again what it replaced.
+    /// Keep a container that failed after it was seeded, for diagnosis, and do not restart the one it replaced. Default:
+    /// false.
     pub keep_failed: bool,
-    /// Wait until each workspace answers, at most so many seconds, before the operation counts as done.
+    /// How many seconds the operation waits for each workspace to become ready, at most 86400. Default: it does not wait.
     #[schema(value_type = Option<u64>, maximum = 86400)]
     pub ready_seconds: Option<Bounded<0, 86_400>>,
-    /// Where an uploaded archive comes from, for people: the folder that it was made of.
+    /// A label for an uploaded archive, such as the folder it was made from. Default: `archive`.
     pub source: Option<String>,
-    /// Bring the org up although it came from another template.
+    /// Import the org even if it was imported from another template before. Default: false.
     pub take_over: bool,
 }
 
-/// An operation: what was asked for, and what came of it.
+/// An operation and its result.
 #[derive(Clone, Serialize, ToSchema)]
 pub struct OperationView {
-    /// Its identity; `/v1/operations/{id}` follows it.
+    /// The operation's id, for `/v1/operations/{id}`.
     pub id: String,
-    /// Its org's slug.
+    /// The slug of its org.
     pub org: String,
     /// `up`, `down`, `restart`, `stop`, `start` or `remove`.
     pub operation: &'static str,
-    /// The workspace's key, when it is not about the whole org.
+    /// The key of its workspace; absent when it is about the whole org.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
     /// `queued`, `running`, `done`, `failed`, `cancelled` or `superseded`.
     pub state: &'static str,
-    /// Workspaces that did not come up, or did not go.
+    /// How many workspaces failed to start or to be removed.
     pub failed: u32,
-    /// Why it could not be done at all.
+    /// Why the whole operation failed; absent otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Diagnostic>,
-    /// What its failed workspaces printed last, by their keys. Only where the operation itself is asked for, with the scope
-    /// `write`: whoever has it can have a workspace print whatever it knows. Not kept over a restart of the server.
+    /// The last lines that each failed workspace printed, by its key. Only `GET /v1/operations/{id}` returns them, and only to
+    /// the scope `write`, because the output may hold secrets. A restart of the server discards them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub last_lines: BTreeMap<String, Vec<String>>,
-    /// Milliseconds since 1970.
+    /// When it was accepted, in milliseconds since 1970 (UTC).
     pub began_ms: i64,
-    /// Milliseconds since 1970.
+    /// When it ended, in milliseconds since 1970 (UTC); absent until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<i64>,
 }
@@ -87,28 +91,28 @@ pub struct OperationView {
 /// An org in a list.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct OrgSummary {
-    /// Its identity on this host.
+    /// Its slug, which is unique on this host.
     pub org: String,
-    /// What people call it.
+    /// Its name.
     pub name: String,
-    /// What runs it.
+    /// The engine that runs it.
     pub engine: EngineKind,
-    /// Where its template came from.
+    /// The source of its template: a name, a folder or a label.
     pub template: String,
-    /// How many workspaces it has.
+    /// The number of its workspaces.
     pub workspaces: usize,
-    /// How many of them are up, as far as the store knows.
+    /// How many of them were up after their last operation. The engine is not asked.
     pub up: usize,
-    /// How many failed or were skipped.
+    /// How many of them failed or were skipped.
     pub failed: usize,
 }
 
-/// A page of a list.
+/// A page of the list of orgs.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Orgs {
-    /// By their slugs.
+    /// The orgs, sorted by slug.
     pub orgs: Vec<OrgSummary>,
-    /// `?after=` for the next page; absent on the last one.
+    /// The `after` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -116,49 +120,49 @@ pub struct Orgs {
 /// A page of an org's operations.
 #[derive(Clone, Serialize, ToSchema)]
 pub struct Operations {
-    /// Newest first.
+    /// The operations, newest first.
     pub operations: Vec<OperationView>,
-    /// `?after=` for the next page; absent on the last one.
+    /// The `after` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// A plan, and what policy says of it.
+/// A plan, and the policy's judgement of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PlanAnswer {
-    /// The plan; values of secrets are redacted.
+    /// The plan. The values of secrets are redacted.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub plan: serde_json::Value,
-    /// The engine that it was judged for.
+    /// The engine that the plan was judged for.
     pub engine: EngineKind,
-    /// What that engine keeps the workspaces from.
+    /// How that engine isolates the workspaces.
     pub isolation: Isolation,
-    /// What policy refuses; empty when the plan may be provisioned.
+    /// The policy's violations; empty when the plan is approved.
     #[schema(value_type = Vec<Object>)]
     pub violations: Vec<serde_json::Value>,
-    /// Workspaces that would be added, are known by other names, or are in the template no longer; empty for an org that
-    /// this host does not know.
+    /// The workspaces that an import would add, that were renamed or moved, or that have left the template. Absent when there
+    /// are none, when the org is new, or when the plan is not approved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
-    /// The plugin, when it is not the built-in one.
+    /// The plugin that made the plan; absent for the built-in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planned_by: Option<String>,
-    /// What the plugin wrote for whoever debugs it.
+    /// The lines that the plugin logged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
 }
 
-/// An event of the stream: `id` is its place, `data` is this.
+/// The `data` of an event in the stream.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct EventView<'a> {
-    /// Its place: what `Last-Event-ID` takes.
+    /// Its number, which is also its `id` in the stream. A later event has a higher number.
     pub seq: i64,
-    /// Milliseconds since 1970, by the server's clock.
+    /// When it happened, in milliseconds since 1970 (UTC) by the server's clock.
     pub at_ms: i64,
-    /// The operation that it is of. (`operation` is what a `began` event tells: which kind.)
+    /// The id of its operation. (The member `operation` of a `began` event is the operation's kind.)
     pub operation_id: &'a str,
-    /// The event itself: `org`, `workspace`, `event`, and what it tells.
+    /// The event: `org`, `workspace`, `event`, and the members of this kind of event.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub event: serde_json::Value,

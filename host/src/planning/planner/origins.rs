@@ -1,6 +1,8 @@
-//! Who set each variable of a plan. A plugin's word is not trusted: only name and value tell that a variable is the
-//! operator's own. Where the plugin names no place of one that steers, the template's `.env` files are searched for it, for
-//! the message; what is found there allows nothing.
+//! Determines who set each variable of a plan: the operator, a caller, the template or the plugin.
+//!
+//! A plugin's claim that the operator set a variable is not trusted. A variable is the operator's only if the operator gave
+//! the same name with the same value. When the plugin names no place for a steering variable, the template's `.env` files
+//! are searched for it, so that the message can name the line; this allows nothing.
 
 use std::collections::BTreeSet;
 
@@ -10,20 +12,20 @@ use crate::planning::policy::steering;
 use crate::template::directory::TemplateDir;
 use crate::template::path::TemplatePath;
 
-/// The file of variables that the root of a template and each role's folder may have.
+/// The file of variables that the root of a template and the folder of each role can have.
 const FILE: &str = ".env";
 
-/// Says of every variable who set it.
-pub fn settle(plan: &mut Plan, wanted: &PlanRequest, template: &TemplateDir) {
+/// Sets the origin of every variable.
+pub fn set(plan: &mut Plan, request: &PlanRequest, template: &TemplateDir) {
     for Workspace { env, files, .. } in &mut plan.workspaces {
-        settle_workspace(env, files, wanted, template);
+        set_in_workspace(env, files, request, template);
     }
 }
 
-fn settle_workspace(
+fn set_in_workspace(
     env: &mut [EnvVar],
     files: &[SeedFile],
-    wanted: &PlanRequest,
+    request: &PlanRequest,
     template: &TemplateDir,
 ) {
     for EnvVar {
@@ -33,22 +35,22 @@ fn settle_workspace(
         ..
     } in env
     {
-        let is_given = wanted.vars.get(name) == Some(value);
+        let is_given = request.vars.get(name) == Some(value);
         let claimed = std::mem::replace(origin, Origin::Plugin);
-        *origin = match (wanted.giver, claimed) {
+        *origin = match (request.giver, claimed) {
             (Giver::Operator, _) if is_given => Origin::Operator,
             (Giver::Caller, _) if is_given => Origin::Caller,
             (_, Origin::Template { file, line }) => Origin::Template { file, line },
             _ if steering::reader(name).is_some() => {
-                found(name, files, template).unwrap_or(Origin::Plugin)
+                find(name, files, template).unwrap_or(Origin::Plugin)
             }
             _ => Origin::Plugin,
         };
     }
 }
 
-/// Where a variable stands in the `.env` files that may be a workspace's: those beside its files, then the root's.
-fn found(name: &str, files: &[SeedFile], template: &TemplateDir) -> Option<Origin> {
+/// The line of a variable in the `.env` files of a workspace: those beside its files, and then the one of the root.
+fn find(name: &str, files: &[SeedFile], template: &TemplateDir) -> Option<Origin> {
     let folders: BTreeSet<&str> = files.iter().flat_map(folders).collect();
     let own = folders
         .iter()
@@ -65,7 +67,7 @@ fn found(name: &str, files: &[SeedFile], template: &TemplateDir) -> Option<Origi
     })
 }
 
-/// The folders of the template that a seeded file is in.
+/// The template folders that contain a seeded file.
 fn folders(file: &SeedFile) -> impl Iterator<Item = &str> {
     let path = match &file.content {
         Content::Template { path, .. } => path.as_str(),
@@ -75,7 +77,7 @@ fn folders(file: &SeedFile) -> impl Iterator<Item = &str> {
         .filter_map(|(end, _)| path.get(..end))
 }
 
-/// The last line that sets a variable, from 1 (`spec/org-template.md` §4).
+/// The number, from 1, of the last line that sets a variable (`spec/org-template.md` §4).
 fn line_of(name: &str, text: &str) -> Option<u32> {
     let sets = |line: &str| {
         let line = line.trim_start_matches('\u{feff}').trim();
@@ -92,7 +94,7 @@ fn line_of(name: &str, text: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn settled(giver: Giver, given: &[(&str, &str)], env: &[(&str, &str, Origin)]) -> Vec<Origin> {
+    fn origins(giver: Giver, given: &[(&str, &str)], env: &[(&str, &str, Origin)]) -> Vec<Origin> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("role")).unwrap();
         std::fs::write(folder.path().join(".env"), "A=1\nexport PATH = x\nHOME=x\n").unwrap();
@@ -101,7 +103,7 @@ mod tests {
         let pairs = given
             .iter()
             .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        let wanted = PlanRequest {
+        let request = PlanRequest {
             vars: pairs.collect(),
             giver,
             ..PlanRequest::default()
@@ -123,11 +125,11 @@ mod tests {
             },
             secret: false,
         }];
-        settle_workspace(&mut vars, &files, &wanted, &template);
+        set_in_workspace(&mut vars, &files, &request, &template);
         vars.into_iter().map(|var| var.origin).collect()
     }
 
-    fn place(file: &str, line: u32) -> Origin {
+    fn line(file: &str, line: u32) -> Origin {
         Origin::Template {
             file: file.to_owned(),
             line: Some(line),
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_does_not_make_a_variable_the_operators() {
+    fn a_plugin_cannot_claim_that_the_operator_set_a_variable() {
         let claims = [
             ("PATH", "/bin", Origin::Operator),
             ("PATH", "../configs", Origin::Operator),
@@ -145,34 +147,34 @@ mod tests {
         ];
         let expected = [
             Origin::Operator,
-            place("role/.env", 1),
+            line("role/.env", 1),
             Origin::Plugin,
             Origin::Plugin,
             Origin::Plugin,
         ];
         let given = [("PATH", "/bin")];
-        assert_eq!(settled(Giver::Operator, &given, &claims), expected);
+        assert_eq!(origins(Giver::Operator, &given, &claims), expected);
     }
 
     #[test]
-    fn who_asks_a_server_is_not_the_operator() {
+    fn a_variable_from_a_caller_is_not_the_operators() {
         let claims = [("PATH", "/bin", Origin::Operator)];
         let given = [("PATH", "/bin")];
-        assert_eq!(settled(Giver::Caller, &given, &claims), [Origin::Caller]);
+        assert_eq!(origins(Giver::Caller, &given, &claims), [Origin::Caller]);
     }
 
     #[test]
-    fn the_place_is_the_plugins_or_else_where_the_files_have_it() {
-        let said = [
-            ("PATH", "y", place("elsewhere/.env", 7)),
+    fn the_line_is_the_one_that_the_plugin_names_or_else_the_one_in_the_env_files() {
+        let claims = [
+            ("PATH", "y", line("elsewhere/.env", 7)),
             ("PATH", "y", Origin::Plugin),
             ("HOME", "x", Origin::Plugin),
         ];
         let expected = [
-            place("elsewhere/.env", 7),
-            place("role/.env", 1),
-            place(".env", 3),
+            line("elsewhere/.env", 7),
+            line("role/.env", 1),
+            line(".env", 3),
         ];
-        assert_eq!(settled(Giver::Operator, &[], &said), expected);
+        assert_eq!(origins(Giver::Operator, &[], &claims), expected);
     }
 }

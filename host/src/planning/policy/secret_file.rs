@@ -1,14 +1,14 @@
-//! Which files may hold secrets, by their names. It looks into none.
+//! Recognises files that may hold secrets, by their names. Reads no file.
 
-/// `.env` and its kin, and anything in a version control's own folder: nothing of that name stands under `/configs`,
-/// whoever made it.
+/// Whether a path names a `.env` file, or is in the `.git` folder. Nothing of that name is seeded under `/configs`,
+/// neither from the template nor from the plugin.
 pub(super) fn is_private(path: &str) -> bool {
     path.split('/')
         .any(|part| part == ".git" || part == ".env" || part.starts_with(".env."))
 }
 
-/// What besides that no template has copied into `/configs`: files of variables, private keys, and what programs keep
-/// their passwords in. A plugin may write such a file itself, from what it was given.
+/// Whether a path names a file with credentials: variables, private keys, or a program's passwords. Such a file is not
+/// copied from the template into `/configs`; a plugin may write one from the variables that it was given.
 pub(super) fn holds_credentials(path: &str) -> bool {
     path.split('/').any(|name| {
         let name = name.to_ascii_lowercase();
@@ -18,7 +18,7 @@ pub(super) fn holds_credentials(path: &str) -> bool {
     })
 }
 
-/// Private keys of ssh; `.pub` is the public one.
+/// Private keys of ssh. The file with `.pub` is the public key.
 const KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
 
 const SUFFIXES: [&str; 9] = [
@@ -33,7 +33,7 @@ const SUFFIXES: [&str; 9] = [
     ".ppk",
 ];
 
-/// Files and folders of programs.
+/// Files and folders in which programs keep credentials.
 const NAMES: [&str; 19] = [
     ".aws",
     ".azure",

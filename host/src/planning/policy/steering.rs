@@ -1,11 +1,13 @@
-//! The variables that steer a program of this machine before its own code runs, or make it run or trust something else:
-//! where the loader, a shell, an interpreter or a library looks, which program a tool calls, whom a connection goes to.
-//! On an engine whose workspaces are processes of this machine only the operator may set them.
+//! The check of variables that steer a program: on an engine without containers, only the operator may set them.
 //!
-//! A list cannot be complete: it holds what the manuals of common programs name. What it misses meets the confinement of
-//! the process (`provision/local/confine.rs`). Families that grow with every release are taken whole, by their prefix, so
-//! that `PYTHON_VERSION_NOTE` counts as Python's: a new name is safe before somebody has read about it, and the operator
-//! can always set it. Names that templates use every day and that choose no code and no peer are let out again.
+//! Such a variable changes which code a program runs or whom it trusts: where the loader, a shell, an interpreter or a
+//! library looks for files, which program a tool calls, or which host a connection goes to.
+//!
+//! The list cannot be complete: it holds what the manuals of common programs name. The confinement of the process
+//! (`provision/engine/local/confine.rs`) limits what a variable that is missing here can do. Families that grow with
+//! every release are refused by their prefix, so that a new variable is refused before anybody adds it here;
+//! `PYTHON_VERSION_NOTE` is refused too, and the operator can still set it. Common names that choose neither code nor a
+//! peer are excepted.
 
 mod families;
 
@@ -15,36 +17,36 @@ use crate::model::engine_kind::EngineKind;
 use crate::model::plan::{EnvVar, Origin};
 pub use families::FAMILIES;
 
-/// Variables that one kind of program reads.
+/// The variables that one kind of program reads and that steer it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
-    /// Who reads them, as in "…, which the dynamic loader reads".
+    /// The programs that read them, as in "LD_PRELOAD is read by the dynamic loader".
     pub reader: &'static str,
-    /// Names in capitals; one that ends in `*` stands for all that begin so.
+    /// The names, in capitals where letters do not count. A name that ends in `*` is a prefix.
     pub names: &'static [&'static str],
-    /// Of those, the ones that anybody may set.
+    /// The exceptions among those names: they steer nothing, so anybody may set them.
     pub harmless: &'static [&'static str],
-    /// How the reader compares.
+    /// How the programs compare names.
     pub letters: Letters,
 }
 
-/// How a program compares the names of variables.
+/// Whether a program distinguishes capitals and small letters in the names of variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Letters {
-    /// As they are.
+    /// It does.
     Exact,
-    /// Capitals and small letters are the same to it.
+    /// It does not.
     AnyCase,
 }
 
-/// Who reads this variable, when it is one that steers.
+/// The programs that read this variable; `None` for a variable that steers nothing.
 pub fn reader(name: &str) -> Option<&'static str> {
     let family = FAMILIES.iter().find(|family| family.holds(name))?;
     Some(family.reader)
 }
 
-/// Refuses what steers and is not the operator's word.
-pub(super) fn judge(vars: &[EnvVar], engine: EngineKind, judged: &mut WorkspaceViolations<'_>) {
+/// Refuses each steering variable that the operator did not set.
+pub(super) fn judge(vars: &[EnvVar], engine: EngineKind, violations: &mut WorkspaceViolations<'_>) {
     for EnvVar { name, origin, .. } in vars.iter().take(limits::ENV_VARS) {
         let Some(reader) = reader(name).filter(|_| *origin != Origin::Operator) else {
             continue;
@@ -55,18 +57,18 @@ pub(super) fn judge(vars: &[EnvVar], engine: EngineKind, judged: &mut WorkspaceV
         };
         let who = match origin {
             Origin::Template { .. } => "the template",
-            Origin::Caller => "whoever asks this server",
+            Origin::Caller => "the caller of this server",
             Origin::Plugin | Origin::Operator => "the plugin",
         };
         let engine = engine.as_str();
-        judged.violations.add(Violation {
+        violations.violations.add(Violation {
             code: "steering-env",
-            workspace: Some(judged.key.clone()),
+            workspace: Some(violations.key.clone()),
             message: format!(
-                "{name}, which {reader} reads, is set by {who}; on the engine {engine} only the operator may set it"
+                "{name} is read by {reader} and is set by {who}; on the engine {engine} only the operator may set it"
             ),
             help: format!(
-                "take it out; the operator may set it as `env` of the runtime in the configuration file, or with --env {name}=VALUE where no server is asked"
+                "remove it; the operator can set it under `env` of the runtime in the configuration file, or, without a server, with --env {name}=VALUE"
             ),
             file: file.cloned(),
             line,
@@ -130,8 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn letters_count_where_they_count_for_the_reader() {
-        assert_eq!(reader("https_proxy"), Some("proxy settings"));
+    fn capitals_count_only_where_the_program_distinguishes_them() {
+        assert_eq!(reader("https_proxy"), Some("HTTP clients"));
         assert_eq!(reader("Npm_Config_Registry"), Some("npm"));
         assert_eq!(reader("path"), None);
     }

@@ -1,6 +1,7 @@
-//! Plugins in OCI registries, as other tools for components keep them: a
-//! manifest with a wasm config and one layer. Never takes a byte for a plugin
-//! that the manifest's digest does not stand for, and knows nothing of policy.
+//! Pushes plugins to OCI registries and pulls them, in the format that other WebAssembly tools use: a manifest with a wasm
+//! config and one layer. Bytes that do not match the manifest's digest are refused.
+
+mod error;
 
 use std::collections::BTreeMap;
 use std::sync::Once;
@@ -9,7 +10,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
 use oci_client::client::{ClientConfig, ClientProtocol, Config, ImageLayer};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
@@ -17,95 +17,28 @@ use orghost_build::inspect::Inspection;
 
 use super::Fetched;
 use crate::limits;
-use crate::model::diagnostic::Diagnostic;
 use crate::model::plugin::PluginDigest;
-use crate::problem::{Class, Problem};
+use error::digest_error;
+
+pub use error::RegistryError;
 
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const LAYER: &str = "application/wasm";
 const TITLE: &str = "org.opencontainers.image.title";
-/// The text of the plugin's `.minisig`: an annotation, so that other tools still see one layer.
+/// The annotation with the text of the plugin's `.minisig`. A second layer would confuse other tools.
 const SIGNATURE: &str = "org.orghost.signature.minisign";
 
-/// One plugin's place in a registry: the registry by name, the repository, a tag or a digest.
+/// A reference to a plugin in a registry: the registry, the repository, and a tag or a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginReference(Box<Reference>);
 
-/// How to speak to a registry.
+/// How to connect to a registry.
 #[derive(Debug, Clone, Default)]
 pub struct RegistryAccess {
-    /// HTTP without TLS. Registries on the loopback get that anyway.
+    /// Whether to use HTTP without TLS. Registries on the loopback are always used without TLS. Default: false.
     pub plain_http: bool,
-    /// The text of docker's `config.json`: where the credentials are.
+    /// The text of docker's `config.json`, which has the credentials. Default: none, and access is anonymous.
     pub docker_config: Option<String>,
-}
-
-/// Why a registry did not give or take a plugin.
-#[derive(Debug, thiserror::Error)]
-pub enum OciError {
-    /// The text is no reference.
-    #[error("{text:?} is no reference to a plugin in a registry: {reason}")]
-    Reference {
-        /// As it was written.
-        text: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Nobody answers.
-    #[error("the registry {registry} does not answer: {reason}")]
-    Unreachable {
-        /// Its host, and port.
-        registry: String,
-        /// What the attempt came to.
-        reason: String,
-    },
-    /// It is not there.
-    #[error("{0} is not there")]
-    NotFound(PluginReference),
-    /// The registry wants other credentials, or any.
-    #[error("the registry does not allow this for {0}")]
-    Unauthorized(PluginReference),
-    /// It is something else, such as a container image.
-    #[error("{place} is no WebAssembly component: {found}")]
-    NotWasm {
-        /// Where.
-        place: PluginReference,
-        /// What it is instead.
-        found: String,
-    },
-    /// See [`limits::PLUGIN_FILE_BYTES`].
-    #[error(
-        "{place} has {size} bytes, and a plugin has at most {}",
-        limits::PLUGIN_FILE_BYTES
-    )]
-    TooLarge {
-        /// Where.
-        place: PluginReference,
-        /// As its manifest says.
-        size: i64,
-    },
-    /// The bytes are not those of the digest.
-    #[error("the registry gave other bytes for {place} than the digest stands for: {reason}")]
-    Altered {
-        /// Where.
-        place: PluginReference,
-        /// Which digest.
-        reason: String,
-    },
-    /// See [`limits::REGISTRY_TRANSFER`].
-    #[error("{place} took longer than {} seconds", limits::REGISTRY_TRANSFER.as_secs())]
-    TooSlow {
-        /// Where.
-        place: PluginReference,
-    },
-    /// Anything else.
-    #[error("{place}: {reason}")]
-    Failed {
-        /// Where.
-        place: PluginReference,
-        /// The registry's words, or the network's.
-        reason: String,
-    },
 }
 
 impl std::fmt::Display for PluginReference {
@@ -115,18 +48,21 @@ impl std::fmt::Display for PluginReference {
 }
 
 impl std::str::FromStr for PluginReference {
-    type Err = OciError;
+    type Err = RegistryError;
 
-    /// Unlike docker's, a reference names its registry: none is the default.
-    fn from_str(text: &str) -> Result<Self, OciError> {
-        let wrong = |reason: &str| OciError::Reference {
+    /// Parses a reference. Unlike in docker, there is no default registry.
+    ///
+    /// # Errors
+    /// [`RegistryError::Reference`] when the text is not a reference or has no registry.
+    fn from_str(text: &str) -> Result<Self, RegistryError> {
+        let wrong = |reason: &str| RegistryError::Reference {
             text: text.to_owned(),
             reason: reason.to_owned(),
         };
         let registry = text.split_once('/').map(|(registry, _)| registry);
         if !registry.is_some_and(|it| it == "localhost" || it.contains(['.', ':'])) {
             return Err(wrong(
-                "it begins with the registry, as in registry.example/team/name:1.0.0",
+                "it must begin with the registry, as in registry.example/team/name:1.0.0",
             ));
         }
         let reference: Reference = text.parse().map_err(|error| wrong(&format!("{error}")))?;
@@ -138,7 +74,7 @@ impl std::str::FromStr for PluginReference {
 }
 
 impl PluginReference {
-    /// The same place by digest.
+    /// The same repository with a digest instead of the tag.
     #[must_use]
     pub fn by_digest(&self, digest: &str) -> Self {
         let (registry, repository) = (self.0.registry(), self.0.repository());
@@ -162,10 +98,11 @@ impl PluginReference {
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
-    /// Puts a plugin there. The same file and signature give the same manifest. Gives the manifest's digest.
+    /// Pushes a plugin and returns the digest of its manifest. The same file and signature give the same manifest.
     ///
     /// # Errors
-    /// See [`OciError`].
+    /// [`RegistryError::Reference`] when the reference has a digest, and other [`RegistryError`]s when the registry does not answer or
+    /// refuses the plugin.
     pub async fn push(
         &self,
         bytes: Vec<u8>,
@@ -173,16 +110,18 @@ impl PluginReference {
         title: &str,
         signature: Option<&str>,
         access: &RegistryAccess,
-    ) -> Result<String, OciError> {
+    ) -> Result<String, RegistryError> {
         if self.0.digest().is_some() {
-            return Err(OciError::Reference {
+            return Err(RegistryError::Reference {
                 text: self.to_string(),
-                reason: "a push makes the digest: give a tag".to_owned(),
+                reason: "the registry computes the digest of a push, so give a tag instead"
+                    .to_owned(),
             });
         }
         let annotation = |name: &str, text: &str| (name.to_owned(), text.to_owned());
         let digest = PluginDigest::of(&bytes).to_string();
-        // The config of the wasm artifact specification. `created` must be there, and must not make two pushes differ.
+        // The config of the wasm artifact specification. `created` is required; it is constant, so that two pushes of one
+        // file are equal.
         let config = serde_json::json!({
             "created": "1970-01-01T00:00:00Z", "architecture": "wasm", "os": "wasip2", "layerDigests": [digest],
             "component": {"exports": component.exports, "imports": component.imports, "target": null},
@@ -209,26 +148,31 @@ impl PluginReference {
             let media_type = http::HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE);
             client.push_manifest_raw(&self.0, text, media_type).await
         };
-        self.within(work).await?.map_err(|error| self.told(error))?;
+        self.with_timeout(work)
+            .await?
+            .map_err(|error| self.translate(error))?;
         Ok(manifest_digest)
     }
 
-    /// Gets the plugin that is there, with its signature. A tag is looked up once; everything is held against digests.
+    /// Pulls a plugin and its signature. A tag is resolved once, and all bytes are checked against digests.
     ///
     /// # Errors
-    /// See [`OciError`].
-    pub async fn pull(&self, access: &RegistryAccess) -> Result<Fetched, OciError> {
-        self.within(self.pulled(access)).await?
+    /// [`RegistryError`], when the registry does not answer, has no such plugin, or returns something else.
+    pub async fn pull(&self, access: &RegistryAccess) -> Result<Fetched, RegistryError> {
+        self.with_timeout(self.pull_without_timeout(access)).await?
     }
 
-    async fn pulled(&self, access: &RegistryAccess) -> Result<Fetched, OciError> {
+    async fn pull_without_timeout(
+        &self,
+        access: &RegistryAccess,
+    ) -> Result<Fetched, RegistryError> {
         let (client, auth) = self.client(access)?;
         let (manifest, manifest_digest) = client
             .pull_image_manifest(&self.0, &auth)
             .await
-            .map_err(|error| self.told(error))?;
-        let not_wasm = |found: String| OciError::NotWasm {
-            place: self.clone(),
+            .map_err(|error| self.translate(error))?;
+        let not_wasm = |found: String| RegistryError::NotWasm {
+            reference: self.clone(),
             found,
         };
         let kind = &manifest.config.media_type;
@@ -243,19 +187,19 @@ impl PluginReference {
         }
         let size = u64::try_from(layer.size).ok();
         let Some(size) = size.filter(|size| *size <= limits::PLUGIN_FILE_BYTES) else {
-            return Err(OciError::TooLarge {
-                place: self.clone(),
+            return Err(RegistryError::TooLarge {
+                reference: self.clone(),
                 size: layer.size,
             });
         };
-        let altered = |reason: &str| OciError::Altered {
-            place: self.clone(),
+        let altered = |reason: &str| RegistryError::Altered {
+            reference: self.clone(),
             reason: reason.to_owned(),
         };
         let mut stream = client
             .pull_blob_stream(&self.0, layer)
             .await
-            .map_err(|error| self.told(error))?;
+            .map_err(|error| self.translate(error))?;
         let mut bytes = Vec::new();
         while let Some(piece) = stream.next().await {
             bytes.extend_from_slice(&piece.map_err(|error| match digest_error(&error) {
@@ -276,8 +220,8 @@ impl PluginReference {
             .as_ref()
             .is_some_and(|text| text.len() > limits::SIGNATURE_BYTES)
         {
-            return Err(OciError::Failed {
-                place: self.clone(),
+            return Err(RegistryError::Failed {
+                reference: self.clone(),
                 reason: format!(
                     "its signature is larger than {} bytes",
                     limits::SIGNATURE_BYTES
@@ -292,16 +236,16 @@ impl PluginReference {
         })
     }
 
-    fn client(&self, access: &RegistryAccess) -> Result<(Client, RegistryAuth), OciError> {
+    fn client(&self, access: &RegistryAccess) -> Result<(Client, RegistryAuth), RegistryError> {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
-            // It fails only when there is one already.
+            // This fails only when a provider is already installed.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         let loopback = self.is_loopback();
         let config = ClientConfig {
-            // What is in the clear because it does not leave this machine must not go to the environment's proxy: a
-            // proxy of its own, for no loopback host, takes that one's place.
+            // Without TLS, requests must not leave this machine through the environment's proxy. Setting a proxy that is
+            // used for no loopback host overrides the environment's proxy.
             http_proxy: loopback.then(|| "http://127.0.0.1".to_owned()),
             no_proxy: loopback.then(|| "localhost,127.0.0.0/8,::1".to_owned()),
             protocol: if access.plain_http || loopback {
@@ -309,14 +253,14 @@ impl PluginReference {
             } else {
                 ClientProtocol::Https
             },
-            // An index of platforms is no plugin.
+            // An index of images for several platforms is not a plugin.
             platform_resolver: None,
             connect_timeout: Some(limits::REGISTRY_CONNECT),
             read_timeout: Some(limits::REGISTRY_READ),
             user_agent: concat!("orghost/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
-        let client = Client::try_from(config).map_err(|error| self.told(error))?;
+        let client = Client::try_from(config).map_err(|error| self.translate(error))?;
         let credentials = access.docker_config.as_deref();
         let auth = match credentials.and_then(|text| credential(text, self.0.registry())) {
             Some((user, password)) => RegistryAuth::Basic(user, password),
@@ -325,93 +269,16 @@ impl PluginReference {
         Ok((client, auth))
     }
 
-    async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, OciError> {
+    async fn with_timeout<T>(&self, work: impl Future<Output = T>) -> Result<T, RegistryError> {
         tokio::time::timeout(limits::REGISTRY_TRANSFER, work)
             .await
-            .map_err(|_| OciError::TooSlow {
-                place: self.clone(),
+            .map_err(|_| RegistryError::TooSlow {
+                reference: self.clone(),
             })
     }
-
-    fn failed(&self, error: &dyn std::error::Error) -> OciError {
-        OciError::Failed {
-            place: self.clone(),
-            reason: chain(error),
-        }
-    }
-
-    fn told(&self, error: OciDistributionError) -> OciError {
-        use OciDistributionError as E;
-        let place = self.clone();
-        match error {
-            E::UnauthorizedError { .. }
-            | E::AuthenticationFailure(_)
-            | E::ServerError {
-                code: 401 | 403, ..
-            } => OciError::Unauthorized(place),
-            E::RegistryError { envelope, .. }
-                if envelope.errors.iter().any(|e| {
-                    matches!(e.code, OciErrorCode::Unauthorized | OciErrorCode::Denied)
-                }) =>
-            {
-                OciError::Unauthorized(place)
-            }
-            E::RegistryError { envelope, .. }
-                if envelope.errors.iter().any(|e| {
-                    matches!(
-                        e.code,
-                        OciErrorCode::ManifestUnknown
-                            | OciErrorCode::NameUnknown
-                            | OciErrorCode::NotFound
-                            | OciErrorCode::BlobUnknown
-                    )
-                }) =>
-            {
-                OciError::NotFound(place)
-            }
-            E::ImageManifestNotFoundError(_) | E::ServerError { code: 404, .. } => {
-                OciError::NotFound(place)
-            }
-            E::ImageIndexParsingNoPlatformResolverError => OciError::NotWasm {
-                place,
-                found: "it is an index of images".to_owned(),
-            },
-            E::DigestError(error) => OciError::Altered {
-                place,
-                reason: error.to_string(),
-            },
-            E::RequestError(error) if error.is_connect() || error.is_timeout() => {
-                OciError::Unreachable {
-                    registry: self.0.registry().to_owned(),
-                    reason: chain(&error),
-                }
-            }
-            error => self.failed(&error),
-        }
-    }
 }
 
-/// What the client says of a stream whose bytes do not match.
-fn digest_error(error: &std::io::Error) -> Option<String> {
-    use oci_client::errors::DigestError;
-    let inner = error.get_ref()?;
-    let digest = inner.downcast_ref::<DigestError>().map(ToString::to_string);
-    digest.or_else(|| match inner.downcast_ref::<OciDistributionError>() {
-        Some(OciDistributionError::DigestError(error)) => Some(error.to_string()),
-        _ => None,
-    })
-}
-
-/// The innermost words: the outer ones only repeat the address.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
-/// The user and the password for a registry in docker's `config.json`. Credential helpers are not asked.
+/// The user and the password for a registry in docker's `config.json`. Credential helpers are not supported.
 fn credential(config: &str, registry: &str) -> Option<(String, String)> {
     let config: serde_json::Value = serde_json::from_str(config).ok()?;
     let entry = config
@@ -427,53 +294,4 @@ fn credential(config: &str, registry: &str) -> Option<(String, String)> {
     let decoded = STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
     let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
     Some((user.to_owned(), password.to_owned()))
-}
-
-impl From<OciError> for Problem {
-    fn from(error: OciError) -> Self {
-        let (exit, code, help) = match &error {
-            OciError::Reference { .. } => (
-                Class::Invalid,
-                "registry-reference",
-                "write it as REGISTRY/REPOSITORY:TAG, or with @sha256:… in the place of the tag",
-            ),
-            OciError::Unreachable { .. } => (
-                Class::Failed,
-                "registry-unreachable",
-                "see whether the name and the port are right; a registry without TLS needs --plain-http",
-            ),
-            OciError::NotFound(_) => (
-                Class::Invalid,
-                "registry-not-found",
-                "see whether the repository and the tag are right",
-            ),
-            OciError::Unauthorized(_) => (
-                Class::Failed,
-                "registry-unauthorized",
-                "`docker login` stores credentials that orghost uses too (config.json; no credential helpers)",
-            ),
-            OciError::NotWasm { .. } => (
-                Class::Invalid,
-                "registry-not-wasm",
-                "name an artifact that orghost plugin push, or another tool for components, has made",
-            ),
-            OciError::TooLarge { .. } => (
-                Class::Invalid,
-                "registry-too-large",
-                "ask its author for a smaller one",
-            ),
-            OciError::Altered { .. } => (
-                Class::Failed,
-                "registry-altered",
-                "do not trust this registry; try again over another network",
-            ),
-            OciError::TooSlow { .. } => (Class::Failed, "registry-slow", "try again"),
-            OciError::Failed { .. } => (
-                Class::Failed,
-                "registry-failed",
-                "try again, or ask whoever runs the registry",
-            ),
-        };
-        Self::one(exit, Diagnostic::new(code, error.to_string()).help(help))
-    }
 }

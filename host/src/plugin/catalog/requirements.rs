@@ -1,4 +1,5 @@
-//! What the configuration file requires of a plugin, and whether a plugin file meets it.
+//! The configuration file's requirements for plugins (digest, signature, limits), and the check of a plugin file against
+//! them.
 
 use super::signature::{self, SignatureError};
 use crate::config::Config;
@@ -7,59 +8,59 @@ use crate::model::plugin::{PluginDigest, PluginLimits, PluginName, PublicKey};
 use crate::plugin::sandbox::{CallError, Description, LoadError, Plugin, Sandbox};
 use crate::problem::{Class, Problem};
 
-/// What the operator demands of a plugin, and grants it.
+/// What the operator requires of a plugin, and the limits of its calls.
 #[derive(Debug, Clone, Default)]
 pub struct PluginRequirements {
-    /// Only this file.
+    /// The digest of the only file that may run. `None`: any file.
     pub digest: Option<PluginDigest>,
-    /// One of these keys signed it; when there are none, it needs no signature.
+    /// Keys of which one must have signed the file. When there are none, it needs no signature.
     pub keys: Vec<PublicKey>,
-    /// What it is granted.
-    pub terms: PluginLimits,
+    /// The limits of its calls, and what it may import.
+    pub limits: PluginLimits,
 }
 
-/// What is known of a plugin that met its [`PluginRequirements`].
+/// A plugin file that met its [`PluginRequirements`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedPlugin {
-    /// Of its file.
+    /// The digest of the file.
     pub digest: PluginDigest,
-    /// The key that signed it, when one was demanded.
+    /// The key that signed it. `None` when no signature was required.
     pub signed_by: Option<PublicKey>,
 }
 
-/// Why a plugin may not run, or cannot.
+/// Why a plugin is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// A signature is demanded.
+    /// It has no signature, and one is required.
     #[error(
-        "the plugin is not signed, and the configuration file demands a signature (require_signature)"
+        "the plugin is not signed, and the configuration file requires a signature (require_signature)"
     )]
     Unsigned,
-    /// The signature proves nothing.
-    #[error("the plugin's signature does not count: {0}")]
+    /// Its signature is not valid or not by an accepted key.
+    #[error("the plugin's signature is not accepted: {0}")]
     Signature(#[from] SignatureError),
     /// The configuration file names another file.
     #[error("the plugin is {found}, and the configuration file pins {pinned}")]
     Pinned {
-        /// What `[plugins.NAME]` says.
+        /// The digest under `[plugins.NAME]`.
         pinned: PluginDigest,
-        /// What was found.
+        /// The digest of the file.
         found: PluginDigest,
     },
-    /// It does not keep the contract.
+    /// The sandbox does not load it.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// It does not say what it is.
-    #[error("the plugin does not describe itself: {0}")]
+    /// Its `describe` fails.
+    #[error("the plugin's `describe` failed: {0}")]
     Describe(#[from] CallError),
 }
 
 impl PluginRequirements {
-    /// What the operator demands of an installed plugin.
+    /// The requirements for an installed plugin.
     pub fn of(config: &Config, name: &PluginName) -> Self {
         let keys = config.plugins.get(name).cloned().unwrap_or_default();
         Self {
-            terms: keys.terms(),
+            limits: keys.limits(),
             digest: keys.digest,
             keys: if keys.require_signature.is_empty() {
                 config.policy.require_signature.clone()
@@ -69,19 +70,20 @@ impl PluginRequirements {
         }
     }
 
-    /// What the operator demands of a file that is installed under no name.
-    pub fn of_file(config: &Config, terms: PluginLimits) -> Self {
+    /// The requirements for a plugin file that is not installed.
+    pub fn of_file(config: &Config, limits: PluginLimits) -> Self {
         Self {
             digest: None,
             keys: config.policy.require_signature.clone(),
-            terms,
+            limits,
         }
     }
 
-    /// Holds a file against the pinned digest and the keys; runs nothing.
+    /// Checks the digest and the signature of a file, without running it.
     ///
     /// # Errors
-    /// [`Refusal::Pinned`], [`Refusal::Unsigned`], [`Refusal::Signature`].
+    /// [`Refusal::Pinned`] when the digest is another one, [`Refusal::Unsigned`] and [`Refusal::Signature`] when a required
+    /// signature is missing or not accepted.
     pub fn admit(&self, bytes: &[u8], signature: Option<&str>) -> Result<VerifiedPlugin, Refusal> {
         let digest = PluginDigest::of(bytes);
         if let Some(pinned) = self.digest.as_ref().filter(|pinned| **pinned != digest) {
@@ -98,38 +100,38 @@ impl PluginRequirements {
         Ok(VerifiedPlugin { digest, signed_by })
     }
 
-    /// Admits a file, then loads it with what it is granted.
+    /// Checks the digest and the signature of a file, and loads it.
     ///
     /// # Errors
-    /// All of [`Refusal`] but [`Refusal::Describe`].
+    /// Those of [`PluginRequirements::admit`], and [`Refusal::Load`] when the sandbox does not load it.
     pub fn load(
         &self,
         sandbox: &Sandbox,
         bytes: &[u8],
         signature: Option<&str>,
     ) -> Result<(Plugin, VerifiedPlugin), Refusal> {
-        let met = self.admit(bytes, signature)?;
-        Ok((sandbox.load(bytes, &self.terms)?, met))
+        let verified = self.admit(bytes, signature)?;
+        Ok((sandbox.load(bytes, &self.limits)?, verified))
     }
 
-    /// All that must hold before a pin moves: admitted, loaded, and it says what it is.
+    /// Makes all checks that come before an installation: digest, signature, loading and `describe`.
     ///
     /// # Errors
-    /// See [`Refusal`].
+    /// Those of [`PluginRequirements::load`], and [`Refusal::Describe`] when `describe` fails.
     pub fn examine(
         &self,
         sandbox: &Sandbox,
         bytes: &[u8],
         signature: Option<&str>,
     ) -> Result<(Plugin, VerifiedPlugin, Description), Refusal> {
-        let (plugin, met) = self.load(sandbox, bytes, signature)?;
+        let (plugin, verified) = self.load(sandbox, bytes, signature)?;
         let description = plugin.describe()?;
-        Ok((plugin, met, description))
+        Ok((plugin, verified, description))
     }
 }
 
 impl Refusal {
-    /// Whether it is the operator's policy that refuses, not the plugin that is broken.
+    /// Whether the operator's requirements refuse the plugin, rather than the plugin being defective.
     pub fn is_policy(&self) -> bool {
         matches!(
             self,
@@ -146,11 +148,11 @@ impl From<Refusal> for Problem {
             Refusal::Describe(error) => return error.into_problem(None),
             Refusal::Unsigned => (
                 "plugin-unsigned",
-                "its author signs it: orghost plugin sign FILE --key KEY",
+                "ask its author to sign it: orghost plugin sign FILE --key KEY",
             ),
             Refusal::Signature(_) => (
                 "plugin-signature",
-                "get the plugin and its signature from its author again; trust a key only when you know whose it is",
+                "get the plugin and its signature from its author again; accept a key only when you know who owns it",
             ),
             Refusal::Pinned { .. } => (
                 "plugin-digest",

@@ -1,5 +1,5 @@
-//! Signatures of plugin files, in minisign's format. Says whether a key signed
-//! some bytes, and never whether that is enough: that is policy.
+//! Signatures of plugin files in minisign's format. It checks which key signed some bytes; `requirements` decides whether
+//! that key is accepted.
 
 use std::io::Cursor;
 
@@ -9,53 +9,53 @@ use minisign::{KeyPair, SecretKeyBox, SignatureBox};
 
 use crate::model::plugin::{PublicKey, key_id};
 
-/// A secret key that can sign: it was decrypted where it had a password.
+/// A secret key, decrypted and ready to sign.
 pub struct SecretKey(minisign::SecretKey);
 
-/// Why a signature proves nothing.
+/// Why a signature is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The signature is not in minisign's format.
     #[error("the signature is not in minisign's format: {0}")]
     Format(String),
-    /// None of the keys is the one that signed.
+    /// The signer is not one of the keys.
     #[error("it is signed by the key {signer}, and only {} may sign it", .allowed.join(", "))]
     OtherKey {
         /// The identifier of the key that the signature names.
         signer: String,
-        /// The identifiers of the keys that count.
+        /// The identifiers of the accepted keys.
         allowed: Vec<String>,
     },
-    /// One of the keys is named as the signer, but these are not the bytes that it signed.
+    /// The signature names an accepted key, but that key did not sign these bytes.
     #[error("the file or its signature was altered: the key {0} did not sign these bytes")]
     Altered(String),
 }
 
-/// Why there is no secret key, or no signature by it.
+/// Why a secret key cannot be made, opened or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretKeyError {
-    /// The text is no secret key.
-    #[error("this is no minisign secret key")]
+    /// The text is not a secret key.
+    #[error("this is not a minisign secret key")]
     NotAKey,
-    /// It has a password, and none was given.
+    /// It is encrypted, and no password was given.
     #[error("the secret key has a password")]
     PasswordNeeded,
-    /// It has another password, or was altered.
-    #[error("the secret key does not open: {0}")]
+    /// The password is wrong, or the key was altered.
+    #[error("the secret key cannot be decrypted: {0}")]
     Locked(String),
-    /// The machine has no randomness.
+    /// The cryptographic library failed, such as for lack of random bytes.
     #[error("no key or signature can be made: {0}")]
     Machine(String),
 }
 
-/// minisign's algorithm name, key identifier and signature.
+/// Bytes of a signature: minisign's algorithm name, the key's identifier and the signature itself.
 const SIGNATURE_BYTES: usize = 2 + 8 + 64;
 
 impl SecretKey {
-    /// Makes a key pair. Gives the text of the secret key's file, encrypted where there is a password.
+    /// Makes a key pair. The first result is the text of the secret key's file, encrypted if there is a password.
     ///
     /// # Errors
-    /// [`SecretKeyError::Machine`].
+    /// [`SecretKeyError::Machine`] when the cryptographic library fails.
     pub fn generate(password: Option<String>) -> Result<(String, PublicKey), SecretKeyError> {
         let (comment, pair) = match password {
             Some(password) => (
@@ -73,10 +73,11 @@ impl SecretKey {
         Ok((secret.into_string(), PublicKey::known(pair.pk.to_base64())))
     }
 
-    /// Opens the text of a secret key's file.
+    /// Reads the text of a secret key's file.
     ///
     /// # Errors
-    /// See [`SecretKeyError`]; [`SecretKeyError::PasswordNeeded`] when there is none and one is needed.
+    /// [`SecretKeyError::NotAKey`] when the text is not a secret key, [`SecretKeyError::PasswordNeeded`] when it is encrypted
+    /// and `password` is `None`, and [`SecretKeyError::Locked`] when the password is wrong.
     pub fn open(text: &str, password: Option<String>) -> Result<Self, SecretKeyError> {
         let encoded = text.lines().nth(1).ok_or(SecretKeyError::NotAKey)?;
         let bytes = STANDARD
@@ -84,8 +85,8 @@ impl SecretKey {
             .map_err(|_| SecretKeyError::NotAKey)?;
         let file = SecretKeyBox::from_string(text).map_err(|_| SecretKeyError::NotAKey)?;
         let opened = match bytes.get(2..4) {
-            // minisign itself writes no checksum without a password, and the library would want one: a key that was
-            // altered is found when it signs.
+            // Without a password minisign writes no checksum, and the library requires one. An altered key is detected when
+            // it signs.
             Some(b"\0\0") if bytes.starts_with(b"Ed") => minisign::SecretKey::from_bytes(&bytes),
             Some(b"Sc") => {
                 let password = password.ok_or(SecretKeyError::PasswordNeeded)?;
@@ -98,10 +99,11 @@ impl SecretKey {
             .map_err(|error| SecretKeyError::Locked(error.to_string()))
     }
 
-    /// Signs some bytes: the text of a `.minisig` file. `file` is named in the comment that the signature covers.
+    /// Signs some bytes. The result is the text of a `.minisig` file. Its comment, which the signature covers, has the name
+    /// `file`.
     ///
     /// # Errors
-    /// [`SecretKeyError::Machine`].
+    /// [`SecretKeyError::Machine`] when the cryptographic library fails.
     pub fn sign(&self, bytes: &[u8], file: &str) -> Result<String, SecretKeyError> {
         let now = std::time::UNIX_EPOCH
             .elapsed()
@@ -120,10 +122,10 @@ impl SecretKey {
             .map_err(|error| SecretKeyError::Machine(error.to_string()))
     }
 
-    /// The key that verifies what this one signs.
+    /// The public key that belongs to this secret key.
     ///
     /// # Errors
-    /// [`SecretKeyError::Machine`].
+    /// [`SecretKeyError::Machine`] when the cryptographic library fails.
     pub fn public(&self) -> Result<PublicKey, SecretKeyError> {
         minisign::PublicKey::from_secret_key(&self.0)
             .map(|key| PublicKey::known(key.to_base64()))
@@ -131,10 +133,10 @@ impl SecretKey {
     }
 }
 
-/// Which of the keys signed these bytes.
+/// Finds the key that signed these bytes.
 ///
 /// # Errors
-/// See [`SignatureError`].
+/// [`SignatureError`], when the signature is malformed, names another key, or does not match the bytes.
 pub fn verify<'a>(
     keys: &'a [PublicKey],
     signature: &str,
@@ -161,7 +163,7 @@ fn verifies(key: &PublicKey, signature: &SignatureBox, bytes: &[u8]) -> bool {
 
 fn parse(text: &str) -> Result<SignatureBox, SignatureError> {
     let lines: Vec<&str> = text.lines().collect();
-    // The library takes these lengths for granted.
+    // The library assumes these lengths without a check.
     for (line, length) in [(1, SIGNATURE_BYTES), (3, 64)] {
         let decoded = lines
             .get(line)

@@ -1,9 +1,10 @@
-//! What a plugin answers, before it is converted.
+//! The answer of a plugin before it is converted to the host's types.
 
 use super::bindings::latest::exports::orghost::plugin::importer;
 
-/// What `import-org` says: a plan, or everything that is wrong. A lie is what a version's own rules forbid.
-pub type Answer = Result<Result<importer::Plan, Vec<importer::Diagnostic>>, Lie>;
+/// The answer of `import-org`: a plan, or the errors of the template. It is a contract breach when it violates a rule that
+/// only an older version of the contract has.
+pub type Answer = Result<Result<importer::Plan, Vec<importer::Diagnostic>>, ContractBreach>;
 
-/// What a plugin returned although the contract forbids it.
-pub type Lie = String;
+/// How an answer violates the contract, as a message.
+pub type ContractBreach = String;

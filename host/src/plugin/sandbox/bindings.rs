@@ -1,8 +1,8 @@
-//! Generated from `wit/`, one module for each version; nothing outside [`plugin`](super) sees them.
+//! Bindings generated from `wit/`, one module for each version. Only the [sandbox](super) uses them.
 #![allow(missing_docs, unused_qualifications, reason = "generated code")]
 #![allow(clippy::all, clippy::restriction, reason = "generated code")]
 
-/// What everything behind the edge speaks.
+/// The version that the host uses. Older ones are converted to it.
 pub mod latest {
     wasmtime::component::bindgen!({
         path: "../wit/v0.2.0-dev",

@@ -1,6 +1,5 @@
-//! Compiled plugins on disk, so that a start need not compile. It is never
-//! trusted for more than speed: only what this host wrote into a folder that
-//! nobody else may write to is run, and whatever does not fit is compiled anew.
+//! A cache of compiled plugins on disk, so that they are not compiled at every start. Only files that this host wrote into a
+//! folder that no other user can write to are used. Everything else is compiled again.
 
 use std::fs::File;
 use std::hash::{Hash as _, Hasher};
@@ -16,15 +15,15 @@ use wasmtime::component::Component;
 
 use crate::model::plugin::PluginDigest;
 
-/// Bytes of the BLAKE3 digest that a file ends with; code must stand at its beginning to be mapped.
-const SEAL: usize = 32;
+/// Bytes of the BLAKE3 digest at the end of a file. Code must be at the beginning to be mapped.
+const CHECKSUM: usize = 32;
 
-/// The compiled code of one engine's configuration: a folder, held open.
+/// The open folder with the compiled code for one configuration of the engine.
 pub struct CodeCache(OwnedFd);
 
 impl CodeCache {
-    /// Opens `<folder>/plugins/<the engine's configuration>`; none when it cannot be had, or when others may write
-    /// to it.
+    /// Opens or creates `<folder>/plugins/<digest of the engine's configuration>`. `None` when that fails, or when other users
+    /// can write to the folder.
     pub fn open(folder: &Path, engine: &Engine) -> Option<Self> {
         let mut configuration = Configuration(blake3::Hasher::new());
         engine
@@ -42,8 +41,11 @@ impl CodeCache {
         is_private(&folder, FileType::Directory).then_some(Self(folder))
     }
 
-    /// The code of a plugin, when it is there and whole.
-    #[allow(unsafe_code, reason = "compiled code has no other way in; see below")]
+    /// The compiled code of a plugin. `None` when the cache does not have it or its file is damaged.
+    #[allow(
+        unsafe_code,
+        reason = "wasmtime loads compiled code only by an unsafe function"
+    )]
     pub fn get(&self, engine: &Engine, plugin: &PluginDigest) -> Option<Component> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.0, name(plugin), flags, Mode::empty()).ok()?;
@@ -51,33 +53,32 @@ impl CodeCache {
             return None;
         }
         let mut file = File::from(file);
-        if !is_whole(&mut file, plugin).ok()? {
+        if !is_intact(&mut file, plugin).ok()? {
             return None;
         }
-        // The very file that was looked at, whatever its name means by now.
+        // The descriptor names the checked file, even when another file has its path by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // SAFETY: wasmtime asks that the file holds what an engine serialised, and does not change while it is mapped.
-        // It is a file of this user in a folder that only this user may write to, so only this program put it there,
-        // after compiling; it is replaced by renaming, never written to again; and the seal says that it is whole and
-        // of this plugin. wasmtime itself refuses code of another version or configuration. No template and no
-        // plugin's author has a way to such a file.
+        // SAFETY: wasmtime requires that an engine serialised the file and that the file does not change while it is mapped.
+        // The file belongs to this user and is in a folder that only this user can write to, so this program wrote it after
+        // compiling. It is only ever replaced by a rename. Its checksum shows that it is complete and belongs to this plugin.
+        // wasmtime refuses code of another version or configuration. Templates and plugins cannot write to the folder.
         unsafe { Component::deserialize_file(engine, path) }.ok()
     }
 
-    /// Keeps a plugin's code. Without it everything works, only slower: failures are not told.
+    /// Stores the compiled code of a plugin. Errors are ignored, because the host also works without the cache.
     pub fn put(&self, plugin: &PluginDigest, component: &Component) {
         let Ok(code) = component.serialize() else {
             return;
         };
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
-        let begun = format!("{}.{}.{number}", name(plugin), std::process::id());
-        // What a killed process of the same number left behind.
-        let _ = rustix::fs::unlinkat(&self.0, &begun, AtFlags::empty());
-        if self.write(&begun, plugin, &code).is_ok() {
-            let _ = rustix::fs::renameat(&self.0, &begun, &self.0, name(plugin));
+        let temporary = format!("{}.{}.{number}", name(plugin), std::process::id());
+        // A killed process with the same id can have left such a file.
+        let _ = rustix::fs::unlinkat(&self.0, &temporary, AtFlags::empty());
+        if self.write(&temporary, plugin, &code).is_ok() {
+            let _ = rustix::fs::renameat(&self.0, &temporary, &self.0, name(plugin));
         } else {
-            let _ = rustix::fs::unlinkat(&self.0, &begun, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&self.0, &temporary, AtFlags::empty());
         }
     }
 
@@ -90,10 +91,10 @@ impl CodeCache {
             Mode::RUSR | Mode::WUSR,
         )?;
         let mut file = File::from(file);
-        let mut seal = seal_of(plugin);
-        seal.update(code);
+        let mut checksum = checksum_of(plugin);
+        checksum.update(code);
         file.write_all(code)?;
-        file.write_all(seal.finalize().as_bytes())
+        file.write_all(checksum.finalize().as_bytes())
     }
 }
 
@@ -101,20 +102,22 @@ fn name(plugin: &PluginDigest) -> String {
     format!("{}.cwasm", plugin.as_str())
 }
 
-/// Over the plugin and then its code: says that the code is whole, and whose it is.
-fn seal_of(plugin: &PluginDigest) -> blake3::Hasher {
-    let mut seal = blake3::Hasher::new();
-    seal.update(plugin.as_str().as_bytes());
-    seal
+/// The checksum of a file, to which the code must still be added. It covers the plugin's digest, so that the code of one
+/// plugin is never used for another.
+fn checksum_of(plugin: &PluginDigest) -> blake3::Hasher {
+    let mut checksum = blake3::Hasher::new();
+    checksum.update(plugin.as_str().as_bytes());
+    checksum
 }
 
-/// Reads piece by piece: holding all of it would cost more time than hashing.
-fn is_whole(file: &mut File, plugin: &PluginDigest) -> std::io::Result<bool> {
+/// Whether a file is complete and belongs to a plugin. It is read piece by piece, because allocating memory for all of it
+/// would take longer than hashing.
+fn is_intact(file: &mut File, plugin: &PluginDigest) -> std::io::Result<bool> {
     let size = file.metadata()?.len();
-    let Some(code) = size.checked_sub(SEAL as u64) else {
+    let Some(code) = size.checked_sub(CHECKSUM as u64) else {
         return Ok(false);
     };
-    let mut seal = seal_of(plugin);
+    let mut checksum = checksum_of(plugin);
     let mut buffer = vec![0; 128 << 10];
     let mut left = code;
     while left > 0 {
@@ -123,15 +126,15 @@ fn is_whole(file: &mut File, plugin: &PluginDigest) -> std::io::Result<bool> {
             .min(buffer.len());
         let piece = buffer.get_mut(..wanted).unwrap_or_default();
         file.read_exact(piece)?;
-        seal.update(piece);
+        checksum.update(piece);
         left -= wanted as u64;
     }
-    let mut end = [0; SEAL];
+    let mut end = [0; CHECKSUM];
     file.read_exact(&mut end)?;
-    Ok(seal.finalize() == end)
+    Ok(checksum.finalize() == end)
 }
 
-/// It is this user's, and nobody else may write to it.
+/// Whether this user owns the file and no other user can write to it.
 fn is_private(file: &OwnedFd, kind: FileType) -> bool {
     rustix::fs::fstat(file).is_ok_and(|stat| {
         FileType::from_raw_mode(stat.st_mode) == kind
@@ -140,7 +143,7 @@ fn is_private(file: &OwnedFd, kind: FileType) -> bool {
     })
 }
 
-/// wasmtime gives its configuration only to a hasher.
+/// A hasher that computes a BLAKE3 digest. wasmtime passes its configuration only to a [`Hasher`].
 struct Configuration(blake3::Hasher);
 
 impl Hasher for Configuration {
@@ -148,7 +151,7 @@ impl Hasher for Configuration {
         self.0.update(bytes);
     }
 
-    /// Nobody asks for the short form.
+    /// Never called.
     fn finish(&self) -> u64 {
         0
     }

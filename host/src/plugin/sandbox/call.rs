@@ -1,5 +1,4 @@
-//! One call into a plugin: its store's state, its limits, and the
-//! interfaces that it may import. Lives as long as the call.
+//! One call into a plugin: the state of its store, its limits, and the implementation of the contract's imports.
 
 use std::time::Duration;
 
@@ -17,27 +16,32 @@ use crate::model::plugin::PluginLimits;
 use crate::template::directory::TemplateDir;
 use crate::template::path::{self, TemplatePath};
 
-/// State of one call.
+/// The state of one call. It lives as long as the call.
 pub struct Call {
+    /// The template that the plugin can read.
     template: Option<TemplateDir>,
+    /// Bytes that the call has read from the template.
     bytes_read: u64,
+    /// How often the call has read or listed files.
     requests: u32,
     memory: Memory,
+    /// Whether a growth of a table was refused.
     table_denied: bool,
     log: Log,
-    /// Of everything that the call was given; see [`Closed`].
+    /// The seed of the closed WASI's random bytes.
     seed: blake3::Hasher,
-    /// Made when the plugin first uses it: most have none.
+    /// The closed WASI, created at its first use, because most plugins do not use it.
     wasi: Option<Box<Closed>>,
 }
 
-/// Linear memory of one call, in bytes, all its memories together.
+/// The linear memory of one call, in bytes over all its memories.
 struct Memory {
     limit: usize,
     held: usize,
     peak: usize,
-    /// What the growth that was allowed last added, until it is known whether it happened.
+    /// The bytes of the last growth, which are subtracted again if the growth fails.
     latest: usize,
+    /// Whether a growth was refused.
     denied: bool,
 }
 
@@ -46,7 +50,7 @@ impl Call {
     pub fn store(
         engine: &Engine,
         template: Option<TemplateDir>,
-        terms: &PluginLimits,
+        limits: &PluginLimits,
         seed: blake3::Hasher,
     ) -> Store<Self> {
         let mut store = Store::new(
@@ -56,7 +60,7 @@ impl Call {
                 bytes_read: 0,
                 requests: 0,
                 memory: Memory {
-                    limit: terms.memory,
+                    limit: limits.memory,
                     held: 0,
                     peak: 0,
                     latest: 0,
@@ -70,9 +74,9 @@ impl Call {
         );
         store.limiter(|call| call);
         store.set_hostcall_fuel(limits::PLAN_BYTES);
-        // One more, since the tick that is under way may end at once.
-        let ticks = terms.deadline.as_millis() / limits::EPOCH_TICK.as_millis() + 1;
-        // Added to the current epoch: half of the range cannot overflow.
+        // One more, because the current tick can end at once.
+        let ticks = limits.deadline.as_millis() / limits::EPOCH_TICK.as_millis() + 1;
+        // wasmtime adds it to the current epoch. Half of the range cannot overflow.
         store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2));
         store
     }
@@ -82,18 +86,19 @@ impl Call {
         self.memory.peak
     }
 
-    /// What the plugin wrote.
+    /// The lines that the plugin wrote.
     pub fn log(&self) -> Vec<String> {
         self.log.take()
     }
 
-    /// The closed WASI. Only a plugin that was granted it is linked with what calls this.
+    /// The closed WASI. Only plugins to which it is granted are linked to functions that call this.
     pub fn wasi(&mut self) -> &mut Closed {
         self.wasi
             .get_or_insert_with(|| Box::new(Closed::new(&self.seed, &self.log)))
     }
 
-    fn request(&mut self) -> wasmtime::Result<()> {
+    /// Counts one read or listing of a file.
+    fn count_request(&mut self) -> wasmtime::Result<()> {
         self.requests += 1;
         if self.requests > limits::TEMPLATE_CALLS {
             return Err(Exceeded::TemplateCalls.into());
@@ -104,7 +109,7 @@ impl Call {
 
 impl Host for Call {
     fn read(&mut self, path: String) -> wasmtime::Result<Result<Vec<u8>, FileError>> {
-        self.request()?;
+        self.count_request()?;
         let Some(template) = &self.template else {
             return Ok(Err(FileError::NotFound));
         };
@@ -120,7 +125,7 @@ impl Host for Call {
     }
 
     fn entries(&mut self, path: String) -> wasmtime::Result<Result<Vec<Entry>, FileError>> {
-        self.request()?;
+        self.count_request()?;
         let Some(template) = &self.template else {
             return Ok(Err(FileError::NotFound));
         };
@@ -186,11 +191,11 @@ impl ResourceLimiter for Call {
     }
 }
 
-/// Says which limit or which trap ended a call.
-pub fn broke(error: &wasmtime::Error, call: &Call, deadline: Duration) -> CallError {
-    const LIMIT: &str = "the limits protect the host; a plugin that needs more for an ordinary template has a defect: tell its author";
-    const DEFECT: &str = "this is a defect of the plugin, not of the template: tell its author, or use another plugin";
-    // wasmtime has no type for it.
+/// The limit or the trap that ended a call.
+pub fn failure(error: &wasmtime::Error, call: &Call, deadline: Duration) -> CallError {
+    const LIMIT: &str = "the limits protect the host; if the template is an ordinary one, report the defect to the plugin's author";
+    const DEFECT: &str = "this is a defect of the plugin, not of the template: report it to the plugin's author, or use another plugin";
+    // wasmtime has no type for this error.
     const FUEL: &str = "fuel allocated for hostcalls has been exhausted";
     let trap = error.downcast_ref::<Trap>();
     let (reason, help) = if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
@@ -203,19 +208,16 @@ pub fn broke(error: &wasmtime::Error, call: &Call, deadline: Duration) -> CallEr
     } else if trap == Some(&Trap::StackOverflow) {
         ("it recursed until its stack was used up".to_owned(), LIMIT)
     } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        let reason = format!(
-            "it ended itself with exit code {} instead of answering",
-            exit.0
-        );
+        let reason = format!("it exited with exit code {} instead of answering", exit.0);
         (reason, DEFECT)
     } else if error.root_cause().to_string().contains(FUEL) {
         let limit = limits::PLAN_BYTES >> 20;
         (format!("it returned more than {limit} MiB"), LIMIT)
     } else if call.memory.denied {
-        // Whoever was denied memory ends in some trap of its own.
+        // A plugin that gets no memory usually traps afterwards.
         (
             format!(
-                "it asked for more than {} of memory",
+                "it requested more than {} of memory",
                 size(call.memory.limit)
             ),
             LIMIT,
@@ -223,17 +225,17 @@ pub fn broke(error: &wasmtime::Error, call: &Call, deadline: Duration) -> CallEr
     } else if call.table_denied {
         let elements = limits::PLUGIN_TABLE_ELEMENTS;
         (
-            format!("it asked for a table of more than {elements} elements"),
+            format!("it requested a table of more than {elements} elements"),
             LIMIT,
         )
     } else {
         let reason = trap.map_or_else(|| error.root_cause().to_string(), Trap::to_string);
         (reason, DEFECT)
     };
-    CallError::Broke { reason, help }
+    CallError::Failed { reason, help }
 }
 
-/// As an operator writes it: `5 seconds`, `250 milliseconds`.
+/// A duration for messages, such as `5 seconds` or `250 milliseconds`.
 fn duration(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     match milliseconds % 1000 {
@@ -243,7 +245,7 @@ fn duration(duration: Duration) -> String {
     }
 }
 
-/// As an operator writes it: `256 MiB`, `640 KiB`.
+/// A size for messages, such as `256 MiB` or `640 KiB`.
 fn size(bytes: usize) -> String {
     match bytes {
         _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),

@@ -1,10 +1,9 @@
-//! The one place where the contract's types become the host's. What a plan
-//! must be to be shown and judged at all is checked here; a plan that is not
-//! so is a lie, and is refused whole.
+//! Converts between the contract's types and the host's. It checks the rules that a plan must keep to be shown and judged. A
+//! plan that violates one of them is refused as a whole.
 
 use std::collections::BTreeMap;
 
-use super::answer::{Answer, Lie};
+use super::answer::{Answer, ContractBreach};
 use super::bindings::latest::exports::orghost::plugin::importer as wit;
 use super::{CallError, Description, PluginInput};
 use crate::limits;
@@ -18,17 +17,17 @@ use crate::model::plan::{
     WorkspaceKey,
 };
 
-pub fn request(request: &PluginInput) -> wit::Request {
+pub fn request(input: &PluginInput) -> wit::Request {
     wit::Request {
         entry: String::new(),
-        environment: environment(request),
+        environment: environment(input),
         options: wit::Options {
-            skip_external: request.skip_external,
+            skip_external: input.skip_external,
         },
     }
 }
 
-pub fn environment(request: &PluginInput) -> wit::Environment {
+pub fn environment(input: &PluginInput) -> wit::Environment {
     let variables = |map: &EnvMap| {
         map.iter()
             .map(|(name, value)| wit::Variable {
@@ -38,46 +37,48 @@ pub fn environment(request: &PluginInput) -> wit::Environment {
             .collect()
     };
     wit::Environment {
-        vars: variables(&request.vars),
-        granted: variables(&request.granted),
+        vars: variables(&input.vars),
+        granted: variables(&input.granted),
     }
 }
 
-pub fn description(said: wit::Description) -> Result<Description, CallError> {
-    if !crate::model::plan::is_slug(&said.name) {
-        let name = shortened(&said.name);
-        return Err(CallError::Lied(format!("its name {name:?} is not a slug")));
+pub fn description(from: wit::Description) -> Result<Description, CallError> {
+    if !crate::model::plan::is_slug(&from.name) {
+        let name = shortened(&from.name);
+        return Err(CallError::InvalidAnswer(format!(
+            "its name {name:?} is not a slug"
+        )));
     }
     Ok(Description {
-        name: said.name,
-        version: said.version,
-        handles: said.handles,
+        name: from.name,
+        version: from.version,
+        handles: from.handles,
     })
 }
 
-pub fn answer(said: Answer) -> Result<Plan, CallError> {
-    match said.map_err(CallError::Lied)? {
-        Ok(said) => plan(said).map_err(CallError::Lied),
-        Err(problems) if problems.is_empty() => {
-            Err(CallError::Lied("it failed without saying why".to_owned()))
-        }
-        Err(problems) => Err(CallError::SaidNo(
+pub fn answer(answer: Answer) -> Result<Plan, CallError> {
+    match answer.map_err(CallError::InvalidAnswer)? {
+        Ok(answer) => plan(answer).map_err(CallError::InvalidAnswer),
+        Err(problems) if problems.is_empty() => Err(CallError::InvalidAnswer(
+            "it failed without any error".to_owned(),
+        )),
+        Err(problems) => Err(CallError::Rejected(
             problems.into_iter().map(diagnostic).collect(),
         )),
     }
 }
 
-fn plan(said: wit::Plan) -> Result<Plan, Lie> {
-    if said.org.name.trim().is_empty() {
+fn plan(from: wit::Plan) -> Result<Plan, ContractBreach> {
+    if from.org.name.trim().is_empty() {
         return Err("the org has no name".to_owned());
     }
-    // A hard bound on what is held and shown; the operator's own bound is policy.
-    if said.workspaces.len() > 10 * limits::WORKSPACES {
-        return Err(format!("it has {} workspaces", said.workspaces.len()));
+    // This limit protects the host's memory. The policy has a lower limit.
+    if from.workspaces.len() > 10 * limits::WORKSPACES {
+        return Err(format!("it has {} workspaces", from.workspaces.len()));
     }
     let mut tree = Tree::default();
-    let mut workspaces = Vec::with_capacity(said.workspaces.len());
-    for workspace in said.workspaces {
+    let mut workspaces = Vec::with_capacity(from.workspaces.len());
+    for workspace in from.workspaces {
         workspaces.push(to_workspace(workspace, &mut tree)?);
     }
     let keys = tree.keys();
@@ -89,42 +90,44 @@ fn plan(said: wit::Plan) -> Result<Plan, Lie> {
     let keys: BTreeMap<&str, &WorkspaceKey> = tree
         .paths
         .iter()
-        .filter_map(|(said, path)| Some((said.as_str(), keys.get(path)?)))
+        .filter_map(|(key, path)| Some((key.as_str(), keys.get(path)?)))
         .collect();
     Ok(Plan {
         org: Org {
-            name: said.org.name,
-            description: said.org.description,
+            name: from.org.name,
+            description: from.org.description,
         },
         workspaces,
-        required_env: requirements(said.required_env, &keys)?,
-        recommended_env: requirements(said.recommended_env, &keys)?,
-        warnings: said.warnings.into_iter().map(diagnostic).collect(),
+        required_env: requirements(from.required_env, &keys)?,
+        recommended_env: requirements(from.recommended_env, &keys)?,
+        warnings: from.warnings.into_iter().map(diagnostic).collect(),
     })
 }
 
-/// Where the workspaces of a plan stand. A plugin's keys say so, and are used for nothing else.
+/// The tree of a plan's workspaces. The plugin's keys define it; the host then makes keys of its own.
 #[derive(Default)]
 struct Tree {
+    /// The paths of names, by the plugin's keys.
     paths: BTreeMap<WorkspaceKey, NamePath>,
+    /// The plugin's keys, by the paths of names.
     keys: BTreeMap<NamePath, WorkspaceKey>,
 }
 
 impl Tree {
-    /// Who the workspace of a plugin's key is.
-    fn enter(&mut self, key: &WorkspaceKey, name: &str) -> Result<NamePath, Lie> {
+    /// Adds a workspace with the plugin's key, and returns its path of names.
+    fn enter(&mut self, key: &WorkspaceKey, name: &str) -> Result<NamePath, ContractBreach> {
         let parent = match key.parent().map(parse_key).transpose()? {
             None => None,
             Some(parent) => match self.paths.get(&parent) {
                 Some(path) => Some(path),
-                None => return Err(format!("{key} stands before its parent")),
+                None => return Err(format!("{key} is before its parent")),
             },
         };
         let path = NamePath::below(parent, name);
         if let Some(other) = self.keys.insert(path.clone(), key.clone()) {
             let name = shortened(path.name());
             return Err(format!(
-                "{other} and {key} have one parent and one name, {name:?}"
+                "{other} and {key} have the same parent and the same name, {name:?}"
             ));
         }
         if self.paths.insert(key.clone(), path.clone()).is_some() {
@@ -133,7 +136,7 @@ impl Tree {
         Ok(path)
     }
 
-    /// The keys that people see.
+    /// The host's keys, made from the names.
     fn keys(&self) -> BTreeMap<NamePath, WorkspaceKey> {
         let paths: Vec<&NamePath> = self.keys.keys().collect();
         keys::keys(&paths, &[])
@@ -143,9 +146,9 @@ impl Tree {
 fn known_key(
     keys: &BTreeMap<NamePath, WorkspaceKey>,
     path: &NamePath,
-) -> Result<WorkspaceKey, Lie> {
+) -> Result<WorkspaceKey, ContractBreach> {
     let key = keys.get(path);
-    let key = key.ok_or_else(|| format!("{} stands nowhere", shortened(path.name())))?;
+    let key = key.ok_or_else(|| format!("{:?} has no key", shortened(path.name())))?;
     if key.as_str().len() > limits::KEY_BYTES {
         let (name, limit) = (shortened(path.name()), limits::KEY_BYTES);
         return Err(format!(
@@ -155,13 +158,13 @@ fn known_key(
     Ok(key.clone())
 }
 
-fn to_workspace(said: wit::Workspace, tree: &mut Tree) -> Result<Workspace, Lie> {
-    let key = parse_key(&said.key)?;
-    if said.name.trim().is_empty() {
+fn to_workspace(from: wit::Workspace, tree: &mut Tree) -> Result<Workspace, ContractBreach> {
+    let key = parse_key(&from.key)?;
+    if from.name.trim().is_empty() {
         return Err(format!("{key} has no name"));
     }
-    let path = tree.enter(&key, &said.name)?;
-    let plugins = said
+    let path = tree.enter(&key, &from.name)?;
+    let plugins = from
         .plugins
         .into_iter()
         .map(|plugin| {
@@ -173,61 +176,61 @@ fn to_workspace(said: wit::Workspace, tree: &mut Tree) -> Result<Workspace, Lie>
                 config,
             })
         })
-        .collect::<Result<_, Lie>>()?;
+        .collect::<Result<_, ContractBreach>>()?;
     Ok(Workspace {
-        // Until all names are known.
+        // The key and the parent are replaced when all names are known.
         parent: None,
         key,
         path,
-        name: said.name,
-        renamed_from: said.renamed_from.into_iter().map(former).collect(),
-        role: said.role,
-        runtime: said.runtime,
-        model: said.model,
-        tier: said.tier,
-        external: said.external,
-        url: said.url,
-        workspace_dir: said.workspace_dir,
-        workspace_access: match said.workspace_access {
+        name: from.name,
+        renamed_from: from.renamed_from.into_iter().map(former).collect(),
+        role: from.role,
+        runtime: from.runtime,
+        model: from.model,
+        tier: from.tier,
+        external: from.external,
+        url: from.url,
+        workspace_dir: from.workspace_dir,
+        workspace_access: match from.workspace_access {
             wit::WorkspaceAccess::None => Access::None,
             wit::WorkspaceAccess::ReadOnly => Access::ReadOnly,
             wit::WorkspaceAccess::ReadWrite => Access::ReadWrite,
         },
         plugins,
-        files: said.files.into_iter().map(seed_file).collect(),
-        env: said.env.into_iter().map(env_var).collect(),
-        schedules: said.schedules.into_iter().map(schedule).collect(),
-        channels: said.channels.into_iter().map(channel).collect(),
-        skipped_channels: said.skipped_channels.into_iter().map(skipped).collect(),
-        memories: said.memories.into_iter().map(memory).collect(),
-        max_concurrent_tasks: said.max_concurrent_tasks.max(1),
+        files: from.files.into_iter().map(seed_file).collect(),
+        env: from.env.into_iter().map(env_var).collect(),
+        schedules: from.schedules.into_iter().map(schedule).collect(),
+        channels: from.channels.into_iter().map(channel).collect(),
+        skipped_channels: from.skipped_channels.into_iter().map(skipped).collect(),
+        memories: from.memories.into_iter().map(memory).collect(),
+        max_concurrent_tasks: from.max_concurrent_tasks.max(1),
         canvas: Canvas {
-            x: said.canvas.x,
-            y: said.canvas.y,
+            x: from.canvas.x,
+            y: from.canvas.y,
         },
     })
 }
 
-fn plugin_config(text: &str) -> Result<serde_json::Value, Lie> {
+fn plugin_config(text: &str) -> Result<serde_json::Value, ContractBreach> {
     if text.len() > limits::AGENT_PLUGIN_CONFIG {
         return Err(format!("has {} bytes", text.len()));
     }
     match serde_json::from_str(text) {
         Ok(config @ serde_json::Value::Object(_)) => Ok(config),
-        Ok(_) => Err("is no object".to_owned()),
+        Ok(_) => Err("is not a JSON object".to_owned()),
         Err(error) => Err(format!("is not JSON: {error}")),
     }
 }
 
-fn parse_key(text: &str) -> Result<WorkspaceKey, Lie> {
+fn parse_key(text: &str) -> Result<WorkspaceKey, ContractBreach> {
     WorkspaceKey::new(text).map_err(|e| shortened(&e.to_string()))
 }
 
 fn requirements(
-    said: Vec<wit::Requirement>,
+    from: Vec<wit::Requirement>,
     keys: &BTreeMap<&str, &WorkspaceKey>,
-) -> Result<Vec<Requirement>, Lie> {
-    said.into_iter()
+) -> Result<Vec<Requirement>, ContractBreach> {
+    from.into_iter()
         .map(|requirement| {
             if requirement.any_of.is_empty() {
                 return Err("a requirement names no variable".to_owned());
@@ -236,38 +239,38 @@ fn requirements(
             Ok(Requirement {
                 any_of: requirement.any_of,
                 missing_for: missing_for
-                    .map(|said| keys.get(said.as_str()).map_or(said, ToString::to_string))
+                    .map(|key| keys.get(key.as_str()).map_or(key, ToString::to_string))
                     .collect(),
             })
         })
         .collect()
 }
 
-fn seed_file(said: wit::SeedFile) -> SeedFile {
+fn seed_file(from: wit::SeedFile) -> SeedFile {
     SeedFile {
-        path: said.path,
-        content: match said.content {
+        path: from.path,
+        content: match from.content {
             wit::Content::Inline(bytes) => Content::Inline(bytes),
             wit::Content::Template(path) => Content::Template { path, text: false },
             wit::Content::TemplateText(path) => Content::Template { path, text: true },
         },
-        secret: said.secret,
+        secret: from.secret,
     }
 }
 
-fn former(said: wit::Former) -> Former {
-    match said {
+fn former(from: wit::Former) -> Former {
+    match from {
         wit::Former::Name(name) => Former::Name(name),
         wit::Former::Path(names) => Former::Path(names),
     }
 }
 
-fn env_var(said: wit::EnvVar) -> EnvVar {
+fn env_var(from: wit::EnvVar) -> EnvVar {
     EnvVar {
-        name: said.name,
-        value: said.value,
-        secret: said.secret,
-        origin: match said.origin {
+        name: from.name,
+        value: from.value,
+        secret: from.secret,
+        origin: match from.origin {
             wit::Origin::Template(place) => Origin::Template {
                 file: place.file,
                 line: known(place.line),
@@ -278,41 +281,41 @@ fn env_var(said: wit::EnvVar) -> EnvVar {
     }
 }
 
-fn schedule(said: wit::Schedule) -> Schedule {
+fn schedule(from: wit::Schedule) -> Schedule {
     Schedule {
-        name: said.name,
-        cron: said.cron,
-        timezone: said.timezone,
-        prompt: said.prompt,
-        enabled: said.enabled,
+        name: from.name,
+        cron: from.cron,
+        timezone: from.timezone,
+        prompt: from.prompt,
+        enabled: from.enabled,
     }
 }
 
-fn channel(said: wit::Channel) -> Channel {
-    let config = said.config.into_iter().map(|entry| ConfigEntry {
+fn channel(from: wit::Channel) -> Channel {
+    let config = from.config.into_iter().map(|entry| ConfigEntry {
         name: entry.name,
         value: entry.value,
         secret: entry.secret,
     });
     Channel {
-        kind: said.kind,
+        kind: from.kind,
         config: config.collect(),
-        allowed_users: said.allowed_users,
-        enabled: said.enabled,
+        allowed_users: from.allowed_users,
+        enabled: from.enabled,
     }
 }
 
-fn skipped(said: wit::SkippedChannel) -> SkippedChannel {
+fn skipped(from: wit::SkippedChannel) -> SkippedChannel {
     SkippedChannel {
-        kind: said.kind,
-        reason: said.reason,
+        kind: from.kind,
+        reason: from.reason,
     }
 }
 
-fn memory(said: wit::Memory) -> Memory {
+fn memory(from: wit::Memory) -> Memory {
     Memory {
-        content: said.content,
-        scope: match said.scope {
+        content: from.content,
+        scope: match from.scope {
             wit::MemoryScope::Local => MemoryScope::Local,
             wit::MemoryScope::Team => MemoryScope::Team,
             wit::MemoryScope::Global => MemoryScope::Global,
@@ -320,24 +323,24 @@ fn memory(said: wit::Memory) -> Memory {
     }
 }
 
-fn diagnostic(said: wit::Diagnostic) -> Diagnostic {
-    let (file, line, column) = match said.place {
+fn diagnostic(from: wit::Diagnostic) -> Diagnostic {
+    let (file, line, column) = match from.place {
         Some(place) => (Some(place.file), known(place.line), known(place.column)),
         None => (None, None, None),
     };
     Diagnostic {
-        code: said.code,
-        message: said.message,
+        code: from.code,
+        message: from.message,
         file,
         line,
         column,
-        field: said.field,
-        workspace: said.workspace,
-        help: said.help,
+        field: from.field,
+        workspace: from.workspace,
+        help: from.help,
     }
 }
 
-/// A lie is told, not repeated at length.
+/// The first 120 characters of a text from a plugin, for messages.
 pub fn shortened(text: &str) -> String {
     const LONGEST: usize = 120;
     match text.char_indices().nth(LONGEST) {
@@ -346,7 +349,7 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
-/// The contract's 0 means unknown.
+/// A line or column number. The contract uses 0 for an unknown one.
 fn known(number: u32) -> Option<u32> {
     (number > 0).then_some(number)
 }

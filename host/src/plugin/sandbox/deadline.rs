@@ -1,6 +1,5 @@
-//! Counts the calls that are running: lets in as many as there are slots for,
-//! advances the engine's epoch while there are any, and sleeps otherwise. Its
-//! one thread ends when nobody can call any more.
+//! Counts the running calls. It limits them to the number of slots, and one thread advances the engine's epoch while calls
+//! run, so that their deadlines are noticed. The thread sleeps when no call runs, and ends with the sandbox.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -8,25 +7,25 @@ use wasmtime::EngineWeak;
 
 use crate::limits;
 
-/// Counts the calls that are running.
+/// Counts the running calls and advances the epoch.
 pub struct Ticker(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     calls: Mutex<Calls>,
     changed: Condvar,
-    /// A call has ended.
+    /// Notified when a call ends.
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct Calls {
     running: usize,
-    /// There will be none any more.
+    /// Whether the ticker was dropped, so that no call can start.
     closed: bool,
 }
 
-/// A call that is running, until it is dropped.
+/// A guard for a running call, which ends when the guard is dropped.
 pub struct Running<'a>(&'a Shared);
 
 impl Ticker {
@@ -37,9 +36,9 @@ impl Ticker {
         Arc::new(Self(shared))
     }
 
-    /// Waits for a slot, and keeps the epoch advancing until the guard is dropped. A call has a deadline, so a slot
-    /// becomes free. The thread that calls is kept waiting: a server lets fewer calls run than there are slots, and has its
-    /// callers wait before they take a thread (`service/planning.rs`).
+    /// Waits for a slot. The epoch advances until the guard is dropped. The wait ends, because every call has a deadline. It
+    /// blocks the thread; a server therefore runs fewer calls than there are slots, and its requests wait in a queue before
+    /// they use a thread (`service/planning.rs`).
     pub fn running(&self) -> Running<'_> {
         let slots = limits::CONCURRENT_CALLS as usize;
         let mut calls = self

@@ -1,4 +1,4 @@
-//! What a linker offers plugins: the contract's own imports, and the closed WASI.
+//! The functions that plugins can import: those of the contract, and the closed WASI.
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::p2::bindings::{clocks, random};
@@ -9,17 +9,17 @@ use super::call::Call;
 use super::v0_1_0;
 use super::wasi::Closed;
 
-/// The contract's own imports, of every version.
+/// Links the imports of every version of the contract.
 pub fn contract(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     imports::template_files::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     imports::log::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     v0_1_0::link(linker)
 }
 
-/// The closed WASI, for plugins that are granted it.
+/// Links the closed WASI, for plugins to which it is granted.
 pub fn closed_wasi(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
-    // In place of those that ask the host.
+    // These replace the library's own interfaces, which use the host's clocks and random bytes.
     linker.allow_shadowing(true);
     clocks::monotonic_clock::add_to_linker::<_, HasSelf<Closed>>(linker, Call::wasi)?;
     random::random::add_to_linker::<_, HasSelf<Closed>>(linker, Call::wasi)?;

@@ -1,15 +1,15 @@
-//! What a plugin writes for whoever debugs it: lines, bounded, and without
-//! characters that steer a terminal. It never reaches the plan.
+//! The log of a call: lines that a plugin writes for debugging. Its size is limited and control characters are replaced. It
+//! is not part of the plan.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits;
 
-/// The log of one call. Clones are the same log.
+/// The log of one call. A clone shares the same lines.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Lines>>);
 
-/// What writes bytes, and ends a line only sometimes.
+/// A stream of bytes that is split into lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     Stdout,
@@ -18,16 +18,18 @@ pub enum Source {
 
 #[derive(Default)]
 struct Lines {
-    done: Vec<String>,
-    /// The beginning of a line of each source.
-    begun: [Vec<u8>; 2],
-    /// Bytes that were kept.
+    /// The complete lines.
+    complete: Vec<String>,
+    /// The incomplete last line of each stream.
+    incomplete: [Vec<u8>; 2],
+    /// The number of bytes that were kept.
     kept: usize,
+    /// Whether the limit was exceeded and bytes were dropped.
     dropped: bool,
 }
 
 impl Log {
-    /// One whole line.
+    /// Writes one line.
     pub fn line(&self, text: &str) {
         let mut lines = self.lock();
         let kept = lines.admit(text.as_bytes(), 1).to_vec();
@@ -36,12 +38,12 @@ impl Log {
         }
     }
 
-    /// Bytes of a stream, in which lines end.
+    /// Writes bytes of a stream.
     pub fn write(&self, source: Source, bytes: &[u8]) {
         let mut lines = self.lock();
         let kept = lines.admit(bytes, 0);
         for piece in kept.split_inclusive(|byte| *byte == b'\n') {
-            let mut line = std::mem::take(lines.begun(source));
+            let mut line = std::mem::take(lines.incomplete(source));
             match piece.strip_suffix(b"\n") {
                 Some(end) => {
                     line.extend_from_slice(end);
@@ -49,28 +51,28 @@ impl Log {
                 }
                 None => {
                     line.extend_from_slice(piece);
-                    *lines.begun(source) = line;
+                    *lines.incomplete(source) = line;
                 }
             }
         }
     }
 
-    /// All lines; what was begun is taken as a line too.
+    /// Takes all lines, including incomplete ones.
     pub fn take(&self) -> Vec<String> {
         let mut lines = std::mem::take(&mut *self.lock());
         for source in [Source::Stdout, Source::Stderr] {
-            let begun = std::mem::take(lines.begun(source));
-            if !begun.is_empty() {
-                lines.finish(&begun);
+            let line = std::mem::take(lines.incomplete(source));
+            if !line.is_empty() {
+                lines.finish(&line);
             }
         }
         if lines.dropped {
             let limit = limits::PLUGIN_LOG_BYTES >> 10;
-            lines.done.push(format!(
-                "(orghost dropped the rest: the lines of a call have at most {limit} KiB)"
+            lines.complete.push(format!(
+                "(orghost dropped the rest: the log of a call has at most {limit} KiB)"
             ));
         }
-        lines.done
+        lines.complete
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
@@ -79,7 +81,8 @@ impl Log {
 }
 
 impl Lines {
-    /// What of the bytes there is room for; they cost `extra` on top, so that empty lines are not free.
+    /// The part of the bytes that still fits. `extra` bytes are counted in addition, so that the number of empty lines is
+    /// limited too.
     fn admit<'a>(&mut self, bytes: &'a [u8], extra: usize) -> &'a [u8] {
         let room = limits::PLUGIN_LOG_BYTES.saturating_sub(self.kept);
         let kept = bytes
@@ -90,8 +93,8 @@ impl Lines {
         kept
     }
 
-    fn begun(&mut self, source: Source) -> &mut Vec<u8> {
-        let [stdout, stderr] = &mut self.begun;
+    fn incomplete(&mut self, source: Source) -> &mut Vec<u8> {
+        let [stdout, stderr] = &mut self.incomplete;
         match source {
             Source::Stdout => stdout,
             Source::Stderr => stderr,
@@ -99,9 +102,10 @@ impl Lines {
     }
 
     fn finish(&mut self, line: &[u8]) {
-        let steers = |c: char| c.is_control() && c != '\t';
+        // Control characters could change the terminal that shows the line.
+        let is_control = |c: char| c.is_control() && c != '\t';
         let line = String::from_utf8_lossy(line);
-        self.done
-            .push(line.trim_end_matches('\r').replace(steers, "\u{fffd}"));
+        self.complete
+            .push(line.trim_end_matches('\r').replace(is_control, "\u{fffd}"));
     }
 }

@@ -1,12 +1,10 @@
-//! Version 0.1.0 of the contract, converted to the latest. The only place that
-//! knows how they differ: 0.1.0 says a workspace's parent, which its key says
-//! already, has no `log`, and says neither who set a variable nor what a
-//! workspace was called before.
+//! Converts version 0.1.0 of the contract to the latest version. In 0.1.0 a workspace has a field `parent`, although its key
+//! already contains the parent; there is no `log`, no origin of variables, and no former names of workspaces.
 
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
 
-use super::answer::{Answer, Lie};
+use super::answer::{Answer, ContractBreach};
 use super::bindings::latest::exports::orghost::plugin as latest;
 use super::bindings::latest::orghost::plugin::template_files as files;
 use super::bindings::v0_1_0::exports::orghost::plugin::{expander, importer};
@@ -14,12 +12,12 @@ use super::bindings::v0_1_0::orghost::plugin::template_files;
 use super::call::Call;
 use super::convert::shortened;
 
-/// Links what its plugins may import.
+/// Links the imports of version 0.1.0.
 pub fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     template_files::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)
 }
 
-/// Where its exports are.
+/// The indices of a plugin's exports.
 pub struct Exports {
     importer: importer::GuestIndices,
     expander: Option<expander::GuestIndices>,
@@ -61,7 +59,7 @@ impl Exports {
             },
         };
         Ok(match importer.call_import_org(store, &request)? {
-            Ok(said) => plan(said).map(Ok),
+            Ok(answer) => plan(answer).map(Ok),
             Err(problems) => Ok(Err(all(problems, diagnostic))),
         })
     }
@@ -77,11 +75,11 @@ impl Exports {
             return Ok(None);
         };
         let expander = indices.load(&mut *store, instance)?;
-        let said = expander.call_expand(store, text, &environment(values))?;
+        let expansion = expander.call_expand(store, text, &environment(values))?;
         Ok(Some(latest::expander::Expansion {
-            text: said.text,
-            unresolved: said.unresolved,
-            malformed: said.malformed,
+            text: expansion.text,
+            unresolved: expansion.unresolved,
+            malformed: expansion.malformed,
         }))
     }
 }
@@ -145,11 +143,11 @@ fn all<A, B>(list: Vec<A>, convert: impl FnMut(A) -> B) -> Vec<B> {
     list.into_iter().map(convert).collect()
 }
 
-/// Functions that convert records whose fields are the same.
+/// Defines functions that convert records with the same fields in both versions.
 macro_rules! unchanged {
     ($($function:ident: $record:ident { $($field:ident),* })*) => {$(
-        fn $function(said: importer::$record) -> latest::importer::$record {
-            latest::importer::$record { $($field: said.$field),* }
+        fn $function(old: importer::$record) -> latest::importer::$record {
+            latest::importer::$record { $($field: old.$field),* }
         }
     )*};
 }
@@ -166,91 +164,91 @@ unchanged! {
     canvas: Canvas { x, y }
 }
 
-fn plan(said: importer::Plan) -> Result<latest::importer::Plan, Lie> {
+fn plan(old: importer::Plan) -> Result<latest::importer::Plan, ContractBreach> {
     Ok(latest::importer::Plan {
-        org: org(said.org),
-        workspaces: said
+        org: org(old.org),
+        workspaces: old
             .workspaces
             .into_iter()
             .map(workspace)
             .collect::<Result<_, _>>()?,
-        required_env: all(said.required_env, requirement),
-        recommended_env: all(said.recommended_env, requirement),
-        warnings: all(said.warnings, diagnostic),
+        required_env: all(old.required_env, requirement),
+        recommended_env: all(old.recommended_env, requirement),
+        warnings: all(old.warnings, diagnostic),
     })
 }
 
-fn workspace(said: importer::Workspace) -> Result<latest::importer::Workspace, Lie> {
-    let parent = said.key.rsplit_once('/').map(|(parent, _)| parent);
-    if said.parent.as_deref() != parent {
-        let key = shortened(&said.key);
+fn workspace(old: importer::Workspace) -> Result<latest::importer::Workspace, ContractBreach> {
+    let parent = old.key.rsplit_once('/').map(|(parent, _)| parent);
+    if old.parent.as_deref() != parent {
+        let key = shortened(&old.key);
         return Err(format!(
             "the parent of {key:?} is not the key without its last slug"
         ));
     }
     Ok(latest::importer::Workspace {
-        key: said.key,
-        name: said.name,
+        key: old.key,
+        name: old.name,
         renamed_from: Vec::new(),
-        role: said.role,
-        runtime: said.runtime,
-        model: said.model,
-        tier: said.tier,
-        external: said.external,
-        url: said.url,
-        workspace_dir: said.workspace_dir,
-        workspace_access: match said.workspace_access {
+        role: old.role,
+        runtime: old.runtime,
+        model: old.model,
+        tier: old.tier,
+        external: old.external,
+        url: old.url,
+        workspace_dir: old.workspace_dir,
+        workspace_access: match old.workspace_access {
             importer::WorkspaceAccess::None => latest::importer::WorkspaceAccess::None,
             importer::WorkspaceAccess::ReadOnly => latest::importer::WorkspaceAccess::ReadOnly,
             importer::WorkspaceAccess::ReadWrite => latest::importer::WorkspaceAccess::ReadWrite,
         },
-        plugins: all(said.plugins, agent_plugin),
-        files: all(said.files, seed_file),
-        env: all(said.env, env_var),
-        schedules: all(said.schedules, schedule),
-        channels: all(said.channels, channel),
-        skipped_channels: all(said.skipped_channels, skipped_channel),
-        memories: all(said.memories, memory),
-        max_concurrent_tasks: said.max_concurrent_tasks,
-        canvas: canvas(said.canvas),
+        plugins: all(old.plugins, agent_plugin),
+        files: all(old.files, seed_file),
+        env: all(old.env, env_var),
+        schedules: all(old.schedules, schedule),
+        channels: all(old.channels, channel),
+        skipped_channels: all(old.skipped_channels, skipped_channel),
+        memories: all(old.memories, memory),
+        max_concurrent_tasks: old.max_concurrent_tasks,
+        canvas: canvas(old.canvas),
     })
 }
 
-/// Nothing says who set it; the host recognises what is the operator's.
-fn env_var(said: importer::EnvVar) -> latest::importer::EnvVar {
+/// Version 0.1.0 has no origin of variables. The host later recognises those of the operator.
+fn env_var(old: importer::EnvVar) -> latest::importer::EnvVar {
     latest::importer::EnvVar {
-        name: said.name,
-        value: said.value,
-        secret: said.secret,
+        name: old.name,
+        value: old.value,
+        secret: old.secret,
         origin: latest::importer::Origin::Plugin,
     }
 }
 
-fn seed_file(said: importer::SeedFile) -> latest::importer::SeedFile {
+fn seed_file(old: importer::SeedFile) -> latest::importer::SeedFile {
     latest::importer::SeedFile {
-        path: said.path,
-        content: match said.content {
+        path: old.path,
+        content: match old.content {
             importer::Content::Inline(bytes) => latest::importer::Content::Inline(bytes),
             importer::Content::Template(path) => latest::importer::Content::Template(path),
             importer::Content::TemplateText(path) => latest::importer::Content::TemplateText(path),
         },
-        secret: said.secret,
+        secret: old.secret,
     }
 }
 
-fn channel(said: importer::Channel) -> latest::importer::Channel {
+fn channel(old: importer::Channel) -> latest::importer::Channel {
     latest::importer::Channel {
-        kind: said.kind,
-        config: all(said.config, config_entry),
-        allowed_users: said.allowed_users,
-        enabled: said.enabled,
+        kind: old.kind,
+        config: all(old.config, config_entry),
+        allowed_users: old.allowed_users,
+        enabled: old.enabled,
     }
 }
 
-fn memory(said: importer::Memory) -> latest::importer::Memory {
+fn memory(old: importer::Memory) -> latest::importer::Memory {
     latest::importer::Memory {
-        content: said.content,
-        scope: match said.scope {
+        content: old.content,
+        scope: match old.scope {
             importer::MemoryScope::Local => latest::importer::MemoryScope::Local,
             importer::MemoryScope::Team => latest::importer::MemoryScope::Team,
             importer::MemoryScope::Global => latest::importer::MemoryScope::Global,
@@ -258,13 +256,13 @@ fn memory(said: importer::Memory) -> latest::importer::Memory {
     }
 }
 
-fn diagnostic(said: importer::Diagnostic) -> latest::importer::Diagnostic {
+fn diagnostic(old: importer::Diagnostic) -> latest::importer::Diagnostic {
     latest::importer::Diagnostic {
-        code: said.code,
-        message: said.message,
-        place: said.place.map(place),
-        field: said.field,
-        workspace: said.workspace,
-        help: said.help,
+        code: old.code,
+        message: old.message,
+        place: old.place.map(place),
+        field: old.field,
+        workspace: old.workspace,
+        help: old.help,
     }
 }

@@ -1,6 +1,5 @@
-//! A closed WASI, for languages whose tools import one. It never reaches the
-//! host's environment, files, network, clocks or randomness, and it never
-//! waits: whatever can be waited for is ready at once.
+//! The closed WASI, for plugins in languages whose tools import WASI. It gives no access to the host's environment, files,
+//! network, clocks or random bytes. It never waits: everything that a plugin can wait for is ready at once.
 
 use std::time::Duration;
 
@@ -19,19 +18,19 @@ use super::exceeded::Exceeded;
 use super::log::{Log, Source};
 use crate::limits;
 
-/// When it always is: the first second of 2020, UTC. Later than what certificates and archives think possible.
+/// The constant time: the first second of 2020, UTC. It is late enough to be valid in certificates and archives.
 const NOW: Duration = Duration::from_secs(1_577_836_800);
 
-/// The WASI of one call.
+/// The closed WASI of one call.
 pub struct Closed {
     context: WasiCtx,
     table: ResourceTable,
-    /// The same for the same seed.
+    /// Random bytes. The same seed gives the same bytes.
     randomness: blake3::OutputReader,
 }
 
 impl Closed {
-    /// What the library's own interfaces work on.
+    /// The state that the WASI library's own interfaces use.
     pub fn view(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
             ctx: &mut self.context,
@@ -48,10 +47,10 @@ impl Closed {
         table.set_max_capacity(limits::WASI_RESOURCES);
         Self {
             context: WasiCtx::builder()
-                .stdin(Nothing)
+                .stdin(ClosedInput)
                 .stdout(output(Source::Stdout))
                 .stderr(output(Source::Stderr))
-                .wall_clock(Frozen)
+                .wall_clock(FrozenClock)
                 .allow_tcp(false)
                 .allow_udp(false)
                 .allow_ip_name_lookup(false)
@@ -77,10 +76,10 @@ impl Closed {
     }
 }
 
-/// Both clocks.
-struct Frozen;
+/// The wall clock and the monotonic clock, which both stand still.
+struct FrozenClock;
 
-impl HostWallClock for Frozen {
+impl HostWallClock for FrozenClock {
     fn resolution(&self) -> Duration {
         Duration::from_secs(1)
     }
@@ -90,9 +89,9 @@ impl HostWallClock for Frozen {
     }
 }
 
-/// Time never comes, so whoever waits for it has waited long enough.
+/// A timer is ready at once, because a clock that stands still would never reach its time.
 #[async_trait]
-impl Pollable for Frozen {
+impl Pollable for FrozenClock {
     async fn ready(&mut self) {}
 }
 
@@ -106,7 +105,7 @@ impl clocks::monotonic_clock::Host for Closed {
     }
 
     fn subscribe_instant(&mut self, _when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let timer = self.table.push(Frozen)?;
+        let timer = self.table.push(FrozenClock)?;
         subscribe(&mut self.table, timer)
     }
 
@@ -141,16 +140,16 @@ impl random::insecure_seed::Host for Closed {
     }
 }
 
-/// Standard input: closed.
-struct Nothing;
+/// Standard input, which is closed.
+struct ClosedInput;
 
-impl IsTerminal for Nothing {
+impl IsTerminal for ClosedInput {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdinStream for Nothing {
+impl StdinStream for ClosedInput {
     fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
         Box::new(tokio::io::empty())
     }
@@ -160,7 +159,7 @@ impl StdinStream for Nothing {
     }
 }
 
-/// Standard output and error: lines of the log.
+/// Standard output and standard error, which write to the log.
 #[derive(Clone)]
 struct Output {
     log: Log,
@@ -174,7 +173,7 @@ impl IsTerminal for Output {
 }
 
 impl StdoutStream for Output {
-    /// Only WASI 0.3 asks for it, and that is not linked.
+    /// Never called: only WASI 0.3 uses it, and that is not linked.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }

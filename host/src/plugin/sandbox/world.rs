@@ -1,5 +1,5 @@
-//! A plugin's exports, whichever version of the world it was built for. Callers
-//! see only the latest one; the versions before it are converted at the edge.
+//! The exports of a plugin. Callers use the types of the latest version of the world; answers of older plugins are converted
+//! here.
 
 use orghost_build::WorldVersion;
 use wasmtime::Store;
@@ -10,7 +10,7 @@ use super::bindings::latest::exports::orghost::plugin::{expander, importer};
 use super::call::Call;
 use super::v0_1_0;
 
-/// Where the exports are.
+/// The indices of a plugin's exports, by the version of its world.
 pub enum World {
     V0_1_0(v0_1_0::Exports),
     Latest {
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// None when there is no expander.
+    /// Expands a text. `None` when the plugin has no expander.
     pub fn expand(
         &self,
         store: &mut Store<Call>,

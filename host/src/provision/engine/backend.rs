@@ -1,5 +1,5 @@
-//! One engine among those that there are, chosen once for an org and kept for everything that happens to it. Only
-//! forwards: what an engine does is in its own module.
+//! Forwards each call to the engine that an org runs on. The enum is needed because the engine is chosen at run time, and
+//! [`Engine`] has async methods, so there can be no `dyn Engine`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,18 +21,19 @@ use crate::provision::observed::{Observed, ObservedVolume, Resource, Volume, Vol
 use crate::provision::seed::{ReadBack, Verified};
 use crate::provision::spec::Spec;
 
-/// An engine that has answered, or needs no answer.
+/// One of the engines, connected: Docker and swarm have answered.
 #[derive(Debug)]
 pub enum Backend {
-    /// A process each.
+    /// A process for each workspace.
     Local(Local),
-    /// A container each.
+    /// A container for each workspace.
     Docker(Docker),
-    /// A service each.
+    /// A swarm service for each workspace.
     Swarm(Swarm),
 }
 
-/// The engines that a host can reach. Each is looked for when it is needed first, and again until it answers.
+/// The engines that a host can use. Connects to each when it is first needed, and again at the next use until it has
+/// answered.
 #[derive(Debug)]
 pub struct Engines {
     docker_host: Option<String>,
@@ -43,7 +44,7 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// `docker_host` is as in `DOCKER_HOST`; `local` is where the local engine keeps its workspaces; `program` is orghost's own.
+    /// `docker_host` is as in `DOCKER_HOST`, `local` is the folder of the local engine, and `program` is the `orghost` program.
     pub fn new(docker_host: Option<String>, local: PathBuf, program: PathBuf) -> Self {
         Self {
             docker_host,
@@ -54,17 +55,17 @@ impl Engines {
         }
     }
 
-    /// The operator's home: see [`Local::with_home`].
+    /// Sets the operator's home for the local engine, as [`Local::with_home`] does.
     #[must_use]
     pub fn with_home(mut self, home: Option<PathBuf>) -> Self {
         self.home = home;
         self
     }
 
-    /// The engine of a kind.
+    /// The engine of a kind, connected.
     ///
     /// # Errors
-    /// [`EngineError::Away`], [`EngineError::NoSwarm`].
+    /// [`EngineError::Away`] when it does not answer, and [`EngineError::NoSwarm`] when it is not the manager of a swarm.
     pub async fn get(&self, kind: EngineKind) -> Result<Arc<Backend>, EngineError> {
         let connected = || {
             self.connected
@@ -86,24 +87,24 @@ impl Engines {
         Ok(connected().entry(kind).or_insert(Arc::new(backend)).clone())
     }
 
-    /// `asked`, else Docker where somebody names one or one answers, else local.
-    pub async fn choose(&self, asked: Option<EngineKind>) -> EngineKind {
-        match asked {
+    /// The requested kind. By default Docker, if `DOCKER_HOST` is set or a Docker engine answers, and else local.
+    pub async fn choose(&self, requested: Option<EngineKind>) -> EngineKind {
+        match requested {
             Some(kind) => kind,
-            // Who names an engine means it.
+            // An engine that is named must be used, also when it does not answer.
             None if self.docker_host.is_some() => EngineKind::Docker,
             None if self.get(EngineKind::Docker).await.is_ok() => EngineKind::Docker,
             None => EngineKind::Local,
         }
     }
 
-    /// orghost's own program: the local engine runs it, and it is the demonstration runtime.
+    /// The `orghost` program: the supervisor of the local engine, and the demonstration runtime.
     pub fn program(&self) -> &std::path::Path {
         &self.program
     }
 }
 
-/// An engine as a target: with what it keeps workspaces from that are made now.
+/// An engine as the target of a plan, with the isolation that it gives to workspaces that are made now.
 pub fn target(engine: EngineKind) -> Target {
     let isolation = match engine {
         EngineKind::Local => local::isolation(),
@@ -113,10 +114,10 @@ pub fn target(engine: EngineKind) -> Target {
 }
 
 impl Backend {
-    /// What the workspaces of an org are kept from: the weakest of what each of them has; none when there is none.
+    /// The weakest isolation among the workspaces of an org. `None`: it has no workspace.
     ///
     /// # Errors
-    /// The engine's.
+    /// [`EngineError::Folder`] when the local engine cannot read a container.
     pub async fn isolation(&self, org: &OrgId) -> Result<Option<Isolation>, EngineError> {
         match self {
             Self::Local(local) => local.isolation_of(org).await,
@@ -125,7 +126,7 @@ impl Backend {
     }
 }
 
-/// The same call to whichever it is.
+/// Makes the same call to the engine, whichever it is.
 macro_rules! forward {
     ($self:ident, $engine:ident => $call:expr) => {
         match $self {

@@ -1,31 +1,30 @@
-//! The Docker engine. It and [`swarm`](super::swarm) are the only modules that know bollard, and nothing of it
-//! comes out. It touches nothing without this host's labels, starts nothing
-//! that [`provision`](super) has not verified, and makes everything
-//! explicitly: never a volume or a folder as a by-product of a bind.
+//! The Docker engine: a container for each workspace.
 //!
-//! A container is made with the restart policy `no`, and gets its own at the
-//! start. An engine 20.10 that is restarted (TERM or KILL) does not start a
-//! container that was made and never started, whatever its policy; but that
-//! is no promise of an engine's, so nothing here relies on it.
+//! Only this module and [`swarm`](super::swarm) use the client library bollard, and none of its types leaves them. The
+//! engine touches nothing without this host's labels and starts nothing that was not verified. Volumes and folders are made
+//! explicitly, never as a side effect of a bind mount.
+//!
+//! A container is made with the restart policy `no`, and gets `unless-stopped` when it is started. Docker 20.10 does not
+//! start a container that never ran when the engine itself restarts, whatever its policy; but Docker does not promise
+//! that, so nothing here relies on it.
 
 pub(in crate::provision) mod answer;
 pub(in crate::provision) mod body;
 mod connect;
 pub(in crate::provision) mod names;
+mod network;
 mod pull;
-
-use std::collections::HashMap;
 
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerInspectResponse, ContainerUpdateBody, NetworkCreateRequest, RestartPolicy,
-    RestartPolicyNameEnum, VolumeCreateRequest,
+    ContainerInspectResponse, ContainerUpdateBody, RestartPolicy, RestartPolicyNameEnum,
+    VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
-    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-    LogsOptions, LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
-    StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    ListContainersOptionsBuilder, ListVolumesOptionsBuilder, LogsOptions, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
+    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
@@ -44,15 +43,16 @@ use crate::provision::observed::{
 };
 use crate::provision::seed::{ReadBack, Verified};
 use crate::provision::spec::Spec;
-use body::{Around, CONFIGS};
+use body::{CONFIGS, Context};
 use pull::Pulls;
 
-/// A connection to an engine that has answered. Cheap to clone.
+/// A connection to a Docker engine that has answered. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Docker {
     pub(in crate::provision) client: bollard::Docker,
     pub(in crate::provision) endpoint: String,
     pub(in crate::provision) pulls: Pulls,
+    /// The number of the engine's processors, once it was asked for.
     cpus: OnceCell<i64>,
 }
 
@@ -61,7 +61,7 @@ impl Docker {
         answer::error(error, &self.endpoint)
     }
 
-    /// A container by its name. `None`: there is none.
+    /// The container with this name. `None`: there is none.
     async fn look_up(&self, name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
         let found = self
             .client
@@ -70,8 +70,8 @@ impl Docker {
         found_or_none(found).map_err(|e| self.error(e))
     }
 
-    /// A generation's container. `None`: there is none.
-    async fn find_own(
+    /// The container of a generation. `None`: there is none.
+    async fn find_container(
         &self,
         generation: &Generation,
     ) -> Result<Option<ContainerInspectResponse>, EngineError> {
@@ -90,7 +90,7 @@ impl Docker {
         }
     }
 
-    /// Every workspace's container that carries these labels.
+    /// The containers of workspaces that have these labels.
     async fn list(&self, wanted: &names::Labels) -> Result<Vec<Observed>, EngineError> {
         let options = ListContainersOptionsBuilder::default()
             .all(true)
@@ -104,16 +104,16 @@ impl Docker {
         Ok(own.filter_map(answer::listed).collect())
     }
 
-    async fn create_container(&self, spec: &Spec, around: &Around<'_>) -> Result<(), Error> {
-        let name = names::container(around.generation);
+    async fn create_container(&self, spec: &Spec, context: &Context<'_>) -> Result<(), Error> {
+        let name = names::container(context.generation);
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         self.client
-            .create_container(Some(options), body::body(spec, around))
+            .create_container(Some(options), body::body(spec, context))
             .await
             .map(drop)
     }
 
-    /// How many processors the engine has, when a tier's share may be more than that.
+    /// The number of the engine's processors. `None`: the tier's share is at most one, so it is not needed.
     async fn cpus_for(&self, spec: &Spec) -> Result<Option<i64>, EngineError> {
         if body::share(spec.tier).nano_cpus <= 1_000_000_000 {
             return Ok(None);
@@ -123,68 +123,6 @@ impl Docker {
             Ok(info.ncpu.unwrap_or(1))
         };
         self.cpus.get_or_try_init(ask).await.copied().map(Some)
-    }
-
-    async fn networks(
-        &self,
-        filter: HashMap<String, Vec<String>>,
-    ) -> Result<Vec<bollard::models::Network>, EngineError> {
-        let options = ListNetworksOptionsBuilder::default().filters(&filter);
-        let networks = self.client.list_networks(Some(options.build())).await;
-        networks.map_err(|e| self.error(e))
-    }
-
-    /// Whether the org's network is there. An engine finds names by a part of them.
-    async fn has_network(&self, org: &OrgId) -> Result<bool, EngineError> {
-        let name = names::network(org);
-        let filter = HashMap::from([("name".to_owned(), vec![name.clone()])]);
-        let networks = self.networks(filter).await?;
-        let mut same = networks
-            .into_iter()
-            .filter(|network| network.name.as_ref() == Some(&name))
-            .peekable();
-        if same.peek().is_none() {
-            return Ok(false);
-        }
-        if same.all(|network| names::is_of_org(&network.labels.unwrap_or_default(), org)) {
-            return Ok(true);
-        }
-        Err(EngineError::NameInUse {
-            name,
-            what: "a network",
-        })
-    }
-
-    /// Makes the org's network, unless it is there. One that spans machines can be attached to by single containers, too.
-    pub(in crate::provision) async fn ensure_network(
-        &self,
-        org: &OrgId,
-        driver: &str,
-    ) -> Result<(), EngineError> {
-        if self.has_network(org).await? {
-            return Ok(());
-        }
-        let network = NetworkCreateRequest {
-            name: names::network(org),
-            driver: Some(driver.to_owned()),
-            attachable: (driver == "overlay").then_some(true),
-            labels: Some(names::of_org(org)),
-            ..NetworkCreateRequest::default()
-        };
-        match self.client.create_network(network).await {
-            Ok(_) => Ok(()),
-            // Another was faster, or the engine says more or less than the client expects.
-            Err(error)
-                if answer::status(&error) == Some(409)
-                    || matches!(error, Error::JsonDataError { .. }) =>
-            {
-                match self.has_network(org).await? {
-                    true => Ok(()),
-                    false => Err(self.error(error)),
-                }
-            }
-            Err(error) => Err(self.error(error)),
-        }
     }
 }
 
@@ -230,7 +168,7 @@ impl Engine for Docker {
         let containers = containers.map_err(|e| self.error(e))?.into_iter();
         let containers = containers.filter_map(|found| {
             let labels = found.labels.clone()?;
-            // A name that is not its identity's is that of a copy, and not ours.
+            // A container whose name does not fit its labels is a copy, and not this host's.
             let found = answer::listed(found)?;
             names::resource(&labels, instance, ResourceKind::Container(found.generation))
         });
@@ -250,15 +188,7 @@ impl Engine for Docker {
     }
 
     async fn dismantle(&self, org: &OrgId) -> Result<(), EngineError> {
-        for network in self.networks(names::filter(org)).await? {
-            if let (Some(id), Some(labels)) = (network.id, network.labels)
-                && names::is_of_org(&labels, org)
-            {
-                let removed = self.client.remove_network(&id).await;
-                found_or_none(removed).map_err(|e| self.error(e))?;
-            }
-        }
-        Ok(())
+        self.remove_networks(org).await
     }
 
     async fn create_volume(
@@ -277,7 +207,7 @@ impl Engine for Docker {
             labels: Some(body::volume_labels(spec, volume, operation)),
             ..VolumeCreateRequest::default()
         };
-        // A name that exists is no error: the engine answers with what is there, under its old labels.
+        // For a name that exists, the engine answers with the volume that is there, with its old labels.
         match self.client.create_volume(request).await {
             Ok(volume) if !names::is_of_workspace(&volume.labels, &spec.id) => Err(in_use()),
             Ok(volume)
@@ -305,7 +235,7 @@ impl Engine for Docker {
                 engine: "docker",
             });
         };
-        let around = Around {
+        let context = Context {
             generation,
             image,
             operation,
@@ -313,25 +243,25 @@ impl Engine for Docker {
             socket: self.socket(),
             cpus: self.cpus_for(spec).await?,
         };
-        let mut created = self.create_container(spec, &around).await;
-        // A create has nothing else that could be missing.
+        let mut created = self.create_container(spec, &context).await;
+        // Of what a create refers to, only the image can be missing.
         if let Err(error) = &created
             && answer::status(error) == Some(404)
         {
             self.pulls.pull(&self.client, &self.endpoint, image).await?;
-            created = self.create_container(spec, &around).await;
+            created = self.create_container(spec, &context).await;
         }
         match created {
             Ok(()) => Ok(()),
             Err(error) if answer::status(&error) == Some(404) => Err(EngineError::ImageMissing {
                 image: image.to_owned(),
-                reason: "it was pulled, and is gone again".to_owned(),
+                reason: "it was pulled, and then removed again".to_owned(),
             }),
             Err(error) if answer::status(&error) == Some(409) => {
-                match self.find_own(generation).await {
-                    // Whoever made it is at work on this very workspace.
+                match self.find_container(generation).await {
+                    // Another operation is working on this workspace.
                     Ok(Some(_)) => Err(EngineError::Refused(format!(
-                        "the container {} appeared while it was about to be made: run the same command again",
+                        "another operation made the container {} first: run the same command again",
                         names::container(generation)
                     ))),
                     Ok(None) => Err(self.error(error)),
@@ -343,7 +273,7 @@ impl Engine for Docker {
     }
 
     async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
-        // Never at `/`: some engines then write below the volume instead of into it.
+        // Not at `/`: some engines then write to the container's layer below the volume instead of into the volume.
         let options = UploadToContainerOptionsBuilder::default().path(CONFIGS);
         let body = bollard::body_full(Bytes::from(archive));
         self.client
@@ -362,7 +292,7 @@ impl Engine for Docker {
             archive.extend_from_slice(&chunk);
             if archive.len() as u64 > limits::SEED_ARCHIVE_BYTES {
                 return Err(EngineError::Refused(format!(
-                    "what stands under {CONFIGS} has more than {} MiB",
+                    "the files under {CONFIGS} have more than {} MiB",
                     limits::SEED_ARCHIVE_BYTES >> 20
                 )));
             }
@@ -372,7 +302,9 @@ impl Engine for Docker {
             tokio::task::spawn_blocking(move || ReadBack::of_archive(archive.as_slice(), root));
         match read_back.await {
             Ok(Ok(read_back)) => Ok(read_back),
-            Ok(Err(error)) => Err(answer::refused(&format!("its archive is broken: {error}"))),
+            Ok(Err(error)) => Err(answer::refused(&format!(
+                "the archive that it sent is broken: {error}"
+            ))),
             Err(error) => Err(answer::refused(&error.to_string())),
         }
     }
@@ -388,7 +320,7 @@ impl Engine for Docker {
         };
         let updated = self.client.update_container(&name, policy).await;
         updated.map_err(|e| self.error(e))?;
-        // The client takes 304, already started, for success.
+        // The client treats the status 304, already started, as success.
         self.client
             .start_container(&name, None::<StartContainerOptions>)
             .await
@@ -396,7 +328,10 @@ impl Engine for Docker {
     }
 
     async fn inspect(&self, generation: &Generation) -> Result<Observed, EngineError> {
-        let found = self.find_own(generation).await?.and_then(answer::inspected);
+        let found = self
+            .find_container(generation)
+            .await?
+            .and_then(answer::inspected);
         found.ok_or_else(|| EngineError::NotFound(names::container(generation)))
     }
 
@@ -423,18 +358,18 @@ impl Engine for Docker {
         let grace = i32::try_from(limits::STOP_GRACE.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(grace).build();
         let name = names::container(generation);
-        // The client takes 304, not running, for success.
+        // The client treats the status 304, not running, as success.
         let stopped = self.client.stop_container(&name, Some(options)).await;
         found_or_none(stopped).map(drop).map_err(|e| self.error(e))
     }
 
     async fn remove(&self, generation: &Generation) -> Result<(), EngineError> {
-        /// The engine says when it has begun, not when it has ended.
+        /// Between two checks whether a removal that is in progress has ended: the engine does not report that.
         const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
-        let Some(found) = self.find_own(generation).await? else {
+        let Some(found) = self.find_container(generation).await? else {
             return Ok(());
         };
-        // By its own identity: the name may be another's by now.
+        // By its identity, because the name may belong to another container by now.
         let name = found.id.unwrap_or_else(|| names::container(generation));
         let options = RemoveContainerOptionsBuilder::default()
             .force(true)
@@ -447,7 +382,7 @@ impl Engine for Docker {
             Ok(()) => Ok(()),
             Err(error) => match answer::status(&error) {
                 Some(404) => Ok(()),
-                // Somebody else's removal is in progress.
+                // Another removal of it is in progress.
                 Some(409) => {
                     let gone = async {
                         while self.look_up(&name).await?.is_some() {
@@ -484,14 +419,14 @@ impl Engine for Docker {
     }
 }
 
-/// What to ask a log for.
+/// The options of a request for a log.
 pub(in crate::provision) fn logs_options(tail: Option<usize>, follow: bool) -> LogsOptions {
     let tail = tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
     let options = LogsOptionsBuilder::default().stdout(true).stderr(true);
     options.follow(follow).tail(&tail).build()
 }
 
-/// 404 is an answer and no error, where what is wanted may be absent.
+/// Turns the status 404 into `None`, for requests about something that may be absent.
 pub(in crate::provision) fn found_or_none<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
     match found {
         Ok(found) => Ok(Some(found)),

@@ -1,98 +1,98 @@
-//! Why an engine did not do what it was asked.
+//! The errors of the engines, with their codes and what to do about them.
 
 use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 
-/// Why an engine did not do what it was asked.
+/// Why an engine did not do what was requested.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// It does not answer.
+    /// No engine answers at the endpoint.
     #[error("the {engine} engine at {endpoint} does not answer: {reason}")]
     Away {
-        /// Its kind.
+        /// The kind of engine.
         engine: &'static str,
-        /// Where it was looked for.
+        /// The address at which it was expected.
         endpoint: String,
-        /// The transport's words.
+        /// The message of the transport.
         reason: String,
     },
-    /// It answered too late; what was asked may still happen.
+    /// It did not answer within so many seconds. The request may still be carried out.
     #[error("the engine did not answer within {0} seconds")]
     TimedOut(u64),
-    /// The image is not there.
+    /// The engine does not have the image, and cannot pull it.
     #[error("the image {image} is not on this engine: {reason}")]
     ImageMissing {
-        /// Its reference.
+        /// The reference of the image.
         image: String,
         /// Why it could not be pulled.
         reason: String,
     },
-    /// The runtime has no image (Docker) or no command (local).
+    /// The runtime has no image (Docker, swarm) or no command (local).
     #[error("the runtime {runtime:?} has no {wanted}, which the {engine} engine needs")]
     RuntimeUnsuited {
-        /// Its name.
+        /// The name of the runtime.
         runtime: String,
-        /// `image` or `command`.
+        /// The missing key: `image` or `command`.
         wanted: &'static str,
-        /// The engine's kind.
+        /// The kind of engine.
         engine: &'static str,
     },
-    /// The engine manages no swarm.
+    /// The engine is not the manager of a swarm.
     #[error("the engine at {endpoint} manages no swarm: {reason}")]
     NoSwarm {
-        /// Where it is.
+        /// The address of the engine.
         endpoint: String,
-        /// What it is instead.
+        /// Why it is not a manager.
         reason: String,
     },
-    /// It cannot give a workspace what its tier says.
+    /// The engine cannot give a workspace the privileges of its tier.
     #[error("tier {tier} needs privileges that the {engine} engine cannot give")]
     TierUnsuited {
-        /// The tier.
+        /// The number of the tier.
         tier: u8,
-        /// The engine's kind.
+        /// The kind of engine.
         engine: &'static str,
     },
-    /// It cannot hold a file of the seed.
+    /// A file of the seed is larger than the engine can hold.
     #[error("{path} has {size} bytes, and a swarm's {what} holds at most {limit}")]
     FileTooLarge {
         /// Its path under `/configs`.
         path: String,
-        /// Its bytes.
+        /// Its size in bytes.
         size: usize,
-        /// `config`, `secret`.
+        /// What would hold it: `config` or `secret`.
         what: &'static str,
-        /// The most that it may have.
+        /// The most bytes that this can hold.
         limit: usize,
     },
-    /// It cannot hold so many files.
+    /// The seed has more files than the engine can hold.
     #[error("the seed has {files} files, and a swarm's service holds at most {limit}")]
     TooManyFiles {
-        /// How many there are.
+        /// The number of files in the seed.
         files: usize,
-        /// How many there may be.
+        /// The most files that the engine can hold.
         limit: usize,
     },
-    /// Something of the same name belongs to somebody else.
-    #[error("the name {name} is in use by {what} that is not this host's")]
+    /// The name is in use by a resource that does not belong to this host.
+    #[error("the name {name} is in use by {what} that does not belong to this host")]
     NameInUse {
-        /// The name.
+        /// The name that is in use.
         name: String,
-        /// `a container`, `a volume`.
+        /// What uses it, such as `a container` or `a volume`.
         what: &'static str,
     },
-    /// It has no such container.
+    /// There is no container of this name.
     #[error("there is no container {0}")]
     NotFound(String),
     /// The disk is full.
-    #[error("there is no space left for it: {0}")]
+    #[error("there is no space left on the disk: {0}")]
     NoSpace(String),
     /// A program cannot be started.
     #[error("{program:?} cannot be started: {reason}")]
     NotExecutable {
         /// The program.
         program: String,
-        /// The operating system's words.
+        /// The message of the operating system.
         reason: String,
     },
     /// The operator's directory cannot be mounted.
@@ -100,24 +100,24 @@ pub enum EngineError {
     Mount {
         /// The directory.
         path: String,
-        /// Why.
+        /// Why it cannot be mounted.
         reason: String,
     },
     /// A folder of the local engine cannot be used.
     #[error("{path} cannot be used: {reason}")]
     Folder {
-        /// The folder, or what is in it.
+        /// The path of the folder or file.
         path: String,
-        /// The operating system's words.
+        /// The message of the operating system.
         reason: String,
     },
-    /// It refused for a reason of its own.
+    /// The engine refused the request, with this message.
     #[error("the engine refused: {0}")]
     Refused(String),
 }
 
 impl EngineError {
-    /// A stable, lower-case code.
+    /// A stable, lower-case code such as `engine-away`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Away { .. } => "engine-away",
@@ -138,12 +138,12 @@ impl EngineError {
         }
     }
 
-    /// What to do about it.
+    /// What to do about the error.
     pub fn help(&self) -> &'static str {
         match self {
             Self::Away { .. } => "start the engine, point DOCKER_HOST to it, or use --engine local",
             Self::TimedOut(_) => {
-                "look at the engine's own log; running the same command again picks up where this one stopped"
+                "check the engine's own log, and run the same command again: it resumes where this one stopped"
             }
             Self::ImageMissing { .. } => {
                 "pull or build it, or correct the runtime's image in the configuration file; for --demo run scripts/demo-image"
@@ -159,16 +159,18 @@ impl EngineError {
                 "make the seed smaller, or use --engine docker, which has no such limit"
             }
             Self::NameInUse { .. } => {
-                "remove or rename it: orghost never touches what is not its own"
+                "remove or rename it: orghost does not touch what is not its own"
             }
-            Self::NotFound(_) => "somebody removed it; run `orghost up` again",
+            Self::NotFound(_) => {
+                "it was removed by something other than orghost; run `orghost up` again"
+            }
             Self::NoSpace(_) => "free some space and run the same command again",
             Self::NotExecutable { .. } => "correct the runtime's command in the configuration file",
             Self::Mount { .. } => "create the directory, or change workspace_dir in the template",
             Self::Folder { .. } => {
                 "make it readable and writable for this user, or choose another state folder with ORGHOST_STATE"
             }
-            Self::Refused(_) => "the engine's own log says more",
+            Self::Refused(_) => "check the engine's own log",
         }
     }
 }

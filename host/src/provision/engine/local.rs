@@ -1,326 +1,117 @@
-//! The local engine: a folder and a child process for each workspace, where
-//! there is no Docker. A workspace's process runs as the operator, on the
-//! operator's machine, and is confined as far as the kernel can
-//! (`local/confine.rs` says to what, and what that leaves open). A tier only
-//! reaches it as `TIER`, and decides, as in every engine, which volumes there
-//! are.
+//! The local engine: a folder and a child process for each workspace, for machines without Docker.
 //!
-//! Linux 5.3 or newer, with `/proc`; 6.2 or newer for all of its files to be safe from a workspace.
+//! The process runs as the operator's user on this machine, and is confined as far as the kernel allows
+//! (`local/confine.rs` says how far, and what remains possible). The tier of a workspace decides which volumes it has, as
+//! with every engine, and is passed to it as `TIER`; it has no other effect here.
+//!
+//! Needs Linux 5.3 or newer with `/proc`. Workspaces are kept from all files of the operator with Linux 6.2 or newer.
 //!
 //! # What a process gets
-//! - a program that the host found (`local/program.rs`), and that is no file of its seed: those are not executable, unless
-//!   the operator's runtime says so
-//! - an environment that holds [`process_env`] and, below it, a fixed `PATH`, a `HOME` and a `TMPDIR`, above it
-//!   `WORKSPACE_DIR` and `WORKSPACE_ACCESS`; nothing of the host's own, and nothing from a template that steers a program
-//!   of this machine (`policy/steering.rs`)
-//! - its working directory: the workspace volume, the operator's directory, or
-//!   in tier 1 a scratch folder that goes with the container
-//! - `HOME`: the workspace volume, else the scratch folder, never the operator's directory
-//! - no standard input; its output goes to the log, which is bounded
-//! - a group of its own, and a supervisor that starts it again whenever it ends (`local/supervisor.rs`)
+//! - a program that the host found (`local/program.rs`). It is not a file of the seed, because those are not executable
+//!   unless `executable_seed` is set for the runtime.
+//! - an environment: the variables of [`process_env`](crate::provision::engine::process_env); defaults for `PATH`, `HOME`
+//!   and `TMPDIR`; `WORKSPACE_DIR` and `WORKSPACE_ACCESS`. Nothing of the host's own environment, and no variable of a
+//!   template that steers a program (`policy/steering.rs`).
+//! - a working directory: the workspace volume, the operator's directory, or in tier 1 the scratch folder
+//! - `HOME`: the workspace volume, or else the scratch folder; never the operator's directory
+//! - no standard input. Its output goes to the log, which has a limited size.
+//! - its own process group, and a supervisor that restarts it whenever it ends (`local/supervisor.rs`)
 //!
 //! # On disk
 //! ```text
 //! <state>/local/<workspace id>/
-//!   container.json   the container: exactly as long as this is here, there is one
+//!   container.json   the container, which exists exactly as long as this file
 //!   configs/  configs.json   workspace/  workspace.json      the volumes, and whose they are
-//!   run.json  lock  log  log.1  scratch/                     from its start to its removal
-//!   1/  2/  …        a later generation: the same but the workspace volume, of which there is one
+//!   run.json  lock  log  log.1  scratch/                     from the first start to the removal
+//!   1/  2/  …        later generations: the same files, without a workspace volume of their own
 //! ```
 
 mod confine;
+mod container;
 mod disk;
 mod grants;
+mod listing;
 mod log;
 mod process;
 mod program;
+mod start;
 mod supervisor;
 mod volume;
 
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use rustix::process::Signal;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use super::mount::{self, Bind};
+use super::mount;
 use crate::limits;
 use crate::model::engine_kind::EngineKind;
 use crate::model::ids::{InstanceId, OperationId, OrgId, WorkspaceId};
-use crate::model::isolation::Isolation;
-use crate::planning::policy::Tier;
+use crate::provision::engine::Engine;
 use crate::provision::engine::error::EngineError;
-use crate::provision::engine::{Engine, process_env};
 use crate::provision::generation::Generation;
 use crate::provision::observed::{
     Observed, ObservedVolume, Resource, ResourceKind, Volume, VolumeKind, VolumeOutcome,
 };
 use crate::provision::seed::{ReadBack, Verified};
 use crate::provision::spec::Spec;
-use confine::Confinement;
 pub use confine::isolation;
-use disk::{Container, Lock, VERSION, WorkspaceFolder, unusable};
-use supervisor::Report;
+use container::Container;
+use disk::{VERSION, WorkspaceFolder, unusable};
 pub use supervisor::{EXEC_CHILD, SUPERVISE, exec_child, supervise};
 
-/// The local engine of one state folder.
+/// The local engine of one state folder. Holds only paths and the grace period: everything else is on disk.
 #[derive(Debug, Clone)]
 pub struct Local {
-    folder: PathBuf,
+    /// The folder of all workspaces.
+    root: PathBuf,
+    /// The `orghost` program.
     supervisor: PathBuf,
+    /// The operator's home.
     home: Option<PathBuf>,
     grace: Duration,
 }
 
 impl Local {
-    /// Keeps workspaces in `folder`, and starts them with `supervisor`: the `orghost` program.
-    pub fn new(folder: PathBuf, supervisor: PathBuf) -> Self {
+    /// Keeps workspaces in the folder `root`, and starts them with `supervisor`, which is the `orghost` program.
+    pub fn new(root: PathBuf, supervisor: PathBuf) -> Self {
         Self {
-            // What a workspace's process is told must hold wherever it goes.
-            folder: std::path::absolute(&folder).unwrap_or(folder),
+            // The paths that a process is given must hold in every working directory.
+            root: std::path::absolute(&root).unwrap_or(root),
             supervisor,
             home: None,
             grace: limits::STOP_GRACE,
         }
     }
 
-    /// The operator's home, which no program gets with its own folder.
+    /// Sets the operator's home. When a program is in that folder, only the program is granted, and not the folder.
     #[must_use]
     pub fn with_home(mut self, home: Option<PathBuf>) -> Self {
         self.home = home;
         self
     }
 
-    /// Another time between TERM and KILL, for containers that are made from now on.
+    /// Sets the time between TERM and KILL for containers that are made from now on. Default: [`limits::STOP_GRACE`].
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    fn place(&self, generation: &Generation) -> WorkspaceFolder {
-        WorkspaceFolder::new(&self.folder, generation)
+    /// The folder of a generation.
+    fn folder(&self, generation: &Generation) -> WorkspaceFolder {
+        WorkspaceFolder::new(&self.root, generation)
     }
 
-    /// Where a volume is. The agent's work is in the folder of the first generation.
-    fn place_of(&self, volume: &Volume) -> WorkspaceFolder {
+    /// The folder that contains a volume. The agent's work is in that of the first generation.
+    fn folder_of(&self, volume: &Volume) -> WorkspaceFolder {
         match volume {
-            Volume::Configs(generation) => self.place(generation),
-            Volume::Workspace(id) => self.place(&Generation::first(id)),
+            Volume::Configs(generation) => self.folder(generation),
+            Volume::Workspace(id) => self.folder(&Generation::first(id)),
         }
-    }
-
-    /// Everything that the container of a spec is, with its paths resolved.
-    fn container(
-        &self,
-        spec: &Spec,
-        generation: &Generation,
-        bind: Option<Bind>,
-        operation: &OperationId,
-    ) -> Result<Container, EngineError> {
-        let place = self.place(generation);
-        let text = |path: &Path| {
-            path.to_str()
-                .map(str::to_owned)
-                .ok_or_else(|| EngineError::Folder {
-                    path: path.display().to_string(),
-                    reason: "its path is not UTF-8".to_owned(),
-                })
-        };
-        let command = spec.runtime.command.clone().filter(|c| !c.is_empty());
-        let command = command.ok_or_else(|| EngineError::RuntimeUnsuited {
-            runtime: spec.runtime_name.clone(),
-            wanted: "command",
-            engine: "local",
-        })?;
-        let command = self.found(command, spec)?;
-        let others = [Some(&self.folder), self.home.as_ref()];
-        let others: Vec<_> = others.into_iter().flatten().map(PathBuf::as_path).collect();
-        let grants = grants::of(&place, spec, bind.as_ref(), &command, &others);
-        let confinement = Confinement::new(grants, &spec.runtime);
-        // The same workspaces have one as in the Docker engine.
-        let (directory, home) = match bind {
-            _ if spec.tier == Tier::One => (None, place.scratch()),
-            Some(bind) => (Some((bind.source.into(), bind.writable)), place.scratch()),
-            None => {
-                let volume = place.volume(VolumeKind::Workspace);
-                (Some((volume.clone(), true)), volume)
-            }
-        };
-        let mut env = process_env(
-            spec,
-            &text(&place.volume(VolumeKind::Configs))?,
-            "127.0.0.1",
-            0,
-        );
-        // Chosen anew at every start.
-        env.remove("PORT");
-        for (name, value) in [
-            ("PATH", program::PATH.to_owned()),
-            ("HOME", text(&home)?),
-            ("TMPDIR", text(&place.scratch())?),
-        ] {
-            env.entry(name.to_owned()).or_insert(value);
-        }
-        if let Some((directory, writable)) = &directory {
-            let access = if *writable { "read_write" } else { "read_only" };
-            env.insert("WORKSPACE_DIR".to_owned(), text(directory)?);
-            env.insert("WORKSPACE_ACCESS".to_owned(), access.to_owned());
-        }
-        Ok(Container {
-            version: VERSION,
-            instance: spec.org.instance().as_str().to_owned(),
-            org: spec.org.slug().to_owned(),
-            key: spec.key.as_str().to_owned(),
-            spec: spec.digest.clone(),
-            operation: operation.as_str().to_owned(),
-            command,
-            confinement: Some(confinement),
-            env,
-            directory: directory.map_or(home, |(directory, _)| directory),
-            grace_ms: u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX),
-        })
-    }
-
-    /// The command with its program as an absolute path.
-    fn found(&self, mut command: Vec<String>, spec: &Spec) -> Result<Vec<String>, EngineError> {
-        if let Some(program) = command.first_mut() {
-            let path = spec.runtime.env.get("PATH").map(String::as_str);
-            let found = program::find(program, path)?;
-            *program = found.display().to_string();
-        }
-        Ok(command)
-    }
-
-    /// The weakest of what the workspaces of an org are kept from; none when there is none.
-    ///
-    /// # Errors
-    /// A container that cannot be read.
-    pub async fn isolation_of(&self, org: &OrgId) -> Result<Option<Isolation>, EngineError> {
-        let (engine, org) = (self.clone(), org.clone());
-        blocking(move || {
-            let mut weakest: Option<Isolation> = None;
-            for (_, place) in engine.places()? {
-                let container: Option<Container> = disk::read(&place.container())?;
-                if let Some(container) = container.filter(|c| c.belongs_to(&org)) {
-                    let own = container.isolation();
-                    weakest = Some(match weakest {
-                        Some(weakest) => weakest.weaker(own),
-                        None => own,
-                    });
-                }
-            }
-            Ok(weakest)
-        })
-        .await
-    }
-
-    /// Starts a supervisor, and returns what it says first.
-    async fn supervised(&self, place: &WorkspaceFolder) -> Result<(), EngineError> {
-        let here = place.clone();
-        let prepared = blocking(move || {
-            let Some(lock) = take_lock(&here)? else {
-                return Ok(None);
-            };
-            // Of an earlier life.
-            disk::remove_file(&here.run_state())?;
-            let log = log::append_to(&here).map_err(|e| unusable(&here.log(), &e))?;
-            Ok(Some((lock, log)))
-        });
-        let Some((Lock(lock), log)) = prepared.await? else {
-            return Ok(());
-        };
-        let not_executable = |e: &io::Error| EngineError::NotExecutable {
-            program: self.supervisor.display().to_string(),
-            reason: e.to_string(),
-        };
-        let mut command = tokio::process::Command::new(&self.supervisor);
-        command
-            .arg(SUPERVISE)
-            .arg(place.path())
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(lock))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::from(log));
-        let mut supervisor = command.spawn().map_err(|e| not_executable(&e))?;
-        // It holds the lock too, and must not once the supervisor has its own.
-        drop(command);
-        let mut line = String::new();
-        if let Some(pipe) = supervisor.stdout.take() {
-            let mut said = BufReader::new(pipe);
-            let limit = limits::SUPERVISOR_START;
-            match tokio::time::timeout(limit, said.read_line(&mut line)).await {
-                Ok(read) => read.map_err(|e| not_executable(&e))?,
-                Err(_) => {
-                    let _ = supervisor.start_kill();
-                    return Err(EngineError::TimedOut(limit.as_secs()));
-                }
-            };
-        }
-        match serde_json::from_str::<Report>(&line) {
-            Ok(report) => report.into_result(),
-            Err(_) => Err(EngineError::Refused(format!(
-                "the supervisor of {} ended before it started anything",
-                place.path().display()
-            ))),
-        }
-    }
-
-    /// Every folder that may be a generation's.
-    fn places(&self) -> Result<Vec<(Generation, WorkspaceFolder)>, EngineError> {
-        let listing = match fs::read_dir(&self.folder) {
-            Ok(listing) => listing,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(unusable(&self.folder, &e)),
-        };
-        let mut places = Vec::new();
-        for entry in listing {
-            let name = entry.map_err(|e| unusable(&self.folder, &e))?.file_name();
-            if let Some(id) = name.to_str().and_then(WorkspaceId::parse) {
-                places.extend(self.places_of(&id)?);
-            }
-        }
-        Ok(places)
-    }
-
-    /// Every folder that may be a generation's of one workspace, whether or not it is there.
-    fn places_of(
-        &self,
-        id: &WorkspaceId,
-    ) -> Result<Vec<(Generation, WorkspaceFolder)>, EngineError> {
-        let first = Generation::first(id);
-        let later = self.place(&first).later()?.into_iter();
-        let later = later.map(|number| Generation {
-            id: id.clone(),
-            number,
-        });
-        let all = std::iter::once(first.clone()).chain(later);
-        Ok(all.map(|g| (g.clone(), self.place(&g))).collect())
-    }
-
-    /// Every volume that is there, with its facts.
-    fn all_volumes(&self) -> Result<Vec<(Volume, PathBuf, disk::Volume)>, EngineError> {
-        let mut volumes = Vec::new();
-        for (generation, place) in self.places()? {
-            let work = (generation.number == 0).then(|| Volume::Workspace(generation.id.clone()));
-            for volume in std::iter::once(Volume::Configs(generation)).chain(work) {
-                let facts: Option<disk::Volume> = disk::read(&place.volume_facts(volume.kind()))?;
-                let path = place.volume(volume.kind());
-                if let Some(facts) = facts
-                    && path.is_dir()
-                {
-                    volumes.push((volume, path, facts));
-                }
-            }
-        }
-        Ok(volumes)
     }
 }
 
@@ -333,10 +124,10 @@ impl Engine for Local {
         let (engine, org) = (self.clone(), org.clone());
         blocking(move || {
             let mut observed = Vec::new();
-            for (generation, place) in engine.places()? {
-                let container: Option<Container> = disk::read(&place.container())?;
+            for (generation, folder) in engine.folders()? {
+                let container: Option<Container> = disk::read(&folder.container())?;
                 if let Some(container) = container.filter(|c| c.belongs_to(&org)) {
-                    observed.push(look(generation, &place, container)?);
+                    observed.push(inspect(generation, &folder, container)?);
                 }
             }
             Ok(observed)
@@ -348,9 +139,9 @@ impl Engine for Local {
         let (engine, id) = (self.clone(), id.clone());
         blocking(move || {
             let mut observed = Vec::new();
-            for (generation, place) in engine.places_of(&id)? {
-                if let Some(container) = disk::read(&place.container())? {
-                    observed.push(look(generation, &place, container)?);
+            for (generation, folder) in engine.folders_of(&id)? {
+                if let Some(container) = disk::read(&folder.container())? {
+                    observed.push(inspect(generation, &folder, container)?);
                 }
             }
             Ok(observed)
@@ -377,13 +168,13 @@ impl Engine for Local {
         let (engine, instance) = (self.clone(), instance.clone());
         blocking(move || {
             let mut seen = Vec::new();
-            for (generation, place) in engine.places()? {
-                let container: Option<Container> = disk::read(&place.container())?;
+            for (generation, folder) in engine.folders()? {
+                let container: Option<Container> = disk::read(&folder.container())?;
                 if let Some(found) = container.filter(|c| c.instance == instance.as_str()) {
                     seen.push(Resource {
                         org: found.org,
                         thing: ResourceKind::Container(generation),
-                        name: place.path().display().to_string(),
+                        name: folder.path().display().to_string(),
                     });
                 }
             }
@@ -402,24 +193,24 @@ impl Engine for Local {
     }
 
     async fn prepare(&self, _: &OrgId) -> Result<(), EngineError> {
-        let folder = self.folder.clone();
-        blocking(move || disk::make_folder(&folder)).await
+        let root = self.root.clone();
+        blocking(move || disk::make_folder(&root)).await
     }
 
-    /// Removes what a removal that was cut off left, and the engine's own folder when nothing is in it.
+    /// Removes what an unfinished removal left, and the engine's own folder if it is empty.
     async fn dismantle(&self, org: &OrgId) -> Result<(), EngineError> {
         let (engine, org) = (self.clone(), org.clone());
         blocking(move || {
-            for (_, place) in engine.places()? {
+            for (_, folder) in engine.folders()? {
                 for kind in [VolumeKind::Configs, VolumeKind::Workspace] {
-                    let volume: Option<disk::Volume> = disk::read(&place.volume_facts(kind))?;
-                    if volume.is_some_and(|v| v.belongs_to(&org)) && !place.volume(kind).exists() {
-                        disk::remove_file(&place.volume_facts(kind))?;
+                    let volume: Option<disk::Volume> = disk::read(&folder.volume_facts(kind))?;
+                    if volume.is_some_and(|v| v.belongs_to(&org)) && !folder.volume(kind).exists() {
+                        disk::remove_file(&folder.volume_facts(kind))?;
                     }
                 }
-                place.tidy();
+                folder.remove_if_empty();
             }
-            let _ = fs::remove_dir(&engine.folder);
+            let _ = fs::remove_dir(&engine.root);
             Ok(())
         })
         .await
@@ -431,7 +222,7 @@ impl Engine for Local {
         volume: &Volume,
         operation: &OperationId,
     ) -> Result<VolumeOutcome, EngineError> {
-        let (place, org) = (self.place_of(volume), spec.org.clone());
+        let (folder, org) = (self.folder_of(volume), spec.org.clone());
         let kind = volume.kind();
         let facts = disk::Volume {
             version: VERSION,
@@ -440,15 +231,15 @@ impl Engine for Local {
             operation: operation.as_str().to_owned(),
         };
         blocking(move || {
-            let (path, facts_path) = (place.volume(kind), place.volume_facts(kind));
-            place.make()?;
+            let (path, facts_path) = (folder.volume(kind), folder.volume_facts(kind));
+            folder.make()?;
             let found: Option<disk::Volume> = disk::read(&facts_path)?;
             let is_there = path.symlink_metadata().is_ok();
             match found {
                 Some(volume) if !volume.belongs_to(&org) => Err(in_use(&path, "a volume")),
                 Some(_) if is_there => Ok(VolumeOutcome::Existing),
                 None if is_there => Err(in_use(&path, "a volume")),
-                // Nobody's, or of a removal that was cut off.
+                // There is no such volume, or only a part of one that was being removed.
                 _ => {
                     disk::write_durably(&facts_path, &facts)
                         .map_err(|e| unusable(&facts_path, &e))?;
@@ -466,21 +257,21 @@ impl Engine for Local {
         generation: &Generation,
         operation: &OperationId,
     ) -> Result<(), EngineError> {
-        let (place, org) = (self.place(generation), spec.org.clone());
+        let (folder, org) = (self.folder(generation), spec.org.clone());
         let bind = mount::bind(spec).await?;
         let container = self.container(spec, generation, bind, operation)?;
         blocking(move || {
-            let path = place.container();
+            let path = folder.container();
             let found: Option<Container> = disk::read(&path)?;
             match found {
                 Some(found) if !found.belongs_to(&org) => {
-                    return Err(in_use(place.path(), "a container"));
+                    return Err(in_use(folder.path(), "a container"));
                 }
                 Some(_) => {
                     let path = path.display();
-                    return Err(EngineError::Refused(format!("{path} is there already")));
+                    return Err(EngineError::Refused(format!("{path} exists already")));
                 }
-                None => place.make()?,
+                None => folder.make()?,
             }
             disk::write_durably(&path, &container).map_err(|e| unusable(&path, &e))
         })
@@ -488,37 +279,37 @@ impl Engine for Local {
     }
 
     async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
-        let place = self.place(generation);
+        let folder = self.folder(generation);
         blocking(move || {
-            existing(&place)?;
-            let configs = place.volume(VolumeKind::Configs);
+            existing(&folder)?;
+            let configs = folder.volume(VolumeKind::Configs);
             volume::unpack(&configs, &archive).map_err(|e| unusable(&configs, &e))
         })
         .await
     }
 
     async fn read_seed(&self, generation: &Generation) -> Result<ReadBack, EngineError> {
-        let place = self.place(generation);
+        let folder = self.folder(generation);
         blocking(move || {
-            existing(&place)?;
-            let configs = place.volume(VolumeKind::Configs);
+            existing(&folder)?;
+            let configs = folder.volume(VolumeKind::Configs);
             ReadBack::of_folder(&configs).map_err(|e| unusable(&configs, &e))
         })
         .await
     }
 
     async fn start(&self, verified: Verified) -> Result<(), EngineError> {
-        let place = self.place(verified.generation());
-        let here = place.clone();
+        let folder = self.folder(verified.generation());
+        let here = folder.clone();
         blocking(move || existing(&here).map(drop)).await?;
-        self.supervised(&place).await
+        self.start_supervisor(&folder).await
     }
 
     async fn inspect(&self, generation: &Generation) -> Result<Observed, EngineError> {
-        let (generation, place) = (generation.clone(), self.place(generation));
+        let (generation, folder) = (generation.clone(), self.folder(generation));
         blocking(move || {
-            let container = existing(&place)?;
-            look(generation, &place, container)
+            let container = existing(&folder)?;
+            inspect(generation, &folder, container)
         })
         .await
     }
@@ -528,10 +319,10 @@ impl Engine for Local {
         generation: &Generation,
         lines: usize,
     ) -> Result<Vec<String>, EngineError> {
-        let place = self.place(generation);
+        let folder = self.folder(generation);
         blocking(move || {
-            existing(&place)?;
-            log::last_lines(&place, lines)
+            existing(&folder)?;
+            log::last_lines(&folder, lines)
         })
         .await
     }
@@ -542,54 +333,60 @@ impl Engine for Local {
         tail: Option<usize>,
         follow: bool,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
-        log::follow(self.place(generation), tail, follow)
+        log::follow(self.folder(generation), tail, follow)
     }
 
     async fn stop(&self, generation: &Generation) -> Result<(), EngineError> {
-        let place = self.place(generation);
-        let here = place.clone();
+        let folder = self.folder(generation);
+        let here = folder.clone();
         let container: Option<Container> = blocking(move || disk::read(&here.container())).await?;
         let grace = container.map_or(self.grace, |c| Duration::from_millis(c.grace_ms));
         let patience = grace.saturating_add(limits::SUPERVISOR_END);
-        process::end(&place, &generation.id, Signal::TERM, patience).await
+        process::end(&folder, &generation.id, Signal::TERM, patience).await
     }
 
     async fn remove(&self, generation: &Generation) -> Result<(), EngineError> {
-        let place = self.place(generation);
-        process::end(&place, &generation.id, Signal::QUIT, limits::SUPERVISOR_END).await?;
+        let folder = self.folder(generation);
+        process::end(
+            &folder,
+            &generation.id,
+            Signal::QUIT,
+            limits::SUPERVISOR_END,
+        )
+        .await?;
         blocking(move || {
-            let scratch = place.scratch();
+            let scratch = folder.scratch();
             volume::remove(&scratch).map_err(|e| unusable(&scratch, &e))?;
-            // The container is there until nothing else of it is: a removal that is cut off is found again.
+            // `container.json` is removed last, so that an unfinished removal is found and repeated.
             for file in [
-                place.log(),
-                place.old_log(),
-                place.lock(),
-                place.run_state(),
-                place.container(),
+                folder.log(),
+                folder.old_log(),
+                folder.lock(),
+                folder.run_state(),
+                folder.container(),
             ] {
                 disk::remove_file(&file)?;
             }
-            place.tidy();
+            folder.remove_if_empty();
             Ok(())
         })
         .await
     }
 
     async fn remove_volume(&self, volume: &Volume) -> Result<(), EngineError> {
-        let (place, kind) = (self.place_of(volume), volume.kind());
+        let (folder, kind) = (self.folder_of(volume), volume.kind());
         blocking(move || {
-            let path = place.volume(kind);
+            let path = folder.volume(kind);
             volume::remove(&path).map_err(|e| unusable(&path, &e))?;
-            disk::remove_file(&place.volume_facts(kind))?;
-            place.tidy();
+            disk::remove_file(&folder.volume_facts(kind))?;
+            folder.remove_if_empty();
             Ok(())
         })
         .await
     }
 }
 
-/// Files block; the async threads must not.
+/// Runs work with files on a thread where it may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
@@ -597,17 +394,19 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|e| Err(EngineError::Refused(e.to_string())))
 }
 
-fn existing(place: &WorkspaceFolder) -> Result<Container, EngineError> {
-    let container = disk::read(&place.container())?;
-    container.ok_or_else(|| EngineError::NotFound(place.path().display().to_string()))
+/// The container in a folder; an error when there is none.
+fn existing(folder: &WorkspaceFolder) -> Result<Container, EngineError> {
+    let container = disk::read(&folder.container())?;
+    container.ok_or_else(|| EngineError::NotFound(folder.path().display().to_string()))
 }
 
-fn look(
+/// A container as the engine reports it.
+fn inspect(
     generation: Generation,
-    place: &WorkspaceFolder,
+    folder: &WorkspaceFolder,
     container: Container,
 ) -> Result<Observed, EngineError> {
-    let (state, port) = place.state()?;
+    let (state, port) = folder.state()?;
     Ok(Observed {
         generation,
         key: container.key,
@@ -615,33 +414,6 @@ fn look(
         state,
         url: port.map(|port| format!("http://127.0.0.1:{port}")),
     })
-}
-
-/// The lock for a new supervisor; `None` when one lives already, and its program runs.
-fn take_lock(place: &WorkspaceFolder) -> Result<Option<Lock>, EngineError> {
-    /// Who only looks has the lock for a moment, and who starts or ends a
-    /// supervisor not for long. Whoever has it longer was stopped in between.
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let path = place.lock();
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
-    let file = options.mode(0o600).open(&path);
-    let file = file.map_err(|e| unusable(&path, &e))?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(Lock(file))),
-            Err(TryLockError::Error(e)) => return Err(unusable(&path, &e)),
-            Err(TryLockError::WouldBlock) if process::is_running(place)? => return Ok(None),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Err(EngineError::Refused(format!(
-                    "another process holds {} and does not let go",
-                    path.display()
-                )));
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(process::LOOK),
-        }
-    }
 }
 
 fn in_use(path: &Path, what: &'static str) -> EngineError {

@@ -1,5 +1,4 @@
-//! Whether a directory of the operator's may be mounted, now that there is a
-//! file system to ask: policy saw only text. Never makes a directory.
+//! Checks a directory of the operator's on disk before it is mounted, because policy saw only its path. Makes no directory.
 
 use std::path::Path;
 
@@ -9,17 +8,19 @@ use crate::planning::policy::Tier;
 use crate::provision::engine::error::EngineError;
 use crate::provision::spec::Spec;
 
-/// A directory of the operator's, as an engine may use it.
+/// A directory of the operator's that was checked: it exists, and is under its allowed root.
 #[derive(Debug)]
 pub(in crate::provision) struct Bind {
-    /// Its real path. A link that changes later leads nowhere.
+    /// Its path with all symbolic links followed, so that a link that changes later has no effect.
     pub(in crate::provision) source: String,
-    /// Whether it may be written.
+    /// Whether the workspace may write to it.
     pub(in crate::provision) writable: bool,
 }
 
-/// The operator's directory of a workspace: there, and with all links followed
-/// still under its allowed root. `None`: it has none, or is sealed (tier 1).
+/// The operator's directory of a workspace. `None`: the workspace has none, or is in tier 1.
+///
+/// # Errors
+/// [`EngineError::Mount`] when it is not a directory, or its symbolic links lead out of the allowed root.
 pub(in crate::provision) async fn bind(spec: &Spec) -> Result<Option<Bind>, EngineError> {
     let Some(mount) = spec.mount.as_ref().filter(|_| spec.tier != Tier::One) else {
         return Ok(None);
@@ -34,7 +35,7 @@ pub(in crate::provision) async fn bind(spec: &Spec) -> Result<Option<Bind>, Engi
     };
     let root = follow(&mount.root).await?;
     let source = follow(&mount.source).await?;
-    // By components: /srvx is not under /srv.
+    // Compared by components, so that /srvx is not under /srv.
     if !source.starts_with(&root) {
         return Err(refused(format!(
             "its links lead to {}, which is outside the allowed root {}",

@@ -1,4 +1,4 @@
-//! Answers to requests that carry an idempotency key: kept for a day, so that asking again does nothing again.
+//! Stored answers to requests with an idempotency key: a repeated request gets the first answer. Kept for a day.
 
 use rusqlite::{OptionalExtension as _, params};
 
@@ -6,30 +6,30 @@ use super::error::{json, unreadable};
 use super::{Store, StoreError};
 use crate::limits;
 
-/// An answer, as it was given.
+/// The HTTP answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// Names and values of the headers that belong to it.
+    /// The names and values of the headers to repeat.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// What the store knows of a key.
+/// What the store knows of an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Earlier {
-    /// Nothing, or that a process was killed before it answered: it is to be done now.
+    /// The key is new, or the process was killed before it answered. The request is to be carried out.
     New,
-    /// It was answered.
+    /// The request was answered.
     Answered(Answer),
-    /// It was used for another request.
+    /// The key was used for another request.
     Other,
 }
 
 impl Store {
-    /// Takes a key for a request, unless it was used before. Forgets what is too old, or too much.
+    /// Claims a key for a request, unless it was used before. Removes answers that are too old or too many.
     pub async fn take_key(
         &self,
         caller: &str,
@@ -84,7 +84,7 @@ impl Store {
         .await
     }
 
-    /// Keeps the answer to the request of a key.
+    /// Stores the answer to the request of a key.
     pub async fn put_answer(
         &self,
         caller: &str,
@@ -103,7 +103,7 @@ impl Store {
         .await
     }
 
-    /// Gives a key back: its request changed nothing.
+    /// Releases a key whose request changed nothing.
     pub async fn free_key(&self, caller: &str, key: &str) -> Result<(), StoreError> {
         let (caller, key) = (caller.to_owned(), key.to_owned());
         self.write(move |db| {

@@ -1,4 +1,4 @@
-//! The audit: who changed something, or was refused. Append-only but for its bounds; holds no secret.
+//! The audit: requests that changed something or were refused. Append-only, bounded in number, without secrets.
 
 use rusqlite::params;
 
@@ -8,28 +8,28 @@ use crate::limits;
 /// One request that changed something, or was refused.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct AuditRow {
-    /// Its place: a later request has a higher one.
+    /// The sequence number: a later request has a higher one.
     pub seq: i64,
     /// When it came, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The caller's token id, `loopback`, or nothing when nobody knows who it was.
+    /// The caller's token id, `loopback`, or empty for an unknown caller.
     pub caller: String,
-    /// Whose token it is.
+    /// The name of the caller's token.
     pub name: String,
     /// The address that it came from.
     pub address: String,
     /// The method and the route, such as `DELETE /v1/orgs/{org}`.
     pub action: String,
-    /// What it was about: the path, and the parts of the query that are no secret.
+    /// The path, and the parts of the query that are no secret.
     pub target: String,
-    /// What was answered. Nothing: the host was killed before, or the request took longer than somebody waited.
+    /// The HTTP status of the answer. Absent when the host was killed first, or the client did not wait.
     pub status: Option<u16>,
-    /// The request's id, as `x-request-id` tells it.
+    /// The request's id, as in the header `x-request-id`.
     pub request: String,
 }
 
 impl Store {
-    /// Appends a row, and gives its place; the row's own place and time do not count.
+    /// Appends a row, and returns its sequence number. The row's own `seq` and `at_ms` are ignored.
     pub async fn audit(&self, row: AuditRow) -> Result<i64, StoreError> {
         let now = self.clock.now_ms();
         self.write(move |db| {
@@ -48,7 +48,8 @@ impl Store {
                 ],
             )?;
             let seq = db.last_insert_rowid();
-            // Now and then, because it looks at many rows. Who is refused often must not push out what was done.
+            // Not at every request, because it reads many rows. Refused requests are bounded apart, so that a flood of them
+            // cannot push out requests that changed something.
             if seq % 256 == 0 {
                 db.execute(
                     "DELETE FROM audit WHERE status IN (401, 403) AND seq <= (SELECT seq FROM audit
@@ -65,7 +66,7 @@ impl Store {
         .await
     }
 
-    /// Says of an audited request what was answered.
+    /// Adds the status of the answer to an audited request.
     pub async fn audit_answered(&self, seq: i64, status: u16) -> Result<(), StoreError> {
         self.write(move |db| {
             db.execute(
@@ -77,7 +78,7 @@ impl Store {
         .await
     }
 
-    /// Audited requests before a place, or the newest ones; newest first, at most `limit`.
+    /// At most `limit` rows, newest first; only those before the number `before`, when it is given.
     pub async fn audited(
         &self,
         before: Option<i64>,

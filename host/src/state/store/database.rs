@@ -1,8 +1,10 @@
-//! The threads that speak with SQLite: one writes, some read. Knows no table.
+//! The threads that use SQLite: one writes, several read. Knows no table.
 //!
-//! Everything that waits to be written when the writer comes to it is one transaction, and nobody is told "stored" before
-//! that transaction is on the disk (`synchronous=FULL`). So what was answered survives a power cut, and the disk is waited
-//! for once for all who wait, not once for each. What fails is taken back alone.
+//! All writes that wait when the writer is free share one transaction, and each caller is answered after that transaction is
+//! on the disk (`synchronous=FULL`). So an answered write survives a power failure, and many writes cost one wait for the
+//! disk. A write that fails is rolled back alone.
+//!
+//! The reader threads are our own because the pool crates (`deadpool-sqlite`, `r2d2_sqlite`) need an older rusqlite than 0.43.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,47 +17,47 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, ffi};
 use tokio::sync::oneshot;
 
-/// Jobs that share one transaction: enough to fill the time that a disk takes, few enough that nobody waits for long.
-const TOGETHER: usize = 256;
+/// The most jobs in one transaction: enough to fill the time of one disk write, few enough to keep the wait short.
+const MAX_JOBS: usize = 256;
 
-/// Another process (`orghost token`) may hold the write lock; it does so for milliseconds.
+/// How long SQLite waits for its write lock. Another process (`orghost token`) holds it for milliseconds.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// A log that grew beyond this is cut back at the next checkpoint, in bytes.
+/// The size in bytes to which the next checkpoint cuts a larger log.
 const LOG_BYTES: i64 = 16 << 20;
 
-/// The threads of one database; the database closes when it is dropped.
+/// The threads of one database. The database closes when this is dropped.
 pub(super) struct Database {
-    // Dropped in this order: whoever closes last empties the log, and should be the writer.
+    // Dropped in this order. The connection that closes last empties the log, and that should be the writer.
     readers: Threads<ReadJob>,
     writer: Threads<WriteJob>,
 }
 
-/// Why a job gave nothing.
+/// Why a job failed.
 pub(super) type Failed = rusqlite::Error;
 
-/// Takes the connection, or why there is none.
+/// Gets the connection, or the reason why there is none.
 type ReadJob = Box<dyn FnOnce(Result<&Connection, Failed>) + Send>;
 
-/// What is written, and who is told of it.
+/// A write.
 enum WriteJob {
-    /// Shares a transaction with others.
-    Together(Together),
-    /// Has the connection for itself, outside of any transaction.
+    /// Shares a transaction with other writes.
+    Shared(SharedJob),
+    /// Has the connection alone, outside of any transaction.
     Alone(Box<dyn FnOnce(&mut Connection) + Send>),
 }
 
-/// Does its work in a transaction, or is told why there is none; gives back who is to be told how the transaction ended.
-type Together = Box<dyn FnOnce(Result<&Connection, Failed>) -> Written + Send>;
+/// Does its work in a transaction, or gets the reason why there is none. Returns how its caller is answered.
+type SharedJob = Box<dyn FnOnce(Result<&Connection, Failed>) -> Written + Send>;
 
 struct Written {
-    /// Why its work failed, which is then taken back.
+    /// Why the work failed. It is rolled back then.
     failed: Option<Failed>,
-    /// Takes why the transaction failed, if it did.
-    tell: Box<dyn FnOnce(Option<Failed>) + Send>,
+    /// Answers the caller, with the reason if the transaction failed.
+    answer: Box<dyn FnOnce(Option<Failed>) + Send>,
 }
 
-/// Threads that take jobs from one queue, until they are dropped.
+/// Threads that take jobs from one queue, until this is dropped.
 struct Threads<Job> {
     queue: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
@@ -68,23 +70,23 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// Takes over the connection that writes, and starts the threads. Readers connect when somebody reads.
+    /// Takes the writing connection and starts the threads. A reader thread connects at its first job.
     ///
     /// # Errors
-    /// The machine has no room for more threads, or SQLite's.
+    /// SQLite refuses a setting, or the operating system starts no more threads (`SQLITE_NOMEM`).
     pub fn start(file: &Path, writer: Connection) -> Result<Self, Failed> {
         writer.pragma_update(None, "synchronous", "full")?;
         writer.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
         let count = std::thread::available_parallelism().map_or(2, usize::from);
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
-        let mut readers = Threads::taking(jobs);
+        let mut readers = Threads::new(jobs);
         for _ in 0..count.clamp(2, 8) {
             let (file, queue) = (file.to_owned(), queue.clone());
             readers.start("store-read", move || read_jobs(&file, &queue))?;
         }
         let (jobs, queue) = mpsc::channel();
-        let mut writers = Threads::taking(jobs);
+        let mut writers = Threads::new(jobs);
         writers.start("store-write", move || write_jobs(writer, &queue))?;
         Ok(Self {
             readers,
@@ -92,33 +94,34 @@ impl Database {
         })
     }
 
-    /// Reads, beside others who read and the one who writes. Sees everything that was stored before.
+    /// Runs a read beside other reads and the one write. It sees everything that was stored before it began.
     pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
     ) -> Result<T, Failed> {
-        let (sender, told) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         self.readers.add(Box::new(move |db| {
-            // One moment for all that it reads.
-            let read = db.and_then(|db| db.unchecked_transaction().and_then(|_moment| work(db)));
+            // The transaction gives all queries of this read the same state.
+            let read =
+                db.and_then(|db| db.unchecked_transaction().and_then(|_transaction| work(db)));
             let _ = sender.send(read);
         }));
-        told.await.unwrap_or_else(|_| Err(ended()))
+        answer.await.unwrap_or_else(|_| Err(no_answer()))
     }
 
-    /// Writes all of it or nothing; `then` sees what was stored, in the order in which it was, before anybody else is told.
-    /// Returns when it is on the disk.
+    /// Runs a write as one transaction, and returns when it is on the disk. `then` gets the result before the caller, in the
+    /// order of the transactions.
     pub async fn write_then<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
         then: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, Failed> {
-        let (sender, told) = oneshot::channel();
-        let job: Together = Box::new(move |db| {
+        let (sender, answer) = oneshot::channel();
+        let job: SharedJob = Box::new(move |db| {
             let done = db.and_then(work);
             Written {
-                failed: done.as_ref().err().map(copy),
-                tell: Box::new(move |failed| {
+                failed: done.as_ref().err().map(copy_error),
+                answer: Box::new(move |failed| {
                     let done = match failed {
                         None => done,
                         Some(failed) => done.and(Err(failed)),
@@ -130,24 +133,24 @@ impl Database {
                 }),
             }
         });
-        self.writer.add(WriteJob::Together(job));
-        told.await.unwrap_or_else(|_| Err(ended()))
+        self.writer.add(WriteJob::Shared(job));
+        answer.await.unwrap_or_else(|_| Err(no_answer()))
     }
 
-    /// Does what no transaction can: it has the writer for itself.
+    /// Runs work that SQLite does not allow in a transaction. No other write runs meanwhile.
     pub async fn alone<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Failed> + Send + 'static,
     ) -> Result<T, Failed> {
-        let (sender, told) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         let job = move |db: &mut Connection| drop(sender.send(work(db)));
         self.writer.add(WriteJob::Alone(Box::new(job)));
-        told.await.unwrap_or_else(|_| Err(ended()))
+        answer.await.unwrap_or_else(|_| Err(no_answer()))
     }
 }
 
 impl<Job> Threads<Job> {
-    fn taking(queue: Sender<Job>) -> Self {
+    fn new(queue: Sender<Job>) -> Self {
         Self {
             queue: Some(queue),
             threads: Vec::new(),
@@ -164,7 +167,7 @@ impl<Job> Threads<Job> {
         Ok(())
     }
 
-    /// Who adds something that no thread takes any more is told by what is dropped with it.
+    /// When no thread is left, the job is dropped, and its caller gets [`no_answer`].
     fn add(&self, job: Job) {
         if let Some(queue) = &self.queue {
             let _ = queue.send(job);
@@ -174,7 +177,7 @@ impl<Job> Threads<Job> {
 
 impl<Job> Drop for Threads<Job> {
     fn drop(&mut self) {
-        // They end after what was added before.
+        // The threads end after the jobs that were added before.
         self.queue = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -182,7 +185,7 @@ impl<Job> Drop for Threads<Job> {
     }
 }
 
-/// One of the threads that read. Its connection cannot write.
+/// The loop of a reader thread. Its connection cannot write.
 fn read_jobs(file: &Path, queue: &Mutex<Receiver<ReadJob>>) {
     let mut connection = None;
     loop {
@@ -192,13 +195,15 @@ fn read_jobs(file: &Path, queue: &Mutex<Receiver<ReadJob>>) {
         };
         let Ok(job) = job else { return };
         let connected = connection.take().map_or_else(|| reader(file), Ok);
-        // A defect costs its caller an answer, and nobody else anything.
-        let _ = catch_unwind(AssertUnwindSafe(|| job(connected.as_ref().map_err(copy))));
+        // A panic in a job fails only the job's own caller.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            job(connected.as_ref().map_err(copy_error))
+        }));
         connection = connected.ok();
     }
 }
 
-/// A connection that reads what the writer wrote.
+/// A read-only connection. It is opened read-write, because reading a database in WAL mode may create its shared memory.
 fn reader(file: &Path) -> Result<Connection, Failed> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
@@ -207,64 +212,66 @@ fn reader(file: &Path) -> Result<Connection, Failed> {
     Ok(connection)
 }
 
-/// The one thread that writes.
+/// The loop of the writer thread.
 fn write_jobs(mut db: Connection, queue: &Receiver<WriteJob>) {
     let mut waiting = VecDeque::new();
     while let Some(first) = waiting.pop_front().or_else(|| queue.recv().ok()) {
-        waiting.extend(queue.try_iter().take(TOGETHER));
+        waiting.extend(queue.try_iter().take(MAX_JOBS));
         match first {
             WriteJob::Alone(work) => {
                 let _ = catch_unwind(AssertUnwindSafe(|| work(&mut db)));
             }
-            WriteJob::Together(first) => {
+            WriteJob::Shared(first) => {
                 let mut jobs = VecDeque::from([first]);
-                while jobs.len() < TOGETHER
-                    && matches!(waiting.front(), Some(WriteJob::Together(_)))
-                    && let Some(WriteJob::Together(job)) = waiting.pop_front()
+                while jobs.len() < MAX_JOBS
+                    && matches!(waiting.front(), Some(WriteJob::Shared(_)))
+                    && let Some(WriteJob::Shared(job)) = waiting.pop_front()
                 {
                     jobs.push_back(job);
                 }
                 while !jobs.is_empty() {
-                    write_together(&mut db, &mut jobs);
+                    write_shared(&mut db, &mut jobs);
                 }
             }
         }
     }
 }
 
-/// One transaction for all of them, and then the answers. Jobs are left when SQLite gave the transaction up before them.
-fn write_together(db: &mut Connection, jobs: &mut VecDeque<Together>) {
+/// Runs jobs in one transaction, and then answers their callers. Leaves jobs in the queue when SQLite ended the
+/// transaction before they ran.
+fn write_shared(db: &mut Connection, jobs: &mut VecDeque<SharedJob>) {
     let mut written = Vec::with_capacity(jobs.len());
     let failed = match db.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(tx) => do_jobs(&tx, jobs, &mut written)
             .and_then(|()| tx.commit())
             .err(),
         Err(failed) => {
-            written.extend(jobs.drain(..).map(|job| job(Err(copy(&failed)))));
+            written.extend(jobs.drain(..).map(|job| job(Err(copy_error(&failed)))));
             Some(failed)
         }
     };
     for job in written {
-        (job.tell)(failed.as_ref().map(copy));
+        (job.answer)(failed.as_ref().map(copy_error));
     }
 }
 
 fn do_jobs(
     tx: &Transaction<'_>,
-    jobs: &mut VecDeque<Together>,
+    jobs: &mut VecDeque<SharedJob>,
     written: &mut Vec<Written>,
 ) -> Result<(), Failed> {
     while let Some(job) = jobs.pop_front() {
         tx.execute_batch("SAVEPOINT job")?;
-        // A defect costs its caller an answer, and nobody else anything.
+        // A panic in a job fails only the job's own caller.
         let done = catch_unwind(AssertUnwindSafe(|| job(Ok(tx)))).ok();
-        let failed = done
-            .as_ref()
-            .map_or_else(|| Some(ended()), |done| done.failed.as_ref().map(copy));
+        let failed = done.as_ref().map_or_else(
+            || Some(no_answer()),
+            |done| done.failed.as_ref().map(copy_error),
+        );
         written.extend(done);
         if let Some(failed) = failed {
             if tx.is_autocommit() {
-                // The disk is full, or does not work: nothing of this transaction is there.
+                // The disk is full or failing, and SQLite rolled the whole transaction back.
                 return Err(failed);
             }
             tx.execute_batch("ROLLBACK TO job")?;
@@ -274,10 +281,10 @@ fn do_jobs(
     Ok(())
 }
 
-/// The same failure, for each whom it concerns.
-fn copy(failed: &Failed) -> Failed {
+/// Copies an error for each caller that it concerns.
+fn copy_error(failed: &Failed) -> Failed {
     match failed {
-        Failed::SqliteFailure(code, words) => Failed::SqliteFailure(*code, words.clone()),
+        Failed::SqliteFailure(code, message) => Failed::SqliteFailure(*code, message.clone()),
         other => {
             let code = ffi::Error::new(ffi::SQLITE_ERROR);
             Failed::SqliteFailure(code, Some(other.to_string()))
@@ -285,8 +292,8 @@ fn copy(failed: &Failed) -> Failed {
     }
 }
 
-/// Nobody answered: a defect in a job, or the thread is gone.
-fn ended() -> Failed {
+/// The job was dropped without an answer: it panicked, or its thread ended.
+fn no_answer() -> Failed {
     let code = ffi::Error::new(ffi::SQLITE_ABORT);
     Failed::SqliteFailure(code, Some("the store gave no answer".to_owned()))
 }

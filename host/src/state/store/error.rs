@@ -1,4 +1,4 @@
-//! Why the store does not work, and what SQLite says as what it means for the store.
+//! Why the store does not work, and what each SQLite error means for it.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use rusqlite::types::Type;
 /// Why the store does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The folder cannot be made or written.
+    /// The folder cannot be created or written.
     #[error("the state folder {folder} cannot be used: {reason}")]
     Folder {
-        /// The folder.
+        /// The state folder.
         folder: PathBuf,
-        /// The operating system's words.
+        /// The error of the operating system.
         reason: std::io::Error,
     },
-    /// Another process writes to it.
+    /// Another process has the write lock.
     #[error("another orghost is working on the state folder {0}")]
     Locked(PathBuf),
-    /// An older orghost wrote it, and one is working on it now: it must not be changed under its hands.
+    /// The store needs a migration while a process of an older version uses it.
     #[error(
         "the store {file} has version {found}, which an older orghost is working on; this one would change it to version {known}"
     )]
@@ -34,17 +34,17 @@ pub enum StoreError {
         /// The version that this orghost needs.
         known: u32,
     },
-    /// A newer orghost wrote it.
+    /// A newer orghost wrote the store.
     #[error("the store {file} has version {found}; this orghost knows versions up to {known}")]
     Newer {
         /// The database.
         file: PathBuf,
         /// Its version.
         found: u32,
-        /// The newest known.
+        /// The newest version that this orghost knows.
         known: u32,
     },
-    /// Its bytes are not those of a store, or not all of them.
+    /// The file is not a store, or a part of it is missing or altered.
     #[error("the store {file} is damaged: {reason}")]
     Corrupt {
         /// The database.
@@ -52,38 +52,38 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A row holds something that this orghost does not understand.
+    /// A row holds a value that this version does not understand.
     #[error("the store {file} cannot be understood: {row}: {reason}")]
     Unreadable {
         /// The database.
         file: PathBuf,
-        /// Which row.
+        /// The row, such as `operation 3f2a`.
         row: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The disk has no room for it.
+    /// The disk is full.
     #[error("there is no room for the store {0}: its disk is full")]
     Full(PathBuf),
-    /// It cannot be written.
+    /// The database cannot be written.
     #[error("the store {file} cannot be written: {reason}")]
     ReadOnly {
         /// The database.
         file: PathBuf,
-        /// SQLite's words.
+        /// The error of SQLite.
         reason: rusqlite::Error,
     },
-    /// The database itself.
+    /// Any other error of SQLite.
     #[error("the store {file} does not work: {reason}")]
     Database {
         /// The database.
         file: PathBuf,
-        /// SQLite's words.
+        /// The error of SQLite.
         reason: rusqlite::Error,
     },
 }
 
-/// A row that cannot be understood, on its way through SQLite's functions.
+/// A row that is not understood, while it passes through SQLite's functions.
 #[derive(Debug, thiserror::Error)]
 #[error("{row}: {reason}")]
 struct Unreadable {
@@ -91,7 +91,7 @@ struct Unreadable {
     reason: String,
 }
 
-/// That a row holds something that is not understood. `row` names it, such as `operation 3f2a`.
+/// The error for a row that is not understood. `row` names it, such as `operation 3f2a`.
 pub(super) fn unreadable(row: impl Display, reason: impl Display) -> rusqlite::Error {
     let unreadable = Unreadable {
         row: row.to_string(),
@@ -100,7 +100,7 @@ pub(super) fn unreadable(row: impl Display, reason: impl Display) -> rusqlite::E
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(unreadable))
 }
 
-/// What was read of a row: when it is not understood, the error names the row.
+/// Adds the name of the row to the error of a value that was not understood.
 pub(super) fn of_row<T>(row: impl Display, read: rusqlite::Result<T>) -> rusqlite::Result<T> {
     use rusqlite::Error;
     read.map_err(|error| match error {
@@ -114,7 +114,7 @@ pub(super) fn of_row<T>(row: impl Display, read: rusqlite::Result<T>) -> rusqlit
     })
 }
 
-/// A column's JSON, understood.
+/// Parses a column of JSON.
 pub(super) fn json<T: serde::de::DeserializeOwned>(
     row: impl Display,
     column: &str,
@@ -123,18 +123,18 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(
     serde_json::from_str(text).map_err(|error| unreadable(row, format!("`{column}`: {error}")))
 }
 
-/// A column's word, understood.
+/// Parses a column of one word.
 pub(super) fn word<T>(
     row: impl Display,
     column: &str,
     word: &str,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> rusqlite::Result<T> {
-    parse(word).ok_or_else(|| unreadable(row, format!("`{column}` is {word:?}, which is none")))
+    parse(word).ok_or_else(|| unreadable(row, format!("`{column}` is {word:?}, which is unknown")))
 }
 
 impl StoreError {
-    /// What SQLite says, as what it means for the store.
+    /// Translates an error of SQLite.
     pub(super) fn of(file: &Path, reason: rusqlite::Error) -> Self {
         let file = file.to_owned();
         let reason = match reason {
@@ -168,7 +168,7 @@ impl From<StoreError> for Problem {
         let (code, help) = match &error {
             StoreError::Folder { .. } => (
                 "state-folder",
-                "name a folder that you may write with --state or ORGHOST_STATE",
+                "name a folder that you can write with --state or ORGHOST_STATE",
             ),
             StoreError::Locked(_) => (
                 "state-locked",
@@ -180,7 +180,7 @@ impl From<StoreError> for Problem {
             ),
             StoreError::Unreadable { .. } => (
                 "store-unreadable",
-                "another version of orghost or a person wrote it: use that version, or restore a backup; nothing was changed",
+                "a person or another version of orghost wrote it: use that version, or restore a backup; nothing was changed",
             ),
             StoreError::Newer { .. } => (
                 "store-newer",

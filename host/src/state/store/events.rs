@@ -1,4 +1,4 @@
-//! Events: appended, read from any place on, and followed.
+//! The journal of events: append, read from any sequence number, and follow.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,52 +12,52 @@ use super::{LastOutcome, Store, StoreError};
 use crate::model::event::{Before, Event, What};
 use crate::model::ids::OperationId;
 
-/// An event, and where it stands among all.
+/// A stored event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// Its place: a later event has a higher one. Places of one host are never used again.
+    /// The sequence number. It grows with each event of this host, and is never used again.
     pub seq: i64,
-    /// When, in milliseconds since 1970, by this machine's clock: only `seq` tells the order.
+    /// When it was stored, in milliseconds since 1970. The clock may be changed; only `seq` gives the order.
     pub at_ms: i64,
-    /// The operation that it is of.
+    /// The id of its operation.
     pub operation: String,
-    /// Its org's slug.
+    /// The slug of its org.
     pub org: String,
-    /// Its workspace's key.
+    /// The key of its workspace. Absent when it is about the whole org.
     pub workspace: Option<String>,
     /// The event as JSON, as [`Event`] serialises.
     pub body: String,
 }
 
-/// Which events are wanted.
+/// Selects events. The default selects all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only those of this org.
+    /// Only events of this org's slug.
     pub org: Option<String>,
-    /// Only those of this operation.
+    /// Only events of this operation's id.
     pub operation: Option<String>,
 }
 
-/// What a follower is given.
+/// An item of a followed stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Followed {
     /// The next event.
     Event(Arc<Stored>),
-    /// Events that the follower did not see are kept no longer.
+    /// Events before the next one were pruned before the follower saw them.
     Gap(Gap),
 }
 
-/// Places whose events are kept no longer, but for those of operations that did not end.
+/// A range of sequence numbers whose events were pruned, except those of open operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// After this one: the last that the follower has.
+    /// The last number that the follower has seen; the range begins after it.
     pub after: i64,
-    /// Up to and with this one.
+    /// The last number of the range.
     pub until: i64,
 }
 
 impl Filter {
-    fn takes(&self, event: &Stored) -> bool {
+    fn selects(&self, event: &Stored) -> bool {
         let same =
             |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|w| w == found);
         same(&self.org, &event.org) && same(&self.operation, &event.operation)
@@ -65,12 +65,12 @@ impl Filter {
 }
 
 impl Store {
-    /// Appends one event, and lets the workspace's row follow it. Returns
-    /// when it is stored: what it announces may be done after that.
+    /// Appends an event, and updates the row of its workspace. Returns when both are on the disk; only then may the
+    /// announced step be taken.
     pub async fn append(&self, operation: &OperationId, event: &Event) -> Result<(), StoreError> {
         let (operation, mut event) = (operation.0.clone(), event.clone());
         if let What::Failed(failure) = &mut event.what {
-            // What a workspace printed may hold secrets: it is shown, and not kept.
+            // The output of a workspace may hold secrets, so it is shown but never stored.
             failure.last_lines.clear();
         }
         let body = serde_json::json!(event).to_string();
@@ -100,7 +100,7 @@ impl Store {
                 What::Removed => Some((LastOutcome::Removed, None, None)),
                 _ => None,
             };
-            // A replacement is made while the one before answers; who is skipped is left as it was.
+            // While a replacement is made, the old generation still answers at its URL; a skipped workspace is unchanged.
             let keeps_url = match &event.what {
                 What::Step { step } => !step.interrupts(),
                 What::Skipped { .. } => true,
@@ -117,7 +117,7 @@ impl Store {
                     .execute(params![id, outcome, url, reason, keeps_url])?;
             }
             if let What::Broke { reason } = &event.what {
-                // Whoever was on its way is so no longer.
+                // No running operation will end these workspaces any more.
                 db.execute(
                     "UPDATE workspaces SET outcome = 'failed', url = NULL, reason = ?3
                      WHERE org = ?1 AND (?2 IS NULL OR id = ?2) AND outcome IN ('planned', 'provisioning')",
@@ -133,7 +133,7 @@ impl Store {
                 body,
             }))
         };
-        // By the thread that writes: followers see events in their order. Nobody may be listening.
+        // Sent by the writer thread, so that followers get events in order. Fails when there are no followers.
         let publish = move |stored: &Arc<Stored>| drop(sender.send(stored.clone()));
         let appended = self.database.write_then(work, publish).await;
         appended.map_err(|reason| StoreError::of(&self.file, reason))?;
@@ -142,7 +142,7 @@ impl Store {
         Ok(())
     }
 
-    /// Events after a place, in their order, at most `limit`. Those that are kept no longer are left out.
+    /// At most `limit` events after a sequence number, in order. Pruned events are missing.
     pub async fn events(
         &self,
         after: i64,
@@ -153,31 +153,31 @@ impl Store {
         self.read(move |db| page(db, after, &filter, limit)).await
     }
 
-    /// The place of the newest event that there ever was; 0 when there never was one.
+    /// The sequence number of the newest event, even if it was pruned; 0 before the first event.
     pub async fn newest(&self) -> Result<i64, StoreError> {
         self.read(newest).await
     }
 
-    /// Events after a place, and then all that come: each once, in their order, for ever. Where some are kept no longer, the
-    /// follower is told before those that come after them.
+    /// Follows the journal: every selected event after a sequence number, once and in order, without end. A [`Gap`] comes
+    /// before the first event after a pruned range.
     pub fn follow(
         &self,
         after: i64,
         filter: Filter,
     ) -> impl Stream<Item = Result<Followed, StoreError>> + Send + use<> {
-        /// Events that are read from the database at once.
+        /// The number of events that one query reads.
         const PAGE: usize = 500;
         struct Follower {
             store: Store,
             filter: Filter,
             last: i64,
             read: VecDeque<Stored>,
-            /// There may be more in the database before what is live.
+            /// Whether the database may have events that come before the live ones.
             behind: bool,
             live: tokio::sync::broadcast::Receiver<Arc<Stored>>,
         }
         let follower = Follower {
-            // Before anything is read, so that nothing falls between.
+            // Subscribed before the first read, so that no event is missed between them.
             live: self.stored.subscribe(),
             store: self.clone(),
             filter,
@@ -186,25 +186,31 @@ impl Store {
             behind: true,
         };
         futures_util::stream::unfold(Some((follower, 0)), |follower| async move {
-            let (mut f, mut told) = follower?;
+            let (mut f, mut reported_until) = follower?;
             loop {
                 if let Some(event) = f.read.pop_front() {
                     f.last = event.seq;
-                    return Some((Ok(Followed::Event(Arc::new(event))), Some((f, told))));
+                    return Some((
+                        Ok(Followed::Event(Arc::new(event))),
+                        Some((f, reported_until)),
+                    ));
                 }
                 if f.behind {
                     let (last, filter) = (f.last, f.filter.clone());
                     let read = f.store.read(move |db| {
-                        Ok((gone_for(db, &filter)?, page(db, last, &filter, PAGE)?))
+                        Ok((
+                            pruned_until_for(db, &filter)?,
+                            page(db, last, &filter, PAGE)?,
+                        ))
                     });
                     match read.await {
                         Ok((until, events)) => {
                             f.behind = events.len() == PAGE;
                             f.read = events.into();
-                            if until > last.max(told) {
-                                told = until;
+                            if until > last.max(reported_until) {
+                                reported_until = until;
                                 let gap = Gap { after: last, until };
-                                return Some((Ok(Followed::Gap(gap)), Some((f, told))));
+                                return Some((Ok(Followed::Gap(gap)), Some((f, reported_until))));
                             }
                             continue;
                         }
@@ -212,10 +218,10 @@ impl Store {
                     }
                 }
                 match f.live.recv().await {
-                    Ok(event) if event.seq <= f.last || !f.filter.takes(&event) => {}
+                    Ok(event) if event.seq <= f.last || !f.filter.selects(&event) => {}
                     Ok(event) => {
                         f.last = event.seq;
-                        return Some((Ok(Followed::Event(event)), Some((f, told))));
+                        return Some((Ok(Followed::Event(event)), Some((f, reported_until))));
                     }
                     Err(RecvError::Lagged(_)) => f.behind = true,
                     Err(RecvError::Closed) => return None,
@@ -231,7 +237,7 @@ fn page(
     filter: &Filter,
     limit: usize,
 ) -> rusqlite::Result<Vec<Stored>> {
-    // What is not asked for is not in the query, so that there is an index for what is.
+    // Only the conditions that are set are in the query, so that SQLite can use the index for them.
     let of_org = filter.org.as_ref().map_or(":org IS NULL", |_| "org = :org");
     let of_operation = filter.operation.as_ref();
     let of_operation = of_operation.map_or(":operation IS NULL", |_| "operation = :operation");
@@ -240,11 +246,11 @@ fn page(
          WHERE seq > :after AND {of_org} AND {of_operation} ORDER BY seq LIMIT :limit"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let wanted = named_params! {
+    let parameters = named_params! {
         ":after": after, ":org": filter.org, ":operation": filter.operation, ":limit": limit,
     };
     db.prepare_cached(&query)?
-        .query_map(wanted, stored)?
+        .query_map(parameters, stored)?
         .collect()
 }
 
@@ -259,15 +265,15 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     })
 }
 
-/// SQLite's own count: also of what is kept no longer.
+/// The counter of SQLite's AUTOINCREMENT, which also counts pruned events.
 pub(super) fn newest(db: &Connection) -> rusqlite::Result<i64> {
     let query = "SELECT seq FROM sqlite_sequence WHERE name = 'events'";
     let newest = db.prepare_cached(query)?.query_row([], |row| row.get(0));
     Ok(newest.optional()?.unwrap_or(0))
 }
 
-/// As [`gone`], for who follows one operation: all events of one that did not end are kept.
-fn gone_for(db: &Connection, filter: &Filter) -> rusqlite::Result<i64> {
+/// As [`pruned_until`], for a filter. No event of an open operation is ever pruned.
+fn pruned_until_for(db: &Connection, filter: &Filter) -> rusqlite::Result<i64> {
     let open = "SELECT EXISTS (SELECT 1 FROM operations WHERE id = ?1 AND ended_ms IS NULL)";
     let is_open = match &filter.operation {
         Some(operation) => db
@@ -275,11 +281,11 @@ fn gone_for(db: &Connection, filter: &Filter) -> rusqlite::Result<i64> {
             .query_row([operation], |row| row.get(0))?,
         None => false,
     };
-    if is_open { Ok(0) } else { gone(db) }
+    if is_open { Ok(0) } else { pruned_until(db) }
 }
 
-/// Up to where events are kept no longer; 0 while all are.
-pub(super) fn gone(db: &Connection) -> rusqlite::Result<i64> {
+/// The sequence number up to which events were pruned; 0 before the first pruning.
+pub(super) fn pruned_until(db: &Connection) -> rusqlite::Result<i64> {
     let query = "SELECT value FROM meta WHERE name = 'events_gone'";
     let text: String = db.prepare_cached(query)?.query_row([], |row| row.get(0))?;
     word("meta events_gone", "value", &text, |text| text.parse().ok())

@@ -1,10 +1,12 @@
-//! The versions of the store. Only whoever holds the write lock, or makes a new store, brings one to a newer version.
+//! The versions of the store, and the migrations between them. A migration needs the write lock, except in a new store.
+//!
+//! By hand, with SQLite's `user_version`: `rusqlite_migration` needs an older rusqlite than 0.43.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::workspaces::migrate_to_names;
+use super::version_3::migrate_to_names;
 
-/// Each entry takes the store from its index to the next version; released entries never change.
+/// Entry N migrates a store of version N to version N + 1. Released entries never change.
 const MIGRATIONS: [Migration; 4] = [
     Migration::Sql(FIRST),
     Migration::Sql(SECOND),
@@ -12,7 +14,7 @@ const MIGRATIONS: [Migration; 4] = [
     Migration::Sql(FOURTH),
 ];
 
-/// See [`MIGRATIONS`].
+/// One step of [`MIGRATIONS`].
 enum Migration {
     Sql(&'static str),
     Code(fn(&Transaction<'_>) -> rusqlite::Result<()>),
@@ -81,19 +83,19 @@ const FOURTH: &str = "
     INSERT INTO meta VALUES ('events_gone', '0');
 ";
 
-/// The version that this orghost works with.
+/// The version of the store that this orghost uses.
 pub(super) fn newest() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 
-/// Brings a store to the newest version: all of the way, or not at all.
+/// Migrates a store to the newest version in one transaction.
 pub(super) fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
-    /// The file shrinks when it is told to (`PRAGMA auto_vacuum`).
+    /// The mode of `PRAGMA auto_vacuum` in which [`Store::prune`](super::Store::prune) decides when the file shrinks.
     const INCREMENTAL: u32 = 2;
     let mode: u32 = db.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
     if mode != INCREMENTAL {
         db.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
-        // Written anew with it; an empty file has nothing to write.
+        // The mode takes effect when the file is written again.
         db.execute_batch("VACUUM")?;
     }
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;

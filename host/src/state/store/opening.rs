@@ -1,5 +1,5 @@
-//! Opening a store: understood before it is written to, made anew only as a whole, and changed to a newer version only under
-//! the write lock.
+//! Opens a store: nothing is written to a file that is not understood, a new store gets its name only when it is complete,
+//! and a migration needs the write lock.
 
 use std::fs::File;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::model::ids::InstanceId;
 pub(super) const FILE: &str = "orghost.db";
 const LOCK: &str = "orghost.lock";
 
-/// The one writer of a state folder, until it is dropped.
+/// The right to write to a state folder, until it is dropped. One process at a time has it.
 #[derive(Debug)]
 pub struct WriteLock(#[allow(dead_code, reason = "held, not read: closing it unlocks")] File);
 
@@ -44,23 +44,24 @@ impl Store {
         folder.join(FILE).exists()
     }
 
-    /// Opens the store of a state folder, and makes both when they are not there.
+    /// Opens the store of a state folder. Creates both when they do not exist.
     ///
     /// # Errors
-    /// See [`StoreError`]; a store that is not understood is never written to.
+    /// [`StoreError::Folder`] when the folder cannot be used, [`StoreError::Newer`], [`StoreError::Corrupt`] or
+    /// [`StoreError::InUse`] when the store cannot be used by this version. Nothing is written to it then.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         Self::open_checked(folder, false, Clock::system())
     }
 
-    /// Opens the store of a state folder as [`Store::open`] does, after all of it was read and found sound.
+    /// Opens a store as [`Store::open`] does, after a check of the whole file.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] too for a damage that nobody would have met yet.
+    /// As [`Store::open`]; [`StoreError::Corrupt`] also for damage in a part that is not used now.
     pub fn open_sound(folder: &Path) -> Result<Self, StoreError> {
         Self::open_checked(folder, true, Clock::system())
     }
 
-    /// Opens the store of a state folder as [`Store::open`] does, with a clock that somebody made up.
+    /// Opens a store as [`Store::open`] does, with a clock that a test controls.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -84,9 +85,9 @@ impl Store {
         if !file.try_exists().map_err(unusable)? {
             create(folder, &file)?;
         }
-        begins_as_a_database(&file)?;
+        check_header(&file)?;
         let mut connection = Connection::open(&file).map_err(failed)?;
-        // Until it is understood, not even what a killed process left in its log is written into it.
+        // SQLite must not write the log of a killed process into the file before the file is known to be ours.
         let log = folder.join(format!("{FILE}-wal"));
         let has_log = log.metadata().is_ok_and(|log| log.len() > 0);
         let no_checkpoint = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
@@ -108,23 +109,23 @@ impl Store {
             return Err(StoreError::Corrupt { file, reason });
         }
         if read_all || found < known {
-            let said: String = connection
+            let result: String = connection
                 .pragma_query_value(None, "quick_check", |row| row.get(0))
                 .map_err(failed)?;
-            if said != "ok" {
-                let reason = said.lines().next().unwrap_or_default().to_owned();
+            if result != "ok" {
+                let reason = result.lines().next().unwrap_or_default().to_owned();
                 return Err(StoreError::Corrupt { file, reason });
             }
         }
         if found < known {
-            // Whoever works on it knows it as it is.
+            // A process that uses the older version holds the lock, and must not find a newer store.
             let _lock = match WriteLock::of(folder) {
                 Err(StoreError::Locked(_)) => return Err(StoreError::InUse { file, found, known }),
                 lock => lock?,
             };
             migrate(&mut connection).map_err(failed)?;
         }
-        let instance = settle(&connection).map_err(failed)?;
+        let instance = configure_writer(&connection).map_err(failed)?;
         connection
             .set_db_config(no_checkpoint, false)
             .map_err(failed)?;
@@ -138,21 +139,21 @@ impl Store {
         })
     }
 
-    /// The identity of this state folder.
+    /// The id of this state folder. The labels of its resources on an engine carry it.
     pub fn instance(&self) -> &InstanceId {
         &self.instance
     }
 
-    /// Becomes the one writer of the state folder.
+    /// Takes the write lock of the state folder. Does not wait.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] at once when there is another.
+    /// [`StoreError::Locked`] when another process has it.
     pub fn lock(&self) -> Result<WriteLock, StoreError> {
         WriteLock::of(self.file.parent().unwrap_or(Path::new(".")))
     }
 }
 
-/// Makes an empty store: under another name first, so that a file of the right name is always a whole one.
+/// Creates an empty store under a temporary name and renames it, so that no process sees an incomplete one.
 fn create(folder: &Path, file: &Path) -> Result<(), StoreError> {
     let failed = |reason| StoreError::of(file, reason);
     let unusable = |reason| StoreError::Folder {
@@ -168,18 +169,18 @@ fn create(folder: &Path, file: &Path) -> Result<(), StoreError> {
     migrate(&mut connection).map_err(failed)?;
     connection.close().map_err(|(_, reason)| failed(reason))?;
     match new.persist_noclobber(file) {
-        // Its name survives a power cut, too.
+        // Without this the new name could be lost in a power failure.
         Ok(_) => File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(unusable),
-        // Another process was first.
+        // Another process created it first.
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(unusable(error.error)),
     }
 }
 
-/// SQLite takes an empty file for an empty database, and would fill it.
-fn begins_as_a_database(file: &Path) -> Result<(), StoreError> {
+/// Rejects a file that is not a SQLite database. SQLite itself would treat an empty file as an empty database.
+fn check_header(file: &Path) -> Result<(), StoreError> {
     use std::io::Read as _;
     const MAGIC: &[u8] = b"SQLite format 3\0";
     let mut beginning = Vec::new();
@@ -198,8 +199,8 @@ fn begins_as_a_database(file: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// What every connection that writes needs; and whose store it is.
-fn settle(connection: &Connection) -> rusqlite::Result<InstanceId> {
+/// Sets what every writing connection needs, and reads the id of the state folder.
+fn configure_writer(connection: &Connection) -> rusqlite::Result<InstanceId> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection

@@ -1,82 +1,83 @@
-//! Operations: what was asked for, and what came of it.
+//! Operations: accepted work, its state and its result.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::error::{json, of_row, word};
+use super::orgs::write_org;
 use super::sources::write_source;
-use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow, write_org};
+use super::{OrgRow, SourceRow, Store, StoreError, WorkspaceRow};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::Operation;
 use crate::model::ids::{OperationId, WorkspaceId};
 use crate::state::encryption::Encrypted;
 
-/// An operation that was cut off.
+/// An operation that was interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutOff {
-    /// Which.
+    /// Its id.
     pub id: OperationId,
-    /// What it did.
+    /// What it does.
     pub operation: Operation,
-    /// The last step of each workspace that was neither up nor failed, as `key: step`.
+    /// The last step of each workspace that is neither up nor failed, as `key: step`.
     pub steps: Vec<String>,
 }
 
-/// An operation, as the store knows it.
+/// An operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperationRow {
-    /// Which.
+    /// Its id.
     pub id: OperationId,
-    /// Its org's slug.
+    /// The slug of its org.
     pub org: String,
     /// What it does.
     pub operation: Operation,
-    /// The workspace that it is about, when it is not the whole org.
+    /// The workspace that it is about. Absent when it is about the whole org.
     pub workspace: Option<Subject>,
-    /// How it is.
+    /// Its state.
     pub state: OperationState,
-    /// What was asked for beside that: enough to do it again.
+    /// The options of the request. With them a later process can carry it out again.
     pub request: serde_json::Value,
-    /// Workspaces that did not come up, or did not go.
+    /// The number of workspaces that failed. 0 until it ends.
     pub failed: u32,
-    /// Why it could not be done at all.
+    /// Why it could not be carried out at all. Empty otherwise.
     pub errors: Vec<Diagnostic>,
-    /// When it was asked for, in milliseconds since 1970.
+    /// When it was accepted, in milliseconds since 1970.
     pub began_ms: i64,
-    /// When it ended.
+    /// When it ended, in milliseconds since 1970.
     pub ended_ms: Option<i64>,
-    /// When somebody cancelled it: nothing more of it is begun, also not by another process.
+    /// When it was cancelled, in milliseconds since 1970. No process begins another step of it.
     pub cancel_ms: Option<i64>,
 }
 
 /// The one workspace that an operation is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
-    /// Who it is. Absent in an operation of an older version about a workspace that was forgotten since.
+    /// Its id. Absent for an operation of an older version whose workspace was forgotten since.
     pub id: Option<WorkspaceId>,
-    /// What people called it when it was asked for.
+    /// Its key when the operation was accepted.
     pub key: String,
 }
 
-/// How an operation is.
+/// The state of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperationState {
-    /// It waits for those before it.
+    /// It waits for earlier operations.
     Queued,
-    /// It is being done.
+    /// It is being carried out, or was interrupted.
     Running,
-    /// It was done, all of it.
+    /// It ended, and no workspace failed.
     Done,
-    /// It was not, or not all of it.
+    /// It could not be carried out, or some workspaces failed.
     Failed,
-    /// Somebody cancelled it.
+    /// It was cancelled.
     Cancelled,
-    /// A later operation of the same org does what it would have done.
+    /// A later operation includes its work.
     Superseded,
 }
 
 impl OperationState {
-    /// The state as a word.
+    /// The state as it is written in the store and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -88,7 +89,7 @@ impl OperationState {
         }
     }
 
-    /// Whether nothing more will come of it.
+    /// Whether the state never changes again.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
@@ -106,11 +107,11 @@ impl OperationState {
     }
 }
 
-/// `rowid` tells their order: a new row's is above those of all rows that are there. The clock may be moved.
+/// Operations are ordered by `rowid`, which is higher for newer rows, because the clock may be changed.
 const COLUMNS: &str = "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms, workspace_id, cancel_ms";
 
 impl Store {
-    /// Opens an operation that is done at once. It counts as cut off until [`Store::end`].
+    /// Adds an operation that runs at once. It counts as interrupted until [`Store::end`].
     pub async fn begin(&self, org: &str, operation: Operation) -> Result<OperationId, StoreError> {
         let id = self
             .enqueue(org, operation, None, serde_json::Value::Null)
@@ -119,7 +120,7 @@ impl Store {
         Ok(id)
     }
 
-    /// Remembers an operation that is to be done.
+    /// Adds a queued operation.
     pub async fn enqueue(
         &self,
         org: &str,
@@ -133,7 +134,7 @@ impl Store {
             .await
     }
 
-    /// Accepts an org: it, what it is made from, and the operation that brings it up, all of them or none.
+    /// Stores an accepted import in one transaction: the org, its workspaces, its source, and the operation.
     pub async fn accept(
         &self,
         org: OrgRow,
@@ -151,7 +152,7 @@ impl Store {
         .await
     }
 
-    /// A queued operation begins, and counts as cut off until it ends. Says whether it may: nobody cancelled it.
+    /// Marks a queued operation as running. Returns `false` if it was cancelled or has ended; then it must not run.
     pub async fn run(&self, id: &OperationId) -> Result<bool, StoreError> {
         let id = id.0.clone();
         self.write(move |db| {
@@ -164,8 +165,8 @@ impl Store {
         .await
     }
 
-    /// Closes the operations of an org that run, and those that were cut off; `failed` workspaces did not do as they should,
-    /// which is no failure of what was cancelled.
+    /// Ends all running and interrupted operations of an org; `failed` is the number of workspaces that failed. A cancelled
+    /// operation with failed workspaces ends as cancelled.
     pub async fn end(&self, org: &str, failed: usize) -> Result<(), StoreError> {
         let (org, now) = (org.to_owned(), self.clock.now_ms());
         self.write(move |db| {
@@ -180,7 +181,7 @@ impl Store {
         .await
     }
 
-    /// Closes one operation that was done; `failed` workspaces did not do as they should.
+    /// Ends one operation; `failed` is the number of workspaces that failed.
     pub async fn finish(&self, id: &OperationId, failed: usize) -> Result<(), StoreError> {
         let (id, now) = (id.0.clone(), self.clock.now_ms());
         self.write(move |db| {
@@ -193,8 +194,8 @@ impl Store {
         .await
     }
 
-    /// Puts an operation back in the queue: the host stops, and goes on with it when it is started again. Says whether it did:
-    /// what was cancelled is not gone on with.
+    /// Puts a running operation back into the queue, because the host stops: the next process resumes it. Returns `false` for
+    /// a cancelled operation, which is not resumed.
     pub async fn requeue(&self, id: &OperationId) -> Result<bool, StoreError> {
         let id = id.0.clone();
         self.write(move |db| {
@@ -207,7 +208,7 @@ impl Store {
         .await
     }
 
-    /// Remembers that somebody cancelled an operation, before anything is done about it. Says whether it had not ended.
+    /// Marks an operation as cancelled, before anything is done about it. Returns whether it was still open.
     pub async fn cancel(&self, id: &OperationId) -> Result<bool, StoreError> {
         let (id, now) = (id.0.clone(), self.clock.now_ms());
         self.write(move |db| {
@@ -220,8 +221,8 @@ impl Store {
         .await
     }
 
-    /// Closes one operation in a final state, with what was wrong.
-    pub async fn settle(
+    /// Ends one operation in a final state, with its errors.
+    pub async fn close(
         &self,
         id: &OperationId,
         state: OperationState,
@@ -239,7 +240,7 @@ impl Store {
         .await
     }
 
-    /// One operation.
+    /// An operation by its id.
     pub async fn operation(&self, id: &str) -> Result<Option<OperationRow>, StoreError> {
         let id = id.to_owned();
         self.read(move |db| {
@@ -249,7 +250,7 @@ impl Store {
         .await
     }
 
-    /// Operations that did not end, of all orgs, oldest first.
+    /// Operations of all orgs that have not ended, oldest first.
     pub async fn unended(&self) -> Result<Vec<OperationRow>, StoreError> {
         self.read(move |db| {
             let query =
@@ -259,7 +260,7 @@ impl Store {
         .await
     }
 
-    /// The newest operations of an org, newest first; of those, only the ones before the operation `before`.
+    /// At most `limit` operations of an org, newest first; only those before the operation `before`, when it is given.
     pub async fn operations(
         &self,
         org: &str,
@@ -280,7 +281,7 @@ impl Store {
         .await
     }
 
-    /// How many operations are kept, by what they do and how they are.
+    /// The number of kept operations by kind and state.
     pub async fn tally(&self) -> Result<Vec<(Operation, OperationState, u64)>, StoreError> {
         self.read(move |db| {
             let query = "SELECT kind, state, count(*) FROM operations GROUP BY kind, state";
@@ -298,7 +299,7 @@ impl Store {
         .await
     }
 
-    /// Operations of an org that began and never ended: their process was killed.
+    /// Operations of an org that began and did not end. Without a running process, these were interrupted.
     pub async fn cut_off(&self, org: &str) -> Result<Vec<CutOff>, StoreError> {
         let org = org.to_owned();
         self.read(move |db| {
@@ -306,7 +307,7 @@ impl Store {
                 "SELECT id, kind FROM operations WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'
                  ORDER BY rowid",
             )?;
-            // The newest event of each workspace; only those whose newest event is a step are open.
+            // A workspace whose newest event is a step was interrupted at that step.
             let mut steps = db.prepare(
                 "SELECT workspace, step FROM (SELECT workspace, step, max(seq) FROM events
                  WHERE operation = ?1 AND workspace IS NOT NULL GROUP BY workspace) WHERE step IS NOT NULL",

@@ -1,14 +1,14 @@
-//! What is forgotten, so that a store does not grow for ever: events and operations that ended, by their number and their
-//! age. Never anything of an operation that did not end, and a follower is told of what it missed.
+//! Prunes the store: ended operations and events by number and age, and old answers. Events of an open operation are never
+//! pruned, and followers are told about pruned events.
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::events::{gone, newest};
+use super::events::{newest, pruned_until};
 use super::{Store, StoreError};
 use crate::config::Keep;
 use crate::limits;
 
-/// How much was forgotten.
+/// How many rows were pruned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Events.
@@ -19,21 +19,21 @@ pub struct Pruned {
     pub answers: usize,
 }
 
-/// Rows that are deleted at a time, so that others who write wait for milliseconds.
-const AT_ONCE: usize = 1_000;
+/// The most rows that one transaction deletes. Other writes then wait for milliseconds.
+const BATCH: usize = 1_000;
 
-/// Pages that are given back to the disk at a time; see [`AT_ONCE`].
+/// The number of pages that one step returns to the disk, for the same reason.
 const PAGES: u32 = 256;
 
 impl Store {
-    /// Forgets what is not to be kept, a little at a time, and gives the room back to the disk.
+    /// Prunes in small steps, and returns the freed space to the disk.
     pub async fn prune(&self, keep: Keep) -> Result<Pruned, StoreError> {
         let now = self.clock.now_ms();
         let too_old = now.saturating_sub(i64::from(keep.days).saturating_mul(24 * 3600 * 1000));
         let mut pruned = Pruned::default();
         loop {
             let events = self.write(move |db| {
-                // The clock may be moved, so the first that is young enough ends what is too old.
+                // The clock may have been changed, so times are not in order: prune up to the first event that is new enough.
                 let young = "SELECT seq FROM events WHERE at_ms >= ?1 ORDER BY seq LIMIT 1";
                 let young = db.query_row(young, [too_old], |row| row.get::<_, i64>(0));
                 let newest = newest(db)?;
@@ -42,9 +42,9 @@ impl Store {
                 let deleted = db.execute(
                     "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq <= ?1 AND operation NOT IN
                      (SELECT id FROM operations WHERE ended_ms IS NULL) ORDER BY seq LIMIT ?2)",
-                    params![until, AT_ONCE as i64],
+                    params![until, BATCH as i64],
                 )?;
-                if deleted > 0 && until > gone(db)? {
+                if deleted > 0 && until > pruned_until(db)? {
                     let mark = "UPDATE meta SET value = ?1 WHERE name = 'events_gone'";
                     db.execute(mark, [until.to_string()])?;
                 }
@@ -56,13 +56,13 @@ impl Store {
                     "DELETE FROM operations WHERE rowid IN (SELECT rowid FROM operations WHERE ended_ms IS NOT NULL AND
                      (ended_ms < ?1 OR rowid <= (SELECT rowid FROM operations ORDER BY rowid DESC LIMIT 1 OFFSET ?2))
                      ORDER BY rowid LIMIT ?3)",
-                    params![too_old, keep.operations, AT_ONCE as i64],
+                    params![too_old, keep.operations, BATCH as i64],
                 )
             });
             let operations = operations.await?;
             pruned.events += events;
             pruned.operations += operations;
-            if events < AT_ONCE && operations < AT_ONCE {
+            if events < BATCH && operations < BATCH {
                 break;
             }
         }
@@ -76,7 +76,7 @@ impl Store {
         Ok(pruned)
     }
 
-    /// Gives some free pages back to the disk; whether there are more.
+    /// Returns some free pages to the disk. Says whether there are more.
     async fn shrink(&self) -> Result<bool, StoreError> {
         let shrunk = self.database.alone(|db| {
             let free: u32 = db.pragma_query_value(None, "freelist_count", |row| row.get(0))?;

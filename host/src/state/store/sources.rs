@@ -1,43 +1,22 @@
-//! What orgs were made from, and sealed texts.
+//! The source of each org: the snapshot and the options that it was last imported with.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::json;
-use super::{Store, StoreError};
+use super::{Label, Store, StoreError};
 use crate::state::encryption::Encrypted;
 
-/// What an org was last asked to be made from.
+/// The source of an org.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceRow {
-    /// The digest of the template's snapshot.
+    /// The digest of the snapshot of its template.
     pub snapshot: String,
-    /// What was asked for beside it, without any value of a variable.
+    /// The options of the import as JSON, without any value of a variable.
     pub request: serde_json::Value,
 }
 
-/// The name of a sealed text: also what it is for, so that it opens nowhere else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label(String);
-
-impl Label {
-    /// The variables that an org was given.
-    pub fn vars(org: &str) -> Self {
-        Self(format!("vars/{org}"))
-    }
-
-    /// What the tokens of workspaces are made with.
-    pub fn workspace_tokens() -> Self {
-        Self("workspace-tokens".to_owned())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl Store {
-    /// Remembers what an org is made from from now on. The org must be known.
+    /// Stores the source of an org and its encrypted variables. The org must be in the store.
     pub async fn put_source(
         &self,
         org: &str,
@@ -49,7 +28,7 @@ impl Store {
             .await
     }
 
-    /// Forgets what an org was made from: it was made from something that could not be kept.
+    /// Removes the source of an org, because what it was made from could not be kept.
     pub async fn drop_source(&self, org: &str) -> Result<(), StoreError> {
         let org = org.to_owned();
         self.write(move |db| {
@@ -63,7 +42,7 @@ impl Store {
         .await
     }
 
-    /// What an org was last asked to be made from.
+    /// The source of an org. `None` for an unknown org, or one whose source was not kept.
     pub async fn source(&self, org: &str) -> Result<Option<SourceRow>, StoreError> {
         let org = org.to_owned();
         self.read(move |db| {
@@ -83,37 +62,12 @@ impl Store {
         .await
     }
 
-    /// The snapshots that orgs are made from.
+    /// The digests of the snapshots that orgs use.
     pub async fn snapshots(&self) -> Result<Vec<String>, StoreError> {
         self.read(|db| {
             db.prepare("SELECT DISTINCT snapshot FROM sources")?
                 .query_map([], |row| row.get(0))?
                 .collect()
-        })
-        .await
-    }
-
-    /// A sealed text.
-    pub async fn sealed(&self, label: &Label) -> Result<Option<Encrypted>, StoreError> {
-        let name = label.0.clone();
-        self.read(move |db| {
-            db.query_row("SELECT value FROM sealed WHERE name = ?1", [name], |row| {
-                row.get(0).map(Encrypted)
-            })
-            .optional()
-        })
-        .await
-    }
-
-    /// Keeps a sealed text, in the place of an older one.
-    pub async fn put_sealed(&self, label: &Label, text: Encrypted) -> Result<(), StoreError> {
-        let name = label.0.clone();
-        self.write(move |db| {
-            db.execute(
-                "INSERT OR REPLACE INTO sealed VALUES (?1, ?2)",
-                params![name, text.0],
-            )
-            .map(drop)
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! Tokens: their digests, and what each one may. Whoever may write to the state folder may make one, also while a server runs.
+//! API tokens: their digests, scopes and lifetimes. `orghost token` may add one while a server runs.
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
@@ -8,44 +8,44 @@ use crate::state::token::{Scope, TokenDigest};
 /// A token, without its text and its digest.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TokenRow {
-    /// Names it, and is no secret.
+    /// Its id, which is no secret.
     pub id: String,
     /// Whose it is, or what for.
     pub name: String,
-    /// What it may do. `None`: another version of orghost wrote something that is no scope here, and it counts for nothing.
+    /// Its scope. `None` for a scope that this version does not know; such a token is rejected.
     pub scope: Option<Scope>,
-    /// Milliseconds since 1970.
+    /// When it was made, in milliseconds since 1970.
     pub created_ms: i64,
-    /// From when on it does not count, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970. Absent: never.
     pub expires_ms: Option<i64>,
     /// When it was revoked, in milliseconds since 1970.
     pub revoked_ms: Option<i64>,
-    /// When it was last used, in milliseconds since 1970, to the minute.
+    /// When it was last used, in milliseconds since 1970, accurate to a minute.
     pub used_ms: Option<i64>,
 }
 
-/// What the store knows of what somebody presents.
+/// What the store knows of a presented token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
     /// Whether a token was ever made on this host.
     pub any: bool,
-    /// The token that was presented, if it counts.
+    /// The presented token, if it is known and valid.
     pub token: Option<TokenRow>,
 }
 
-/// A token's last use is stored so often, in milliseconds.
+/// The shortest time between two stored uses of a token, in milliseconds.
 const USED_MS: i64 = 60_000;
 
 const COLUMNS: &str = "id, name, scope, created_ms, expires_ms, revoked_ms, used_ms";
 
 impl TokenRow {
-    fn counts(&self, now: i64) -> bool {
+    fn is_valid(&self, now: i64) -> bool {
         self.revoked_ms.is_none() && self.expires_ms.is_none_or(|expires| now < expires)
     }
 }
 
 impl Store {
-    /// Keeps a new token, which counts for `lifetime_ms`, or until it is revoked.
+    /// Stores a new token. It is valid for `lifetime_ms` milliseconds, or until it is revoked.
     pub async fn put_token(
         &self,
         id: &str,
@@ -75,7 +75,7 @@ impl Store {
         Ok(kept)
     }
 
-    /// Every token, also those that do not count any more, oldest first.
+    /// Every token, oldest first, including expired and revoked ones.
     pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
         self.read(|db| {
             db.prepare(&format!(
@@ -87,13 +87,13 @@ impl Store {
         .await
     }
 
-    /// Whether some token counts just now.
+    /// Whether any token is valid now.
     pub async fn has_token(&self) -> Result<bool, StoreError> {
         let now = self.clock.now_ms();
-        Ok(self.tokens().await?.iter().any(|token| token.counts(now)))
+        Ok(self.tokens().await?.iter().any(|token| token.is_valid(now)))
     }
 
-    /// Revokes a token, for good. Says whether there is such a token.
+    /// Revokes a token. Returns whether there is such a token.
     pub async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
         let (id, now) = (id.to_owned(), self.clock.now_ms());
         self.write(move |db| {
@@ -106,9 +106,9 @@ impl Store {
         .await
     }
 
-    /// What is known of what somebody presents; remembers that it was used.
+    /// Looks up a presented token, and stores that it was used.
     pub async fn admission(&self, presented: Option<TokenDigest>) -> Result<Admission, StoreError> {
-        let known = self.read(move |db| {
+        let lookup = self.read(move |db| {
             let any = "SELECT EXISTS (SELECT 1 FROM tokens)";
             let any = db.prepare_cached(any)?.query_row([], |row| row.get(0))?;
             let query = format!("SELECT {COLUMNS} FROM tokens WHERE hash = ?1");
@@ -121,9 +121,9 @@ impl Store {
             };
             Ok((any, found))
         });
-        let (any, found) = known.await?;
+        let (any, found) = lookup.await?;
         let now = self.clock.now_ms();
-        let token = found.filter(|token| token.counts(now));
+        let token = found.filter(|token| token.is_valid(now));
         let is_new_use = |used: i64| now - used >= USED_MS;
         if let Some(token) = token.as_ref().filter(|t| t.used_ms.is_none_or(is_new_use)) {
             let id = token.id.clone();
@@ -131,7 +131,7 @@ impl Store {
                 let used = "UPDATE tokens SET used_ms = ?2 WHERE id = ?1";
                 db.execute(used, params![id, now]).map(drop)
             });
-            // A full disk must not keep callers from looking.
+            // A full disk must not lock callers out.
             let _ = used.await;
         }
         Ok(Admission { any, token })

@@ -42,7 +42,7 @@ pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Problem> {
     });
     let subject = Subject {
         bytes: &bytes,
-        terms: PluginLimits {
+        limits: PluginLimits {
             wasi: args.wasi.wasi,
             ..PluginLimits::default()
         },

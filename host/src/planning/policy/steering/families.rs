@@ -1,8 +1,8 @@
-//! The table: each family says where its names come from.
+//! The table of steering variables. The comment of each family names the manuals that its names come from.
 
 use super::{Family, Letters};
 
-/// All of them.
+/// All families.
 pub const FAMILIES: &[Family] = &[
     LOADER,
     LIBC,
@@ -38,7 +38,7 @@ const LOADER: Family = exact(
     ],
 );
 
-/// What else glibc clears for privileged programs; mallopt(3), jemalloc(3), gperftools; the options of sanitizers, which
+/// The other variables that glibc clears for privileged programs; mallopt(3), jemalloc(3), gperftools; the options of sanitizers, which
 /// name files to write.
 const LIBC: Family = exact(
     "the C library",
@@ -70,7 +70,7 @@ const LIBC: Family = exact(
 
 /// environ(7): where programs are looked for, and which shell is called.
 const SEARCH: Family = exact(
-    "the search for programs",
+    "every program that searches for another program",
     &["PATH", "SHELL", "COMSPEC", "CDPATH", "EXECIGNORE"],
 );
 
@@ -103,7 +103,7 @@ const SHELLS: Family = exact(
     ],
 );
 
-/// "Environment variables" of Python's manual, all of which begin so; pip's `PIP_<OPTION>`, uv's, Poetry's, conda's.
+/// "Environment variables" of Python's manual, which all begin with `PYTHON`; pip's `PIP_<OPTION>`, uv's, Poetry's, conda's.
 const PYTHON: Family = exact(
     "Python",
     &[
@@ -119,8 +119,8 @@ const PYTHON: Family = exact(
     ],
 );
 
-/// "Environment variables" of node(1), Deno's and Bun's manuals; Electron's. `NODE_ENV` is the word `production` to
-/// frameworks and nothing to Node.
+/// "Environment variables" of node(1), Deno's and Bun's manuals; Electron's. `NODE_ENV` tells
+/// frameworks whether this is `production`, and Node does not read it.
 const NODE: Family = Family {
     harmless: &["NODE_ENV"],
     ..exact(
@@ -137,7 +137,7 @@ const NODE: Family = Family {
     )
 };
 
-/// npm's manual, config(7): `npm_config_foo`, in any letters.
+/// npm's manual, config(7): `npm_config_foo`, in capitals or small letters.
 const NPM: Family = Family {
     letters: Letters::AnyCase,
     ..exact("npm", &["NPM_CONFIG_*"])
@@ -211,7 +211,7 @@ const OTHER_INTERPRETERS: Family = exact(
     ],
 );
 
-/// make(1); the manuals of Cargo, rustup and Go; the names of compilers that build scripts call.
+/// make(1); the manuals of Cargo, rustup and Go; the variables that name the compilers of build scripts.
 const BUILDS: Family = exact(
     "build tools",
     &[
@@ -243,7 +243,7 @@ const BUILDS: Family = exact(
     ],
 );
 
-/// git(1), "Environment Variables"; ssh(1). Who commits is no more than text.
+/// git(1), "Environment Variables"; ssh(1). The names of authors and committers are only text.
 const GIT: Family = Family {
     harmless: &["GIT_AUTHOR_*", "GIT_COMMITTER_*"],
     ..exact(
@@ -254,7 +254,7 @@ const GIT: Family = Family {
 
 /// environ(7), less(1), man(1), sudo(8): programs that other programs call.
 const CALLED_PROGRAMS: Family = exact(
-    "programs that call others",
+    "programs that call other programs",
     &[
         "PAGER",
         "EDITOR",
@@ -295,11 +295,11 @@ const TLS: Family = exact(
     ],
 );
 
-/// curl(1), wget(1); Python's `urllib` compares in any letters.
+/// curl(1), wget(1); Python's `urllib` accepts capitals and small letters.
 const PROXIES: Family = Family {
     letters: Letters::AnyCase,
     ..exact(
-        "proxy settings",
+        "HTTP clients",
         &[
             "HTTP_PROXY",
             "HTTPS_PROXY",
@@ -316,7 +316,7 @@ const PROXIES: Family = Family {
 
 /// environ(7), the XDG base directory specification, terminfo(5).
 const FOLDERS: Family = exact(
-    "whoever looks for a home, settings or temporary files",
+    "programs that look for a home, settings or temporary files",
     &[
         "HOME",
         "XDG_*",
@@ -330,9 +330,9 @@ const FOLDERS: Family = exact(
     ],
 );
 
-/// The manuals of each: a file or a peer that a tool takes its settings from, and with them programs to call.
+/// The manual of each tool: it takes its settings, and with them programs to call, from this file or peer.
 const CONFIGURATIONS: Family = exact(
-    "tools that are configured by it",
+    "the tool that it configures",
     &[
         "DOCKER_CERT_PATH",
         "DOCKER_CONFIG",
@@ -365,7 +365,7 @@ const CONFIGURATIONS: Family = exact(
 
 /// systemd.exec(5), sd_listen_fds(3), dbus-service(1), X(7); modules that graphics libraries load.
 const SESSION: Family = exact(
-    "the session",
+    "programs of the desktop session",
     &[
         "DBUS_*",
         "DISPLAY",

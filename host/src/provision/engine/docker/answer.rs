@@ -1,5 +1,5 @@
-//! What an engine's answers mean: errors by their type and status, states by
-//! their names. Never guesses success.
+//! Translates the answers of a Docker engine: errors by type and status, states by name. Never takes an unknown answer for
+//! success.
 
 use bollard::container::LogOutput;
 use bollard::errors::Error;
@@ -15,11 +15,11 @@ use crate::limits;
 use crate::provision::engine::error::EngineError;
 use crate::provision::observed::{Observed, State};
 
-/// Bytes of an engine's own words in a message.
-const WORDS: usize = 600;
+/// The most bytes of an engine's own message that are passed on.
+const MESSAGE_BYTES: usize = 600;
 
-/// The one place where an error of the client becomes ours. What a 404 or a
-/// 409 means depends on the call: who knows better looks at [`status`] first.
+/// Translates an error of the client library. The meaning of a 404 or 409 depends on the request, so callers that expect one
+/// check [`status`] first.
 pub(in crate::provision) fn error(error: Error, endpoint: &str) -> EngineError {
     match error {
         Error::RequestTimeoutError => EngineError::TimedOut(limits::ENGINE_CALL.as_secs()),
@@ -33,11 +33,11 @@ pub(in crate::provision) fn error(error: Error, endpoint: &str) -> EngineError {
             endpoint: endpoint.to_owned(),
             reason: "there is no such socket".to_owned(),
         },
-        other => refused(&format!("its answer is not understood: {other}")),
+        other => refused(&format!("its answer cannot be understood: {other}")),
     }
 }
 
-/// The status that an engine answered with, when it answered.
+/// The HTTP status of the answer; `None` when there was no answer.
 pub(in crate::provision) fn status(error: &Error) -> Option<u16> {
     match error {
         Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
@@ -45,18 +45,18 @@ pub(in crate::provision) fn status(error: &Error) -> Option<u16> {
     }
 }
 
-/// An engine has one status for everything that its disk refuses, so here its words must do.
-pub(in crate::provision) fn refused(words: &str) -> EngineError {
-    let mut text = words.trim().to_owned();
-    text.truncate(text.floor_char_boundary(WORDS));
-    if words.contains("no space left on device") {
+/// The error for a refusal with this message. A full disk has no status of its own, so it is recognised by the message.
+pub(in crate::provision) fn refused(message: &str) -> EngineError {
+    let mut text = message.trim().to_owned();
+    text.truncate(text.floor_char_boundary(MESSAGE_BYTES));
+    if message.contains("no space left on device") {
         EngineError::NoSpace(text)
     } else {
         EngineError::Refused(text)
     }
 }
 
-/// The last cause says what happened; those above it say that a request failed.
+/// The error for an engine that does not answer. Only the last cause in the chain says what happened.
 fn away(endpoint: &str, error: &dyn std::error::Error) -> EngineError {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
@@ -69,8 +69,8 @@ fn away(endpoint: &str, error: &dyn std::error::Error) -> EngineError {
     }
 }
 
-/// From a listing. `None`: it is no workspace. An image that was made from a
-/// workspace hands its labels on, so the name counts, too.
+/// A container of a listing. `None`: it is not a workspace. An image that was committed from a workspace has its labels, so
+/// the name is checked too.
 pub(super) fn listed(found: ContainerSummary) -> Option<Observed> {
     use ContainerSummaryStateEnum as Is;
     let labels = found.labels.unwrap_or_default();
@@ -82,7 +82,7 @@ pub(super) fn listed(found: ContainerSummary) -> Option<Observed> {
     let state = match found.state.unwrap_or(Is::EMPTY) {
         Is::CREATED => State::Created,
         Is::RUNNING | Is::PAUSED | Is::STOPPING => State::Running,
-        // A listing does not count.
+        // A listing does not contain the number of restarts.
         Is::RESTARTING => State::Restarting {
             restarts: 0,
             exit_code,
@@ -94,7 +94,7 @@ pub(super) fn listed(found: ContainerSummary) -> Option<Observed> {
     observed(&labels, state, port)
 }
 
-/// From one container's details. `None`: the labels are not those of a workspace.
+/// A container from its details. `None`: its labels are not those of a workspace.
 pub(super) fn inspected(found: ContainerInspectResponse) -> Option<Observed> {
     use ContainerStateStatusEnum as Is;
     let labels = found
@@ -138,13 +138,13 @@ fn observed(labels: &Labels, state: State, published: Option<u16>) -> Option<Obs
     })
 }
 
-/// A listing has the exit code only in a text for people: `Exited (137) 2 hours ago`.
+/// The exit code from the status text of a listing, such as `Exited (137) 2 hours ago`: a listing has it nowhere else.
 fn exit_code(status: &str) -> Option<i32> {
     let (_, rest) = status.split_once('(')?;
     rest.split_once(')')?.0.parse().ok()
 }
 
-/// A log as bytes. `name`: what it is of, for when that is not there.
+/// The bytes of a log. `name` is the container, for the error when it is not there.
 pub(in crate::provision) fn printed(
     log: impl Stream<Item = Result<LogOutput, Error>> + Send,
     name: String,
@@ -157,12 +157,12 @@ pub(in crate::provision) fn printed(
     })
 }
 
-/// The last lines of a log, each cut to a length that a report can carry.
+/// The last lines of a log, each cut to [`limits::LINE_BYTES`].
 pub(in crate::provision) async fn last_lines(
     log: impl Stream<Item = Result<Bytes, EngineError>>,
     lines: usize,
 ) -> Result<Vec<String>, EngineError> {
-    /// A bound for whoever prints without ever ending a line.
+    /// The most bytes that are read, because a program may print without ever ending a line.
     const BYTES: usize = 1 << 20;
     let mut log = std::pin::pin!(log);
     let mut printed = Vec::new();

@@ -1,7 +1,7 @@
-//! What a container is made from: a [`Spec`] in the engine's words. Pure.
+//! Translates a [`Spec`] into the request that makes a container. Pure.
 //!
-//! Never a restart policy: [`start`](super::Docker) sets it once the seed is
-//! verified. Never a bind by text (`source:target`), which makes what is missing.
+//! The restart policy is always `no`: the start sets another one, after the seed is verified. Bind mounts are never given
+//! as text (`source:target`), because the engine then makes a missing source.
 
 use std::collections::HashMap;
 
@@ -22,43 +22,45 @@ use crate::provision::seed::OWNER;
 use crate::provision::spec::Spec;
 use crate::provision::workspace::volumes;
 
-/// Where the seed stands in a container.
+/// The folder of the seed in a container.
 pub(in crate::provision) const CONFIGS: &str = "/configs";
+/// The folder of the agent's own work in a container.
 pub(in crate::provision) const WORKSPACE: &str = "/workspace";
 const SOCKET: &str = "/var/run/docker.sock";
 
-/// What [`Spec`] does not say.
-pub(super) struct Around<'a> {
-    /// Which container it is to be.
+/// What a container needs besides its [`Spec`].
+pub(super) struct Context<'a> {
+    /// The generation that it belongs to.
     pub(super) generation: &'a Generation,
-    /// The image.
+    /// The reference of the image.
     pub(super) image: &'a str,
-    /// Who makes it.
+    /// The operation that makes it.
     pub(super) operation: &'a OperationId,
-    /// The operator's directory.
+    /// The operator's directory to mount.
     pub(super) bind: Option<Bind>,
-    /// The engine's own socket on its machine.
+    /// The path of the engine's own socket on its machine.
     pub(super) socket: &'a str,
-    /// The engine refuses a container more processors than it has.
+    /// The number of the engine's processors, which it does not let a container exceed.
     pub(super) cpus: Option<i64>,
 }
 
-pub(super) fn body(spec: &Spec, around: &Around<'_>) -> ContainerCreateBody {
+/// The request that makes a container.
+pub(super) fn body(spec: &Spec, context: &Context<'_>) -> ContainerCreateBody {
     let port = format!("{}/tcp", spec.runtime.port);
     let env = process_env(spec, CONFIGS, "0.0.0.0", spec.runtime.port);
-    let mut labels = names::of_generation(spec, around.generation, around.operation);
+    let mut labels = names::of_generation(spec, context.generation, context.operation);
     labels.insert(names::SPEC.to_owned(), spec.digest.clone());
     if spec.tier == Tier::Four {
         labels.insert(names::HOST_PORT.to_owned(), spec.runtime.port.to_string());
     }
-    // The host's network goes with neither a network of its own nor published ports.
+    // A container on the host's network can have neither another network nor published ports.
     let endpoint = EndpointSettings {
         aliases: Some(vec![names::alias(&spec.id)]),
         ..EndpointSettings::default()
     };
     let endpoints = HashMap::from([(names::network(&spec.org), endpoint)]);
     ContainerCreateBody {
-        image: Some(around.image.to_owned()),
+        image: Some(context.image.to_owned()),
         hostname: Some(spec.key.slug().to_owned()),
         env: Some(
             env.iter()
@@ -67,9 +69,9 @@ pub(super) fn body(spec: &Spec, around: &Around<'_>) -> ContainerCreateBody {
         ),
         exposed_ports: Some(vec![port.clone()]),
         labels: Some(labels),
-        // Even root could not read another's secrets without a capability, and this tier has none.
+        // The seed belongs to OWNER, and without capabilities not even root can read its secret files.
         user: (spec.tier == Tier::One).then(|| format!("{OWNER}:{OWNER}")),
-        host_config: Some(host_config(spec, around, port)),
+        host_config: Some(host_config(spec, context, port)),
         networking_config: (spec.tier != Tier::Four).then_some(NetworkingConfig {
             endpoints_config: Some(endpoints),
         }),
@@ -77,15 +79,15 @@ pub(super) fn body(spec: &Spec, around: &Around<'_>) -> ContainerCreateBody {
     }
 }
 
-/// The tiers (`spec/provisioning.md` §4).
-fn host_config(spec: &Spec, around: &Around<'_>, port: String) -> HostConfig {
+/// The part of the request that depends on the tier (`spec/provisioning.md` §4).
+fn host_config(spec: &Spec, context: &Context<'_>, port: String) -> HostConfig {
     let share = share(spec.tier);
-    let cpus = around
+    let cpus = context
         .cpus
         .unwrap_or(i64::MAX)
         .saturating_mul(1_000_000_000);
     let mut config = HostConfig {
-        mounts: Some(mounts(spec, around)),
+        mounts: Some(mounts(spec, context)),
         memory: Some(share.memory),
         nano_cpus: Some(share.nano_cpus.min(cpus)),
         pids_limit: Some(share.pids),
@@ -112,7 +114,7 @@ fn host_config(spec: &Spec, around: &Around<'_>, port: String) -> HostConfig {
         config.network_mode = Some("host".to_owned());
     } else {
         config.network_mode = Some(names::network(&spec.org));
-        // Ephemeral, and only for this machine.
+        // A free port of this machine, reachable only from it.
         let binding = PortBinding {
             host_ip: Some("127.0.0.1".to_owned()),
             host_port: Some(String::new()),
@@ -122,6 +124,7 @@ fn host_config(spec: &Spec, around: &Around<'_>, port: String) -> HostConfig {
     config
 }
 
+/// The share of the machine that a tier gets.
 pub(in crate::provision) fn share(tier: Tier) -> limits::Share {
     match tier {
         Tier::One => limits::TIER_1,
@@ -131,19 +134,20 @@ pub(in crate::provision) fn share(tier: Tier) -> limits::Share {
     }
 }
 
-fn mounts(spec: &Spec, around: &Around<'_>) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = volumes(spec, around.generation)
-        .map(|of| volume(spec, &of, around.operation))
+fn mounts(spec: &Spec, context: &Context<'_>) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = volumes(spec, context.generation)
+        .map(|of| volume(spec, &of, context.operation))
         .collect();
-    if let Some(Bind { source, writable }) = &around.bind {
+    if let Some(Bind { source, writable }) = &context.bind {
         mounts.push(bind(source, WORKSPACE, *writable));
     }
     if spec.tier == Tier::Four {
-        mounts.push(bind(around.socket, SOCKET, true));
+        mounts.push(bind(context.socket, SOCKET, true));
     }
     mounts
 }
 
+/// The mount of a volume.
 pub(in crate::provision) fn volume(spec: &Spec, volume: &Volume, operation: &OperationId) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
@@ -156,9 +160,9 @@ pub(in crate::provision) fn volume(spec: &Spec, volume: &Volume, operation: &Ope
             .to_owned(),
         ),
         volume_options: Some(MountVolumeOptions {
-            // What the image has there is no part of the seed.
+            // What the image has in this folder is not a part of the seed.
             no_copy: Some(true),
-            // Somebody may remove the volume in this very moment; then the engine makes it anew.
+            // Somebody may remove the volume just now, and then the engine makes it again, with these labels.
             labels: Some(volume_labels(spec, volume, operation)),
             ..MountVolumeOptions::default()
         }),
@@ -166,6 +170,7 @@ pub(in crate::provision) fn volume(spec: &Spec, volume: &Volume, operation: &Ope
     }
 }
 
+/// The labels of a volume.
 pub(super) fn volume_labels(
     spec: &Spec,
     volume: &Volume,
@@ -179,6 +184,7 @@ pub(super) fn volume_labels(
     labels
 }
 
+/// The mount of a directory or file of the engine's machine.
 pub(in crate::provision) fn bind(source: &str, target: &str, writable: bool) -> Mount {
     Mount {
         typ: Some(MountType::BIND),

@@ -1,5 +1,4 @@
-//! Finds an engine and agrees on a version with it. Never waits long, never
-//! reads the process environment.
+//! Connects to a Docker engine and agrees on an API version. Does not read the process environment.
 
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -9,15 +8,15 @@ use super::{Docker, answer};
 use crate::limits;
 use crate::provision::engine::error::EngineError;
 
-/// Where an engine is when nobody says otherwise.
+/// The endpoint when none is configured.
 const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
 
 impl Docker {
-    /// Asks the engine for its version, and speaks it from then on. `endpoint`
-    /// is as in `DOCKER_HOST`: `unix://`, `tcp://` or `http://`.
+    /// Connects, and uses the newest API version that the engine and the client both know. `endpoint` is as in
+    /// `DOCKER_HOST`: `unix://`, `tcp://` or `http://`.
     ///
     /// # Errors
-    /// [`EngineError::Away`] within [`limits::CONNECT`].
+    /// [`EngineError::Away`], within [`limits::CONNECT`], when no engine answers there.
     pub async fn connect(endpoint: Option<&str>) -> Result<Self, EngineError> {
         let endpoint = endpoint.unwrap_or(DEFAULT_ENDPOINT);
         let away = |reason: String| EngineError::Away {
@@ -51,8 +50,8 @@ impl Docker {
             }
             Ok(Err(error)) => {
                 return Err(match answer::error(error, endpoint) {
-                    // Something listens there, and it is no engine.
-                    EngineError::Refused(words) => away(words),
+                    // Something other than a Docker engine listens there.
+                    EngineError::Refused(reason) => away(reason),
                     error => error,
                 });
             }
@@ -62,9 +61,9 @@ impl Docker {
         let version = format!("/v{}.{}", version.major_version, version.minor_version);
         Ok(Self {
             client: client.with_request_modifier(move |mut request| {
-                address(&version, request.uri_mut());
-                // It adds its own to that of an archive. The first counts for
-                // engines; with one there is nothing to choose.
+                add_version(&version, request.uri_mut());
+                // For an archive, the client sends two content types. Only the first is kept, so that the engine has no
+                // choice.
                 if let Some(first) = request.headers().get(CONTENT_TYPE).cloned() {
                     request.headers_mut().insert(CONTENT_TYPE, first);
                 }
@@ -76,7 +75,7 @@ impl Docker {
         })
     }
 
-    /// The engine's socket, as a path on its own machine.
+    /// The path of the engine's socket on its own machine.
     pub(super) fn socket(&self) -> &str {
         self.endpoint
             .strip_prefix("unix://")
@@ -84,7 +83,7 @@ impl Docker {
     }
 }
 
-/// Docker's own port where none is given.
+/// Adds Docker's port 2375 when the host has none.
 fn with_port(host: &str) -> String {
     let host = host.trim_end_matches('/');
     // The colons of an IPv6 address are in brackets.
@@ -98,9 +97,9 @@ fn with_port(host: &str) -> String {
 
 const CONTENT_TYPE: &str = "content-type";
 
-/// Puts the negotiated version into a request: bollard 0.21 negotiates it and
-/// then leaves it out, and the engine would answer as its newest version does.
-fn address(version: &str, uri: &mut http::Uri) {
+/// Adds the negotiated version to the path of a request. bollard 0.21 negotiates it and then leaves it out, so that the
+/// engine would answer in its newest version.
+fn add_version(version: &str, uri: &mut http::Uri) {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     if let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority())
         && !path.starts_with(version)
@@ -112,7 +111,7 @@ fn address(version: &str, uri: &mut http::Uri) {
 
 #[cfg(test)]
 mod tests {
-    use super::{address, with_port};
+    use super::{add_version, with_port};
 
     #[test]
     fn a_port_is_added_where_there_is_none() {
@@ -126,7 +125,7 @@ mod tests {
     fn a_version_is_added_once() {
         let mut uri = "http://engine:1/containers/json?all=true".parse().unwrap();
         for _ in 0..2 {
-            address("/v1.41", &mut uri);
+            add_version("/v1.41", &mut uri);
             assert_eq!(uri, "http://engine:1/v1.41/containers/json?all=true");
         }
     }

@@ -1,5 +1,6 @@
-//! What things are called on an engine, and how this host knows its own.
-//! Pure; a name alone proves nothing, the labels decide.
+//! The names and labels of resources on an engine, and how this host recognises its own. Pure.
+//!
+//! The labels decide whose a resource is; a name alone proves nothing.
 
 use std::collections::HashMap;
 
@@ -8,7 +9,7 @@ use crate::provision::generation::Generation;
 use crate::provision::observed::{Resource, ResourceKind, Volume, VolumeKind};
 use crate::provision::spec::Spec;
 
-/// As the engine stores them.
+/// Labels as the engine stores them.
 pub(in crate::provision) type Labels = HashMap<String, String>;
 
 pub(in crate::provision) const INSTANCE: &str = "orghost.instance";
@@ -19,15 +20,16 @@ pub(in crate::provision) const GENERATION: &str = "orghost.generation";
 pub(in crate::provision) const SPEC: &str = "orghost.spec";
 pub(in crate::provision) const VOLUME: &str = "orghost.volume";
 pub(in crate::provision) const OPERATION: &str = "orghost.operation";
-/// The port of a workspace on the host's own network: nothing is published there.
+/// The port of a workspace on the host's network, where no port is published.
 pub(in crate::provision) const HOST_PORT: &str = "orghost.host-port";
 const MANAGED: &str = "orghost.managed";
 
-/// The name by which the others of its org reach a workspace, whichever of its generations runs.
+/// The host name of a workspace in the network of its org. All its generations have the same one.
 pub(in crate::provision) fn alias(id: &WorkspaceId) -> String {
     format!("ws-{id}")
 }
 
+/// The name of a generation's container.
 pub(in crate::provision) fn container(generation: &Generation) -> String {
     let name = alias(&generation.id);
     match generation.number {
@@ -36,6 +38,7 @@ pub(in crate::provision) fn container(generation: &Generation) -> String {
     }
 }
 
+/// The name of a volume.
 pub(in crate::provision) fn volume(volume: &Volume) -> String {
     let of = match volume {
         Volume::Configs(generation) => container(generation),
@@ -44,11 +47,12 @@ pub(in crate::provision) fn volume(volume: &Volume) -> String {
     format!("{of}-{}", volume.kind())
 }
 
+/// The name of an org's network.
 pub(in crate::provision) fn network(org: &OrgId) -> String {
     format!("orghost-{}-{}", org.instance().as_str(), org.slug())
 }
 
-/// What everything of an org carries.
+/// The labels of every resource of an org.
 pub(in crate::provision) fn of_org(org: &OrgId) -> Labels {
     let labels = [
         (MANAGED, "true"),
@@ -60,7 +64,7 @@ pub(in crate::provision) fn of_org(org: &OrgId) -> Labels {
         .into()
 }
 
-/// What a generation's container and its seed carry.
+/// The labels of a generation's container and of its seed.
 pub(in crate::provision) fn of_generation(
     spec: &Spec,
     generation: &Generation,
@@ -71,7 +75,7 @@ pub(in crate::provision) fn of_generation(
     labels
 }
 
-/// What the volumes of a workspace carry.
+/// The labels of a workspace's volumes.
 pub(in crate::provision) fn of_workspace(spec: &Spec, operation: &OperationId) -> Labels {
     let mut labels = of_org(&spec.org);
     let own = [
@@ -83,18 +87,18 @@ pub(in crate::provision) fn of_workspace(spec: &Spec, operation: &OperationId) -
     labels
 }
 
-/// Asks an engine for what is this org's. The answer is checked again with [`is_of_org`].
+/// The filter for an org's resources. Callers check the answer again with [`is_of_org`].
 pub(in crate::provision) fn filter(org: &OrgId) -> HashMap<String, Vec<String>> {
     filter_by(&of_org(org))
 }
 
-/// Asks an engine for what carries these labels. The answer is checked again with [`carries`].
+/// The filter for resources with these labels. Callers check the answer again with [`carries`].
 pub(in crate::provision) fn filter_by(labels: &Labels) -> HashMap<String, Vec<String>> {
     let labels = labels.iter().map(|(name, value)| format!("{name}={value}"));
     HashMap::from([("label".to_owned(), labels.collect())])
 }
 
-/// What everything of a host carries.
+/// The labels of every resource of this host.
 pub(in crate::provision) fn of_instance(instance: &InstanceId) -> Labels {
     let labels = [(MANAGED, "true"), (INSTANCE, instance.as_str())];
     labels
@@ -102,35 +106,37 @@ pub(in crate::provision) fn of_instance(instance: &InstanceId) -> Labels {
         .into()
 }
 
-/// What carries these labels, when they are this host's.
+/// The resource with these labels. `None`: it is not this host's.
 pub(in crate::provision) fn resource(
     labels: &Labels,
     instance: &InstanceId,
-    thing: ResourceKind,
+    kind: ResourceKind,
 ) -> Option<Resource> {
     let is_own = labels.get(INSTANCE).map(String::as_str) == Some(instance.as_str());
-    let name = match &thing {
+    let name = match &kind {
         ResourceKind::Container(generation) => container(generation),
         ResourceKind::Volume(of) => volume(of),
     };
-    (is_own && is_of_workspace(labels, thing.id())).then_some(Resource {
+    (is_own && is_of_workspace(labels, kind.id())).then_some(Resource {
         org: labels.get(ORG)?.clone(),
-        thing,
+        thing: kind,
         name,
     })
 }
 
+/// Whether all the wanted labels are among those that were found.
 pub(in crate::provision) fn carries(found: &Labels, wanted: &Labels) -> bool {
     wanted
         .iter()
         .all(|(name, value)| found.get(name) == Some(value))
 }
 
+/// Whether a resource with these labels belongs to this org.
 pub(in crate::provision) fn is_of_org(labels: &Labels, org: &OrgId) -> bool {
     carries(labels, &of_org(org))
 }
 
-/// What everything of one workspace carries.
+/// The labels of every resource of one workspace.
 pub(in crate::provision) fn of_id(id: &WorkspaceId) -> Labels {
     let labels = [(MANAGED, "true"), (ID, id.as_str())];
     labels
@@ -138,16 +144,18 @@ pub(in crate::provision) fn of_id(id: &WorkspaceId) -> Labels {
         .into()
 }
 
-/// An identity is made from the instance, the org and the key, so it stands for all three.
+/// Whether a resource with these labels belongs to this workspace. An identity is derived from the instance and the org, so
+/// these need not be compared.
 pub(in crate::provision) fn is_of_workspace(labels: &Labels, id: &WorkspaceId) -> bool {
     carries(labels, &of_id(id))
 }
 
+/// The identity of the workspace in these labels.
 pub(in crate::provision) fn id(labels: &Labels) -> Option<WorkspaceId> {
     WorkspaceId::parse(labels.get(ID)?)
 }
 
-/// Which generation it is of. What a version made that knew none has no label, and is the first.
+/// The generation in these labels. Versions of orghost without generations set no label, which means the first one.
 pub(in crate::provision) fn generation(labels: &Labels) -> Option<Generation> {
     let number = match labels.get(GENERATION) {
         Some(number) => number.parse().ok()?,
@@ -159,7 +167,7 @@ pub(in crate::provision) fn generation(labels: &Labels) -> Option<Generation> {
     })
 }
 
-/// Which volume it is.
+/// The volume in these labels.
 pub(in crate::provision) fn volume_of(labels: &Labels) -> Option<Volume> {
     let kinds = [VolumeKind::Configs, VolumeKind::Workspace];
     let found = labels.get(VOLUME)?;
@@ -171,7 +179,7 @@ pub(in crate::provision) fn volume_of(labels: &Labels) -> Option<Volume> {
     )
 }
 
-/// Whether it is of this very generation.
+/// Whether a resource with these labels belongs to this generation.
 pub(in crate::provision) fn is_of_generation(labels: &Labels, wanted: &Generation) -> bool {
     is_of_workspace(labels, &wanted.id) && generation(labels).as_ref() == Some(wanted)
 }

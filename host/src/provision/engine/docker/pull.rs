@@ -1,5 +1,4 @@
-//! Pulls images, each once at a time: the siblings that miss the same image
-//! share one pull and its failure. Nothing is remembered after that.
+//! Pulls images. Workspaces that need the same image at the same time share one pull and its result, which is then forgotten.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,11 +14,12 @@ use crate::provision::engine::error::EngineError;
 
 type Pull = Arc<OnceCell<Result<(), EngineError>>>;
 
-/// The pulls under way, by image.
+/// The pulls that are under way, by image.
 #[derive(Debug, Clone, Default)]
 pub(in crate::provision) struct Pulls(Arc<Mutex<HashMap<String, Pull>>>);
 
 impl Pulls {
+    /// Pulls an image, or waits for the pull of it that is under way.
     pub(in crate::provision) async fn pull(
         &self,
         client: &bollard::Docker,
@@ -43,11 +43,11 @@ impl Pulls {
 async fn pull(client: &bollard::Docker, endpoint: &str, image: &str) -> Result<(), EngineError> {
     let mut options = CreateImageOptionsBuilder::default().from_image(image);
     if !has_tag(image) {
-        // Without one the engine pulls every tag there is.
+        // Without a tag, the engine would pull all tags.
         options = options.tag("latest");
     }
     let mut progress = client.create_image(Some(options.build()), None, None);
-    // The pull ends with its progress, and its errors come in between.
+    // The pull ends when its progress ends; an error comes as a part of the progress.
     let pulled = async {
         while progress.try_next().await?.is_some() {}
         Ok(())
@@ -63,7 +63,7 @@ async fn pull(client: &bollard::Docker, endpoint: &str, image: &str) -> Result<(
         })
 }
 
-/// A colon before the last slash belongs to a registry's port.
+/// Whether a reference has a tag or digest. A colon before the last slash belongs to a registry's port.
 fn has_tag(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or(image);
     image.contains('@') || name.contains(':')
@@ -74,7 +74,7 @@ mod tests {
     use super::has_tag;
 
     #[test]
-    fn a_registrys_port_is_no_tag() {
+    fn the_port_of_a_registry_is_not_a_tag() {
         assert!(!has_tag("agent"));
         assert!(!has_tag("registry:5000/team/agent"));
         assert!(has_tag("registry:5000/team/agent:1"));

@@ -1,15 +1,17 @@
-//! Keeps a workspace's program from what is not its own, with what Linux offers an unprivileged process. Written into
-//! `container.json` when the container is made, applied by the program's process to itself just before it becomes the
-//! program, and kept by everything that the program starts. A program that cannot be confined as written does not start.
+//! Confines the program of a workspace, by what Linux offers to an unprivileged process.
 //!
-//! It gets its volumes, its scratch folder, its directory as granted, its own program and what the operator's runtime
-//! adds; the system's programs and libraries and some settings, to read; `/proc` to read; a few devices. It does not get
-//! `/tmp`, homes, the state folder, other workspaces' folders, or the rest of `/etc`. Besides, it has no capabilities and
-//! gains no privileges (`no_new_privs`), and dumps no core.
+//! The confinement is written into `container.json` when the container is made. The process applies it to itself just before
+//! it becomes the program, and everything that the program starts inherits it. A program that cannot be confined as written
+//! does not start.
 //!
-//! Nothing keeps it from looking at the names, sizes and times of files, from changing the mode or times of files of this
-//! user, from System V's shared memory, or from the network. Memory and processors are not limited: that takes control
-//! groups, which an unprivileged process has not.
+//! The program can use its volumes, its scratch folder, the granted directory, its own program, and what its runtime in the
+//! configuration file adds. It can read the system's programs and libraries, some settings and `/proc`, and use a few
+//! devices. It cannot use `/tmp`, home folders, the state folder, the folders of other workspaces, or the rest of `/etc`. It
+//! has no capabilities, gains no privileges (`no_new_privs`), and writes no core dump.
+//!
+//! The program can still see the names, sizes and times of files, change the mode and times of files of this user, and use
+//! System V shared memory and the network. Its memory and processor time are not limited, because an unprivileged process
+//! cannot use control groups.
 
 mod sockets;
 
@@ -31,66 +33,66 @@ use crate::config::Runtime;
 use crate::limits;
 use crate::model::isolation::{Barrier, Isolation, Unconfined};
 
-/// What a program is kept from, and what is its own.
+/// How a program is confined: the barriers around it, and what it may use all the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
-    /// Empty where the kernel keeps a process from nothing.
+    /// The barriers; empty when the kernel cannot confine a process.
     pub from: Vec<Barrier>,
-    /// What it may use all the same, beside the system's.
+    /// The files and folders that it may use, besides those of the system.
     pub grants: Vec<Grant>,
 }
 
-/// A file or folder that a program may use. It is there, or the program does not start.
+/// A file or folder that a program may use. When it is missing, the program does not start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// An absolute path; of a link, what it leads to.
+    /// The absolute path. Of a symbolic link, its target is granted.
     pub path: PathBuf,
-    /// How it may use it.
+    /// How the program may use it.
     pub may: Use,
-    /// The path has no link in it, and must have none when it is granted: others may write beside what it names, and put a
-    /// link in its place.
+    /// Whether the program does not start if the path contains a symbolic link by then, because others could have put one
+    /// there. Default: false.
     #[serde(default)]
     pub without_links: bool,
 }
 
-/// How something may be used.
+/// How a file or folder may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Use {
-    /// Read.
+    /// Read it.
     Read,
-    /// Read and run.
+    /// Read and execute it.
     Run,
-    /// Read and change, and not run.
+    /// Read and change it, and not execute it.
     Change,
-    /// Read, change and run.
+    /// Read, change and execute it.
     All,
 }
 
-/// Why a program is not confined.
+/// Why a program could not be confined.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
-    /// The kernel does not give what the container was made with.
-    #[error("this kernel does not confine it as when it was made: {0}")]
+    /// The kernel lacks a barrier that it had when the container was made.
+    #[error("this kernel cannot confine it as the kernel could when its container was made: {0}")]
     Kernel(#[from] RulesetError),
-    /// A granted path is not there.
+    /// A granted path cannot be opened.
     #[error("{} cannot be granted to it: {reason}", .path.display())]
     Path {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be opened.
         reason: String,
     },
-    /// The kernel did not take the filter.
-    #[error("sockets cannot be kept from it: {0}")]
+    /// The kernel refused the filter for sockets.
+    #[error("it cannot be kept from using sockets: {0}")]
     Sockets(#[from] seccompiler::Error),
-    /// The kernel refused something else.
+    /// The kernel refused another request.
     #[error("it cannot be confined: {0}")]
     System(#[from] rustix::io::Errno),
 }
 
-/// What every program needs of a Linux system. What is not there is left out. Of `/etc`, only what programs read to find
-/// libraries, names, certificates and the time: no settings of services, which may hold secrets, also of this user.
+/// The files and folders of a Linux system that every program may use. Those that do not exist are left out. Of `/etc`, only
+/// what programs read to find libraries, names, certificates and the time: the settings of services may hold secrets.
 const SYSTEM: &[(Use, &[&str])] = &[
     (
         Use::Run,
@@ -162,15 +164,15 @@ const SYSTEM: &[(Use, &[&str])] = &[
     ),
 ];
 
-/// The version whose rights are meant below, and not those of a later one.
+/// The Landlock version whose rights are used. A later version has rights that this code does not know.
 const KNOWN: ABI = ABI::V3;
 
-/// What this kernel keeps a process of the local engine from.
+/// The isolation that this kernel gives to a process of the local engine.
 pub fn isolation() -> Isolation {
     isolation_of(&barriers())
 }
 
-/// The barriers that this kernel has: the more, the newer it is. Changes nothing.
+/// The barriers that this kernel supports. Changes nothing.
 fn barriers() -> Vec<Barrier> {
     let has = |barriers: &[Barrier]| ruleset(barriers).and_then(Ruleset::create).is_ok();
     let files = [Barrier::Files, Barrier::FilesButEmptying];
@@ -181,7 +183,7 @@ fn barriers() -> Vec<Barrier> {
         .collect();
     if let Some(files) = found.first().copied() {
         found.extend(Some(Barrier::Signals).filter(|signals| has(&[files, *signals])));
-        let sockets = landlock_knows_sockets() || sockets::can_be_refused();
+        let sockets = landlock_refuses_sockets() || sockets::can_be_refused();
         found.extend(sockets.then_some(Barrier::Sockets));
     }
     found
@@ -199,43 +201,44 @@ fn isolation_of(from: &[Barrier]) -> Isolation {
 }
 
 impl Confinement {
-    /// By everything that this kernel has and the runtime does not open.
+    /// The confinement by every barrier that this kernel supports and the runtime does not open.
     pub fn new(grants: Vec<Grant>, runtime: &Runtime) -> Self {
         let mut from = barriers();
         from.retain(|barrier| *barrier != Barrier::Sockets || !runtime.unix_sockets);
         Self { from, grants }
     }
 
-    /// As it is shown.
+    /// The isolation that it gives.
     pub fn isolation(&self) -> Isolation {
         isolation_of(&self.from)
     }
 
-    /// Confines this process, which has one thread, for the rest of its life.
+    /// Confines this process, which must have only one thread, for the rest of its life.
     ///
     /// # Errors
-    /// [`ConfineError`]; the process must end then, because it may be confined by halves.
+    /// [`ConfineError`] when a part fails. The process must then end, because it may be only partly confined.
     pub fn apply(&self) -> Result<(), ConfineError> {
-        // A core would hold the secrets of its environment.
+        // A core dump would contain the secrets of its environment.
         lower(Resource::Core, 0)?;
         lower(Resource::Nofile, limits::LOCAL_OPEN_FILES)?;
         lower(Resource::Nproc, limits::LOCAL_PROCESSES)?;
         set_no_new_privs(true)?;
         if !self.from.is_empty() {
-            self.enter()?;
+            self.restrict()?;
         }
         drop_capabilities()?;
-        if self.from.contains(&Barrier::Sockets) && !landlock_knows_sockets() {
+        if self.from.contains(&Barrier::Sockets) && !landlock_refuses_sockets() {
             sockets::refuse()?;
         }
         Ok(())
     }
 
-    fn enter(&self) -> Result<(), ConfineError> {
+    /// Applies the Landlock rules.
+    fn restrict(&self) -> Result<(), ConfineError> {
         let handled = handled(&self.from);
         let mut created = ruleset(&self.from)?.create()?;
         for (may, paths) in SYSTEM {
-            // Not every system has each of them.
+            // Paths that do not exist on this system are skipped.
             let opened = paths
                 .iter()
                 .filter_map(|path| open(*path, ResolveFlags::empty()).ok());
@@ -256,13 +259,13 @@ impl Confinement {
         }
         match created.restrict_self()?.ruleset {
             RulesetStatus::FullyEnforced => Ok(()),
-            // The ruleset demands all or nothing.
+            // Not reached: the ruleset requires that everything is enforced.
             _ => Err(rustix::io::Errno::NOTSUP.into()),
         }
     }
 }
 
-/// A ruleset that keeps from exactly this, or is an error.
+/// A ruleset with exactly these barriers; an error when the kernel does not support one.
 fn ruleset(from: &[Barrier]) -> Result<Ruleset, RulesetError> {
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -273,31 +276,32 @@ fn ruleset(from: &[Barrier]) -> Result<Ruleset, RulesetError> {
     }
 }
 
-/// Whether this Landlock keeps from sockets by their path. Changes nothing.
-fn landlock_knows_sockets() -> bool {
+/// Whether the Landlock of this kernel can refuse sockets by their path. Changes nothing.
+fn landlock_refuses_sockets() -> bool {
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     let ruleset = ruleset.handle_access(AccessFs::ResolveUnix);
     ruleset.and_then(Ruleset::create).is_ok()
 }
 
-/// What is refused where nothing grants it.
+/// The accesses that are refused unless a rule grants them.
 fn handled(from: &[Barrier]) -> BitFlags<AccessFs> {
     let mut handled = AccessFs::from_all(KNOWN);
     if from.contains(&Barrier::FilesButEmptying) {
         handled.remove(AccessFs::Truncate);
     }
-    if from.contains(&Barrier::Sockets) && landlock_knows_sockets() {
+    if from.contains(&Barrier::Sockets) && landlock_refuses_sockets() {
         handled.insert(AccessFs::ResolveUnix);
     }
     handled
 }
 
-/// A file or folder, for nothing but a rule about it.
+/// Opens a file or folder only to make a rule about it.
 fn open(path: impl rustix::path::Arg, links: ResolveFlags) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), links)
 }
 
+/// The rule that allows this use of an opened file or folder.
 fn rule(
     opened: OwnedFd,
     may: Use,
@@ -319,7 +323,7 @@ fn rule(
     Ok(PathBeneath::new(opened, rights & handled))
 }
 
-/// Lowers a limit for this process and those that it starts; one that is lower already stays.
+/// Lowers a limit for this process and those that it starts. A limit that is already lower is kept.
 fn lower(resource: Resource, most: u64) -> Result<(), ConfineError> {
     let now = getrlimit(resource);
     let least = |limit: Option<u64>| Some(limit.map_or(most, |limit| limit.min(most)));
@@ -330,7 +334,7 @@ fn lower(resource: Resource, most: u64) -> Result<(), ConfineError> {
     Ok(setrlimit(resource, lowered)?)
 }
 
-/// For root, which keeps its files and loses the rest. Without new privileges, what is given up here does not come back.
+/// Drops all capabilities, for the case that orghost runs as root. `no_new_privs` keeps the process from getting them back.
 fn drop_capabilities() -> Result<(), ConfineError> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets {
@@ -345,7 +349,7 @@ fn drop_capabilities() -> Result<(), ConfineError> {
 }
 
 impl Grant {
-    /// A path and how it may be used.
+    /// Grants a path, which may contain symbolic links.
     pub fn new(path: impl AsRef<Path>, may: Use) -> Self {
         Self {
             path: path.as_ref().to_owned(),

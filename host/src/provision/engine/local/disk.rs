@@ -1,6 +1,6 @@
-//! What the local engine keeps on disk, and nothing else does: the names of
-//! the files of a workspace's folder, and the formats of those that hold facts.
-//! Never reads or writes a workspace's own files.
+//! The folder of a workspace on disk: the names of its files, and how the files with facts are read and written.
+//!
+//! Only the local engine uses these files. This module never reads or writes a workspace's own files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -10,89 +10,58 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::confine::Confinement;
-use crate::model::env_map::EnvMap;
 use crate::model::ids::OrgId;
-use crate::model::isolation::{Isolation, Unconfined};
 use crate::provision::engine::error::EngineError;
 use crate::provision::generation::Generation;
 use crate::provision::observed::{State, VolumeKind};
 
-/// The version of everything here. A file of another version is not understood, and never touched.
+/// The version of the formats. A file of another version is an error, and is never changed.
 pub const VERSION: u32 = 1;
 
-/// The folder of one generation, and that of its workspace: the same for the
-/// first generation, and for a later one its number in it.
+/// The folder of one generation. The first generation is in the folder of its workspace, and a later one is in a folder
+/// inside of that, named by its number. Proves nothing about whether the folder is there.
 #[derive(Debug, Clone)]
 pub struct WorkspaceFolder {
-    folder: PathBuf,
+    path: PathBuf,
+    /// The folder of the workspace.
     home: PathBuf,
 }
 
-/// `container.json`: what was made, and everything that its supervisor needs.
-/// It is there exactly as long as the container is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Container {
-    /// See [`VERSION`].
-    pub version: u32,
-    /// The host's instance.
-    pub instance: String,
-    /// The org's slug.
-    pub org: String,
-    /// The workspace's key.
-    pub key: String,
-    /// The spec's digest.
-    pub spec: String,
-    /// The operation that made it.
-    pub operation: String,
-    /// The program, an absolute path, and its arguments; never empty.
-    pub command: Vec<String>,
-    /// What the program is kept from; absent in a container that an earlier orghost made, which confined nothing.
-    #[serde(default)]
-    pub confinement: Option<Confinement>,
-    /// The whole environment of the program but `PORT`.
-    pub env: EnvMap,
-    /// Where the program is started.
-    pub directory: PathBuf,
-    /// Milliseconds between TERM and KILL.
-    pub grace_ms: u64,
-}
-
-/// `configs.json` and `workspace.json`: whose volume it is. Written before
-/// the volume's folder is made; without the folder it means nothing.
+/// `configs.json` and `workspace.json`: whose volume it is. Written before the volume's folder is made; without that folder
+/// there is no volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
-    /// See [`VERSION`].
+    /// Always [`VERSION`].
     pub version: u32,
-    /// The host's instance.
+    /// The identity of the host's instance.
     pub instance: String,
     /// The org's slug.
     pub org: String,
-    /// The operation that made it.
+    /// The identity of the operation that made it.
     pub operation: String,
 }
 
-/// `run.json`: the supervisor's run_state, replaced at every change. Whether it
-/// still holds, the lock says.
+/// `run.json`: the state of a supervisor and its program, replaced at every change. It is current only while a supervisor
+/// holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunState {
-    /// See [`VERSION`].
+    /// Always [`VERSION`].
     pub version: u32,
-    /// The supervisor's process.
+    /// The process id of the supervisor.
     pub supervisor: i32,
-    /// The program's process, and its group.
+    /// The process id of the program, which is also its process group. Absent when it does not run.
     pub child: Option<i32>,
-    /// The port that the program was given.
+    /// The port that the program was given, on 127.0.0.1.
     pub port: Option<u16>,
-    /// How often the program was started again.
+    /// How often the program was restarted.
     pub restarts: u32,
-    /// How it ended the last time; absent for a signal.
+    /// Its last exit code; absent when a signal ended it.
     pub exit_code: Option<i32>,
-    /// What the supervisor is at.
+    /// What the supervisor is doing.
     pub phase: Phase,
 }
 
-/// See [`RunState`].
+/// What a supervisor is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -100,97 +69,97 @@ pub enum Phase {
     Starting,
     /// The program runs.
     Running,
-    /// The program ended and is about to be started again.
+    /// The program ended, and is about to be restarted.
     Waiting,
-    /// Somebody wanted it to end, and it did.
+    /// The program was asked to end, and did.
     Ended,
 }
 
-/// Held for as long as a supervisor lives.
+/// The exclusive lock of a folder, which a supervisor holds for as long as it lives.
 #[derive(Debug)]
 pub struct Lock(pub File);
 
 impl WorkspaceFolder {
-    /// The folder of a generation below the engine's folder.
+    /// The folder of a generation, in the engine's folder.
     pub fn new(engine: &Path, generation: &Generation) -> Self {
         let home = engine.join(generation.id.as_str());
-        let folder = match generation.number {
+        let path = match generation.number {
             0 => home.clone(),
             number => home.join(number.to_string()),
         };
-        Self { folder, home }
+        Self { path, home }
     }
 
-    /// A generation's folder whose path is known.
-    pub fn at(folder: &Path) -> Self {
-        let name = folder.file_name().and_then(|name| name.to_str());
+    /// The folder of a generation at this path.
+    pub fn at(path: &Path) -> Self {
+        let name = path.file_name().and_then(|name| name.to_str());
         let home = match name.and_then(number) {
-            Some(_) => folder.parent().unwrap_or(folder),
-            None => folder,
+            Some(_) => path.parent().unwrap_or(path),
+            None => path,
         };
         Self {
-            folder: folder.to_owned(),
+            path: path.to_owned(),
             home: home.to_owned(),
         }
     }
 
-    /// The folder itself.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
-        &self.folder
+        &self.path
     }
 
-    /// See [`Container`].
+    /// `container.json`. While it is there, there is a container.
     pub fn container(&self) -> PathBuf {
-        self.folder.join("container.json")
+        self.path.join("container.json")
     }
 
-    /// See [`RunState`].
+    /// `run.json`, which holds a [`RunState`].
     pub fn run_state(&self) -> PathBuf {
-        self.folder.join("run.json")
+        self.path.join("run.json")
     }
 
-    /// The file that a supervisor locks.
+    /// `lock`, the file that a supervisor keeps locked.
     pub fn lock(&self) -> PathBuf {
-        self.folder.join("lock")
+        self.path.join("lock")
     }
 
-    /// What the program prints.
+    /// `log`, the newest output of the program.
     pub fn log(&self) -> PathBuf {
-        self.folder.join("log")
+        self.path.join("log")
     }
 
-    /// What it printed before that.
+    /// `log.1`, the output before that.
     pub fn old_log(&self) -> PathBuf {
-        self.folder.join("log.1")
+        self.path.join("log.1")
     }
 
-    /// A home for programs that have no workspace of their own; goes with the container.
+    /// `scratch`, the folder for temporary files, removed with the container.
     pub fn scratch(&self) -> PathBuf {
-        self.folder.join("scratch")
+        self.path.join("scratch")
     }
 
-    /// The folder of a volume.
+    /// The folder of a volume: `configs` or `workspace`.
     pub fn volume(&self, kind: VolumeKind) -> PathBuf {
-        self.above(kind).join(kind.to_string())
+        self.parent_of(kind).join(kind.to_string())
     }
 
-    /// See [`Volume`].
+    /// `configs.json` or `workspace.json`, which holds a [`Volume`].
     pub fn volume_facts(&self, kind: VolumeKind) -> PathBuf {
-        self.above(kind).join(format!("{kind}.json"))
+        self.parent_of(kind).join(format!("{kind}.json"))
     }
 
-    /// Each generation has a seed of its own; the agent's work is the workspace's.
-    fn above(&self, kind: VolumeKind) -> &Path {
+    /// The folder that contains a volume. Each generation has its own seed; all share the agent's work.
+    fn parent_of(&self, kind: VolumeKind) -> &Path {
         match kind {
-            VolumeKind::Configs => &self.folder,
+            VolumeKind::Configs => &self.path,
             VolumeKind::Workspace => &self.home,
         }
     }
 
-    /// The numbers of the later generations that have a folder here.
+    /// The numbers of the later generations that have a folder.
     ///
     /// # Errors
-    /// The operating system's.
+    /// [`EngineError::Folder`] when the folder cannot be listed.
     pub fn later(&self) -> Result<Vec<u32>, EngineError> {
         let listing = match fs::read_dir(&self.home) {
             Ok(listing) => listing,
@@ -205,16 +174,16 @@ impl WorkspaceFolder {
         Ok(numbers)
     }
 
-    /// Makes the folder. Nobody else may look into it: it holds secrets.
+    /// Makes the folder, with access only for this user, because it holds secrets.
     ///
     /// # Errors
-    /// The operating system's.
+    /// [`EngineError::Folder`] or [`EngineError::NoSpace`] when it cannot be made.
     pub fn make(&self) -> Result<(), EngineError> {
-        make_folder(&self.folder)
+        make_folder(&self.path)
     }
 
-    /// Removes the folders when nothing is left in them but writes that were cut off.
-    pub fn tidy(&self) {
+    /// Removes the folders if nothing is left in them but unfinished writes.
+    pub fn remove_if_empty(&self) {
         if self.container().exists() {
             return;
         }
@@ -223,14 +192,14 @@ impl WorkspaceFolder {
         for path in facts.iter().chain([&self.container(), &self.run_state()]) {
             let _ = fs::remove_file(new(path));
         }
-        let _ = fs::remove_dir(&self.folder);
+        let _ = fs::remove_dir(&self.path);
         let _ = fs::remove_dir(&self.home);
     }
 
     /// Whether a supervisor lives.
     ///
     /// # Errors
-    /// The operating system's.
+    /// [`EngineError::Folder`] when the lock cannot be read.
     pub fn is_supervised(&self) -> Result<bool, EngineError> {
         let path = self.lock();
         let file = match File::open(&path) {
@@ -238,7 +207,7 @@ impl WorkspaceFolder {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(unusable(&path, &e)),
         };
-        // Shared, so that two who look do not see each other.
+        // The lock is shared, so that two processes that check at the same time do not see each other.
         match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
@@ -246,16 +215,16 @@ impl WorkspaceFolder {
         }
     }
 
-    /// The container's state. The lock is looked at before the run_state: a
-    /// supervisor writes its last words before it lets go.
+    /// The container's state, and the port of its program. The lock is checked before `run.json` is read, because a
+    /// supervisor writes that file for the last time before it releases the lock.
     ///
     /// # Errors
-    /// The operating system's, and a file that is not understood.
+    /// [`EngineError::Folder`] when a file cannot be read or understood.
     pub fn state(&self) -> Result<(State, Option<u16>), EngineError> {
         let mut is_supervised = self.is_supervised()?;
         let mut run_state: Option<RunState> = read(&self.run_state())?;
         if !is_supervised && run_state.as_ref().is_some_and(|d| d.phase != Phase::Ended) {
-            // Either it died, or it was started just now.
+            // Either the supervisor died, or it was started just now.
             is_supervised = self.is_supervised()?;
             run_state = read(&self.run_state())?;
         }
@@ -274,95 +243,79 @@ impl WorkspaceFolder {
                 };
                 (state, run_state.port)
             }
-            // It went down with its supervisor, and nobody saw how.
+            // The program died with its supervisor, so its exit code is unknown.
             Phase::Running | Phase::Waiting => (State::Exited { exit_code: None }, None),
             Phase::Ended => (State::Exited { exit_code }, None),
         })
     }
 }
 
-impl Container {
-    /// What its program is kept from.
-    pub fn isolation(&self) -> Isolation {
-        let unconfined = || Isolation::None {
-            reason: Unconfined::MadeEarlier,
-        };
-        let confinement = self.confinement.as_ref();
-        confinement.map_or_else(unconfined, Confinement::isolation)
-    }
-
-    /// Whether it is of this org of this host.
-    pub fn belongs_to(&self, org: &OrgId) -> bool {
-        self.instance == org.instance().as_str() && self.org == org.slug()
-    }
-}
-
 impl Volume {
-    /// Whether it is of this org of this host.
+    /// Whether it belongs to this org of this host.
     pub fn belongs_to(&self, org: &OrgId) -> bool {
         self.instance == org.instance().as_str() && self.org == org.slug()
     }
 }
 
-/// The number of a later generation, from its folder's name.
+/// The number of a later generation, from the name of its folder.
 fn number(name: &str) -> Option<u32> {
     let number: u32 = name.parse().ok()?;
     (number > 0 && number.to_string() == name).then_some(number)
 }
 
-/// Makes a folder that only this user may look into, and those above it.
+/// Makes a folder, and the folders above it, with access only for this user.
 ///
 /// # Errors
-/// The operating system's.
+/// [`EngineError::Folder`] or [`EngineError::NoSpace`] when it cannot be made.
 pub fn make_folder(path: &Path) -> Result<(), EngineError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(path).map_err(|e| unusable(path, &e))
 }
 
-/// Reads one file of facts; `None` when it is not there.
+/// Reads a file of facts. `None`: it is not there.
 ///
 /// # Errors
-/// The operating system's, and a file that is not understood.
+/// [`EngineError::Folder`] when it cannot be read, or has another version or format.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, EngineError> {
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
     }
-    let not_understood = |reason: String| EngineError::Folder {
+    let invalid = |reason: String| EngineError::Folder {
         path: path.display().to_string(),
         reason,
     };
     let bytes = match fs::read(path) {
-        // A power cut may leave this of a run_state.
+        // A power failure may leave an empty `run.json`.
         Ok(bytes) if bytes.is_empty() => return Ok(None),
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(unusable(path, &e)),
     };
     let Versioned { version } =
-        serde_json::from_slice(&bytes).map_err(|e| not_understood(e.to_string()))?;
+        serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
     if version != VERSION {
         let reason = format!("it has version {version}; this orghost knows version {VERSION}");
-        return Err(not_understood(reason));
+        return Err(invalid(reason));
     }
-    let facts = serde_json::from_slice(&bytes).map_err(|e| not_understood(e.to_string()))?;
+    let facts = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
     Ok(Some(facts))
 }
 
-/// Writes one file of facts, mode 0600, so that a reader sees the old or the new one.
+/// Writes a file of facts with mode 0600. A reader sees either the old or the new content.
 ///
 /// # Errors
-/// The operating system's.
+/// The error of the operating system when it cannot be written.
 pub fn write(path: &Path, facts: &impl Serialize) -> io::Result<()> {
     write_new(path, facts)?;
     fs::rename(new(path), path)
 }
 
-/// As [`write`], and also after a power cut: for what says whose something is.
+/// Like [`write`], and also after a power failure. For files that say whose a resource is.
 ///
 /// # Errors
-/// The operating system's.
+/// The error of the operating system when it cannot be written.
 pub fn write_durably(path: &Path, facts: &impl Serialize) -> io::Result<()> {
     write_new(path, facts)?.sync_data()?;
     fs::rename(new(path), path)
@@ -376,15 +329,15 @@ fn write_new(path: &Path, facts: &impl Serialize) -> io::Result<File> {
     Ok(file)
 }
 
-/// Where the next version of a file of facts is written.
+/// The path at which the new content of a file is written first.
 fn new(path: &Path) -> PathBuf {
     path.with_extension("json.new")
 }
 
-/// Removes a file. Not there is success.
+/// Removes a file. Succeeds also when it is not there.
 ///
 /// # Errors
-/// The operating system's.
+/// [`EngineError::Folder`] when it cannot be removed.
 pub fn remove_file(path: &Path) -> Result<(), EngineError> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(unusable(path, &e)),
@@ -392,7 +345,7 @@ pub fn remove_file(path: &Path) -> Result<(), EngineError> {
     }
 }
 
-/// An error of the operating system in the engine's terms: the one place that knows which is which.
+/// The engine error for an error of the operating system at a path.
 pub fn unusable(path: &Path, error: &io::Error) -> EngineError {
     let path = path.display().to_string();
     match error.kind() {
@@ -410,10 +363,10 @@ mod tests {
     use crate::model::ids::WorkspaceId;
 
     #[test]
-    fn what_is_not_understood_is_not_guessed_at() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = WorkspaceFolder::at(folder.path());
-        let path = place.run_state();
+    fn what_is_invalid_is_not_guessed_at() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = WorkspaceFolder::at(temp.path());
+        let path = folder.run_state();
         assert_eq!(read::<RunState>(&path).unwrap(), None);
         for (text, words) in [
             ("{", "EOF"),
@@ -423,26 +376,26 @@ mod tests {
         ] {
             fs::write(&path, text).unwrap();
             let error = read::<RunState>(&path).unwrap_err();
-            assert_eq!(error.code(), "folder");
+            assert_eq!(error.code(), "temp");
             assert!(error.to_string().contains(words), "{error}");
         }
     }
 
     #[test]
-    fn a_later_generation_has_a_folder_of_its_own_and_shares_the_work() {
+    fn a_later_generation_has_its_own_folder_and_shares_the_work() {
         let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();
         let engine = Path::new("/e");
         let first = Generation::first(&id);
         let home = engine.join(id.as_str());
-        for (generation, folder) in [
+        for (generation, path) in [
             (first.clone(), home.clone()),
             (first.next(), home.join("1")),
         ] {
-            let place = WorkspaceFolder::new(engine, &generation);
-            assert_eq!(place.path(), folder);
-            assert_eq!(place.volume(VolumeKind::Configs), folder.join("configs"));
-            for place in [&place, &WorkspaceFolder::at(&folder)] {
-                assert_eq!(place.volume(VolumeKind::Workspace), home.join("workspace"));
+            let folder = WorkspaceFolder::new(engine, &generation);
+            assert_eq!(folder.path(), path);
+            assert_eq!(folder.volume(VolumeKind::Configs), path.join("configs"));
+            for folder in [&folder, &WorkspaceFolder::at(&path)] {
+                assert_eq!(folder.volume(VolumeKind::Workspace), home.join("workspace"));
             }
         }
         for name in ["0", "01", "+1", "scratch", "4294967296"] {
@@ -451,17 +404,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_has_its_own_name() {
+    fn a_full_disk_has_its_own_error() {
         let full = unusable(Path::new("/x"), &io::ErrorKind::StorageFull.into());
         assert_eq!(full, EngineError::NoSpace("/x".to_owned()));
     }
 
     #[test]
-    fn the_lock_says_whether_the_diary_still_holds() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = WorkspaceFolder::at(folder.path());
-        assert_eq!(place.state().unwrap(), (State::Created, None));
-        let lock = File::create(place.lock()).unwrap();
+    fn the_run_state_is_current_only_while_the_lock_is_held() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = WorkspaceFolder::at(temp.path());
+        assert_eq!(folder.state().unwrap(), (State::Created, None));
+        let lock = File::create(folder.lock()).unwrap();
         let mut run_state = RunState {
             version: VERSION,
             supervisor: 1,
@@ -483,10 +436,10 @@ mod tests {
             (Phase::Ended, exited(Some(3)), exited(Some(3))),
         ] {
             run_state.phase = phase;
-            write(&place.run_state(), &run_state).unwrap();
-            assert_eq!(place.state().unwrap().0, dead);
+            write(&folder.run_state(), &run_state).unwrap();
+            assert_eq!(folder.state().unwrap().0, dead);
             lock.try_lock().unwrap();
-            assert_eq!(place.state().unwrap().0, alive);
+            assert_eq!(folder.state().unwrap().0, alive);
             lock.unlock().unwrap();
         }
     }

@@ -1,5 +1,6 @@
-//! What the program of a workspace may use beside the system's files. Decides from the spec alone, which holds nothing that
-//! a template could have written but the directory that policy allowed.
+//! Decides which files the program of a workspace may use besides those of the system.
+//!
+//! It decides from the spec alone. Of the paths in a spec, a template can choose only the directory that policy allowed.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,29 +12,29 @@ use crate::provision::observed::VolumeKind;
 use crate::provision::spec::Spec;
 use crate::provision::workspace::has_work;
 
-/// The grants of one workspace. `others` are the folders that no program gets with its own: the operator's home, the
-/// engine's folder.
+/// The grants of one workspace. `not_granted` are folders that are not granted even when they contain the program: the
+/// operator's home and the engine's folder.
 pub fn of(
-    place: &WorkspaceFolder,
+    folder: &WorkspaceFolder,
     spec: &Spec,
     bind: Option<&Bind>,
     command: &[String],
-    others: &[&Path],
+    not_granted: &[&Path],
 ) -> Vec<Grant> {
     let program = command.first().map(Path::new);
-    let mut grants = program.map_or(Vec::new(), |program| of_program(program, others));
+    let mut grants = program.map_or(Vec::new(), |program| of_program(program, not_granted));
     let seed = match spec.runtime.executable_seed {
         true => Use::All,
         false => Use::Change,
     };
-    grants.push(Grant::new(place.volume(VolumeKind::Configs), seed));
-    grants.push(Grant::new(place.scratch(), Use::All));
+    grants.push(Grant::new(folder.volume(VolumeKind::Configs), seed));
+    grants.push(Grant::new(folder.scratch(), Use::All));
     if has_work(spec) {
-        grants.push(Grant::new(place.volume(VolumeKind::Workspace), Use::All));
+        grants.push(Grant::new(folder.volume(VolumeKind::Workspace), Use::All));
     }
     if let Some(bind) = bind {
         let may = if bind.writable { Use::All } else { Use::Run };
-        // A template chose it, and other workspaces may write beside it.
+        // A template chose the path, and other workspaces may put a link in its place.
         grants.push(Grant {
             without_links: true,
             ..Grant::new(&bind.source, may)
@@ -48,18 +49,18 @@ pub fn of(
     grants
 }
 
-/// What a program may read and run of its own: its file, and the folder that the file is in. Not the folder where that
-/// holds one of `others` or where everybody may write: a script in the operator's home does not open the home.
-fn of_program(program: &Path, others: &[&Path]) -> Vec<Grant> {
+/// The grants of the program itself: its file, and the folder that contains it. The folder is not granted when it contains
+/// one of `not_granted` or everybody may write to it, so that a script in the operator's home does not open the home.
+fn of_program(program: &Path, not_granted: &[&Path]) -> Vec<Grant> {
     let is_its_own = |folder: &Path| {
-        let holds_another = others.iter().any(|other| {
-            let real = other.canonicalize();
-            other.starts_with(folder) || real.is_ok_and(|real| real.starts_with(folder))
+        let holds_excluded = not_granted.iter().any(|excluded| {
+            let real = excluded.canonicalize();
+            excluded.starts_with(folder) || real.is_ok_and(|real| real.starts_with(folder))
         });
         let metadata = folder.metadata();
-        !holds_another && metadata.is_ok_and(|m| m.permissions().mode() & 0o002 == 0)
+        !holds_excluded && metadata.is_ok_and(|m| m.permissions().mode() & 0o002 == 0)
     };
-    // A link's folder and that of what it leads to.
+    // For a symbolic link, both its own folder and that of its target.
     let real = program.canonicalize().ok();
     let mut grants = Vec::new();
     for file in [Some(program), real.as_deref()].into_iter().flatten() {

@@ -1,5 +1,6 @@
-//! What a workspace prints: kept in two bounded files, `log` and the older
-//! `log.1`. Written by the supervisor alone; readers never hold it up.
+//! The output of a workspace, in two files of limited size: `log`, and the older `log.1`.
+//!
+//! Only the supervisor writes them, and readers do not hold it up.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -14,18 +15,17 @@ use super::disk::{WorkspaceFolder, unusable};
 use crate::limits;
 use crate::provision::engine::error::EngineError;
 
-/// How often a follower looks for more.
-const LOOK: Duration = Duration::from_millis(100);
+/// The time between two checks for more output.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// Read at once.
+/// The most bytes that are read at a time.
 const BLOCK: usize = 16 << 10;
 
-/// The writing end. Past [`limits::LOG_BYTES`] the file becomes the older one
-/// and a new one begins, so that the newest output is always there. What the
-/// disk does not take is lost: a full disk must not stop the program.
+/// Writes the log. When `log` reaches [`limits::LOG_BYTES`], it becomes `log.1` and a new `log` begins, so that the newest
+/// output is always kept. Output that cannot be written is lost, because a full disk must not stop the program.
 #[derive(Debug)]
 pub struct Log {
-    place: WorkspaceFolder,
+    folder: WorkspaceFolder,
     file: File,
     size: u64,
 }
@@ -34,21 +34,21 @@ impl Log {
     /// Opens the log of a workspace for appending.
     ///
     /// # Errors
-    /// The operating system's.
-    pub fn open(place: &WorkspaceFolder) -> io::Result<Self> {
-        let file = append_to(place)?;
+    /// The error of the operating system when it cannot be opened.
+    pub fn open(folder: &WorkspaceFolder) -> io::Result<Self> {
+        let file = append_to(folder)?;
         Ok(Self {
-            place: place.clone(),
+            folder: folder.clone(),
             size: file.metadata()?.len(),
             file,
         })
     }
 
-    /// Keeps some output.
+    /// Appends some output.
     pub fn write(&mut self, output: &[u8]) {
         if self.size > 0 && self.size + output.len() as u64 > limits::LOG_BYTES {
-            let _ = fs::rename(self.place.log(), self.place.old_log());
-            if let Ok(file) = append_to(&self.place) {
+            let _ = fs::rename(self.folder.log(), self.folder.old_log());
+            if let Ok(file) = append_to(&self.folder) {
                 self.file = file;
                 self.size = 0;
             }
@@ -59,26 +59,26 @@ impl Log {
     }
 }
 
-/// Opens the log for appending, mode 0600.
+/// Opens `log` for appending, with mode 0600.
 ///
 /// # Errors
-/// The operating system's.
-pub fn append_to(place: &WorkspaceFolder) -> io::Result<File> {
+/// The error of the operating system when it cannot be opened.
+pub fn append_to(folder: &WorkspaceFolder) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).append(true).mode(0o600);
-    options.open(place.log())
+    options.open(folder.log())
 }
 
-/// The last lines, oldest first, each cut at [`limits::LINE_BYTES`]. Reads
-/// from the end, and no more than that many lines of that length.
+/// The last lines, oldest first, each cut to [`limits::LINE_BYTES`]. Reads from the end, and not more than that many lines
+/// of that length.
 ///
 /// # Errors
-/// The operating system's.
-pub fn last_lines(place: &WorkspaceFolder, lines: usize) -> Result<Vec<String>, EngineError> {
-    let failed = |e: io::Error| unusable(&place.log(), &e);
+/// [`EngineError::Folder`] when a file cannot be read.
+pub fn last_lines(folder: &WorkspaceFolder, lines: usize) -> Result<Vec<String>, EngineError> {
+    let failed = |e: io::Error| unusable(&folder.log(), &e);
     let mut text = Vec::new();
     let budget = lines.saturating_mul(limits::LINE_BYTES) as u64;
-    for mut file in open_last(place, Some(lines), budget).map_err(failed)? {
+    for mut file in open_last(folder, Some(lines), budget).map_err(failed)? {
         file.read_to_end(&mut text).map_err(failed)?;
     }
     let text = String::from_utf8_lossy(&text);
@@ -92,15 +92,14 @@ pub fn last_lines(place: &WorkspaceFolder, lines: usize) -> Result<Vec<String>, 
     Ok(last.into())
 }
 
-/// The last `tail` lines or everything, and with `follow` what comes until
-/// nobody writes any more.
+/// The last `tail` lines (`None`: everything), and with `follow` also what is written until the supervisor ends.
 pub fn follow(
-    place: WorkspaceFolder,
+    folder: WorkspaceFolder,
     tail: Option<usize>,
     follow: bool,
 ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send {
     let reader = Reader {
-        place,
+        folder,
         tail,
         follow,
         files: None,
@@ -112,30 +111,30 @@ pub fn follow(
 }
 
 struct Reader {
-    place: WorkspaceFolder,
+    folder: WorkspaceFolder,
     tail: Option<usize>,
     follow: bool,
-    /// What is left to read, oldest first; `None` before the first look.
+    /// The files that are left to read, oldest first; `None` before the first read.
     files: Option<VecDeque<File>>,
 }
 
 impl Reader {
     async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
-        if self.files.is_none() && !self.place.container().exists() {
-            let path = self.place.path().display().to_string();
+        if self.files.is_none() && !self.folder.container().exists() {
+            let path = self.folder.path().display().to_string();
             return Err(EngineError::NotFound(path));
         }
         loop {
-            // Looked at before reading: what was written before the end is then read after it.
-            let is_written = self.follow && self.place.is_supervised()?;
+            // Checked before reading, so that output that was written just before the end is still read.
+            let is_written = self.follow && self.folder.is_supervised()?;
             let read = self.read();
-            if let Some(bytes) = read.map_err(|e| unusable(&self.place.log(), &e))? {
+            if let Some(bytes) = read.map_err(|e| unusable(&self.folder.log(), &e))? {
                 return Ok(Some(bytes));
             }
             if !is_written {
                 return Ok(None);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -144,12 +143,12 @@ impl Reader {
             Some(files) => files,
             None => self
                 .files
-                .insert(open_last(&self.place, self.tail, u64::MAX)?.into()),
+                .insert(open_last(&self.folder, self.tail, u64::MAX)?.into()),
         };
         loop {
             let is_last = files.len() == 1;
             let Some(file) = files.front_mut() else {
-                match File::open(self.place.log()) {
+                match File::open(self.folder.log()) {
                     Ok(file) => files.push_back(file),
                     Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
                     Err(e) => return Err(e),
@@ -162,10 +161,10 @@ impl Reader {
                 block.truncate(length);
                 return Ok(Some(block.into()));
             }
-            if is_last && is_current(file, &self.place)? {
+            if is_last && is_current(file, &self.folder)? {
                 return Ok(None);
             }
-            // Rotated: whoever rotates has written the last byte, but perhaps after this read.
+            // The file was rotated, so its last byte is written by now, but perhaps only after the read above.
             let length = file.read(&mut block)?;
             if length > 0 {
                 block.truncate(length);
@@ -176,23 +175,23 @@ impl Reader {
     }
 }
 
-/// Both files from where their last lines begin, the older one first.
-fn open_last(place: &WorkspaceFolder, lines: Option<usize>, budget: u64) -> io::Result<Vec<File>> {
+/// Opens both files at the beginning of their last lines, the older file first.
+fn open_last(folder: &WorkspaceFolder, lines: Option<usize>, budget: u64) -> io::Result<Vec<File>> {
     let open = |path| match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     };
     let mut files = Vec::new();
-    let newer = open(place.log())?;
-    let older = open(place.old_log())?;
+    let newer = open(folder.log())?;
+    let older = open(folder.old_log())?;
     let Some(mut newer) = newer else {
         return Ok(files);
     };
     let missing = seek_to_last(&mut newer, lines, budget)?;
     if let Some(mut older) = older
         && missing != Some(0)
-        // Rotated between the two opens.
+        // Equal when the log was rotated between the two opens.
         && identity(&older)? != identity(&newer)?
     {
         seek_to_last(&mut older, missing, budget)?;
@@ -202,8 +201,8 @@ fn open_last(place: &WorkspaceFolder, lines: Option<usize>, budget: u64) -> io::
     Ok(files)
 }
 
-/// Goes to where the last `lines` lines begin, at most `budget` bytes before
-/// the end; returns how many lines there are too few.
+/// Moves to the beginning of the last `lines` lines, at most `budget` bytes before the end. Returns how many lines are
+/// missing.
 fn seek_to_last(file: &mut File, lines: Option<usize>, budget: u64) -> io::Result<Option<usize>> {
     let Some(lines) = lines else {
         file.seek(SeekFrom::Start(0))?;
@@ -221,7 +220,7 @@ fn seek_to_last(file: &mut File, lines: Option<usize>, budget: u64) -> io::Resul
         file.read_exact_at(part, from)?;
         for (index, _) in part.iter().enumerate().rev().filter(|(_, b)| **b == b'\n') {
             let after = from + index as u64 + 1;
-            // The newest newline ends the newest line, it begins none.
+            // The final newline ends the last line, and begins no further one.
             if after == end {
                 continue;
             }
@@ -242,20 +241,23 @@ fn seek_to_last(file: &mut File, lines: Option<usize>, budget: u64) -> io::Resul
     Ok(Some(lines.saturating_sub(found + first)))
 }
 
-fn is_current(file: &File, place: &WorkspaceFolder) -> io::Result<bool> {
-    match fs::metadata(place.log()) {
+/// Whether this file is the present `log`, and not one that was rotated.
+fn is_current(file: &File, folder: &WorkspaceFolder) -> io::Result<bool> {
+    match fs::metadata(folder.log()) {
         Ok(current) => Ok((current.dev(), current.ino()) == identity(file)?),
-        // Removed, or being replaced: there will be a new one or nobody who writes.
+        // Removed, or being rotated. In both cases there is nothing more to read from another file now.
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(e) => Err(e),
     }
 }
 
+/// The device and inode of a file.
 fn identity(file: &File) -> io::Result<(u64, u64)> {
     let metadata = file.metadata()?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
+/// A line, cut to [`limits::LINE_BYTES`].
 fn cut(line: &str) -> String {
     if line.len() <= limits::LINE_BYTES {
         return line.to_owned();
@@ -270,15 +272,15 @@ mod tests {
 
     use super::*;
 
-    fn place(folder: &tempfile::TempDir) -> WorkspaceFolder {
-        WorkspaceFolder::at(folder.path())
+    fn folder(temp: &tempfile::TempDir) -> WorkspaceFolder {
+        WorkspaceFolder::at(temp.path())
     }
 
     #[test]
-    fn the_last_lines_are_found_however_they_lie() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = place(&folder);
-        assert_eq!(last_lines(&place, 3).unwrap(), [""; 0]);
+    fn the_last_lines_are_found_with_and_without_a_final_newline() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = folder(&temp);
+        assert_eq!(last_lines(&folder, 3).unwrap(), [""; 0]);
         for (text, lines, expected) in [
             ("", 2, &[][..]),
             ("a", 2, &["a"]),
@@ -290,57 +292,57 @@ mod tests {
             ("a\nb\nc\n", 0, &[]),
             ("a\r\nb\n", 2, &["a", "b"]),
         ] {
-            fs::write(place.log(), text).unwrap();
-            assert_eq!(last_lines(&place, lines).unwrap(), expected, "{text:?}");
+            fs::write(folder.log(), text).unwrap();
+            assert_eq!(last_lines(&folder, lines).unwrap(), expected, "{text:?}");
         }
-        // Lines across blocks, none of them whole in one.
+        // Lines that are longer than a block.
         let long = ["a", "b", "c"].map(|c| c.repeat(BLOCK + 1));
-        fs::write(place.log(), long.join("\n")).unwrap();
-        let all = last_lines(&place, 100).unwrap();
+        fs::write(folder.log(), long.join("\n")).unwrap();
+        let all = last_lines(&folder, 100).unwrap();
         assert_eq!(all, long.each_ref().map(|line| cut(line)));
         assert_eq!(all[0].len(), limits::LINE_BYTES + "…".len());
-        // No more is read than so many lines may have: of a longer one its end.
+        // Not more is read than so many lines can have, so only the end of a longer line is found.
         assert_eq!(
-            last_lines(&place, 1).unwrap(),
+            last_lines(&folder, 1).unwrap(),
             ["c".repeat(limits::LINE_BYTES)]
         );
-        fs::write(place.log(), b"\xff\n").unwrap();
-        assert_eq!(last_lines(&place, 1).unwrap(), ["\u{fffd}"]);
+        fs::write(folder.log(), b"\xff\n").unwrap();
+        assert_eq!(last_lines(&folder, 1).unwrap(), ["\u{fffd}"]);
     }
 
     #[tokio::test]
-    async fn the_log_is_bounded_and_reads_on_over_the_edge() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = place(&folder);
-        let mut log = Log::open(&place).unwrap();
+    async fn the_log_is_bounded_and_a_reader_misses_nothing_when_it_is_rotated() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = folder(&temp);
+        let mut log = Log::open(&folder).unwrap();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         let lines = usize::try_from(limits::LOG_BYTES).unwrap() / line.len();
         for _ in 0..lines {
             log.write(&line);
         }
-        assert!(!place.old_log().exists());
+        assert!(!folder.old_log().exists());
         log.write(b"y\n");
         assert_eq!(
-            fs::metadata(place.old_log()).unwrap().len(),
+            fs::metadata(folder.old_log()).unwrap().len(),
             limits::LOG_BYTES
         );
-        assert_eq!(fs::read(place.log()).unwrap(), b"y\n");
-        fs::write(place.container(), "").unwrap();
-        let last = last_lines(&place, 3).unwrap();
+        assert_eq!(fs::read(folder.log()).unwrap(), b"y\n");
+        fs::write(folder.container(), "").unwrap();
+        let last = last_lines(&folder, 3).unwrap();
         assert_eq!(
             last.iter().map(String::len).collect::<Vec<_>>(),
             [1023, 1023, 1]
         );
         let mut all = 0;
-        let mut stream = std::pin::pin!(follow(place.clone(), None, false));
+        let mut stream = std::pin::pin!(follow(folder.clone(), None, false));
         while let Some(bytes) = stream.next().await {
             all += bytes.unwrap().len() as u64;
         }
         assert_eq!(all, limits::LOG_BYTES + 2);
 
-        // A follower that began before the edge misses nothing behind it.
+        // A reader that began before a rotation misses nothing after it.
         let mut reader = Reader {
-            place: place.clone(),
+            folder: folder.clone(),
             tail: Some(1),
             follow: false,
             files: None,
@@ -356,11 +358,11 @@ mod tests {
         }
         assert!(text.starts_with(b"z\nxxx"));
         assert_eq!(text.len(), 2 + lines * line.len());
-        // A supervisor that is started later goes on where the last one ended.
+        // A later supervisor continues the log of the earlier one.
         drop(log);
-        let mut log = Log::open(&place).unwrap();
+        let mut log = Log::open(&folder).unwrap();
         log.write(b"end\n");
-        assert!(fs::metadata(place.log()).unwrap().len() <= limits::LOG_BYTES);
-        assert_eq!(last_lines(&place, 1).unwrap(), ["end"]);
+        assert!(fs::metadata(folder.log()).unwrap().len() <= limits::LOG_BYTES);
+        assert_eq!(last_lines(&folder, 1).unwrap(), ["end"]);
     }
 }

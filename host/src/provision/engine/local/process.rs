@@ -1,7 +1,7 @@
-//! Ends processes from the outside, and only a workspace's own. A number of
-//! a process may be somebody else's by the time it is used, so that nothing
-//! here signals a number: only a process that was pinned by a descriptor and
-//! recognised after that.
+//! Ends the processes of a workspace from the host's process.
+//!
+//! The kernel may give a process id to another process at any time, so nothing here sends a signal to an id. A process is
+//! first held by a descriptor, then recognised, and then signalled through the descriptor.
 
 use std::fs;
 use std::io;
@@ -19,18 +19,18 @@ use crate::model::ids::WorkspaceId;
 use crate::provision::engine::error::EngineError;
 use crate::provision::observed::VolumeKind;
 
-/// How often whoever has the lock, and has not yet said who it is, is looked at again.
-pub const LOOK: Duration = Duration::from_millis(5);
+/// The time between two checks of a folder whose lock is held by a process that did not write `run.json` yet.
+pub const PAUSE: Duration = Duration::from_millis(5);
 
-/// A process that cannot become another one.
+/// A process that is held by a descriptor, so that its id cannot come to mean another process.
 #[derive(Debug)]
 pub struct Process(OwnedFd);
 
 impl Process {
-    /// Pins a process; `None` when there is none of that number.
+    /// Opens the process with this id. `None`: there is none.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The error of the operating system when it cannot be opened.
     pub fn open(pid: i32) -> io::Result<Option<Self>> {
         let Some(pid) = Pid::from_raw(pid) else {
             return Ok(None);
@@ -42,10 +42,10 @@ impl Process {
         }
     }
 
-    /// Sends a signal. A process that has ended is success.
+    /// Sends a signal. Succeeds also when the process has ended.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The error of the operating system when the signal cannot be sent.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         match pidfd_send_signal(&self.0, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -53,16 +53,16 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended, or it is late; says whether it has ended.
+    /// Waits until it has ended or the deadline has passed. `true`: it has ended.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The error of the operating system when it cannot be watched.
     pub async fn ended(&self, deadline: Instant) -> io::Result<bool> {
         let descriptor = self.0.try_clone()?;
         let wait = move || {
             loop {
                 let left = deadline.saturating_duration_since(Instant::now());
-                // Readable: it has ended.
+                // The descriptor becomes readable when the process ends.
                 let mut watched = [PollFd::new(&descriptor, PollFlags::IN)];
                 match poll(&mut watched, Timespec::try_from(left).ok().as_ref()) {
                     Ok(ready) => return Ok(ready > 0),
@@ -76,21 +76,21 @@ impl Process {
     }
 }
 
-/// Ends the supervisor of a workspace, and with it everything that runs
-/// there: asks with `signal`, waits as long as `patience`, kills. None there
-/// is success.
+/// Ends the supervisor of a workspace, and with it everything that runs there: sends `signal`, waits for `patience`, and then
+/// kills it. Succeeds also when there is no supervisor.
 ///
 /// # Errors
-/// The operating system's, and [`EngineError::TimedOut`] when not even that helped.
+/// [`EngineError::Folder`] when the folder cannot be read, [`EngineError::Refused`] when the supervisor cannot be
+/// identified, and [`EngineError::TimedOut`] when it does not even end by KILL.
 pub async fn end(
-    place: &WorkspaceFolder,
+    folder: &WorkspaceFolder,
     id: &WorkspaceId,
     signal: Signal,
     patience: Duration,
 ) -> Result<(), EngineError> {
-    let failed = |e: io::Error| unusable(place.path(), &e);
+    let failed = |e: io::Error| unusable(folder.path(), &e);
     let deadline = Instant::now() + patience;
-    if let Some(supervisor) = find(place, deadline).await? {
+    if let Some(supervisor) = find_supervisor(folder, deadline).await? {
         supervisor.signal(signal).map_err(failed)?;
         if !supervisor.ended(deadline).await.map_err(failed)? {
             supervisor.signal(Signal::KILL).map_err(failed)?;
@@ -100,110 +100,116 @@ pub async fn end(
             }
         }
     }
-    let here = place.clone();
+    let here = folder.clone();
     let run_state: Option<RunState> = blocking(move || read(&here.run_state())).await?;
     if run_state.is_some_and(|run_state| run_state.phase != Phase::Ended) {
-        // It could not clean up.
-        end_strays(place, id).await?;
+        // The supervisor was killed before it could end its children.
+        end_survivors(folder, id).await?;
     }
     Ok(())
 }
 
-/// Whether a supervisor lives that has started its program.
+/// Whether a supervisor lives and has started its program.
 ///
 /// # Errors
-/// The operating system's.
-pub fn is_running(place: &WorkspaceFolder) -> Result<bool, EngineError> {
-    let seen = look(place)?;
+/// [`EngineError::Folder`] when the folder cannot be read.
+pub fn is_running(folder: &WorkspaceFolder) -> Result<bool, EngineError> {
+    let holder = lock_holder(folder)?;
     Ok(matches!(
-        seen,
-        Seen::Supervisor(_, Phase::Running | Phase::Waiting)
+        holder,
+        LockHolder::Supervisor(_, Phase::Running | Phase::Waiting)
     ))
 }
 
-/// The supervisor that holds the lock, or `None` when nobody does.
-async fn find(place: &WorkspaceFolder, deadline: Instant) -> Result<Option<Process>, EngineError> {
+/// The supervisor that holds the lock. `None`: the lock is free.
+async fn find_supervisor(
+    folder: &WorkspaceFolder,
+    deadline: Instant,
+) -> Result<Option<Process>, EngineError> {
     loop {
-        let here = place.clone();
-        match blocking(move || look(&here)).await? {
-            Seen::Supervisor(process, _) => return Ok(Some(process)),
-            Seen::Nobody => return Ok(None),
-            Seen::Somebody if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
-            Seen::Somebody => {
+        let here = folder.clone();
+        match blocking(move || lock_holder(&here)).await? {
+            LockHolder::Supervisor(process, _) => return Ok(Some(process)),
+            LockHolder::None => return Ok(None),
+            LockHolder::Unknown if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            LockHolder::Unknown => {
                 return Err(EngineError::Refused(format!(
-                    "the supervisor of {} does not say who it is",
-                    place.path().display()
+                    "the supervisor of {} does not write its process id",
+                    folder.path().display()
                 )));
             }
         }
     }
 }
 
-/// Who holds a workspace's lock.
-enum Seen {
-    Nobody,
-    /// It has not said who it is: it was started this moment, or writes just now.
-    Somebody,
-    /// The supervisor, and what it is at.
+/// The process that holds the lock of a folder.
+enum LockHolder {
+    /// The lock is free.
+    None,
+    /// A process that has not written `run.json` yet: it was started just now, or is writing.
+    Unknown,
+    /// The supervisor, and what it is doing.
     Supervisor(Process, Phase),
 }
 
-fn look(place: &WorkspaceFolder) -> Result<Seen, EngineError> {
-    let Some(run_state) = read::<RunState>(&place.run_state())? else {
-        return Ok(match place.is_supervised()? {
-            true => Seen::Somebody,
-            false => Seen::Nobody,
+fn lock_holder(folder: &WorkspaceFolder) -> Result<LockHolder, EngineError> {
+    let Some(run_state) = read::<RunState>(&folder.run_state())? else {
+        return Ok(match folder.is_supervised()? {
+            true => LockHolder::Unknown,
+            false => LockHolder::None,
         });
     };
-    let found = Process::open(run_state.supervisor).map_err(|e| unusable(place.path(), &e))?;
-    // Whoever holds the lock now wrote this run_state, and so lived when it was pinned.
-    if !place.is_supervised()? {
-        return Ok(Seen::Nobody);
+    let found = Process::open(run_state.supervisor).map_err(|e| unusable(folder.path(), &e))?;
+    // If the lock is held and `run.json` still names the same process, that process lived when it was opened.
+    if !folder.is_supervised()? {
+        return Ok(LockHolder::None);
     }
-    let now: Option<RunState> = read(&place.run_state())?;
+    let now: Option<RunState> = read(&folder.run_state())?;
     let now = now.filter(|now| now.supervisor == run_state.supervisor);
     Ok(match found.zip(now) {
-        Some((process, now)) => Seen::Supervisor(process, now.phase),
-        None => Seen::Somebody,
+        Some((process, now)) => LockHolder::Supervisor(process, now.phase),
+        None => LockHolder::Unknown,
     })
 }
 
-/// Kills what outlived its supervisor. A workspace's processes are known by
-/// the environment that they were started with.
-async fn end_strays(place: &WorkspaceFolder, id: &WorkspaceId) -> Result<(), EngineError> {
-    /// A process may start others while it is looked for.
+/// Kills the processes of a workspace that survived its supervisor. They are recognised by the environment that they were
+/// started with.
+async fn end_survivors(folder: &WorkspaceFolder, id: &WorkspaceId) -> Result<(), EngineError> {
+    /// The most searches: processes may start others while they are searched for.
     const ROUNDS: usize = 20;
-    let configs = place.volume(VolumeKind::Configs);
+    let configs = folder.volume(VolumeKind::Configs);
     let marks = [
         format!("WORKSPACE_ID={id}"),
         format!("WORKSPACE_CONFIG_PATH={}", configs.display()),
     ];
     let deadline = Instant::now() + limits::SUPERVISOR_END;
     for _ in 0..ROUNDS {
-        let (here, marks) = (place.clone(), marks.clone());
-        let strays = blocking(move || strays(&marks).map_err(|e| unusable(here.path(), &e)));
-        let strays = strays.await?;
-        if strays.is_empty() {
+        let (here, marks) = (folder.clone(), marks.clone());
+        let survivors =
+            blocking(move || kill_marked(&marks).map_err(|e| unusable(here.path(), &e)));
+        let survivors = survivors.await?;
+        if survivors.is_empty() {
             return Ok(());
         }
-        for stray in strays {
-            let _ = stray.ended(deadline).await;
+        for survivor in survivors {
+            let _ = survivor.ended(deadline).await;
         }
     }
     Err(EngineError::Refused(format!(
         "processes of {} do not end",
-        place.path().display()
+        folder.path().display()
     )))
 }
 
-fn strays(marks: &[String]) -> io::Result<Vec<Process>> {
+/// Kills every process whose environment has these variables, and returns them.
+fn kill_marked(marks: &[String]) -> io::Result<Vec<Process>> {
     let is_marked = |pid: i32| {
         fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
             let has = |mark: &String| environment.split(|b| *b == 0).any(|v| v == mark.as_bytes());
             marks.iter().all(has)
         })
     };
-    let mut strays = Vec::new();
+    let mut survivors = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
@@ -214,8 +220,8 @@ fn strays(marks: &[String]) -> io::Result<Vec<Process>> {
             && is_marked(pid)
         {
             process.signal(Signal::KILL)?;
-            strays.push(process);
+            survivors.push(process);
         }
     }
-    Ok(strays)
+    Ok(survivors)
 }

@@ -1,112 +1,81 @@
-//! The process that keeps one workspace running, and lives exactly as long as
-//! it should run. It is `orghost` itself, started again with a hidden command;
-//! it never reads the process environment, never speaks to the store, and
-//! knows of the plan only what stands in `container.json`.
+//! The supervisor: the process that keeps the program of one workspace running, for as long as the workspace should run.
 //!
-//! It holds the workspace's lock from before its first instruction (the host
-//! takes it and hands it over as descriptor 0) to its end, so that whoever
-//! looks knows without a race whether it lives. It keeps the program running
-//! until it gets TERM (the program gets TERM, and KILL after its grace) or QUIT
-//! (KILL at once). Everything that the program starts ends with it: the
-//! supervisor is what orphans are handed to. Should the supervisor itself be
-//! killed, the kernel kills the program.
+//! It is `orghost` itself, started with a hidden command. It does not read the process environment or use the store, and
+//! all that it knows of the plan is in `container.json`.
+//!
+//! It holds the lock of the workspace's folder for its whole life: the host takes the lock before it starts the supervisor,
+//! and hands it over as descriptor 0. So other processes can check without a race whether it lives. It restarts the program
+//! until it gets TERM (then the program gets TERM, and KILL after the grace period) or QUIT (then the program gets KILL at
+//! once). Everything that the program started ends with it, because the kernel makes orphaned processes children of the
+//! supervisor. If the supervisor itself is killed, the kernel kills the program.
 
-use std::ffi::{OsStr, OsString};
+mod child;
+mod port;
+mod report;
+
 use std::fs::{self, File};
-use std::io::{self, PipeWriter, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{self, PipeWriter};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::pin::pin;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, getppid, kill_process,
-    kill_process_group, set_child_subreaper, set_parent_process_death_signal, setsid, waitid,
-    waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group,
+    set_child_subreaper, setsid, waitid, waitpid,
 };
 use rustix::stdio::dup2_stdout;
-use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::disk::{self, Container, Phase, RunState, VERSION, WorkspaceFolder};
+use super::container::Container;
+use super::disk::{self, Phase, RunState, VERSION, WorkspaceFolder};
 use super::log::Log;
 use crate::limits;
-use crate::provision::engine::error::EngineError;
+pub use child::{EXEC_CHILD, exec_child};
+use port::Port;
+pub use report::Report;
 
 /// The hidden command that runs [`supervise`].
 pub const SUPERVISE: &str = "supervise";
 
-/// The hidden command that runs [`exec_child`].
-pub const EXEC_CHILD: &str = "exec-child";
-
-/// A program that cannot be started again counts as ended with this.
+/// The exit code of a program that cannot be started again.
 const NOT_EXECUTABLE: i32 = 127;
 
-/// Ports that are tried before giving up.
-const PORTS: usize = 64;
-
-/// Output is read in blocks of this size, so many in a row: more than a pipe holds.
+/// The size of the blocks in which output is read, in bytes.
 const BLOCK: usize = 16 << 10;
-/// See [`BLOCK`].
+/// The most blocks that are read at a time: more than a pipe holds.
 const BLOCKS: usize = 16;
 
-/// What a supervisor says to the host that started it: one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Report {
-    /// The program runs.
-    Started,
-    /// See [`EngineError::NotExecutable`].
-    NotExecutable {
-        /// The program.
-        program: String,
-        /// The operating system's words.
-        reason: String,
-    },
-    /// See [`EngineError::Folder`].
-    Folder {
-        /// The folder, or what is in it.
-        path: String,
-        /// The operating system's words.
-        reason: String,
-    },
-    /// See [`EngineError::NoSpace`].
-    NoSpace(String),
-    /// Something else.
-    Refused(String),
-}
-
-/// How the supervisor was told to end.
+/// How the supervisor was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
-    /// TERM first.
+    /// By TERM: the program gets TERM first, and KILL after the grace period.
     Grace,
-    /// KILL.
+    /// By QUIT: the program gets KILL.
     AtOnce,
 }
 
 /// Why the program did not start.
 enum NotStarted {
     Failed(Report),
+    /// The supervisor was asked to end meanwhile.
     Stopped,
 }
 
 struct Supervisor {
-    place: WorkspaceFolder,
+    folder: WorkspaceFolder,
     container: Container,
     run_state: RunState,
     log: Log,
-    /// What the program prints. One pipe for all its lives.
+    /// The reading end of the pipe that the program prints to. It stays the same when the program is restarted.
     output: pipe::Receiver,
+    /// The writing end of that pipe.
     input: PipeWriter,
     port: Option<Port>,
     term: unix::Signal,
@@ -114,40 +83,35 @@ struct Supervisor {
     child_ended: unix::Signal,
 }
 
-/// A port, promised to this supervisor as long as it lives.
-struct Port {
-    number: u16,
-    _promise: UnixListener,
-}
-
-/// The program, in one of its lives.
+/// The running program.
 struct Program {
     child: Child,
-    /// Its number, and its group's. Both stay its own until it is reaped.
+    /// Its process id, and that of its group. They are not given to another process before it is reaped.
     pid: Pid,
-    /// Some child ended: perhaps this one.
-    perhaps: unix::Signal,
+    /// Signals that some child ended, which may be this one.
+    some_child_ended: unix::Signal,
 }
 
-/// Keeps the workspace in `folder` running. Called by the local engine alone,
-/// which hands over the lock and waits for a line; before any runtime or
-/// thread is made, because the program dies with the thread that started it.
-pub fn supervise(folder: &Path) -> ExitCode {
-    // Away from the terminal: whoever ends the host there does not mean the workspaces.
+/// Runs the hidden command `supervise FOLDER`, which keeps the workspace of that folder running.
+///
+/// Only the local engine starts it: it hands over the lock and waits for the report. It must be called before any other
+/// thread exists, because the kernel kills the program when the thread that started it ends.
+pub fn supervise(path: &Path) -> ExitCode {
+    // Leaves the terminal, so that Ctrl-C there ends the host and not the workspaces.
     let _ = setsid();
-    let mut host = match take_over_stdout() {
+    let mut host = match take_stdout() {
         Ok(host) => host,
         Err(_) => return ExitCode::FAILURE,
     };
-    let place = WorkspaceFolder::at(folder);
-    let kept = take_over(&place).and_then(|container| {
+    let folder = WorkspaceFolder::at(path);
+    let kept = take_lock_and_container(&folder).and_then(|container| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| Report::Refused(e.to_string()))?;
         runtime.block_on(async {
-            let supervisor = Supervisor::new(place, container)?;
-            supervisor.live(&mut host).await
+            let supervisor = Supervisor::new(folder, container)?;
+            supervisor.run(&mut host).await
         })
     });
     match kept {
@@ -159,108 +123,16 @@ pub fn supervise(folder: &Path) -> ExitCode {
     }
 }
 
-/// Becomes the program of a workspace: `SUPERVISOR FOLDER PORT`. Exists
-/// because a process can only ask for its own death with its parent, and
-/// confine itself, between being made and being the program. Its own
-/// environment is empty: the program's is in the folder, and steers nothing
-/// of orghost. Descriptor 0 is a pipe to the supervisor: it closes when the
-/// program runs, or else says why it does not.
-pub fn exec_child(arguments: &[OsString]) -> ExitCode {
-    let [supervisor, folder, port] = arguments else {
-        return ExitCode::FAILURE;
-    };
-    let Ok(report) = io::stdin().as_fd().try_clone_to_owned() else {
-        return ExitCode::FAILURE;
-    };
-    let asked = set_parent_process_death_signal(Some(Signal::KILL));
-    let parent = getppid().map(|pid| pid.as_raw_pid().to_string());
-    if asked.is_err() || parent.as_deref() != supervisor.to_str() {
-        return ExitCode::FAILURE;
-    }
-    let why = become_program(&WorkspaceFolder::at(Path::new(folder)), port);
-    let _ = File::from(report).write_all(why.as_bytes());
-    ExitCode::FAILURE
-}
-
-/// Returns only when it does not, and says why.
-fn become_program(place: &WorkspaceFolder, port: &OsStr) -> String {
-    let container: Container = match disk::read(&place.container()) {
-        Ok(Some(container)) => container,
-        Ok(None) => return "its container was removed".to_owned(),
-        Err(error) => return error.to_string(),
-    };
-    let Some((program, arguments)) = container.command.split_first() else {
-        return "its container names no program".to_owned();
-    };
-    // A name would be searched for in the program's own PATH.
-    if !Path::new(program).is_absolute() {
-        return "its path is not absolute".to_owned();
-    }
-    let Some(confinement) = &container.confinement else {
-        return "an earlier orghost made its container, without confining it".to_owned();
-    };
-    if let Err(error) = confinement.apply() {
-        return error.to_string();
-    }
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(&container.env);
-    command
-        .env("PORT", port)
-        .stdin(Stdio::null())
-        .exec()
-        .to_string()
-}
-
-impl Report {
-    fn send(&self, host: &mut File) {
-        let mut line = serde_json::to_vec(self).unwrap_or_default();
-        line.push(b'\n');
-        // The host may be gone; the workspace runs on.
-        let _ = host.write_all(&line);
-    }
-}
-
-impl From<EngineError> for Report {
-    fn from(error: EngineError) -> Self {
-        match error {
-            EngineError::Folder { path, reason } => Self::Folder { path, reason },
-            EngineError::NoSpace(path) => Self::NoSpace(path),
-            EngineError::NotExecutable { program, reason } => {
-                Self::NotExecutable { program, reason }
-            }
-            other => Self::Refused(other.to_string()),
-        }
-    }
-}
-
-impl Report {
-    /// What it means for the host.
-    ///
-    /// # Errors
-    /// Everything but [`Report::Started`].
-    pub fn into_result(self) -> Result<(), EngineError> {
-        Err(match self {
-            Self::Started => return Ok(()),
-            Self::NotExecutable { program, reason } => {
-                EngineError::NotExecutable { program, reason }
-            }
-            Self::Folder { path, reason } => EngineError::Folder { path, reason },
-            Self::NoSpace(path) => EngineError::NoSpace(path),
-            Self::Refused(reason) => EngineError::Refused(reason),
-        })
-    }
-}
-
 impl Supervisor {
-    fn new(place: WorkspaceFolder, container: Container) -> Result<Self, Report> {
+    fn new(folder: WorkspaceFolder, container: Container) -> Result<Self, Report> {
         let refused = |e: io::Error| Report::Refused(e.to_string());
-        let failed = |e: io::Error| Report::from(disk::unusable(&place.log(), &e));
-        // A program's orphans become the supervisor's children, and so cannot escape it.
+        let failed = |e: io::Error| Report::from(disk::unusable(&folder.log(), &e));
+        // Orphaned processes of the program become children of the supervisor, so that it can end them.
         set_child_subreaper(Some(getpid())).map_err(|e| refused(e.into()))?;
-        disk::make_folder(&place.scratch())?;
+        disk::make_folder(&folder.scratch())?;
         let (output, input) = io::pipe().map_err(refused)?;
         let supervisor = Self {
-            log: Log::open(&place).map_err(failed)?,
+            log: Log::open(&folder).map_err(failed)?,
             output: pipe::Receiver::from_owned_fd(OwnedFd::from(output)).map_err(refused)?,
             input,
             term: unix::signal(SignalKind::terminate()).map_err(refused)?,
@@ -276,15 +148,15 @@ impl Supervisor {
                 exit_code: None,
                 phase: Phase::Starting,
             },
-            place,
+            folder,
             container,
         };
-        supervisor.note()?;
+        supervisor.write_run_state()?;
         Ok(supervisor)
     }
 
-    /// The whole life. An error is the first start's, and was not yet reported.
-    async fn live(mut self, host: &mut File) -> Result<(), Report> {
+    /// Runs until the supervisor is asked to end. An error is that of the first start, and was not reported yet.
+    async fn run(mut self, host: &mut File) -> Result<(), Report> {
         let mut pause = limits::RESTART_FIRST;
         loop {
             let began = Instant::now();
@@ -293,14 +165,14 @@ impl Supervisor {
                 Ok(mut program) => {
                     self.run_state.phase = Phase::Running;
                     if is_first {
-                        if let Err(report) = self.note() {
+                        if let Err(report) = self.write_run_state() {
                             self.end(program, Some(Stop::AtOnce)).await;
                             return Err(report);
                         }
                         Report::Started.send(host);
                     }
-                    let _ = self.note();
-                    let stop = self.until(program.ended()).await.err();
+                    let _ = self.write_run_state();
+                    let stop = self.wait_for(program.ended()).await.err();
                     self.run_state.exit_code = self.end(program, stop).await;
                     if stop.is_some() {
                         return self.finish();
@@ -316,13 +188,13 @@ impl Supervisor {
             }
             self.run_state.child = None;
             self.run_state.phase = Phase::Waiting;
-            let _ = self.note();
+            let _ = self.write_run_state();
             if began.elapsed() >= limits::RESTART_SETTLED {
                 pause = limits::RESTART_FIRST;
             }
-            let stopped = self.until(sleep(pause)).await.is_err();
-            // Without its folder there is no workspace any more.
-            if stopped || !self.place.container().exists() {
+            let stopped = self.wait_for(sleep(pause)).await.is_err();
+            // Without its container there is no workspace any more.
+            if stopped || !self.folder.container().exists() {
                 return self.finish();
             }
             pause = (pause * 2).min(limits::RESTART_SLOWEST);
@@ -333,25 +205,25 @@ impl Supervisor {
     fn finish(mut self) -> Result<(), Report> {
         self.run_state.child = None;
         self.run_state.phase = Phase::Ended;
-        let _ = self.note();
+        let _ = self.write_run_state();
         Ok(())
     }
 
-    fn note(&self) -> Result<(), Report> {
-        let path = self.place.run_state();
+    fn write_run_state(&self) -> Result<(), Report> {
+        let path = self.folder.run_state();
         disk::write(&path, &self.run_state).map_err(|e| disk::unusable(&path, &e).into())
     }
 
     async fn start(&mut self) -> Result<Program, NotStarted> {
         let refused = |e: io::Error| NotStarted::Failed(Report::Refused(e.to_string()));
         let port = Port::choose(self.port.take()).map_err(refused)?;
-        let perhaps = unix::signal(SignalKind::child()).map_err(refused)?;
+        let some_child_ended = unix::signal(SignalKind::child()).map_err(refused)?;
         let (report, to_report) = io::pipe().map_err(refused)?;
         let mut report = pipe::Receiver::from_owned_fd(OwnedFd::from(report)).map_err(refused)?;
         let mut command = Command::new("/proc/self/exe");
         command
             .args([EXEC_CHILD, "--", &self.run_state.supervisor.to_string()])
-            .arg(self.place.path())
+            .arg(self.folder.path())
             .arg(port.number.to_string())
             .env_clear()
             .current_dir(&self.container.directory)
@@ -369,25 +241,25 @@ impl Supervisor {
                 disk::unusable(directory, &e).into()
             })
         })?;
-        // Its copy of the pipe: the end of the report is seen when the program's own is closed.
+        // Closes its copy of the pipe, so that the report ends when the program closes the other copy.
         drop(command);
         let pid = Pid::from_child(&child);
         self.run_state.child = Some(pid.as_raw_pid());
         let mut program = Program {
             pid,
             child,
-            perhaps,
+            some_child_ended,
         };
-        let mut why = String::new();
-        match self.until(report.read_to_string(&mut why)).await {
+        let mut reason = String::new();
+        match self.wait_for(report.read_to_string(&mut reason)).await {
             Err(stop) => {
                 self.end(program, Some(stop)).await;
                 Err(NotStarted::Stopped)
             }
-            Ok(_) if why.is_empty() => Ok(program),
+            Ok(_) if reason.is_empty() => Ok(program),
             Ok(_) => {
                 let _ = program.child.wait();
-                Err(NotStarted::Failed(self.not_executable(why)))
+                Err(NotStarted::Failed(self.not_executable(reason)))
             }
         }
     }
@@ -400,8 +272,8 @@ impl Supervisor {
         }
     }
 
-    /// Does what a supervisor does all the time, until `work` is done or somebody wants it to end.
-    async fn until<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
+    /// Waits for `work` while it reaps orphans and keeps the output; an error when the supervisor was asked to end first.
+    async fn wait_for<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
@@ -415,7 +287,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends what is left of a program and of everything that it started; says how it ended.
+    /// Ends the program and everything that it started. Returns its exit code.
     async fn end(&mut self, mut program: Program, stop: Option<Stop>) -> Option<i32> {
         let pid = program.pid;
         let signal = |signal| {
@@ -424,13 +296,13 @@ impl Supervisor {
         if stop == Some(Stop::Grace) {
             signal(Signal::TERM);
             let deadline = Instant::now() + Duration::from_millis(self.container.grace_ms);
-            // A second TERM changes nothing.
-            while let Ok(Err(Stop::Grace)) = timeout_at(deadline, self.until(program.ended())).await
-            {
-            }
+            // A second TERM is ignored.
+            while let Ok(Err(Stop::Grace)) =
+                timeout_at(deadline, self.wait_for(program.ended())).await
+            {}
         }
         signal(Signal::KILL);
-        while self.until(program.ended()).await.is_err() {}
+        while self.wait_for(program.ended()).await.is_err() {}
         let status = program.child.wait();
         self.run_state.child = None;
         self.end_orphans().await;
@@ -438,7 +310,8 @@ impl Supervisor {
         status.ok().and_then(|status| status.code())
     }
 
-    /// Kills what left the program's group. Unlike others, a child's number stays its own until it is reaped.
+    /// Kills the processes that left the group of the program. Their process ids are safe to use, because the ids of children
+    /// are not given to others before the children are reaped.
     async fn end_orphans(&mut self) {
         let deadline = Instant::now() + limits::SUPERVISOR_END / 2;
         while Instant::now() < deadline {
@@ -455,7 +328,7 @@ impl Supervisor {
         }
     }
 
-    /// Lets go of orphans that ended.
+    /// Reaps orphans that ended.
     fn reap(&mut self) {
         for child in children() {
             if Some(child.as_raw_pid()) != self.run_state.child {
@@ -464,7 +337,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes what came through the pipe, and leaves time for other things.
+    /// Logs some of what is in the pipe, and not more, so that the supervisor also does its other work.
     fn keep_output(&mut self) {
         let mut block = [0; BLOCK];
         for _ in 0..BLOCKS {
@@ -475,8 +348,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes what is still in the pipe, whether or not the runtime has noticed
-    /// it; not for ever, because a process that nothing can kill may write on.
+    /// Logs what is left in the pipe, whether or not tokio has noticed it. Stops after a number of blocks, because a process
+    /// that cannot be killed may keep writing.
     fn keep_last_output(&mut self) {
         let mut block = [0; BLOCK];
         for _ in 0..BLOCKS {
@@ -489,68 +362,42 @@ impl Supervisor {
 }
 
 impl Program {
-    /// Waits until it has ended; does not reap it.
+    /// Waits until it has ended, without reaping it.
     async fn ended(&mut self) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         while let Ok(None) = waitid(WaitId::Pid(self.pid), options) {
-            self.perhaps.recv().await;
+            self.some_child_ended.recv().await;
         }
     }
 }
 
-impl Port {
-    /// The port of before when nobody has taken it, or else a free one. Between
-    /// this and the program's own bind anybody could take it, but no other
-    /// supervisor: each promises its port to itself with a name that the kernel
-    /// gives only once, and forgets with the process.
-    fn choose(before: Option<Self>) -> io::Result<Self> {
-        if let Some(before) = before
-            && TcpListener::bind((Ipv4Addr::LOCALHOST, before.number)).is_ok()
-        {
-            return Ok(before);
-        }
-        let mut passed_over = Vec::new();
-        for _ in 0..PORTS {
-            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let number = free.local_addr()?.port();
-            let name = SocketAddr::from_abstract_name(format!("orghost-port-{number}"))?;
-            match UnixListener::bind_addr(&name) {
-                Ok(_promise) => return Ok(Self { number, _promise }),
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse => passed_over.push(free),
-                Err(e) => return Err(e),
-            }
-        }
-        Err(io::Error::other("there is no free port"))
-    }
-}
-
-/// This process's children. They are this thread's: there is no other.
+/// The children of this process, which has only one thread.
 fn children() -> Vec<Pid> {
     let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
     let pid = |text: &str| Pid::from_raw(text.parse().ok()?);
     children.split_whitespace().filter_map(pid).collect()
 }
 
-/// Keeps the pipe to the host, and gives nobody else a descriptor for it.
-fn take_over_stdout() -> io::Result<File> {
+/// Takes the pipe to the host from descriptor 1, so that no child inherits it.
+fn take_stdout() -> io::Result<File> {
     let host = io::stdout().as_fd().try_clone_to_owned()?;
     dup2_stdout(File::options().write(true).open("/dev/null")?)?;
     Ok(host.into())
 }
 
-/// Checks that the lock was handed over, and reads what to run.
-fn take_over(place: &WorkspaceFolder) -> Result<Container, Report> {
+/// Checks that the lock was handed over, and reads the container.
+fn take_lock_and_container(folder: &WorkspaceFolder) -> Result<Container, Report> {
     let is_ours = || -> io::Result<bool> {
-        // Descriptor 0 stays open, and with it the lock, for the life of the process.
+        // Descriptor 0 stays open for the life of the process, and so the lock stays held.
         let handed = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-        let (handed_over, wanted) = (handed.metadata()?, fs::metadata(place.lock())?);
+        let (handed_over, wanted) = (handed.metadata()?, fs::metadata(folder.lock())?);
         let is_same = (handed_over.dev(), handed_over.ino()) == (wanted.dev(), wanted.ino());
         Ok(is_same && handed.try_lock().is_ok())
     };
     if !is_ours().is_ok_and(|ours| ours) {
-        let reason = "a supervisor is started by orghost, which hands it a lock";
+        let reason = "only orghost starts a supervisor, and hands it a lock";
         return Err(Report::Refused(reason.to_owned()));
     }
-    let container = disk::read(&place.container())?;
+    let container = disk::read(&folder.container())?;
     container.ok_or_else(|| Report::Refused("its container was removed".to_owned()))
 }

@@ -1,5 +1,5 @@
-//! What stands in a volume: unpacks a seed, removes it. Never
-//! follows a symbolic link, and never leaves the volume's folder.
+//! The content of a volume: unpacks a seed into it, and removes it. Follows no symbolic link, and writes nothing outside the
+//! folder of the volume.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -11,12 +11,11 @@ use cap_std::fs::{Dir, OpenOptions, Permissions, PermissionsExt as _};
 
 use crate::template::path::is_normal;
 
-/// Unpacks an archive of regular files and folders. Anything else in it, a
-/// path that leads elsewhere, and a file that is there already are refused.
-/// Owners are not changed: everything belongs to this user.
+/// Unpacks an archive of regular files and folders. All of them belong to this user, whatever the archive says.
 ///
 /// # Errors
-/// The operating system's, or what the archive should not hold.
+/// A file cannot be written or is there already, or the archive contains something else or a path that leads out of the
+/// folder.
 pub fn unpack(folder: &Path, archive: &[u8]) -> io::Result<()> {
     let root = Dir::open_ambient_dir(folder, ambient_authority())?;
     for entry in tar::Archive::new(archive).entries()? {
@@ -24,7 +23,7 @@ pub fn unpack(folder: &Path, archive: &[u8]) -> io::Result<()> {
         let refused = |path: &str, why: &str| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("the archive holds {path:?}, {why}"),
+                format!("the archive contains {path:?}, {why}"),
             )
         };
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -38,11 +37,11 @@ pub fn unpack(folder: &Path, archive: &[u8]) -> io::Result<()> {
                 continue;
             }
             if !is_normal(below) {
-                return Err(refused(&path, "which leads elsewhere"));
+                return Err(refused(&path, "which leads out of the folder"));
             }
             match root.create_dir(below) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    // A link to a folder is no folder.
+                    // A symbolic link to a folder is refused.
                     if !root.symlink_metadata(below)?.is_dir() {
                         return Err(e);
                     }
@@ -52,9 +51,9 @@ pub fn unpack(folder: &Path, archive: &[u8]) -> io::Result<()> {
             root.set_permissions(below, mode)?;
         } else if kind.is_file() {
             if !is_normal(below) {
-                return Err(refused(&path, "which leads elsewhere"));
+                return Err(refused(&path, "which leads out of the folder"));
             }
-            // `create_new` opens nothing that is there, and follows no link.
+            // `create_new` opens no existing file, and follows no link.
             let mut options = OpenOptions::new();
             let mut file = root.open_with(below, options.write(true).create_new(true))?;
             file.set_permissions(mode)?;
@@ -67,10 +66,10 @@ pub fn unpack(folder: &Path, archive: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a folder and everything in it. Not there is success.
+/// Removes a folder and everything in it. Succeeds also when it is not there.
 ///
 /// # Errors
-/// The operating system's.
+/// The error of the operating system when something cannot be removed.
 pub fn remove(folder: &Path) -> io::Result<()> {
     let gone = |result: io::Result<()>| match result {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -78,20 +77,21 @@ pub fn remove(folder: &Path) -> io::Result<()> {
     };
     match gone(fs::remove_dir_all(folder)) {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            // Package managers leave read-only folders behind.
-            unlock(folder)?;
+            // Package managers leave read-only folders, whose content cannot be removed.
+            make_writable(folder)?;
             gone(fs::remove_dir_all(folder))
         }
         other => other,
     }
 }
 
-fn unlock(folder: &Path) -> io::Result<()> {
+/// Makes a folder and its subfolders writable.
+fn make_writable(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            unlock(&entry.path())?;
+            make_writable(&entry.path())?;
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! A seed as what a swarm mounts: a config for each file that everybody may read, a secret for each that only its
-//! owner may. Pure. Never a file that the engine would store other than it is.
+//! Translates the files of a seed into swarm configs and secrets: a secret for a file that only its owner may read, a config
+//! for every other. Pure.
 
 use std::io::Read as _;
 
@@ -20,11 +20,11 @@ use crate::provision::engine::error::EngineError;
 use crate::provision::generation::Generation;
 use crate::provision::seed::{FileFacts, OWNER};
 
-/// What a secret's bytes are: the engine never gives them back.
+/// The label with the digest of a secret, whose bytes the engine never returns.
 const SHA256: &str = "orghost.sha256";
 const SIZE: &str = "orghost.size";
 
-/// A swarm takes no empty file. This one is a template of the engine's own, which comes out empty where it is mounted.
+/// A swarm refuses empty files. This text is a template of the engine's, which becomes an empty file when it is mounted.
 const NOTHING: &[u8] = br#"{{""}}"#;
 const TEMPLATE: &str = "golang";
 
@@ -35,12 +35,13 @@ pub(super) struct File {
     bytes: Vec<u8>,
 }
 
-/// The files of an archive, when a swarm can hold each of them.
+/// Unpacks an archive, and checks that a swarm can hold its files.
 ///
 /// # Errors
-/// [`EngineError::FileTooLarge`], [`EngineError::TooManyFiles`], or the archive's own.
+/// [`EngineError::FileTooLarge`], [`EngineError::TooManyFiles`], and [`EngineError::Refused`] for a broken archive.
 pub(super) fn unpack(archive: &[u8]) -> Result<Vec<File>, EngineError> {
-    let broken = |e: std::io::Error| answer::refused(&format!("its archive is broken: {e}"));
+    let broken =
+        |e: std::io::Error| answer::refused(&format!("the archive of the seed is broken: {e}"));
     let mut files = Vec::new();
     for entry in tar::Archive::new(archive).entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
@@ -65,7 +66,7 @@ pub(super) fn unpack(archive: &[u8]) -> Result<Vec<File>, EngineError> {
 }
 
 impl File {
-    /// Whether nobody but its owner may read it.
+    /// Whether only its owner may read it.
     pub(super) fn is_secret(&self) -> bool {
         self.mode & 0o077 == 0
     }
@@ -87,8 +88,8 @@ impl File {
         })
     }
 
-    /// Its generation's, and by its content: what is in use is never changed. An engine allows 64 characters, of which the
-    /// longest name of a container takes 46.
+    /// The name of its config or secret: the name of the generation, with 16 digits of a digest of the file. So a config or
+    /// secret in use never has to change. An engine allows 64 characters, and the longest name of a container has 46.
     pub(super) fn name(&self, generation: &Generation) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("{}\0{:o}\0", self.path, self.mode));
@@ -98,7 +99,7 @@ impl File {
         format!("{}-{digits}", names::container(generation))
     }
 
-    /// The bytes for the engine, and how it makes a file of them.
+    /// The encoded bytes, and the template driver that makes the file from them, if any.
     fn data(&self) -> (String, Option<Driver>) {
         if !self.bytes.is_empty() {
             return (STANDARD.encode(&self.bytes), None);
@@ -110,6 +111,7 @@ impl File {
         (STANDARD.encode(NOTHING), Some(template))
     }
 
+    /// The request that makes its config.
     pub(super) fn config(&self, generation: &Generation, labels: &Labels) -> ConfigSpec {
         let (data, templating) = self.data();
         ConfigSpec {
@@ -120,7 +122,7 @@ impl File {
         }
     }
 
-    /// Its label and its bytes travel in one request, which the engine stores as one piece.
+    /// The request that makes its secret. The digest is a label in the same request, which the engine stores as a whole.
     pub(super) fn secret(&self, generation: &Generation, labels: &Labels) -> SecretSpec {
         let (data, templating) = self.data();
         let facts = FileFacts::of(&self.bytes, self.mode);
@@ -136,7 +138,7 @@ impl File {
         }
     }
 
-    /// How a service names a config, and where it is mounted.
+    /// How the service mounts its config.
     pub(super) fn mount_config(
         &self,
         generation: &Generation,
@@ -155,7 +157,7 @@ impl File {
         }
     }
 
-    /// See [`File::mount_config`].
+    /// How the service mounts its secret.
     pub(super) fn mount_secret(
         &self,
         generation: &Generation,
@@ -174,7 +176,7 @@ impl File {
     }
 }
 
-/// What a config holds, from its bytes. `None`: they are not such as this host makes.
+/// The facts of the file in a config. `None`: this host did not make it.
 pub(super) fn config_facts(config: &ConfigSpec, mode: u32) -> Option<FileFacts> {
     let bytes = STANDARD.decode(config.data.as_deref()?).ok()?;
     match &config.templating {
@@ -186,7 +188,7 @@ pub(super) fn config_facts(config: &ConfigSpec, mode: u32) -> Option<FileFacts> 
     }
 }
 
-/// What a secret holds, from its labels. `None`: it has none.
+/// The facts of the file in a secret, from its labels. `None`: this host did not make it.
 pub(super) fn secret_facts(secret: &SecretSpec, mode: u32) -> Option<FileFacts> {
     let labels = secret.labels.as_ref()?;
     Some(FileFacts {
@@ -196,7 +198,7 @@ pub(super) fn secret_facts(secret: &SecretSpec, mode: u32) -> Option<FileFacts> 
     })
 }
 
-/// Where a file is mounted, as a path of the seed. `None`: elsewhere.
+/// The path in the seed of a file that is mounted here. `None`: it is mounted outside `/configs`.
 pub(super) fn seed_path(target: &str) -> Option<&str> {
     target.strip_prefix(CONFIGS)?.strip_prefix('/')
 }

@@ -1,4 +1,4 @@
-//! What a swarm has, by its labels. Asks, and changes nothing.
+//! Lists the services, tasks, configs and secrets of a swarm by their labels. Changes nothing.
 
 use std::collections::HashSet;
 
@@ -13,11 +13,11 @@ use crate::provision::engine::docker::names::{self, Labels};
 use crate::provision::engine::error::EngineError;
 use crate::provision::generation::Generation;
 
-/// The engine's own label on a task's container.
+/// The label that the engine itself sets on the container of a task.
 const SERVICE_NAME: &str = "com.docker.swarm.service.name";
 
 impl Swarm {
-    /// What carries these labels and has the name of its generation.
+    /// The services that have these labels and the name of their generation.
     pub(super) async fn services(&self, wanted: &Labels) -> Result<Vec<Service>, EngineError> {
         let options = ListServicesOptionsBuilder::default().filters(&names::filter_by(wanted));
         let found = self
@@ -34,15 +34,15 @@ impl Swarm {
         Ok(found)
     }
 
-    /// The tasks of services that carry these labels; also of those that were just removed.
+    /// The tasks of services with these labels, including services that were just removed.
     pub(super) async fn tasks(&self, wanted: &Labels) -> Result<Vec<Task>, EngineError> {
         let options = ListTasksOptionsBuilder::default().filters(&names::filter_by(wanted));
         let found = self.docker.client.list_tasks(Some(options.build())).await;
         found.map_err(|e| self.error(e))
     }
 
-    /// The tasks of one generation, also when its service was just removed. Tasks know their workspace and their service,
-    /// and not their generation.
+    /// The tasks of one generation, also when its service was just removed. Tasks are labelled with their workspace and their
+    /// service, and not with their generation.
     pub(super) async fn tasks_of(&self, generation: &Generation) -> Result<Vec<Task>, EngineError> {
         let own = names::of_id(&generation.id);
         let (mut tasks, services) = (self.tasks(&own).await?, self.services(&own).await?);
@@ -57,6 +57,7 @@ impl Swarm {
         Ok(tasks)
     }
 
+    /// The configs with these labels.
     pub(super) async fn configs(&self, wanted: &Labels) -> Result<Vec<Config>, EngineError> {
         let options = ListConfigsOptionsBuilder::default().filters(&names::filter_by(wanted));
         let found = self.docker.client.list_configs(Some(options.build())).await;
@@ -68,6 +69,7 @@ impl Swarm {
         Ok(found)
     }
 
+    /// The secrets with these labels.
     pub(super) async fn secrets(&self, wanted: &Labels) -> Result<Vec<Secret>, EngineError> {
         let options = ListSecretsOptionsBuilder::default().filters(&names::filter_by(wanted));
         let found = self.docker.client.list_secrets(Some(options.build())).await;
@@ -79,6 +81,7 @@ impl Swarm {
         Ok(found)
     }
 
+    /// The configs of a generation.
     pub(super) async fn configs_of(
         &self,
         generation: &Generation,
@@ -91,6 +94,7 @@ impl Swarm {
         Ok(found)
     }
 
+    /// The secrets of a generation.
     pub(super) async fn secrets_of(
         &self,
         generation: &Generation,
@@ -103,7 +107,7 @@ impl Swarm {
         Ok(found)
     }
 
-    /// The labels of every config and secret that carries these.
+    /// The labels of every config and secret that has these labels.
     pub(super) async fn files(&self, wanted: &Labels) -> Result<Vec<Labels>, EngineError> {
         let configs = self.configs(wanted).await?.into_iter();
         let configs = configs.filter_map(|found| found.spec?.labels);

@@ -1,6 +1,6 @@
-//! What a service is made from, a [`Spec`] in a swarm's words, and what its tasks say about it. Pure.
+//! Translates a [`Spec`] into a swarm service, and the tasks of a service into the state of a workspace. Pure.
 //!
-//! Never more than one replica, and none before its seed is verified.
+//! A service has at most one replica, and none before its seed is verified.
 
 use bollard::models::{
     EndpointSpec, EndpointSpecModeEnum, Limit, Mount, MountTmpfsOptions, MountType,
@@ -22,43 +22,45 @@ use crate::provision::seed::OWNER;
 use crate::provision::spec::Spec;
 use crate::provision::workspace::volumes;
 
-/// The port that its task listens on.
+/// The label with the port that the task listens on.
 pub(super) const PORT: &str = "orghost.port";
-/// It was started once. Without it a service is half-made, whatever else is known of it.
+/// The label of a service that was started at least once. A service without it is not completely made.
 pub(super) const STARTED: &str = "orghost.started";
 
-/// Bytes of what a workspace writes beside its seed; they count as its memory.
-const BESIDE: i64 = 64 << 20;
+/// The most bytes that a workspace can write beside its seed. They count as its memory.
+const CONFIGS_BYTES: i64 = 64 << 20;
 
-/// What [`Spec`] does not say.
-pub(super) struct Around<'a> {
+/// What a service needs besides its [`Spec`].
+pub(super) struct Context<'a> {
     pub(super) generation: &'a Generation,
     pub(super) image: &'a str,
     pub(super) operation: &'a OperationId,
-    /// The operator's directory.
+    /// The operator's directory to mount.
     pub(super) bind: Option<Bind>,
-    /// The node that holds volumes and directories.
+    /// The identity of the node with the volumes and directories.
     pub(super) node: &'a str,
 }
 
-pub(super) fn body(spec: &Spec, around: &Around<'_>) -> ServiceSpec {
-    let mut labels = names::of_generation(spec, around.generation, around.operation);
+/// The service, without a replica.
+pub(super) fn body(spec: &Spec, context: &Context<'_>) -> ServiceSpec {
+    let mut labels = names::of_generation(spec, context.generation, context.operation);
     labels.insert(names::SPEC.to_owned(), spec.digest.clone());
     labels.insert(PORT.to_owned(), spec.runtime.port.to_string());
     ServiceSpec {
-        name: Some(names::container(around.generation)),
+        name: Some(names::container(context.generation)),
         labels: Some(labels),
         mode: Some(replicas(0)),
-        // Its name is its one task's address: there is nothing to balance.
+        // The name of the service resolves to its only task: there is no load to balance.
         endpoint_spec: Some(EndpointSpec {
             mode: Some(EndpointSpecModeEnum::DNSRR),
             ports: None,
         }),
-        task_template: Some(task(spec, around)),
+        task_template: Some(task(spec, context)),
         ..ServiceSpec::default()
     }
 }
 
+/// The mode of a service with so many replicas.
 pub(super) fn replicas(count: i64) -> ServiceSpecMode {
     ServiceSpecMode {
         replicated: Some(ServiceSpecModeReplicated {
@@ -68,14 +70,15 @@ pub(super) fn replicas(count: i64) -> ServiceSpecMode {
     }
 }
 
-fn task(spec: &Spec, around: &Around<'_>) -> TaskSpec {
+fn task(spec: &Spec, context: &Context<'_>) -> TaskSpec {
     let share = body::share(spec.tier);
-    let mounts = mounts(spec, around);
-    // What is on one node's disk is there only.
-    let stays = mounts.iter().any(|mount| mount.source.is_some());
+    let mounts = mounts(spec, context);
+    // What is mounted from the disk of one node is only there.
+    let is_bound_to_node = mounts.iter().any(|mount| mount.source.is_some());
     TaskSpec {
-        container_spec: Some(container(spec, around.image, mounts)),
-        // Limits as a container's. Nothing is reserved: more may be brought up than runs at full speed at once.
+        container_spec: Some(container(spec, context.image, mounts)),
+        // The same limits as for a container. Nothing is reserved, so that more workspaces can run than would get their full
+        // share at once.
         resources: Some(TaskSpecResources {
             limits: Some(Limit {
                 nano_cpus: Some(share.nano_cpus),
@@ -89,8 +92,8 @@ fn task(spec: &Spec, around: &Around<'_>) -> TaskSpec {
             delay: Some(nanoseconds(limits::SWARM_RESTART)),
             ..TaskSpecRestartPolicy::default()
         }),
-        placement: stays.then(|| TaskSpecPlacement {
-            constraints: Some(vec![format!("node.id=={}", around.node)]),
+        placement: is_bound_to_node.then(|| TaskSpecPlacement {
+            constraints: Some(vec![format!("node.id=={}", context.node)]),
             ..TaskSpecPlacement::default()
         }),
         networks: Some(vec![NetworkAttachmentConfig {
@@ -102,7 +105,7 @@ fn task(spec: &Spec, around: &Around<'_>) -> TaskSpec {
     }
 }
 
-/// The tiers (`spec/provisioning.md` §4), as far as a swarm has them.
+/// The container of a task, by the tiers that a swarm can have (`spec/provisioning.md` §4).
 fn container(spec: &Spec, image: &str, mounts: Vec<Mount>) -> TaskSpecContainerSpec {
     let env = process_env(spec, CONFIGS, "0.0.0.0", spec.runtime.port);
     let env = env.iter().map(|(name, value)| format!("{name}={value}"));
@@ -112,7 +115,7 @@ fn container(spec: &Spec, image: &str, mounts: Vec<Mount>) -> TaskSpecContainerS
         env: Some(env.collect()),
         mounts: Some(mounts),
         stop_grace_period: Some(nanoseconds(limits::STOP_GRACE)),
-        // Engines before 25 do not know it, and start the task without.
+        // Engines before version 25 ignore this.
         privileges: Some(TaskSpecContainerSpecPrivileges {
             no_new_privileges: Some(true),
             ..TaskSpecContainerSpecPrivileges::default()
@@ -127,13 +130,13 @@ fn container(spec: &Spec, image: &str, mounts: Vec<Mount>) -> TaskSpecContainerS
     container
 }
 
-fn mounts(spec: &Spec, around: &Around<'_>) -> Vec<Mount> {
-    // The seed is mounted over it file by file. The workspace's user may write beside it.
-    let mut mounts = vec![tmpfs(CONFIGS, BESIDE, 0o1777)];
+fn mounts(spec: &Spec, context: &Context<'_>) -> Vec<Mount> {
+    // The files of the seed are mounted into this folder. The workspace's user may write beside them.
+    let mut mounts = vec![tmpfs(CONFIGS, CONFIGS_BYTES, 0o1777)];
     let work = |of: &Volume| matches!(of, Volume::Workspace(_));
-    let work = volumes(spec, around.generation).filter(work);
-    mounts.extend(work.map(|of| body::volume(spec, &of, around.operation)));
-    if let Some(Bind { source, writable }) = &around.bind {
+    let work = volumes(spec, context.generation).filter(work);
+    mounts.extend(work.map(|of| body::volume(spec, &of, context.operation)));
+    if let Some(Bind { source, writable }) = &context.bind {
         mounts.push(body::bind(source, WORKSPACE, *writable));
     }
     if spec.tier == Tier::One {
@@ -159,7 +162,7 @@ fn nanoseconds(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// How a workspace is. `tasks`: the service's own.
+/// The state of a workspace, from its service and the tasks of that service.
 pub(super) fn state(service: &Service, tasks: &[&Task]) -> State {
     let is_started = service
         .spec
@@ -187,7 +190,7 @@ pub(super) fn state(service: &Service, tasks: &[&Task]) -> State {
     }
 }
 
-/// How many tasks the service should have.
+/// The number of tasks that the service should have.
 pub(super) fn wanted(service: &Service) -> i64 {
     let mode = service.spec.as_ref().and_then(|spec| spec.mode.as_ref());
     let replicated = mode.and_then(|mode| mode.replicated.as_ref());
@@ -204,7 +207,7 @@ pub(super) fn running<'a>(tasks: &[&'a Task]) -> Option<&'a Task> {
         .copied()
 }
 
-/// It ran, and has ended by itself.
+/// Whether the task ran and ended by itself.
 pub(super) fn has_run(task: &Task) -> bool {
     matches!(
         status(task),
@@ -212,7 +215,7 @@ pub(super) fn has_run(task: &Task) -> bool {
     )
 }
 
-/// It is over, or never began.
+/// Whether the task has ended, or never began.
 pub(super) fn is_over(task: &Task) -> bool {
     has_run(task)
         || matches!(
@@ -221,12 +224,13 @@ pub(super) fn is_over(task: &Task) -> bool {
         )
 }
 
+/// The state of a task.
 pub(super) fn status(task: &Task) -> Option<TaskState> {
     task.status.as_ref()?.state
 }
 
-/// What the swarm says about a task that it cannot run, or cannot place.
+/// The message of the swarm about a task that it cannot run or cannot place on a node.
 pub(super) fn complaint(task: &Task) -> Option<&str> {
-    let words = task.status.as_ref()?.err.as_deref()?;
-    (!words.is_empty()).then_some(words)
+    let message = task.status.as_ref()?.err.as_deref()?;
+    (!message.is_empty()).then_some(message)
 }

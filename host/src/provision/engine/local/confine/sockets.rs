@@ -1,6 +1,7 @@
-//! Refuses a process sockets that have a name in the file system, where Landlock cannot: through such a socket whoever
-//! listens there, a service manager or a Docker engine, would do for it what it may not do itself. Pairs of connected
-//! sockets, which have no name, stay.
+//! Refuses Unix sockets to a process by a seccomp filter, for kernels whose Landlock cannot.
+//!
+//! Through such a socket, a service manager or a Docker engine would do for the process what it may not do itself. Pairs of
+//! connected sockets, which have no name, remain allowed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,20 +11,20 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch,
 };
 
-/// Calls of the x32 interface have this bit, in a process of the same architecture.
+/// The bit in the numbers of system calls of the x32 interface, which a process of the same architecture can use too.
 const X32: i64 = 0x4000_0000;
 
-/// Whether this kernel can.
+/// Whether this kernel supports such a filter.
 pub fn can_be_refused() -> bool {
     let has_filters = Path::new("/proc/sys/kernel/seccomp/actions_avail").exists();
     has_filters && TargetArch::try_from(std::env::consts::ARCH).is_ok()
 }
 
-/// Makes every later attempt of this process and of those that it starts an error. Calls of another architecture, such as
-/// those of a 32-bit program, end the process: their numbers mean something else.
+/// Makes `socket` fail for Unix sockets from now on, in this process and in those that it starts. A system call of another
+/// architecture, such as that of a 32-bit program, ends the process, because its numbers mean something else.
 ///
 /// # Errors
-/// The kernel's.
+/// The filter cannot be made for this architecture, or the kernel refuses it.
 pub fn refuse() -> Result<(), seccompiler::Error> {
     seccompiler::apply_filter(&filter()?)
 }
@@ -32,7 +33,7 @@ fn filter() -> Result<BpfProgram, BackendError> {
     let family = u64::try_from(libc::AF_UNIX).unwrap_or_default();
     let is_named = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)?;
     let socket = vec![SeccompRule::new(vec![is_named])?];
-    // Its operations make and connect sockets as well, unseen by a filter.
+    // `io_uring` can make and connect sockets too, and a filter does not see that.
     let ring = Vec::new();
     let calls = [(libc::SYS_socket, socket), (libc::SYS_io_uring_setup, ring)];
     let rules: BTreeMap<_, _> = calls

@@ -1,0 +1,142 @@
+//! Orgs: reading them, and writing or removing one together with its workspaces.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, Row, params};
+
+use super::error::of_row;
+use super::workspaces::{insert, path, path_json};
+use super::{Label, Store, StoreError, WorkspaceRow};
+use crate::model::engine_kind::EngineKind;
+use crate::model::keys;
+use crate::model::names::NamePath;
+
+/// An org in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrgRow {
+    /// Its identity in this state folder.
+    pub slug: String,
+    /// Its name in the template.
+    pub name: String,
+    /// The engine of its workspaces. Chosen at the first import, and never changed.
+    pub engine: EngineKind,
+    /// The folder of the template that it was last brought up from.
+    pub template: String,
+}
+
+impl OrgRow {
+    /// Whether a person means this org: by its slug or by its full name.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.slug == name || self.name == name
+    }
+}
+
+impl Store {
+    /// Every org, ordered by slug.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the store cannot be read, as for every method of this file.
+    pub async fn orgs(&self) -> Result<Vec<OrgRow>, StoreError> {
+        self.read(|db| {
+            let mut query =
+                db.prepare("SELECT slug, name, engine, template FROM orgs ORDER BY slug")?;
+            query.query_map([], org)?.collect()
+        })
+        .await
+    }
+
+    /// Stores an org and its planned workspaces with their identities. Workspaces that are known keep their outcome.
+    pub async fn put_org(
+        &self,
+        org: OrgRow,
+        workspaces: Vec<WorkspaceRow>,
+    ) -> Result<(), StoreError> {
+        self.write(move |db| write_org(db, &org, &workspaces)).await
+    }
+
+    /// Forgets an org, its workspaces, its source and its encrypted variables; its events are kept. Does nothing while an
+    /// accepted import of the org is queued, because that import needs all of them.
+    pub async fn forget_org(&self, org: &str) -> Result<(), StoreError> {
+        let org = org.to_owned();
+        self.write(move |db| {
+            let gone = db.execute(
+                "DELETE FROM orgs WHERE slug = ?1 AND NOT EXISTS
+                 (SELECT 1 FROM operations WHERE org = ?1 AND kind = 'up' AND state = 'queued')",
+                [&org],
+            )?;
+            if gone > 0 {
+                db.execute(
+                    "DELETE FROM sealed WHERE name = ?1",
+                    [Label::vars(&org).as_str()],
+                )?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn org(row: &Row<'_>) -> rusqlite::Result<OrgRow> {
+    let slug: String = row.get(0)?;
+    let read = || {
+        Ok(OrgRow {
+            slug: slug.clone(),
+            name: row.get(1)?,
+            engine: row.get(2)?,
+            template: row.get(3)?,
+        })
+    };
+    of_row(format_args!("org {slug}"), read())
+}
+
+pub(super) fn write_org(
+    tx: &Connection,
+    org: &OrgRow,
+    workspaces: &[WorkspaceRow],
+) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT INTO orgs VALUES (?1, ?2, ?3, ?4) ON CONFLICT (slug)
+         DO UPDATE SET name = excluded.name, engine = excluded.engine, template = excluded.template",
+        params![org.slug, org.name, org.engine.as_str(), org.template],
+    )?;
+    tx.execute(
+        "UPDATE workspaces SET planned = FALSE WHERE org = ?1",
+        [&org.slug],
+    )?;
+    for row in workspaces {
+        tx.prepare_cached("DELETE FROM identities WHERE org = ?1 AND (id = ?2 OR path = ?3)")?
+            .execute(params![org.slug, row.id.as_str(), path_json(&row.path)])?;
+    }
+    for (position, row) in (0_i64..).zip(workspaces) {
+        tx.prepare_cached("INSERT INTO identities VALUES (?1, ?2, ?3)")?
+            .execute(params![org.slug, path_json(&row.path), row.id.as_str()])?;
+        insert(tx, &org.slug, position, row)?;
+    }
+    rename_left(tx, &org.slug, workspaces)
+}
+
+/// Renames the keys of workspaces that left the template, so that each key means one workspace.
+fn rename_left(tx: &Connection, org: &str, workspaces: &[WorkspaceRow]) -> rusqlite::Result<()> {
+    let left: Vec<(String, NamePath)> = tx
+        .prepare("SELECT id, path FROM workspaces WHERE org = ?1 AND NOT planned")?
+        .query_map([org], |row| Ok((row.get(0)?, path(row, 1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let here: BTreeSet<&NamePath> = workspaces.iter().map(|row| &row.path).collect();
+    let beside: Vec<&NamePath> = left.iter().map(|(_, path)| path).collect();
+    let keys = keys::keys(&Vec::from_iter(here.iter().copied()), &beside);
+    for (id, path) in &left {
+        let Some(key) = keys.get(path) else {
+            continue;
+        };
+        let mut key = key.as_str().to_owned();
+        if here.contains(path) {
+            // Another workspace has this path of names now.
+            key = format!("{key}-{}", id.get(..8).unwrap_or(id));
+        }
+        tx.execute(
+            "UPDATE workspaces SET key = ?2 WHERE id = ?1",
+            params![id, key],
+        )?;
+    }
+    Ok(())
+}
