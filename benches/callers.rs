@@ -1,8 +1,8 @@
-//! Many callers of one plugin at once: the same number of plans, shared out among more and more threads.
+//! Measures a plugin with many callers at once: the same number of plans, divided among 1, 8 and 64 threads.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
-    reason = "a benchmark that cannot go on ends"
+    reason = "a benchmark may panic when it cannot continue"
 )]
 
 mod sides;
@@ -18,7 +18,7 @@ use orghost::template::directory::TemplateDir;
 use sides::Sides;
 use table::Target;
 
-/// Plans in one sample, whoever makes them.
+/// The number of plans in one sample, of all threads together.
 const PLANS: usize = 128;
 
 fn callers(criterion: &mut Criterion) {
@@ -27,12 +27,12 @@ fn callers(criterion: &mut Criterion) {
     let cache = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::new(Some(cache.path())).unwrap();
     let plugin = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
-    let request = PluginInput::default();
+    let input = PluginInput::default();
     let plan = || {
-        // A plan, or what the template lacks: either way the whole import ran.
-        let _ = plugin.plan(&template, &request);
+        // The result may be an error, because the template needs variables; the complete import ran in either case.
+        let _ = plugin.plan(&template, &input);
     };
-    let shared_by = |threads: usize| {
+    let divided_among = |threads: usize| {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| (0..PLANS / threads).for_each(|_| plan()));
@@ -40,17 +40,17 @@ fn callers(criterion: &mut Criterion) {
         });
     };
     let cores = std::thread::available_parallelism().unwrap().get();
-    // What each core does for one caller, all cores together, with a tenth lost at most.
-    let most = (100.0 / (0.9 * cores as f64)).round() / 100.0;
+    // The ratio to reach: the time of one core divided among all cores, with a loss of at most a tenth.
+    let max_ratio = (100.0 / (0.9 * cores as f64)).round() / 100.0;
     Sides::new(
         criterion,
         "callers: 128 plans of 40 workspaces",
         10,
         Duration::from_secs(5),
     )
-    .side("1 caller", Target::Open, || shared_by(1))
-    .side("8 callers", Target::Ratio(most), || shared_by(8))
-    .side("64 callers", Target::Ratio(most), || shared_by(64))
+    .side("1 caller", Target::Open, || divided_among(1))
+    .side("8 callers", Target::Ratio(max_ratio), || divided_among(8))
+    .side("64 callers", Target::Ratio(max_ratio), || divided_among(64))
     .print();
 }
 

@@ -1,9 +1,9 @@
-//! The expander beside `shellexpand` and a regular expression, with the same variables. Both alternatives do less: they
-//! report neither what has no value nor what is malformed, and know no granted values.
+//! Compares the expander with `shellexpand` and a regular expression, with the same variables. Both alternatives do less:
+//! they do not report unresolved or malformed references, and have no granted values.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
-    reason = "a benchmark that cannot go on ends"
+    reason = "a benchmark may panic when it cannot continue"
 )]
 
 mod sides;
@@ -36,7 +36,7 @@ struct Expanders {
 }
 
 impl Expanders {
-    fn ours(&self, text: &str) -> String {
+    fn orghost(&self, text: &str) -> String {
         org_import::expand(text, &self.environment).text
     }
 
@@ -88,11 +88,11 @@ fn expand(criterion: &mut Criterion) {
         ("expand: 100 KB, 3 000 references", 100, &long),
         ("expand: hostile, 100 000 times `${`", 10, &hostile),
     ] {
-        // What is compared does the same.
-        assert_eq!(expanders.ours(text), expanders.shellexpand(text));
-        assert_eq!(expanders.ours(text), expanders.regex(text));
+        // All three must give the same text.
+        assert_eq!(expanders.orghost(text), expanders.shellexpand(text));
+        assert_eq!(expanders.orghost(text), expanders.regex(text));
         Sides::new(criterion, title, samples, Duration::from_secs(2))
-            .side("orghost", Target::Open, || expanders.ours(text))
+            .side("orghost", Target::Open, || expanders.orghost(text))
             .side("shellexpand", Target::Open, || expanders.shellexpand(text))
             .side("regex", Target::Open, || expanders.regex(text))
             .print();

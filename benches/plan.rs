@@ -1,10 +1,10 @@
-//! Planning: the default plugin as a native crate and as a component, both reading through the host's own
-//! `TemplateDir`; and what loading and instantiating that component costs.
+//! Measures planning: the default plugin as a native crate and as a component, both reading through the host's
+//! `TemplateDir`. Also measures loading and instantiating that component.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     missing_docs,
-    reason = "a benchmark that cannot go on ends"
+    reason = "a benchmark may panic when it cannot continue"
 )]
 
 #[path = "../tests/support/native.rs"]
@@ -32,8 +32,8 @@ fn plan(criterion: &mut Criterion) {
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let natively = native::request(&vars);
-    let request = PluginInput {
+    let native_request = native::request(&vars);
+    let input = PluginInput {
         vars,
         ..PluginInput::default()
     };
@@ -48,8 +48,8 @@ fn plan(criterion: &mut Criterion) {
     // The first load fills the cache.
     let (sandbox, plugin) = load();
 
-    let plan = || plugin.plan(&template, &request).unwrap();
-    let plan_natively = || match org_import::import_org(&files, &natively) {
+    let plan = || plugin.plan(&template, &input).unwrap();
+    let plan_natively = || match org_import::import_org(&files, &native_request) {
         Ok(plan) => plan,
         Err(problems) => panic!("{problems:?}"),
     };

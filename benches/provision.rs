@@ -1,8 +1,9 @@
-//! Provisioning: an org of thirty workspaces, by orghost, by the `docker` command line doing the same at the same
-//! concurrency, and by the engine alone: only making and starting containers, and with every request that orghost sends.
+//! Measures provisioning of an org of thirty workspaces in four ways, at the same concurrency: by orghost; by the `docker`
+//! command line doing the same work; by sending the engine the same requests as orghost; and by only creating and starting
+//! containers.
 //!
-//! It needs a Docker engine (`scripts/docker-engine`) and the demonstration image (`scripts/demo-image`), and says so
-//! when one of them is missing. What it made is removed at its end, however it ends.
+//! It needs a Docker engine (`scripts/docker-engine`) and the demonstration image (`scripts/demo-image`), and reports an
+//! error when one of them is missing. It removes everything that it created, also when it fails or is interrupted.
 #![allow(missing_docs, reason = "a benchmark has no users")]
 
 mod table;
@@ -55,7 +56,7 @@ const CONCURRENCY: usize = 4;
 const IMAGE: &str = "orghost-demo:latest";
 const PORT: u16 = 8000;
 
-/// What somebody who scripts the `docker` command line would do to be sure of a seed.
+/// Compares a seed with the archive that was read back, as a careful script around the `docker` command line would do.
 fn compare(spec: &Spec, archive: &[u8]) -> Result<()> {
     let mut found = HashMap::new();
     for entry in tar::Archive::new(archive).entries()? {
@@ -68,20 +69,22 @@ fn compare(spec: &Spec, archive: &[u8]) -> Result<()> {
     for file in spec.seed.files() {
         let (path, bytes, _) = file?;
         if found.get(&format!("configs/{path}")) != Some(&bytes) {
-            return Err(format!("{path} did not arrive").into());
+            return Err(format!("{path} differs from the seed or is missing").into());
         }
     }
     Ok(())
 }
 
-/// Who brings the org up.
+/// A way to provision the org.
 #[derive(Clone, Copy)]
 enum Side {
-    /// Makes and starts containers.
+    /// Only creates and starts containers.
     Floor,
-    /// Sends the engine the same requests as orghost, and does nothing else.
+    /// Only sends the engine the same requests as orghost.
     Requests,
+    /// Runs orghost's own provisioning.
     Orghost,
+    /// Runs the `docker` command line.
     CommandLine,
 }
 
@@ -98,7 +101,7 @@ fn main() -> ExitCode {
     let is_bench = arguments.iter().any(|argument| argument == "--bench");
     let mut filters = arguments.iter().filter(is_filter).peekable();
     let wanted = filters.peek().is_none() || filters.any(|filter| "provision".contains(&**filter));
-    // Without --bench it is `cargo test` that asks, and this is no test.
+    // `cargo test` runs this program without --bench; there is nothing to test.
     if !is_bench || !wanted {
         return ExitCode::SUCCESS;
     }
@@ -125,7 +128,7 @@ async fn bench() -> Result<()> {
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     };
     if measured.is_err() {
-        // The engine may still be at work on what it was asked for last.
+        // The engine may still be working on the last requests.
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
     let swept = world.sweep().await;
@@ -133,7 +136,7 @@ async fn bench() -> Result<()> {
     swept?;
 
     let own = "orghost: make, seed, compare, start";
-    let engine = [
+    let engine_comparison = [
         ("the engine's own create and start", &floor, Target::Open),
         (
             "the engine alone, the same requests",
@@ -142,20 +145,20 @@ async fn bench() -> Result<()> {
         ),
         (own, &orghost, Target::Ratio(1.1)),
     ];
-    let beside = [
+    let command_line_comparison = [
         ("docker command line", &command_line, Target::Open),
         (own, &orghost, Target::Ratio(1.0)),
     ];
     let what = format!("provision: {WORKSPACES} workspaces, {CONCURRENCY} at a time");
-    table::print(&what, &rows(&engine));
-    table::print(&what, &rows(&beside));
+    table::print(&what, &rows(&engine_comparison));
+    table::print(&what, &rows(&command_line_comparison));
     Ok(())
 }
 
-/// Of each side and round.
+/// The time of each round (seconds), for each side.
 type Seconds = [Vec<f64>; SIDES.len()];
 
-/// The ratios are those of the same round.
+/// Makes table rows. Each ratio compares two times of the same round.
 fn rows(sides: &[(&'static str, &Vec<f64>, Target)]) -> Vec<Row> {
     let first = sides.first().map(|(_, first, _)| *first);
     let row = |(name, seconds, target): &(&'static str, &Vec<f64>, Target)| {
@@ -177,7 +180,7 @@ struct World {
     org: OrgId,
     rows: Vec<WorkspaceRow>,
     jobs: Vec<Job>,
-    /// Holds the template, the state and the floor's configuration.
+    /// Holds the template, the state folder and the configuration for [`Side::Floor`].
     dir: TempDir,
 }
 
@@ -240,7 +243,7 @@ impl World {
         })
     }
 
-    /// Every side once per round, in another order each time: a disturbance does not hit one side alone.
+    /// Runs every side once per round, in a different order each time, so that other load does not affect only one side.
     async fn rounds(&self) -> Result<Seconds> {
         let mut seconds = Seconds::default();
         for round in 0..ROUNDS {
@@ -345,8 +348,8 @@ impl World {
         .await
     }
 
-    /// As orghost's, but that without a seed the configuration comes from a folder of this machine: the runtime ends when
-    /// it finds none, and that would cost the engine time.
+    /// The same container as orghost's. Without a seed, the configuration comes from a folder of this machine, because a
+    /// runtime without a configuration ends at once, which would cost the engine time.
     fn body(&self, spec: &Spec, seed: bool) -> ContainerCreateBody {
         let mut mounts: Vec<Mount> = volumes(spec)
             .map(|(name, target)| Mount {
@@ -406,20 +409,20 @@ impl World {
     }
 
     async fn command_line(&self) -> Result<()> {
-        let mut network = words("network create --driver bridge");
+        let mut network = arguments("network create --driver bridge");
         network.extend(self.label_flags());
         network.push(self.network());
         docker(&network, None).await?;
         self.each(async |spec| {
             let name = container(spec);
             for (volume, _) in volumes(spec) {
-                let mut create = words("volume create");
+                let mut create = arguments("volume create");
                 create.extend(self.label_flags());
                 create.push(volume);
                 docker(&create, None).await?;
             }
             let mut create =
-                words("create --security-opt no-new-privileges --restart unless-stopped");
+                arguments("create --security-opt no-new-privileges --restart unless-stopped");
             create.extend(self.label_flags());
             create.push(format!("--name={name}"));
             create.push(format!("--hostname={}", spec.key.slug()));
@@ -472,7 +475,7 @@ impl World {
         format!("orghost-{instance}-{}", self.org.slug())
     }
 
-    /// What everything that any side makes carries; orghost's own carries more.
+    /// The label that all sides put on what they create; orghost adds more labels.
     fn labels(&self) -> HashMap<String, String> {
         let instance = self.org.instance().as_str().to_owned();
         HashMap::from([("orghost.instance".to_owned(), instance)])
@@ -489,7 +492,7 @@ impl World {
         HashMap::from([("label".to_owned(), labels.collect())])
     }
 
-    /// A side whose containers do not run has not done its work.
+    /// Checks that all containers run, so that no side is faster by doing less.
     async fn all_run(&self) -> Result<()> {
         let listing = ListContainersOptionsBuilder::default().filters(&self.filter());
         let running = self.client.list_containers(Some(listing.build())).await?;
@@ -534,7 +537,7 @@ fn container(spec: &Spec) -> String {
     format!("ws-{}", spec.id.as_str())
 }
 
-/// Name and place of each volume.
+/// The name and the mount point of each volume.
 fn volumes(spec: &Spec) -> [(String, &'static str); 2] {
     [
         (VolumeKind::Configs, "/configs"),
@@ -543,11 +546,11 @@ fn volumes(spec: &Spec) -> [(String, &'static str); 2] {
     .map(|(kind, target)| (format!("{}-{kind}", container(spec)), target))
 }
 
-fn words(text: &str) -> Vec<String> {
+fn arguments(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }
 
-/// Runs the command line to its end.
+/// Runs `docker` with these arguments and waits for its end.
 async fn docker(args: &[String], input: Option<&[u8]>) -> Result<Output> {
     let mut child = tokio::process::Command::new("docker")
         .args(args)
@@ -566,8 +569,8 @@ async fn docker(args: &[String], input: Option<&[u8]>) -> Result<Output> {
     }
     let output = child.wait_with_output().await?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("docker {}: {}", args.join(" "), said.trim()).into());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("docker {}: {}", args.join(" "), errors.trim()).into());
     }
     Ok(output)
 }

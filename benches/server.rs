@@ -1,5 +1,6 @@
-//! A server under load, over real sockets: plans per second, many imports at once, and many who listen. Prints a table with
-//! percentiles and the server's memory; the engine is the one of the tests, so that the server alone is measured.
+//! Measures a server under load over real sockets: plans per second, many imports at once, and many listeners of
+//! events. It prints a table with percentiles and the server's memory. The engine is the fake one of the tests, so that
+//! only the server is measured.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,7 +9,7 @@
     clippy::disallowed_methods,
     dead_code,
     missing_docs,
-    reason = "a benchmark that cannot go on ends"
+    reason = "a benchmark may panic when it cannot continue"
 )]
 
 #[path = "../tests/support/mod.rs"]
@@ -25,11 +26,11 @@ use support::fake_docker::FakeDocker;
 use support::server::Server;
 use support::{Operator, root};
 
-/// Callers at once.
+/// How many callers plan at once.
 const CALLERS: usize = 32;
-/// Orgs at once.
+/// How many orgs are imported at once.
 const ORGS: usize = 200;
-/// Who listens.
+/// How many listeners receive events.
 const LISTENERS: usize = 500;
 
 fn main() {
@@ -114,7 +115,7 @@ async fn plans(server: &Server, name: &str, count: usize, body: &Value) {
     );
 }
 
-/// Until all are accepted, and until all are up.
+/// Measures many imports at once: the time until each is accepted, and the time until each org is up.
 async fn imports(server: &Server) {
     let start = Instant::now();
     let import = async |n: usize| {
@@ -150,7 +151,7 @@ async fn imports(server: &Server) {
     );
 }
 
-/// From the time that the server stored an event to the time that each listener had it.
+/// Measures the time from storing an event to its arrival at each listener.
 async fn listeners(server: &Server) {
     const WORKSPACES: usize = 30;
     let newest = server.get("/v1/orgs/org0").await;
@@ -169,7 +170,11 @@ async fn listeners(server: &Server) {
     let listen = async |mut stream: reqwest::Response| {
         let (mut text, mut seen, mut times) = (String::new(), Vec::new(), Vec::new());
         loop {
-            let chunk = stream.chunk().await.unwrap().expect("the stream goes on");
+            let chunk = stream
+                .chunk()
+                .await
+                .unwrap()
+                .expect("the stream has not ended");
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
             text.push_str(&String::from_utf8_lossy(&chunk));
             while let Some(end) = text.find("\n\n") {
@@ -188,20 +193,20 @@ async fn listeners(server: &Server) {
         }
     };
     let all: FuturesUnordered<_> = streams.into_iter().map(listen).collect();
-    let (heard, done) = tokio::join!(
+    let (received, done) = tokio::join!(
         all.collect::<Vec<_>>(),
         server.import(json!({"inline": loud}))
     );
     assert_eq!(done["state"], "done");
     let elapsed = start.elapsed();
-    let (first, _) = &heard[0];
-    // began; five steps and the end of each; ended
+    let (first, _) = &received[0];
+    // `began`, then five steps and a result for each workspace, then `ended`.
     assert_eq!(first.len(), WORKSPACES * 6 + 2);
     assert!(
-        heard.iter().all(|(seen, _)| seen == first),
-        "a listener missed an event, or had it twice"
+        received.iter().all(|(seen, _)| seen == first),
+        "a listener missed an event or received it twice"
     );
-    let times: Vec<Duration> = heard.into_iter().flat_map(|(_, times)| times).collect();
+    let times: Vec<Duration> = received.into_iter().flat_map(|(_, times)| times).collect();
     row(
         server,
         &format!(

@@ -1,4 +1,4 @@
-//! Measures alternatives side by side with criterion.
+//! Measures alternatives side by side with criterion, and prints their ratios.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use criterion::{BenchmarkGroup, Criterion};
 
 use crate::table::{Row, Target, median, print};
 
-/// Alternatives that do the same; the first is what the others are compared with.
+/// A comparison of alternatives (sides) that do the same work. The others are compared with the first.
 ///
-/// Every sample of another is followed by one of the first, and their ratio is that of the two: whatever else the
-/// machine does disturbs both.
+/// Every sample of another side is followed by a sample of the first, and their ratio is taken from this pair, so that
+/// other load on the machine affects both.
 pub struct Sides<'a> {
     title: &'static str,
     group: BenchmarkGroup<'a, WallTime>,
@@ -20,7 +20,7 @@ pub struct Sides<'a> {
 }
 
 impl<'a> Sides<'a> {
-    /// Measures each side `samples` times, in about the time of `each`.
+    /// Starts a comparison that takes `samples` samples of each side, in about the time `each`.
     pub fn new(
         criterion: &'a mut Criterion,
         title: &'static str,
@@ -60,16 +60,16 @@ impl<'a> Sides<'a> {
             bencher.iter_custom(|iterations| {
                 let elapsed = run(iterations);
                 times.push(elapsed.as_secs_f64() / iterations as f64);
-                let beside = self
+                let first = self
                     .first
                     .as_mut()
                     .map_or(elapsed, |first| first(iterations));
-                ratios.push(elapsed.as_secs_f64() / beside.as_secs_f64());
+                ratios.push(elapsed.as_secs_f64() / first.as_secs_f64());
                 elapsed
             });
         });
         self.first.get_or_insert(Box::new(run));
-        // None: the command line's filter left it out.
+        // There are no samples when the filter of the command line excluded this side.
         if let (Some(seconds), Some(ratio)) = (median(times), median(ratios)) {
             self.rows.push(Row {
                 name,

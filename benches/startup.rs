@@ -1,8 +1,8 @@
-//! The whole program: a plan from start to exit, beside a start that does nothing.
+//! Measures the program from start to exit: one plan, compared with a start that does nothing.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
-    reason = "a benchmark that cannot go on ends"
+    reason = "a benchmark may panic when it cannot continue"
 )]
 
 mod sides;

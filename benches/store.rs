@@ -1,10 +1,10 @@
-//! What it takes that everything that was answered is on the disk: events stored by one writer and by many, as the store
-//! does it (one transaction for all that wait, then one wait for the disk), beside a transaction for each, with and without
-//! a wait for the disk.
+//! Measures the cost of durable events, stored by one writer and by many. The store writes all waiting events in one
+//! transaction and then waits for the disk once; this is compared with one transaction per event, with and without waiting
+//! for the disk.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
-    reason = "a benchmark that cannot go on ends"
+    reason = "a benchmark may panic when it cannot continue"
 )]
 
 mod sides;
@@ -20,11 +20,11 @@ use rusqlite::{Connection, params};
 use sides::Sides;
 use table::Target;
 
-/// Events in one sample, whoever stores them.
+/// The number of events in one sample, of all writers together.
 const EVENTS: usize = 256;
 
-/// A database whose every write is a transaction of its own.
-fn plain(folder: &std::path::Path, synchronous: &str) -> Mutex<Connection> {
+/// Opens a database in which every write is its own transaction.
+fn open_database(folder: &std::path::Path, synchronous: &str) -> Mutex<Connection> {
     let db = Connection::open(folder.join(format!("{synchronous}.db"))).unwrap();
     db.pragma_update(None, "journal_mode", "wal").unwrap();
     db.pragma_update(None, "synchronous", synchronous).unwrap();
@@ -39,7 +39,7 @@ fn plain(folder: &std::path::Path, synchronous: &str) -> Mutex<Connection> {
 }
 
 fn durability(criterion: &mut Criterion) {
-    // On the disk that the state folder of a test would be on, not in memory.
+    // In the target folder, because the system's temporary folder may be in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store = runtime.block_on(async { Store::open(&folder.path().join("state")).unwrap() });
@@ -53,8 +53,11 @@ fn durability(criterion: &mut Criterion) {
         what: What::Ended { failed: 0 },
     };
     let body = serde_json::json!(event).to_string();
-    let (normal, full) = (plain(folder.path(), "normal"), plain(folder.path(), "full"));
-    let alone = |db: &Mutex<Connection>, writers: usize| {
+    let (normal, full) = (
+        open_database(folder.path(), "normal"),
+        open_database(folder.path(), "full"),
+    );
+    let one_transaction_each = |db: &Mutex<Connection>, writers: usize| {
         std::thread::scope(|scope| {
             for _ in 0..writers {
                 scope.spawn(|| {
@@ -71,7 +74,7 @@ fn durability(criterion: &mut Criterion) {
             }
         });
     };
-    let together = |writers: usize| {
+    let shared_transactions = |writers: usize| {
         let write = |_| async {
             for _ in 0..EVENTS / writers {
                 store.append(&operation, &event).await.unwrap();
@@ -86,13 +89,13 @@ fn durability(criterion: &mut Criterion) {
     ] {
         Sides::new(criterion, title, 10, Duration::from_secs(5))
             .side("each alone, not waiting for the disk", Target::Open, || {
-                alone(&normal, writers);
+                one_transaction_each(&normal, writers);
             })
             .side("each alone, on the disk", Target::Open, || {
-                alone(&full, writers);
+                one_transaction_each(&full, writers);
             })
             .side("all that wait together, on the disk", Target::Open, || {
-                together(writers);
+                shared_transactions(writers);
             })
             .print();
     }

@@ -1,31 +1,31 @@
-//! Prints what criterion does not: how many times as long each side takes as the first of them, and whether it reaches
+//! Prints a table that criterion does not print: the ratio of each side's time to that of the first, and whether it meets
 //! its target.
 
 use std::time::Duration;
 
-/// What a side should reach.
+/// The target of a side.
 #[allow(dead_code, reason = "each benchmark has its own kind of target")]
 #[derive(Clone, Copy)]
 pub enum Target {
-    /// None: it is there to compare with.
+    /// No target.
     Open,
-    /// At most this many times as long as the first side.
+    /// At most this ratio to the time of the first side.
     Ratio(f64),
-    /// At most this long.
+    /// At most this time.
     Time(Duration),
 }
 
-/// One side.
+/// A row of the table: the result of one side.
 pub struct Row {
     pub name: &'static str,
-    /// The median.
+    /// The median time (seconds).
     pub seconds: f64,
-    /// The median of its ratios to the first side.
+    /// The median of the ratios to the first side.
     pub ratio: f64,
     pub target: Target,
 }
 
-/// The middle one.
+/// The median; none without samples.
 pub fn median(mut samples: Vec<f64>) -> Option<f64> {
     samples.sort_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied()

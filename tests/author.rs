@@ -434,7 +434,7 @@ fn dev_shows_how_a_change_changes_the_plan() {
     // A mistake in the sources, and back: the difference is to the plan before it.
     let source = std::fs::read_to_string(format!("{project}/app.js")).unwrap();
     operator.file("acme/app.js", "this is no JavaScript");
-    dev.until("the previous plan stays");
+    dev.until("compared with the previous one");
     dev.until("watching");
     operator.file(
         "acme/app.js",

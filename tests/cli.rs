@@ -401,7 +401,7 @@ fn an_env_that_is_no_assignment_is_told_by_its_place_and_never_shown() {
     for (text, why) in [
         ("hunter2", "it has no `=`"),
         ("=hunter2", "it begins with `=`"),
-        ("hunter-2==", "what stands before its `=` is no name"),
+        ("hunter-2==", "the part before `=` is not a valid name"),
     ] {
         let args = ["plan", &template, "-e", "A=1", "--env", text];
         let ran = operator.run(&[&args[..], &["--json"]].concat()).exits(2);
@@ -441,7 +441,7 @@ fn progress_adds_up_when_workspaces_are_removed() {
     );
     assert_eq!(
         lines.pop().unwrap(),
-        "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer in the template, and removed"
+        "acme: 1 workspace: 0 started, 1 unchanged; 2 removed (no longer in the template)"
     );
     operator.template(&[("org.yaml", &org("{name: A}, {name: B}"))]);
     operator.run(&up).exits(0);

@@ -76,7 +76,7 @@ async fn a_backup_of_a_running_server_is_restored_elsewhere_and_knows_what_runs(
     let file = operator.home.path().join("state.backup");
     let file = file.to_str().unwrap();
     let ran = operator.run(&["backup", file]).exits(0);
-    assert!(ran.stderr.contains("the secret key"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the encryption key"), "{}", ran.stderr);
     assert!(ran.stderr.contains("local engine"), "{}", ran.stderr);
     // The server did not notice.
     assert_eq!(server.get("/v1/orgs/late").await["org"], "late");

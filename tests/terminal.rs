@@ -99,7 +99,8 @@ fn following_a_log_ends_with_an_interrupt() {
 
 #[test]
 fn progress_on_a_terminal_tells_what_is_removed() {
-    let summary = "acme: 1 workspace: 0 started, 1 unchanged; 2 no longer in the template";
+    let summary =
+        "acme: 1 workspace: 0 started, 1 unchanged; 2 removed (no longer in the template)";
     for kind in ["xterm", ""] {
         let operator = Operator::new().with_env("TERM", kind);
         let org =

@@ -133,7 +133,7 @@ fn what_fails_is_taken_back_and_said() {
     assert!(
         failed
             .stderr
-            .contains("the one before it runs again at http://127.0.0.1:"),
+            .contains("the previous one runs again at http://127.0.0.1:"),
         "{}",
         failed.stderr
     );

@@ -347,7 +347,7 @@ async fn a_server_that_is_asked_to_stop_leaves_the_rest_to_the_next() {
     let first = accepted(&server, org("Acme", 3)).await;
     let second = accepted(&server, org("Other", 1)).await;
     server.ask_to_stop();
-    logged(&operator, "stopping: what runs").await;
+    logged(&operator, "stopping: running operations").await;
     let_go(&gate);
     assert_eq!(server.ended(), 0);
     // Closed last: nothing of it is left in the write-ahead log.
@@ -375,7 +375,7 @@ async fn a_drain_has_a_limit_and_names_what_still_runs() {
     assert_eq!(server.ended(), 1);
     logged(
         &operator,
-        "still running, and left to the next start: up acme",
+        "still running; the next start resumes it: up acme",
     )
     .await;
     let_go(&gate);
@@ -394,10 +394,10 @@ async fn a_second_signal_ends_it_at_once() {
     let server = Server::start(&operator, &args);
     let id = accepted(&server, org("Acme", 1)).await;
     server.ask_to_stop();
-    logged(&operator, "stopping: what runs").await;
+    logged(&operator, "stopping: running operations").await;
     server.ask_to_stop();
     assert_eq!(server.ended(), 1);
-    logged(&operator, "stopped half-way").await;
+    logged(&operator, "stopped at once").await;
     let_go(&gate);
     fake.forget();
     let server = Server::start(&operator, &SERVE);
@@ -537,7 +537,7 @@ async fn what_was_cancelled_stays_cancelled_when_the_host_stops() {
     let path = format!("/v1/operations/{id}");
     assert_eq!(server.ask(Method::DELETE, &path, None).await.0, 202);
     server.ask_to_stop();
-    logged(&operator, "stopping: what runs").await;
+    logged(&operator, "stopping: running operations").await;
     let_go(&gate);
     assert_eq!(server.ended(), 0);
     fake.forget();

@@ -1,4 +1,4 @@
-//! The command line: arguments, exit codes, rendering, and nothing else.
+//! The command line: parses arguments, runs commands, prints results and turns errors into exit codes.
 
 mod address;
 mod args;
@@ -35,14 +35,15 @@ use exit::Exit;
 use interrupt::Interrupts;
 use render::{report, text};
 
-/// What every command stands on.
+/// What every command uses: the environment, the configuration and the planner.
 struct Host {
     environment: Arc<Environment>,
     folders: Folders,
     config: Arc<Config>,
     planner: Planner,
-    /// `--server`.
+    /// The URL of `--server`, if it was given.
     server: Option<String>,
+    /// Whether `--json` was given.
     json: bool,
     interrupts: Interrupts,
 }
@@ -72,7 +73,7 @@ pub fn main(environment: Environment) -> ExitCode {
 }
 
 fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
-    // clap sends help and versions to standard output, and they are no errors.
+    // clap prints the help and the version on standard output; they are not errors.
     if error.use_stderr() && arguments.iter().any(|argument| argument == "--json") {
         let message = error.to_string();
         let message = message.trim_start_matches("error: ").trim_end();
@@ -89,7 +90,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 }
 
 fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
-    // What needs neither folders nor a configuration.
+    // These commands need neither folders nor a configuration.
     match cli.command {
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -113,14 +114,14 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
         _ => {}
     }
     let host = Host::new(environment, &cli.global)?;
-    // These two take interrupts for their ordinary end.
+    // These two commands handle interrupts themselves: an interrupt is how they normally end.
     if !matches!(
         cli.command,
         Command::Serve(_) | Command::Plugin(PluginCommand::Dev(_))
     ) {
         host.interrupts.watch();
     }
-    // ORGHOST_SERVER may be set for everyday use where somebody also runs a server, or copies its state.
+    // A local command ignores ORGHOST_SERVER: the variable may be set on the machine of the server, too.
     let server = match is_only_for_this_machine(&cli.command) {
         true if host.server.is_some() => return Err(not_with_server()),
         true => None,
@@ -148,7 +149,7 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
     }
 }
 
-/// Commands that work on the state folder of this machine, which a server cannot do for its callers.
+/// Whether a command works on the state folder of this machine. A server cannot do that for its callers.
 fn is_only_for_this_machine(command: &Command) -> bool {
     matches!(
         command,
@@ -162,9 +163,9 @@ fn is_only_for_this_machine(command: &Command) -> bool {
 }
 
 fn not_with_server() -> Problem {
-    let message = "this command works on the state folder of this machine, not with a server";
+    let message = "this command works on the state folder of this machine and cannot use a server";
     let diagnostic = Diagnostic::new("not-with-server", message)
-        .help("run it without --server, on the machine of the server");
+        .help("run it on the server's machine, without --server");
     Problem::one(Class::Invalid, diagnostic)
 }
 
@@ -190,7 +191,7 @@ impl Host {
         })
     }
 
-    /// Compiled plugins are kept in the cache folder.
+    /// Makes a sandbox that keeps compiled plugins in the cache folder.
     fn sandbox(&self) -> Result<Sandbox, Problem> {
         Ok(Sandbox::new(Some(&self.folders.cache))?)
     }
@@ -199,8 +200,8 @@ impl Host {
         Ok(Store::open(&self.folders.state)?)
     }
 
-    /// The store when there is one: what only looks makes none.
-    fn known_store(&self) -> Result<Option<Store>, Problem> {
+    /// Opens the store if there is one. Commands that only read must not create a store.
+    fn existing_store(&self) -> Result<Option<Store>, Problem> {
         match Store::is_in(&self.folders.state) {
             true => self.store().map(Some),
             false => Ok(None),
@@ -259,7 +260,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Problem> {
     let json = serde_json::to_string(value).map_err(|e| {
         Problem::one(
             Class::Failed,
-            Diagnostic::new("json", format!("the answer cannot be written as JSON: {e}")),
+            Diagnostic::new("json", format!("the result cannot be written as JSON: {e}")),
         )
     })?;
     text::print_line(&json);

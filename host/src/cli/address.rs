@@ -1,19 +1,21 @@
-//! Which workspace a person means: by its key, its identity, or its exact name. Decides, and looks nothing up.
+//! Finds the workspace that a command-line argument names: by key, by identity, or by exact name. It only compares; it
+//! reads no store and asks no server.
 
 use crate::model::diagnostic::Diagnostic;
 use crate::model::names::NamePath;
 use crate::problem::{Class, Problem};
 use crate::state::store::WorkspaceRow;
 
-/// A workspace, and its org's slug.
+/// A workspace that an argument may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
+    /// The slug of its org.
     pub org: String,
     pub workspace: WorkspaceRow,
 }
 
 impl Candidate {
-    /// The workspaces of an org.
+    /// Makes a candidate of each workspace of an org.
     pub fn of(
         org: &str,
         workspaces: impl IntoIterator<Item = WorkspaceRow>,
@@ -25,19 +27,19 @@ impl Candidate {
     }
 }
 
-/// The one workspace that is meant. A key or an identity wins over a name: keys are what people address workspaces by, and
-/// a name of one may be the key of another.
+/// Finds the one workspace that an argument names. A key or an identity wins over a name: people address workspaces by key,
+/// and the name of one workspace may be the key of another.
 ///
 /// # Errors
-/// There is none, or more than one, and then which.
-pub fn one(meant: &str, all: impl IntoIterator<Item = Candidate>) -> Result<Candidate, Problem> {
-    let (addressed, others): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .partition(|one| one.workspace.key.as_str() == meant || one.workspace.id.as_str() == meant);
+/// `unknown-workspace`: none fits. `ambiguous-workspace`: several fit, and the message lists them.
+pub fn one(argument: &str, all: impl IntoIterator<Item = Candidate>) -> Result<Candidate, Problem> {
+    let (addressed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| {
+        one.workspace.key.as_str() == argument || one.workspace.id.as_str() == argument
+    });
     let mut found = addressed;
     if found.is_empty() {
-        // However the name is spelled in Unicode.
-        let name = NamePath::root(meant);
+        // `NamePath` normalises Unicode, so two spellings of the same name are equal.
+        let name = NamePath::root(argument);
         found = others;
         found.retain(|one| one.workspace.path.name() == name.name());
     }
@@ -46,31 +48,31 @@ pub fn one(meant: &str, all: impl IntoIterator<Item = Candidate>) -> Result<Cand
         (Some(one), true) => return Ok(one),
         (None, _) => Diagnostic::new(
             "unknown-workspace",
-            format!("there is no workspace {meant:?}"),
+            format!("there is no workspace {argument:?}"),
         )
-        .help("`orghost status` lists them; one is addressed by its key, its exact name or its identity"),
+        .help("`orghost status` lists the workspaces; give a key, an exact name or an identity"),
         (Some(_), false) => Diagnostic::new(
             "ambiguous-workspace",
-            format!("{meant:?} may be {listed}"),
+            format!("{argument:?} fits several workspaces: {listed}"),
         )
-        .help("give the key, and the org with --org; or the identity alone"),
+        .help("give the key and its org (--org ORG), or the identity"),
     };
     Err(Problem::one(Class::Invalid, diagnostic))
 }
 
 fn list(found: &[Candidate]) -> String {
-    let words = found.iter().map(|one| {
+    let descriptions = found.iter().map(|one| {
         let Candidate { org, workspace } = one;
         format!("{} of {org} ({})", workspace.key, workspace.id)
     });
-    words.collect::<Vec<_>>().join(", or ")
+    descriptions.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// (org, key, name, identity)
+    /// Makes candidates of tuples (org, key, name, identity); an identity is two digits here, repeated sixteen times.
     fn candidates(all: &[(&str, &str, &str, &str)]) -> Vec<Candidate> {
         let one = |(org, key, name, id): &(&str, &str, &str, &str)| {
             let row = serde_json::json!({
@@ -85,8 +87,8 @@ mod tests {
         all.iter().map(one).collect()
     }
 
-    fn find(meant: &str, all: &[(&str, &str, &str, &str)]) -> Result<String, Diagnostic> {
-        let mut found = one(meant, candidates(all)).map(|one| one.workspace.id.to_string());
+    fn find(argument: &str, all: &[(&str, &str, &str, &str)]) -> Result<String, Diagnostic> {
+        let mut found = one(argument, candidates(all)).map(|one| one.workspace.id.to_string());
         match &mut found {
             Ok(id) => Ok(id[..2].to_owned()),
             Err(problem) => Err(problem.errors.remove(0)),
@@ -102,10 +104,10 @@ mod tests {
         assert_eq!(find("pm/dev", &all).unwrap(), "02");
         assert_eq!(find("Entwickler für C++", &all).unwrap(), "02");
         assert_eq!(find(&"01".repeat(16), &all).unwrap(), "01");
-        // The same name, with its accent as a character of its own.
+        // The same name, with its accent as a separate character.
         assert_eq!(find("Entwickler fu\u{308}r C++", &all).unwrap(), "02");
-        for nobody in ["dev", "entwickler für c++", "", "0"] {
-            assert_eq!(find(nobody, &all).unwrap_err().code, "unknown-workspace");
+        for unknown in ["dev", "entwickler für c++", "", "0"] {
+            assert_eq!(find(unknown, &all).unwrap_err().code, "unknown-workspace");
         }
     }
 
@@ -119,17 +121,19 @@ mod tests {
     }
 
     #[test]
-    fn more_than_one_is_an_error_that_names_each() {
+    fn an_ambiguous_argument_is_an_error_that_lists_each_match() {
         let all = [
             ("acme", "a/dev", "Dev", "01"),
             ("acme", "b/dev", "Dev", "02"),
             ("beta", "a/dev", "Other", "03"),
         ];
-        for (meant, named, others) in [("Dev", ["01", "02"], "03"), ("a/dev", ["01", "03"], "02")] {
-            let error = find(meant, &all).unwrap_err();
+        for (argument, listed, others) in
+            [("Dev", ["01", "02"], "03"), ("a/dev", ["01", "03"], "02")]
+        {
+            let error = find(argument, &all).unwrap_err();
             assert_eq!(error.code, "ambiguous-workspace");
-            let says = |id: &str| error.message.contains(&id.repeat(16));
-            assert!(named.into_iter().all(says) && !says(others), "{error:?}");
+            let names = |id: &str| error.message.contains(&id.repeat(16));
+            assert!(listed.into_iter().all(names) && !names(others), "{error:?}");
         }
     }
 }

@@ -20,16 +20,17 @@ const STYLES: Styles = Styles::styled()
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  it failed: the engine, the store, the machine
+  1  failed: an error of the engine, the store or this machine
   2  usage, or an invalid template or plugin
   3  refused by policy: nothing was created
   4  some workspaces failed; the others are up
-  130, 143  interrupted (INT, TERM): `up` and `down` end in order, a second one ends them at once";
+  130, 143  interrupted by INT or TERM; `up` and `down` stop in order, at once on a second signal";
 
 /// Turns org templates into running AI-agent workspaces.
 ///
-/// A template's `org.yaml` is planned by a sandboxed WebAssembly plugin, the plan is judged against your policy,
-/// and only then does orghost act: volumes, container, seed /configs, verify the seed, start.
+/// A sandboxed WebAssembly plugin makes a plan from a template's `org.yaml`. orghost checks the plan against your policy
+/// before it creates anything. Each workspace then gets its volumes and its container; orghost seeds /configs, verifies
+/// the seed, and starts the workspace.
 #[derive(Debug, Parser)]
 #[command(name = "orghost", version, styles = STYLES, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Cli {
@@ -41,17 +42,17 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Print JSON on standard output, errors too
+    /// Print JSON on standard output, including errors
     #[arg(long, global = true)]
     pub json: bool,
-    /// The configuration file; else ORGHOST_CONFIG, $XDG_CONFIG_HOME/orghost/orghost.toml, /etc/orghost/orghost.toml.
-    /// Never one in the template or the current folder
+    /// The configuration file [default: ORGHOST_CONFIG, else $XDG_CONFIG_HOME/orghost/orghost.toml, else
+    /// /etc/orghost/orghost.toml]. A file in the template or the current folder is never used
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// The state folder; else ORGHOST_STATE, $XDG_STATE_HOME/orghost
+    /// The state folder [default: ORGHOST_STATE, else $XDG_STATE_HOME/orghost]
     #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
-    /// Ask a server (`orghost serve`) instead of working on this machine; else ORGHOST_SERVER. Its token is taken from
+    /// Use a server (`orghost serve`) instead of this machine [default: ORGHOST_SERVER]. The token is read from
     /// ORGHOST_TOKEN
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub server: Option<String>,
@@ -61,18 +62,19 @@ pub struct Global {
 pub enum Command {
     /// Show what a template would become; changes nothing
     ///
-    /// Runs the plugin and the policy. The exit code is 3 when policy refuses; `--json` then holds the plan and,
-    /// beside it, the violations.
+    /// Runs the plugin and checks the plan against the policy. If the policy refuses the plan, the exit code is 3, and
+    /// `--json` prints the plan with its violations.
     #[command(after_help = EXIT_CODES)]
     Plan(PlanCommand),
     /// Bring an org up, or bring it up to date
     ///
-    /// Workspaces that are there and equal are left alone, changed ones are replaced, missing ones are made. A
-    /// replacement is made and seeded while the one before runs, and takes its place only then. When it fails, it is
-    /// removed and the one before runs again; its siblings go on, and the exit code is 4. Run it again to go on.
+    /// Unchanged workspaces are left alone, changed ones are replaced, and missing ones are created. A replacement is
+    /// created and seeded while the old container still runs, and takes its place only then. If a replacement fails, it
+    /// is removed and the old container runs again. The other workspaces are still provisioned, and the exit code is 4.
+    /// Run the command again to retry the workspaces that failed.
     #[command(after_help = EXIT_CODES)]
     Up(UpCommand),
-    /// Show orgs and how their workspaces are
+    /// Show orgs and the state of their workspaces
     Status {
         /// Only this org
         org: Option<String>,
@@ -84,58 +86,60 @@ pub enum Command {
     /// The agents' own work (/workspace) is kept unless --volumes is given.
     #[command(after_help = EXIT_CODES)]
     Down(DownCommand),
-    /// Restart one workspace, seeded anew
+    /// Seed one workspace again and restart it
     ///
-    /// The new container is made and seeded while the one before runs, and takes its place only then.
+    /// The new container is created and seeded while the old one still runs, and takes its place only then.
     Restart(WorkspaceArgs),
-    /// Stop one workspace, and leave it stopped
+    /// Stop one workspace and leave it stopped
     Stop(WorkspaceArgs),
-    /// Start a stopped workspace, seeded anew
+    /// Seed a stopped workspace again and start it
     Start(WorkspaceArgs),
-    /// Run a host for many callers: an API, a page, and workspaces that are kept alive
+    /// Run a server: an HTTP API, a web page, and workspaces that are kept running
     ///
-    /// Accepts orgs over HTTP, provisions them in the background, and goes on where it was after it was stopped or
-    /// killed. Without a token it listens on the loopback only. TERM and INT stop it: what runs is finished or taken up
-    /// again by the next start.
+    /// The server accepts orgs over HTTP and provisions them in the background. If it is stopped or killed, the next start
+    /// resumes its operations. Without a token it listens on the loopback interface only. TERM and INT stop it in order:
+    /// operations that run are finished, or resumed by the next start.
     Serve(ServeCommand),
-    /// Let callers in: make, list and revoke the tokens of a server
+    /// Make, list and revoke the tokens of a server
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Copy the state to one file, also while a server runs
+    /// Copy the state folder to one file, even while a server runs
     ///
-    /// The file has the store, the templates that orgs were made from, and the installed plugins. It does not have the
-    /// secret key, without which nobody opens its secrets, nor the folders in which workspaces of the local engine work.
+    /// The file holds the store, the templates that orgs were made from, and the installed plugins. It does not hold the
+    /// encryption key, without which its secrets cannot be decrypted, nor the folders in which workspaces of the local
+    /// engine work.
     Backup {
-        /// The file; it must not exist
+        /// The file to write; it must not exist
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
-    /// Make an empty state folder from a backup
+    /// Restore a backup into an empty state folder
     ///
-    /// The folder then is the one that was copied: what runs of it on an engine is recognised. Put its secret key there
-    /// too, and never let both folders work on the same engine.
+    /// The folder gets the identity of the one that was copied, so orghost recognises that folder's workspaces on an
+    /// engine. Put the encryption key there too, and never let both folders work on the same engine.
     Restore {
-        /// The backup
+        /// The file that `orghost backup` wrote
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
-    /// Seal all secrets with a new secret key
+    /// Encrypt all secrets with a new encryption key
     ///
-    /// The new key becomes the first line of the key file, everything is sealed anew, and then the old key is dropped.
-    /// When it is killed in between, both keys are there and it can be run again. No server may be running.
+    /// The new key becomes the first line of the key file, all secrets are encrypted again, and then the old key is
+    /// removed. If the command is killed in between, the file holds both keys; run the command again. No server may be
+    /// running.
     RotateKey,
-    /// Find what carries this host's labels and belongs to no org
+    /// Find resources with this host's labels that belong to no org
     Sweep {
-        /// Remove it
+        /// Remove them
         #[arg(long)]
         remove: bool,
     },
     /// Expand the references in a text, as templates do
     ///
-    /// $NAME and ${NAME} expand from --env only; a granted name only where the whole text is one reference.
-    /// Everything else stays as it is.
+    /// $NAME and ${NAME} are replaced by the values of --env and --env-file. A granted name is replaced only if the whole
+    /// text is one reference to it. Everything else is left unchanged.
     Expand(ExpandCommand),
-    /// Write, prove, ship and install plugins
+    /// Write, test, publish and install plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Print a completion script for a shell
@@ -149,13 +153,13 @@ pub enum Command {
     /// Print the OpenAPI document of the server
     #[command(hide = true)]
     Openapi,
-    /// The demonstration runtime
+    /// Run the demonstration runtime
     #[command(hide = true)]
     DemoRuntime,
-    /// Supervises one workspace of the local engine
+    /// Supervise one workspace of the local engine
     #[command(hide = true)]
     Supervise { folder: PathBuf },
-    /// Becomes a workspace's program
+    /// Replace this process with a workspace's program
     #[command(hide = true)]
     ExecChild {
         #[arg(required = true)]
@@ -163,7 +167,7 @@ pub enum Command {
     },
 }
 
-/// What planning takes.
+/// The arguments of commands that plan a template.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     /// The template's folder
@@ -182,8 +186,8 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct PluginArgs {
-    /// The plugin: a file (`./acme.wasm`), or the name of an installed one (`acme`); else the one that the template's
-    /// `plugin:` names, else the built-in org-import
+    /// The plugin: a file (`./acme.wasm`) or the name of an installed one (`acme`) [default: the one that the template's
+    /// `plugin:` names, else the built-in org-import]
     #[arg(long, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
     pub plugin: Option<String>,
     #[command(flatten)]
@@ -193,13 +197,13 @@ pub struct PluginArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Environment")]
 pub struct EnvArgs {
-    /// Set a variable: for expansion, and in every workspace
+    /// Set a variable for expansion and in every workspace
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// Set the variables of a file of NAME=VALUE lines; --env wins
+    /// Set the variables in a file of NAME=VALUE lines; --env overrides them
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub env_file: Vec<PathBuf>,
-    /// Let the template use one variable of orghost's own environment, where a whole value is a reference to it
+    /// Let the template use one variable of orghost's own environment, where a whole value is one reference to it
     #[arg(long, value_name = "NAME")]
     pub grant: Vec<String>,
 }
@@ -207,22 +211,22 @@ pub struct EnvArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
-    /// The highest tier that may run: 3 and 4 are root on this machine [default: 2]
+    /// The highest tier that may run; tiers 3 and 4 are root on this machine [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub max_tier: Option<u8>,
     /// Let workspaces mount this directory and those below it
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub allow_mount: Vec<PathBuf>,
-    /// Go on although required variables are missing
+    /// Continue even if required variables are missing
     #[arg(long)]
     pub ignore_missing_env: bool,
     /// Leave out parts that come from other repositories (!external) instead of failing
     #[arg(long)]
     pub skip_external: bool,
-    /// Run the built-in demonstration runtime in the place of every runtime that is not configured
+    /// Use the built-in demonstration runtime in place of every runtime that is not configured
     #[arg(long)]
     pub demo: bool,
-    /// Only where workspaces are kept from the rest of the machine: in containers, or confined by the kernel
+    /// Refuse to run workspaces that are not isolated from the machine, by containers or by the kernel
     #[arg(long)]
     pub require_isolation: bool,
 }
@@ -233,7 +237,7 @@ pub struct PlanCommand {
     pub plan: PlanArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Write what each workspace would find in /configs to OUT/<key>/
+    /// Write the files that each workspace would find in /configs to OUT/<key>/
     #[arg(long, value_name = "OUT", value_hint = ValueHint::DirPath)]
     pub render: Option<PathBuf>,
 }
@@ -244,10 +248,10 @@ pub struct UpCommand {
     pub plan: PlanArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Workspaces that are provisioned at the same time [default: 4]
+    /// How many workspaces are provisioned at the same time [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: Option<u16>,
-    /// Wait until each workspace answers
+    /// Wait until each workspace is ready
     #[arg(long)]
     pub wait: bool,
     /// With --wait: how long to wait for each workspace
@@ -259,27 +263,28 @@ pub struct UpCommand {
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     pub timeout: u64,
-    /// Remove workspaces that are in the org and no longer in the template
+    /// Remove workspaces that are no longer in the template
     #[arg(long)]
     pub prune: bool,
-    /// With --prune: also when that removes more than half of what runs
+    /// With --prune: remove workspaces even if they are more than half of those that run
     #[arg(long, requires = "prune")]
     pub yes: bool,
-    /// Bring the org up although it came from another folder, which this one replaces
+    /// Bring the org up even if it came from another folder, which this one then replaces
     #[arg(long)]
     pub take_over: bool,
-    /// Stop once N workspaces failed, and leave the others as they are; until one has come up, they are tried one at a
-    /// time. With --wait, one that is not ready counts as failed
+    /// Stop after N workspaces have failed and leave the others as they are. Workspaces are tried one at a time until one
+    /// is up. With --wait, a workspace that is not ready in time counts as failed
     #[arg(long, value_name = "N")]
     pub max_failures: Option<NonZeroUsize>,
-    /// Keep a failed container for diagnosis, if it was seeded, instead of starting again what it replaced
+    /// Keep a failed container for diagnosis, if it was seeded, instead of restarting the one it replaced
     #[arg(long, alias = "keep-failed")]
     pub no_rollback: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct EngineArgs {
-    /// What runs the workspaces; else what runs the org now, else the configuration file, else Docker where it answers, else local
+    /// The engine that runs the workspaces [default: the org's current engine, else that of the configuration file, else
+    /// docker if Docker answers, else local]
     #[arg(long, value_enum)]
     pub engine: Option<EngineKind>,
 }
@@ -288,45 +293,46 @@ pub struct EngineArgs {
 pub struct LogsCommand {
     #[command(flatten)]
     pub at: WorkspaceArgs,
-    /// Go on until it ends
+    /// Continue until the workspace ends
     #[arg(long, short)]
     pub follow: bool,
-    /// Only the last lines
+    /// Show only the last lines
     #[arg(long, short = 'n', value_name = "LINES")]
     pub tail: Option<usize>,
-    /// On a terminal too, pass everything on: also control sequences, which may move the cursor, set its title, or make it
-    /// answer as if you had typed
+    /// Show control sequences on a terminal too. They can move the cursor, set the terminal's title, or make it send input
+    /// as if you had typed
     #[arg(long)]
     pub raw: bool,
 }
 
-/// One workspace.
+/// Arguments that name one workspace.
 #[derive(Debug, Args)]
 pub struct WorkspaceArgs {
-    /// Its key, such as pm/dev-lead; or its exact name, or its identity
+    /// The workspace's key, such as pm/dev-lead, or its exact name, or its identity
     pub workspace: String,
-    /// Its org, when several have such a workspace
+    /// The workspace's org, if several orgs have such a workspace
     #[arg(long)]
     pub org: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct ServeCommand {
-    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7420]
+    /// The address to listen on; port 0 chooses a free port [default: 127.0.0.1:7420]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<std::net::SocketAddr>,
-    /// The folder whose folders are the templates that callers may name
+    /// The folder that holds the templates that callers can name, each in its own folder [default: `templates` in the
+    /// state folder]
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub templates: Option<PathBuf>,
     /// The certificate chain for TLS, a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = ValueHint::FilePath)]
     pub tls_cert: Option<PathBuf>,
-    /// The certificate's key, a PEM file
+    /// The certificate's private key, a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = ValueHint::FilePath)]
     pub tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Workspaces that are provisioned at the same time, of all orgs [default: 4]
+    /// How many workspaces of all orgs are provisioned at the same time [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: Option<u16>,
     #[command(flatten)]
@@ -335,38 +341,39 @@ pub struct ServeCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token; it is shown once
+    /// Make a token and show it once
     New {
-        /// Whose it is, or what for
+        /// Who or what the token is for
         name: String,
-        /// What it may do: `read` looks, `plan` also plans, `write` also changes orgs, `admin` also plugins and tokens
+        /// What the token allows: `read` only reads, `plan` also plans, `write` also changes orgs, `admin` also manages
+        /// plugins and tokens
         #[arg(long, value_enum)]
         scope: crate::state::token::Scope,
-        /// Days until it does not count any more; without it it counts until it is revoked
+        /// Days until the token expires [default: it does not expire]
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
         expires: Option<u32>,
     },
-    /// Show all tokens, never their text
+    /// Show all tokens, but not their text
     List,
     /// Revoke a token
     Revoke {
-        /// Its id, as `token list` shows it
+        /// The token's id, as `token list` shows it
         id: String,
     },
 }
 
 #[derive(Debug, Args)]
 pub struct DownCommand {
-    /// The org, as `orghost status` shows it
+    /// The org's name or slug, as `orghost status` shows it
     pub org: String,
-    /// Remove the agents' own work too
+    /// Remove the agents' own work (/workspace) too
     #[arg(long)]
     pub volumes: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct ExpandCommand {
-    /// The text
+    /// The text to expand
     #[arg(allow_hyphen_values = true)]
     pub text: String,
     #[command(flatten)]

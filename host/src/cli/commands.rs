@@ -1,4 +1,5 @@
-//! The commands, one module for each or for each group. A command that a server can do has both ways side by side.
+//! The commands: one module for each command or group. A module holds both ways to run a command: on this machine and on a
+//! server.
 
 pub mod down;
 pub mod expand;
@@ -20,17 +21,20 @@ use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 use crate::state::store::Store;
 
-/// The exit code of an operation on this machine.
-fn ended(host: &Host, is_whole: bool) -> Exit {
-    match (host.interrupts.taken(), is_whole) {
+/// Gives the exit code of an operation that ran on this machine.
+fn ended(host: &Host, all_succeeded: bool) -> Exit {
+    match (host.interrupts.cancelled_by(), all_succeeded) {
         (Some(interrupt), _) => Exit::Interrupted(interrupt),
         (None, true) => Exit::Done,
         (None, false) => Exit::Partly,
     }
 }
 
-/// The error for an org that this state folder does not know.
-async fn unknown_org(store: &Store, wanted: &str) -> Result<Problem, Problem> {
+/// Makes the error for an org that is not in this state folder; its help lists the orgs that are.
+///
+/// # Errors
+/// The store cannot be read.
+async fn unknown_org(store: &Store, name: &str) -> Result<Problem, Problem> {
     let known: Vec<String> = store
         .orgs()
         .await?
@@ -38,11 +42,11 @@ async fn unknown_org(store: &Store, wanted: &str) -> Result<Problem, Problem> {
         .map(|row| row.slug)
         .collect();
     let help = if known.is_empty() {
-        "there is none; `orghost up DIR` brings one up".to_owned()
+        "there are no orgs; `orghost up DIR` creates one".to_owned()
     } else {
-        format!("there are {}", known.join(", "))
+        format!("the orgs here: {}", known.join(", "))
     };
-    let message = format!("there is no org {wanted:?} in this state folder");
+    let message = format!("there is no org {name:?} in this state folder");
     Ok(Problem::one(
         Class::Invalid,
         Diagnostic::new("unknown-org", message).help(help),

@@ -1,15 +1,15 @@
-//! The documented exit codes.
+//! The exit codes of the program.
 
 use std::process::ExitCode;
 
 use crate::problem::Class;
 
-/// The documented exit codes.
+/// How the program ended, as its exit code.
 #[derive(Debug, Clone, Copy)]
 pub enum Exit {
-    /// 0
+    /// 0: done.
     Done,
-    /// 1: the engine, the store, the machine.
+    /// 1: an error of the engine, the store or this machine.
     Failed,
     /// 2: usage, or an invalid template or plugin.
     Invalid,
@@ -17,9 +17,9 @@ pub enum Exit {
     Refused,
     /// 4: some workspaces failed.
     Partly,
-    /// 130 or 143: somebody interrupted it, and it ended in order.
+    /// 130 or 143: a signal interrupted the command, and it stopped in order.
     Interrupted(Interrupt),
-    /// A hidden command's own.
+    /// The exit code of a hidden command.
     Other(ExitCode),
 }
 
@@ -47,7 +47,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Which signal it was.
+/// The signal that interrupted the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
     /// INT: Ctrl-C.
@@ -57,7 +57,7 @@ pub enum Interrupt {
 }
 
 impl Interrupt {
-    /// 128 and the signal's number, as shells say it.
+    /// 128 plus the number of the signal, as in shells.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Int => 130,

@@ -1,5 +1,5 @@
-//! INT and TERM: how a command ends before it is done. A command ends at once, unless it asked to end in order. `orghost
-//! serve` has its own way.
+//! What INT and TERM do to a running command. The program ends at once, unless the command asked for a cancellation first.
+//! `orghost serve` and `orghost plugin dev` handle these signals themselves.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -14,11 +14,11 @@ use crate::cli::render::text::note;
 use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 
-/// INT and TERM, as they come.
+/// A stream of INT and TERM.
 pub struct Signals(Option<(Signal, Signal)>);
 
 impl Signals {
-    /// From now on. On a system that has no signals, none ever comes.
+    /// Listens from now on. If the system cannot report signals, [`Signals::next`] never returns.
     pub fn new() -> Self {
         let interrupt = signal(SignalKind::interrupt());
         Self(
@@ -28,7 +28,7 @@ impl Signals {
         )
     }
 
-    /// The next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> Interrupt {
         let Some((int, term)) = &mut self.0 else {
             return std::future::pending().await;
@@ -40,35 +40,35 @@ impl Signals {
     }
 }
 
-/// What an interrupt does to the command that runs. Cheap to clone.
+/// What an interrupt does to the running command. Clones share one state.
 #[derive(Clone)]
 pub struct Interrupts(Arc<Shared>);
 
 struct Shared {
     json: bool,
-    /// The first one that a command took for itself.
-    taken: Mutex<Option<Interrupt>>,
+    /// The interrupt that cancelled the command, if any.
+    cancelled_by: Mutex<Option<Interrupt>>,
     reaction: Mutex<Reaction>,
 }
 
 enum Reaction {
-    /// Ends the program, and says what becomes of the work.
+    /// Ends the program and prints this message, which says what happens to the work.
     End(Cow<'static, str>),
-    /// Asks the work to end in order, and says what that means; the next one ends the program.
+    /// Cancels the work and prints this message; the next interrupt ends the program.
     Cancel(CancellationToken, &'static str),
 }
 
 impl Interrupts {
-    /// Nothing is watched before [`Interrupts::watch`].
+    /// Signals have their default effect until [`Interrupts::watch`] is called.
     pub fn new(json: bool) -> Self {
         Self(Arc::new(Shared {
             json,
-            taken: Mutex::new(None),
+            cancelled_by: Mutex::new(None),
             reaction: Mutex::new(Reaction::End("interrupted".into())),
         }))
     }
 
-    /// Watches from now on, in a thread of its own: a command may be busy with anything.
+    /// Watches for signals from now on, in its own thread, because the command may block any other thread.
     pub fn watch(&self) {
         let watched = self.clone();
         let (ready, is_ready) = mpsc::channel();
@@ -76,7 +76,7 @@ impl Interrupts {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_io()
                 .build();
-            // Without one, a signal does what it always does.
+            // Without a runtime, signals keep their default effect.
             let Ok(runtime) = runtime else { return };
             runtime.block_on(async {
                 let mut signals = Signals::new();
@@ -89,61 +89,61 @@ impl Interrupts {
         let _ = is_ready.recv();
     }
 
-    /// From now on, what an interrupt says when it ends the program.
-    pub fn say(&self, words: impl Into<Cow<'static, str>>) {
-        self.set(Reaction::End(words.into()));
+    /// From now on, an interrupt prints this message and ends the program.
+    pub fn say(&self, message: impl Into<Cow<'static, str>>) {
+        self.set(Reaction::End(message.into()));
     }
 
-    /// From now on, the first interrupt cancels, and promises what comes of that.
-    pub fn cancel(&self, token: &CancellationToken, promise: &'static str) {
-        self.set(Reaction::Cancel(token.clone(), promise));
+    /// From now on, the first interrupt prints this message and cancels the token. The second one ends the program.
+    pub fn cancel(&self, token: &CancellationToken, message: &'static str) {
+        self.set(Reaction::Cancel(token.clone(), message));
     }
 
-    /// The interrupt that cancelled.
-    pub fn taken(&self) -> Option<Interrupt> {
-        let taken = &self.0.taken;
-        *taken.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The interrupt that cancelled the command, if any.
+    pub fn cancelled_by(&self) -> Option<Interrupt> {
+        let cancelled_by = &self.0.cancelled_by;
+        *cancelled_by.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, reaction: Reaction) {
-        let now = &self.0.reaction;
-        *now.lock().unwrap_or_else(PoisonError::into_inner) = reaction;
+        let current = &self.0.reaction;
+        *current.lock().unwrap_or_else(PoisonError::into_inner) = reaction;
     }
 
     fn react(&self, interrupt: Interrupt) {
         let reaction = &self.0.reaction;
         let reaction = reaction.lock().unwrap_or_else(PoisonError::into_inner);
         match &*reaction {
-            Reaction::Cancel(token, promise) if !token.is_cancelled() => {
-                let taken = &self.0.taken;
-                *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
-                note(promise);
+            Reaction::Cancel(token, message) if !token.is_cancelled() => {
+                let cancelled_by = &self.0.cancelled_by;
+                *cancelled_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
+                note(message);
                 token.cancel();
             }
             Reaction::Cancel(..) => self.end(
-                "stopped half-way: run the same command again to go on".into(),
+                "stopped before the end: run the same command again to resume".into(),
                 interrupt,
             ),
-            Reaction::End(words) => self.end(words.clone(), interrupt),
+            Reaction::End(message) => self.end(message.clone(), interrupt),
         }
     }
 
-    /// Ends the program. A line of JSON that is being written is finished before, if its reader reads.
-    fn end(&self, words: Cow<'static, str>, interrupt: Interrupt) -> ! {
-        /// Whoever does not read what is written for so long does not read it.
+    /// Prints a message and ends the program. The message waits until a line that another thread is writing is complete.
+    fn end(&self, message: Cow<'static, str>, interrupt: Interrupt) -> ! {
+        /// How long to wait for a reader that reads nothing.
         const PATIENCE: Duration = Duration::from_secs(1);
         let json = self.0.json;
-        let (told, is_told) = mpsc::channel();
+        let (printed, is_printed) = mpsc::channel();
         std::thread::spawn(move || {
             if json {
-                let diagnostic = Diagnostic::new("interrupted", words);
+                let diagnostic = Diagnostic::new("interrupted", message);
                 report::print_problem(&Problem::one(Class::Failed, diagnostic), true);
             } else {
-                note(&words);
+                note(&message);
             }
-            let _ = told.send(());
+            let _ = printed.send(());
         });
-        let _ = is_told.recv_timeout(PATIENCE);
+        let _ = is_printed.recv_timeout(PATIENCE);
         std::process::exit(i32::from(interrupt.exit_code()))
     }
 }

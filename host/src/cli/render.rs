@@ -1,4 +1,4 @@
-//! What the command line prints: progress, reports, tables.
+//! Prints results for people and programs: progress, tables, errors and JSON.
 
 pub mod plan;
 pub mod progress;

@@ -1,4 +1,4 @@
-//! From arguments to a request: the variables, the policy, the template, and the judged plan that `plan` and `up` share.
+//! Turns arguments into requests: variables, policy, template, and the judged plan that `plan` and `up` share.
 
 use std::path::{Path, PathBuf};
 
@@ -20,28 +20,29 @@ use crate::problem::{Class, Problem};
 use crate::service::admission::choose_engine;
 use crate::template::directory::TemplateDir;
 
-/// A template, and what policy made of its plan.
+/// A template and the policy's judgement of its plan.
 pub struct JudgedTemplate {
-    /// The template.
+    /// The template that was planned.
     pub template: TemplateDir,
-    /// The approved plan, or the plan and everything that policy refuses in it.
+    /// The approved plan, or the rejected plan with its violations.
     pub verdict: Result<Approved, Box<Rejected>>,
     /// The engine that the plan was judged for.
     pub target: Target,
-    /// The plugin, unless it is the built-in one.
+    /// The plugin that made the plan; none for the built-in one.
     pub planned_by: Option<String>,
-    /// What the plan was made of beside the template.
+    /// The other input of the plan: variables, grants and the plugin's name.
     pub request: PlanRequest,
 }
 
 /// Plans a template and judges its plan.
 ///
 /// # Errors
-/// The template or the plugin cannot be read, or the plugin returned no plan. A plan that policy refuses is no error.
+/// The template or the plugin cannot be read, or the plugin returned no plan. A plan that the policy refuses is not an
+/// error.
 pub async fn judge(
     host: &Host,
     args: &PlanArgs,
-    asked: Option<EngineKind>,
+    engine: Option<EngineKind>,
 ) -> Result<JudgedTemplate, Problem> {
     let flags = policy_keys(&args.policy)?;
     let template = open_template(&args.template)?;
@@ -53,9 +54,9 @@ pub async fn judge(
     let planned = host.planner.plan(&loaded, &template, &request)?;
     print_log(&planned.log);
     warn_of_unset(&planned.unset);
-    let (store, engines) = (host.known_store()?, host.engines()?);
+    let (store, engines) = (host.existing_store()?, host.engines()?);
     let name = &planned.plan.org.name;
-    let target = choose_engine(name, asked, store.as_ref(), &host.config, &engines).await?;
+    let target = choose_engine(name, engine, store.as_ref(), &host.config, &engines).await?;
     let judged = planned.judge(&host.planner.policy(&flags), target);
     Ok(JudgedTemplate {
         template,
@@ -66,10 +67,10 @@ pub async fn judge(
     })
 }
 
-/// The policy that the flags add to the configuration file.
+/// Reads the policy flags, which are added to the configuration file's policy.
 ///
 /// # Errors
-/// A directory of `--allow-mount` that cannot be made absolute.
+/// `allow-mount`: a directory of `--allow-mount` cannot be made absolute.
 pub fn policy_keys(args: &PolicyArgs) -> Result<PolicyKeys, Problem> {
     let absolute = |root: &PathBuf| {
         std::path::absolute(root).map_err(|error| {
@@ -92,10 +93,11 @@ pub fn policy_keys(args: &PolicyArgs) -> Result<PolicyKeys, Problem> {
     })
 }
 
-/// A request for a plan, with the variables and grants of the arguments.
+/// Makes a request for a plan, with the variables and grants of the arguments.
 ///
 /// # Errors
-/// A file of `--env-file` that cannot be read, or an argument that is not `NAME=VALUE`.
+/// `env-file`: a file of `--env-file` cannot be read. `env-name`: an argument of `--env` is not `NAME=VALUE`. Or a line
+/// of a file is not valid.
 pub fn plan_request(args: &EnvArgs) -> Result<PlanRequest, Problem> {
     let mut request = PlanRequest {
         grant: args.grant.clone(),
@@ -105,7 +107,7 @@ pub fn plan_request(args: &EnvArgs) -> Result<PlanRequest, Problem> {
     for file in &args.env_file {
         let name = file.display().to_string();
         let text = std::fs::read_to_string(file).map_err(|error| {
-            let message = format!("the file {name} of --env-file cannot be read: {error}");
+            let message = format!("the --env-file {name} cannot be read: {error}");
             let diagnostic = Diagnostic::new("env-file", message).file(&name);
             Problem::one(Class::Invalid, diagnostic)
         })?;
@@ -117,7 +119,7 @@ pub fn plan_request(args: &EnvArgs) -> Result<PlanRequest, Problem> {
         let (name, value) = assignment_of(assignment).map_err(|why| {
             let message = format!("--env number {position} is not NAME=VALUE: {why}");
             let mut diagnostic = Diagnostic::new("env-name", message)
-                .help("a name has letters, digits and `_`, and begins with no digit; to use a variable of orghost's own environment, --grant NAME");
+                .help("a name has letters, digits and `_`, and does not begin with a digit; to use a variable of orghost's own environment, give --grant NAME");
             diagnostic.field = Some("--env".to_owned());
             Problem::one(Class::Invalid, diagnostic)
         })?;
@@ -126,33 +128,33 @@ pub fn plan_request(args: &EnvArgs) -> Result<PlanRequest, Problem> {
     Ok(request)
 }
 
-/// A name and its value. An error holds no part of the text, because a text without a name may be a secret.
+/// Splits `NAME=VALUE`. The error holds no part of the text, because the text may be a secret value without its name.
 fn assignment_of(text: &str) -> Result<(&str, &str), &'static str> {
     match text.split_once('=') {
         None => Err("it has no `=`"),
         Some(("", _)) => Err("it begins with `=`"),
-        Some((name, _)) if !is_identifier(name) => Err("what stands before its `=` is no name"),
+        Some((name, _)) if !is_identifier(name) => Err("the part before `=` is not a valid name"),
         Some(assignment) => Ok(assignment),
     }
 }
 
-/// The input of a plugin call, for commands that call a plugin themselves.
+/// Makes the input of a plugin call, for commands that call a plugin directly.
 ///
 /// # Errors
-/// As [`plan_request`], and a granted name that the configuration file does not allow.
+/// Those of [`plan_request`], or the configuration file does not allow a granted name.
 pub fn plugin_input(
     host: &Host,
     args: &EnvArgs,
     granted: &[String],
 ) -> Result<PluginInput, Problem> {
-    let (request, unset) = host.planner.request(&plan_request(args)?, granted)?;
+    let (input, unset) = host.planner.request(&plan_request(args)?, granted)?;
     warn_of_unset(&unset);
-    Ok(request)
+    Ok(input)
 }
 
 fn warn_of_unset(names: &[String]) {
     for name in names {
-        let message = format!("{name} is granted, but orghost has no such variable");
+        let message = format!("{name} is granted, but it is not set in orghost's environment");
         report::print(
             &Diagnostic::new("grant-unset", message),
             Severity::Warning,
@@ -164,7 +166,7 @@ fn warn_of_unset(names: &[String]) {
 /// Opens the template's folder that an argument names.
 ///
 /// # Errors
-/// The folder cannot be opened.
+/// `template-not-found`: the folder cannot be opened.
 pub fn open_template(folder: &Path) -> Result<TemplateDir, Problem> {
     TemplateDir::open(folder).map_err(|error| {
         let message = format!(
@@ -173,7 +175,7 @@ pub fn open_template(folder: &Path) -> Result<TemplateDir, Problem> {
         );
         let diagnostic = Diagnostic::new("template-not-found", message)
             .file(folder.display().to_string())
-            .help("name the folder that holds the template's org.yaml");
+            .help("give the folder that holds the template's org.yaml");
         Problem::one(Class::Invalid, diagnostic)
     })
 }

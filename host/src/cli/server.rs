@@ -1,4 +1,4 @@
-//! The server that a command is for (`--server`, ORGHOST_SERVER): its client, and what this program says while it works.
+//! The server that a command uses (`--server`, ORGHOST_SERVER): its client, and the messages while the server works.
 
 use super::Host;
 use super::address::{self, Candidate};
@@ -14,15 +14,16 @@ use crate::state::snapshots::SnapshotError;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// A server (`orghost serve`) that commands are for, and how this program reports on it.
+/// A server (`orghost serve`) that commands use.
 pub struct Server {
     pub client: Client,
+    /// Whether `--json` was given.
     pub json: bool,
     interrupts: Interrupts,
 }
 
 impl Server {
-    /// Follows an operation to its end, and shows its events. Meanwhile an interrupt ends this program, not the operation.
+    /// Follows an operation to its end and passes its events to `show`. An interrupt ends this program, not the operation.
     ///
     /// # Errors
     /// The server does not answer, or refuses the request.
@@ -32,7 +33,7 @@ impl Server {
         show: impl FnMut(&Event),
     ) -> Result<Operation, Problem> {
         let message = format!(
-            "interrupted: the server continues this `{}`; `orghost status {}` shows how far it is",
+            "interrupted: the server continues this `{}`; `orghost status {}` shows its progress",
             operation.operation.as_str(),
             operation.org,
         );
@@ -40,17 +41,18 @@ impl Server {
         Ok(self.client.follow(operation, show).await?)
     }
 
-    /// Call it before a request that changes something: an interrupt then says that the server may have accepted it.
+    /// Prepares for a request that changes something: from now on, the message of an interrupt says that the server may
+    /// have accepted the request.
     pub fn will_change(&self) {
         self.interrupts.say(
-            "interrupted: if the server has accepted it, the server continues it; `orghost status` shows it",
+            "interrupted: if the server has accepted the request, it continues the operation; `orghost status` shows it",
         );
     }
 
-    /// The one workspace that the arguments name. Without an org, the workspaces of all orgs are searched.
+    /// Finds the one workspace that the arguments name. Without an org, the workspaces of all orgs are searched.
     ///
     /// # Errors
-    /// None fits, or several do.
+    /// The server does not answer, there is no such org, or no workspace or several workspaces fit.
     pub async fn workspace(&self, at: &WorkspaceArgs) -> Result<Candidate, Problem> {
         let orgs = match &at.org {
             Some(org) => vec![org.clone()],
@@ -59,7 +61,7 @@ impl Server {
         let mut all = Vec::new();
         for name in orgs {
             let org = match self.client.org(&name).await.map_err(Problem::from) {
-                // It was taken down since the list was made.
+                // The org was removed after the list was made.
                 Err(problem) if problem.class == Class::NotFound && at.org.is_none() => continue,
                 org => org?,
             };
@@ -70,7 +72,7 @@ impl Server {
     }
 }
 
-/// Says why a request is repeated, and when.
+/// Prints why a request is repeated, and when.
 fn note_pause(pause: &Pause) {
     let reason = match pause.reason {
         RetryReason::Busy => "the server is busy",
@@ -82,7 +84,10 @@ fn note_pause(pause: &Pause) {
 }
 
 impl Host {
-    /// The server that commands are for: `--server`, else `ORGHOST_SERVER`.
+    /// The server to use: that of `--server`, else of `ORGHOST_SERVER`, else none.
+    ///
+    /// # Errors
+    /// `server-url`: the address is not a valid URL of a server.
     pub fn server(&self) -> Result<Option<Server>, Problem> {
         let url = self
             .server
@@ -103,17 +108,17 @@ impl Host {
 
 fn not_a_server(url: &str, error: &AddressError) -> Problem {
     let diagnostic = Diagnostic::new("server-url", format!("--server {url:?}: {error}"))
-        .help("such as https://orghost.example, or http://127.0.0.1:7420");
+        .help("give a URL such as https://orghost.example or http://127.0.0.1:7420");
     Problem::one(Class::Invalid, diagnostic)
 }
 
-/// A flag cannot be combined with a server.
+/// Makes the error for a flag that cannot be used with a server.
 pub fn not_from_here(flag: &str, why: &str) -> Problem {
     let message = format!("{flag} cannot be used with a server: {why}");
     Problem::one(Class::Invalid, Diagnostic::new("not-with-server", message))
 }
 
-/// An operation that failed as a whole, as an error.
+/// Turns an operation that failed as a whole into an error.
 ///
 /// # Errors
 /// The errors of the operation, when it has any.
@@ -128,10 +133,10 @@ pub fn failed_as_a_whole(operation: &Operation) -> Result<(), Problem> {
     })
 }
 
-/// An operation that was cancelled or superseded, as an error.
+/// Turns a cancelled or superseded operation into an error.
 ///
 /// # Errors
-/// The operation was cancelled or superseded.
+/// `operation-cancelled`: the operation was cancelled or superseded.
 pub fn cancelled(operation: &Operation) -> Result<(), Problem> {
     if !matches!(operation.state, State::Cancelled | State::Superseded) {
         return Ok(());
@@ -143,14 +148,14 @@ pub fn cancelled(operation: &Operation) -> Result<(), Problem> {
     ))
 }
 
-/// What is sent to a server: the template as an archive, and the request beside it.
+/// Makes the upload for a server: the template as an archive, and the request.
 ///
 /// # Errors
-/// A flag that only the operator of the server can decide, or a template that cannot be read.
+/// `not-with-server`: a flag that only the server's operator can decide was given. Or the template cannot be read.
 pub fn upload(args: &PlanArgs, mut request: Value) -> Result<Upload, Problem> {
     refuse_plugin_file(args.plugin.plugin.as_deref())?;
     let policy = &args.policy;
-    let decided = [
+    let operator_decides = [
         ("--max-tier", policy.max_tier.is_some()),
         ("--allow-mount", !policy.allow_mount.is_empty()),
         ("--ignore-missing-env", policy.ignore_missing_env),
@@ -162,14 +167,14 @@ pub fn upload(args: &PlanArgs, mut request: Value) -> Result<Upload, Problem> {
             args.plugin.wasi.wasi != crate::model::plugin::Wasi::None,
         ),
     ];
-    if let Some((flag, _)) = decided.iter().find(|(_, given)| *given) {
-        return Err(not_from_here(flag, "the server's operator decides it"));
+    if let Some((flag, _)) = operator_decides.iter().find(|(_, given)| *given) {
+        return Err(not_from_here(flag, "the server's operator decides this"));
     }
-    let wanted = plan_request(&args.env)?;
+    let planned = plan_request(&args.env)?;
     if let Some(fields) = request.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
-        fields.insert("env".to_owned(), json!(wanted.vars));
-        fields.insert("grant".to_owned(), json!(wanted.grant));
+        fields.insert("env".to_owned(), json!(planned.vars));
+        fields.insert("grant".to_owned(), json!(planned.grant));
         fields.insert("skip_external".to_owned(), json!(policy.skip_external));
         let folder = std::path::absolute(&args.template);
         let folder = folder.unwrap_or_else(|_| args.template.clone());
@@ -199,7 +204,7 @@ fn refuse_plugin_file(plugin: Option<&str>) -> Result<(), Problem> {
     match plugin.is_some_and(crate::planning::planner::is_file) {
         true => Err(not_from_here(
             "--plugin FILE",
-            "a server runs installed plugins: orghost plugin add installs one there",
+            "a server runs only installed plugins; `orghost plugin add` installs one on it",
         )),
         false => Ok(()),
     }

@@ -1,5 +1,5 @@
-//! TLS of `orghost serve`: the operator's certificate and key, read at the start and again on SIGHUP. Never falls back to
-//! plain HTTP.
+//! TLS of `orghost serve`: reads the operator's certificate and key at the start and again on SIGHUP. It never falls
+//! back to plain HTTP.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -13,23 +13,26 @@ use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 
-/// A certificate that is served.
+/// The certificate and key that a server uses.
 pub struct Tls {
     config: RustlsConfig,
     files: (PathBuf, PathBuf),
 }
 
 impl Tls {
-    /// The certificate that the operator named, if any.
+    /// Reads the certificate and key that the operator configured, if any.
+    ///
+    /// # Errors
+    /// `tls`: a file cannot be read, or is not a usable certificate or key.
     pub async fn of(server: &ServerKeys) -> Result<Option<Self>, Problem> {
         let (Some(cert), Some(key)) = (&server.tls_cert, &server.tls_key) else {
             return Ok(None);
         };
-        // Another one may have been installed by who fetches plugins; it is the same.
+        // The client that fetches plugins may have installed a provider already; it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = RustlsConfig::from_pem_file(cert, key).await.map_err(|error| {
             let message = format!("the certificate {} and the key {} cannot be used: {error}", cert.display(), key.display());
-            let help = "both are PEM files; the certificate's own comes first, then those that signed it";
+            let help = "both are PEM files; the server's certificate comes first, then those that signed it";
             Problem::one(Class::Failed, Diagnostic::new("tls", message).help(help))
         })?;
         Ok(Some(Self {
@@ -38,12 +41,13 @@ impl Tls {
         }))
     }
 
-    /// Accepts connections; whoever does not finish a handshake in time is gone.
+    /// Makes the acceptor of connections. It closes a connection whose handshake does not finish in time.
     pub fn acceptor(&self) -> RustlsAcceptor {
         RustlsAcceptor::new(self.config.clone()).handshake_timeout(limits::HANDSHAKE)
     }
 
-    /// Reads the files again at each SIGHUP, for ever. When they cannot be used, the certificate before stays.
+    /// Reads the files again at each SIGHUP and never returns. If they cannot be used, the server keeps its current
+    /// certificate.
     pub async fn renew(&self) -> Infallible {
         let Ok(mut hangups) = signal(SignalKind::hangup()) else {
             return std::future::pending().await;
@@ -54,9 +58,9 @@ impl Tls {
                 .reload_from_pem_file(&self.files.0, &self.files.1)
                 .await
             {
-                Ok(()) => note("the certificate was read again"),
+                Ok(()) => note("the certificate was reloaded"),
                 Err(error) => note(&format!(
-                    "the certificate was not read again, the one before stays: {error}"
+                    "the certificate was not reloaded, and the current one stays in use: {error}"
                 )),
             }
         }

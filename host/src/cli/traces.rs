@@ -1,5 +1,5 @@
-//! Traces over OTLP, for builds with the feature `otel`: what was logged as spans goes to the operator's collector. Never
-//! holds up a request: spans that cannot be sent are dropped.
+//! Traces over OTLP, for builds with the feature `otel`: sends the server's spans to the operator's collector. It never
+//! delays a request: spans that cannot be sent are dropped.
 
 use std::time::Duration;
 
@@ -14,16 +14,20 @@ use tracing_opentelemetry::OpenTelemetryLayer;
 use crate::model::diagnostic::Diagnostic;
 use crate::problem::{Class, Problem};
 
-/// One try to send, and the last one at the end.
+/// The time limit for sending a batch of spans, and for the last batch at the end.
 const SEND: Duration = Duration::from_secs(5);
 
-/// Where traces go.
+/// The exporter of traces.
 pub struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Sends to a collector: the whole URL, such as `http://collector.example:4318/v1/traces`. Needs a runtime.
+    /// Makes an exporter to a collector, given by its whole URL, such as `http://collector.example:4318/v1/traces`. It
+    /// must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// `otlp`: the URL cannot be used.
     pub fn to(collector: &str) -> Result<Self, Problem> {
-        // The exporter's client wants one, also where it speaks no TLS.
+        // The exporter's client needs a TLS provider even for plain HTTP.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let exporter = SpanExporter::builder()
             .with_http()
@@ -43,7 +47,7 @@ impl Traces {
         Ok(Self(provider.build()))
     }
 
-    /// What makes traces of spans.
+    /// Makes the layer that turns `tracing` spans into traces.
     pub fn layer<S>(&self) -> OpenTelemetryLayer<S, Tracer>
     where
         S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
@@ -51,7 +55,7 @@ impl Traces {
         tracing_opentelemetry::layer().with_tracer(self.0.tracer("orghost"))
     }
 
-    /// Sends what is left.
+    /// Sends the remaining spans and ends the exporter.
     pub async fn finish(self) {
         let sent = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(SEND)).await;
         if let Ok(Err(error)) = sent {

@@ -11,7 +11,7 @@ use crate::problem::Problem;
 /// `orghost expand`.
 ///
 /// # Errors
-/// The plugin cannot be loaded, or has no expander.
+/// The plugin cannot be loaded or has no expander, or the server does not answer.
 pub fn expand(
     host: &Host,
     server: Option<&Server>,
@@ -39,7 +39,7 @@ async fn on_server(server: &Server, command: &ExpandCommand) -> Result<Exit, Pro
     if command.plugin.plugin.is_some() {
         return Err(server::not_from_here(
             "--plugin",
-            "a server expands with the built-in one",
+            "a server always expands with the built-in plugin",
         ));
     }
     let request = plan_request(&command.env)?;

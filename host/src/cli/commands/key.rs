@@ -1,5 +1,5 @@
-//! Where the secret key is: in the environment, in the configuration file, or in the state folder, made when nothing needs an
-//! older one.
+//! Finds the encryption key: in the environment, in the file that the configuration file names, or in the state folder.
+//! A new key is made only while nothing in the state folder is encrypted.
 
 use std::path::Path;
 
@@ -12,28 +12,33 @@ use crate::state::key_rotation;
 use crate::state::snapshots::Snapshots;
 use crate::state::store::Store;
 
-/// The variable with the text of a key file.
+/// The environment variable that can hold the text of a key file.
 pub const VARIABLE: &str = "ORGHOST_SECRET_KEY";
 
 impl Host {
-    /// The key that opens everything that is sealed in the state folder. Only for its one writer.
+    /// Reads the encryption keys, or makes the first one, and checks that they decrypt the values in the state folder.
+    /// Only the holder of the write lock may call it.
+    ///
+    /// # Errors
+    /// `secret-key`: the key's file is missing, cannot be read or cannot be written. Or a key is invalid, or a value was
+    /// encrypted with another key.
     pub async fn keyring(&self, store: &Store) -> Result<Keyring, Problem> {
         let keyring = match self.environment.text(VARIABLE) {
             Some(key) => Keyring::of_text(key)?,
-            None => self.vault_of_file(store).await?,
+            None => self.keyring_of_file(store).await?,
         };
         let snapshots = Snapshots::of(&self.folders.state);
         key_rotation::check(store, &snapshots, &keyring).await?;
         Ok(keyring)
     }
 
-    /// The file of the key, when it is not in the environment.
+    /// The path of the key's file, which is used if the key is not in the environment.
     pub fn key_file(&self) -> std::path::PathBuf {
         let named = self.config.server.secret_key_file.clone();
         named.unwrap_or_else(|| self.folders.state.join("secret.key"))
     }
 
-    async fn vault_of_file(&self, store: &Store) -> Result<Keyring, Problem> {
+    async fn keyring_of_file(&self, store: &Store) -> Result<Keyring, Problem> {
         let file = self.key_file();
         match std::fs::read_to_string(&file) {
             Ok(text) => Ok(Keyring::of_text(&text)?),
@@ -42,10 +47,10 @@ impl Host {
             }
             Err(_) if key_rotation::has_encrypted_values(store).await? => {
                 let message = format!(
-                    "the secret key {} is not there, and there are secrets that it sealed",
+                    "the encryption key {} is missing, and the state folder holds secrets that were encrypted with it",
                     file.display()
                 );
-                let help = "put the key back; without it nobody opens them, and a new one is made in an empty state folder only";
+                let help = "put the key back; without it the secrets cannot be decrypted. A new key is made only if nothing is encrypted yet";
                 let diagnostic = Diagnostic::new("secret-key", message).help(help);
                 Err(Problem::one(Class::Failed, diagnostic))
             }
@@ -64,7 +69,7 @@ impl Host {
 
 fn unusable(file: &Path, error: &std::io::Error) -> Problem {
     let message = format!(
-        "the secret key {} cannot be read or made: {error}",
+        "the encryption key {} cannot be read or written: {error}",
         file.display()
     );
     Problem::one(Class::Failed, Diagnostic::new("secret-key", message))

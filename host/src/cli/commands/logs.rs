@@ -1,5 +1,5 @@
-//! `orghost logs`: what a workspace printed. Byte for byte, unless a person reads it: what it printed must not steer a
-//! terminal.
+//! `orghost logs`: shows what a workspace printed. A file or a pipe gets the exact bytes; a terminal gets them without
+//! control sequences, because a workspace must not control a terminal.
 
 use console::Term;
 use futures_util::StreamExt;
@@ -8,7 +8,7 @@ use super::workspace::find;
 use crate::cli::address::Candidate;
 use crate::cli::args::LogsCommand;
 use crate::cli::exit::Exit;
-use crate::cli::render::terminal::Harmless;
+use crate::cli::render::terminal::ControlFilter;
 use crate::cli::render::text;
 use crate::cli::server::Server;
 use crate::cli::{Host, print_json};
@@ -21,7 +21,7 @@ use crate::provision::generations::Generations;
 /// `orghost logs`.
 ///
 /// # Errors
-/// There is no such workspace, or its log cannot be read.
+/// No workspace or several workspaces fit, the workspace is external, or its log cannot be read.
 pub async fn logs(
     host: &Host,
     server: Option<&Server>,
@@ -41,7 +41,7 @@ async fn on_this_machine(host: &Host, command: &LogsCommand) -> Result<Exit, Pro
     let Candidate { org, workspace } = found;
     if workspace.external {
         let message = format!(
-            "{} runs elsewhere: this host has no log of it",
+            "{} is external: this host does not run it and has no log of it",
             workspace.key
         );
         return Err(invalid("external-workspace", message));
@@ -52,7 +52,7 @@ async fn on_this_machine(host: &Host, command: &LogsCommand) -> Result<Exit, Pro
     let engine = host.engines()?.get(row.engine).await?;
     let found = Generations::of(engine.find(&workspace.id).await?);
     let generation = found.shown().map(|found| found.generation.clone());
-    // Of what is not there its engine says so.
+    // If no generation exists, the engine reports the error.
     let generation = generation.unwrap_or_else(|| Generation::first(&workspace.id));
     let mut bytes = std::pin::pin!(engine.logs(&generation, command.tail, command.follow));
     let mut output = Output::new(host.json, command.raw, workspace.key.as_str());
@@ -89,16 +89,16 @@ struct Output<'a> {
 }
 
 enum Form {
-    /// As it is.
+    /// The exact bytes.
     Raw,
-    /// Without what steers a terminal.
-    Terminal(Box<Harmless>),
-    /// A JSON object for each line; the beginning of the next one.
+    /// Text without control sequences.
+    Terminal(Box<ControlFilter>),
+    /// A JSON object for each line. Holds the bytes of a line that has no end yet.
     Json(Vec<u8>),
 }
 
 impl<'a> Output<'a> {
-    /// Without `json` or `raw`, the form is the terminal's where standard output is one.
+    /// Chooses the form. Without `json` or `raw` it is the terminal's if standard output is a terminal.
     fn new(json: bool, raw: bool, workspace: &'a str) -> Self {
         let form = match json {
             true => Form::Json(Vec::new()),
@@ -108,12 +108,12 @@ impl<'a> Output<'a> {
         Self { workspace, form }
     }
 
-    /// Whether somebody still reads.
+    /// Writes the next bytes. False if standard output cannot be written any more.
     fn write(&mut self, bytes: &[u8]) -> Result<bool, Problem> {
         let rest = match &mut self.form {
             Form::Raw => return Ok(text::write(bytes)),
-            Form::Terminal(harmless) => {
-                return Ok(text::write(harmless.pass(bytes).as_bytes()));
+            Form::Terminal(filter) => {
+                return Ok(text::write(filter.filter(bytes).as_bytes()));
             }
             Form::Json(rest) => rest,
         };
@@ -121,8 +121,8 @@ impl<'a> Output<'a> {
         let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
             return Ok(true);
         };
-        let begun = rest.split_off(end + 1);
-        let lines = std::mem::replace(rest, begun);
+        let unfinished = rest.split_off(end + 1);
+        let lines = std::mem::replace(rest, unfinished);
         for line in String::from_utf8_lossy(&lines).lines() {
             print_json(
                 &serde_json::json!({"event": "log", "workspace": self.workspace, "line": line}),
@@ -131,7 +131,7 @@ impl<'a> Output<'a> {
         Ok(!text::is_lost())
     }
 
-    /// The last line may have no end.
+    /// Writes the last line, which may have no line feed.
     fn end(&mut self) -> Result<(), Problem> {
         if matches!(&self.form, Form::Json(rest) if !rest.is_empty()) {
             self.write(b"\n")?;

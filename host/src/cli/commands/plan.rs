@@ -1,4 +1,4 @@
-//! `orghost plan`: shows what a template would become. It changes nothing but the folder that `--render` names.
+//! `orghost plan`: shows what a template would become. It writes only to the folder of `--render`.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -26,7 +26,8 @@ use crate::template::directory::TemplateDir;
 /// `orghost plan`: shows what a template would become.
 ///
 /// # Errors
-/// There is no plan.
+/// No plan could be made, or the server does not answer. A plan that the policy refuses is not an error: the exit code
+/// is 3.
 pub async fn plan(
     host: &Host,
     server: Option<&Server>,
@@ -54,7 +55,7 @@ async fn on_this_machine(host: &Host, command: &PlanCommand) -> Result<Exit, Pro
     if let (Ok(approved), Some(out)) = (&judged.verdict, &command.render) {
         render(host, approved, &judged.template, out, &command.plan)?;
     }
-    let changes = match (&judged.verdict, host.known_store()?) {
+    let changes = match (&judged.verdict, host.existing_store()?) {
         (Ok(approved), Some(store)) => changes(approved, &store).await?,
         _ => Vec::new(),
     };
@@ -78,7 +79,7 @@ async fn on_server(server: &Server, command: &PlanCommand) -> Result<Exit, Probl
     if command.render.is_some() {
         return Err(server::not_from_here(
             "--render",
-            "it needs the values of secrets, which a server does not give away",
+            "it needs the values of secrets, which a server never returns",
         ));
     }
     let options = json!({"engine": command.engine.engine});
@@ -91,7 +92,7 @@ async fn on_server(server: &Server, command: &PlanCommand) -> Result<Exit, Probl
         print_json(&answer)?;
     } else {
         print_plan(&shown);
-        // A server of an earlier version does not send it.
+        // An older server does not send the engine and its isolation.
         if let Ok(target) = serde_json::from_value(answer.clone()) {
             print_target(&target);
         }
@@ -106,7 +107,7 @@ async fn on_server(server: &Server, command: &PlanCommand) -> Result<Exit, Probl
     })
 }
 
-/// Writes the files that each workspace would have under `/configs`.
+/// Writes the files that each workspace would get under `/configs`.
 fn render(
     host: &Host,
     approved: &Approved,
@@ -124,7 +125,7 @@ fn render(
     if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failed(
             out,
-            "the folder is not empty; name another one".to_owned(),
+            "the folder is not empty; give another one".to_owned(),
         ));
     }
     for workspace in approved.workspaces() {
@@ -157,7 +158,7 @@ fn write_new(path: &PathBuf, bytes: &[u8], mode: u32) -> std::io::Result<()> {
         std::fs::create_dir_all(parent)?;
     }
     let mut options = std::fs::OpenOptions::new();
-    // A child's folder may be named like a file of its parent's seed: that is an error, not an overwrite.
+    // The folder of a child workspace may have the name of a file in its parent's seed. That must fail, not overwrite.
     options.write(true).create_new(true).mode(mode);
     options.open(path)?.write_all(bytes)
 }

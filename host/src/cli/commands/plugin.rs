@@ -1,4 +1,4 @@
-//! `orghost plugin …`: one module for each command or group of commands.
+//! `orghost plugin …`: a module for each command or group of commands.
 
 mod add;
 mod bench;
@@ -17,10 +17,10 @@ use crate::cli::server::Server;
 use crate::cli::{Host, block_on, not_with_server};
 use crate::problem::Problem;
 
-/// `orghost plugin …`. What an author does with plugins runs on this machine, whether there is a server or not.
+/// `orghost plugin …`. The commands for plugin authors run on this machine even if there is a server.
 ///
 /// # Errors
-/// Those of the command.
+/// The errors of the command.
 pub fn run(host: &Host, server: Option<&Server>, command: &PluginCommand) -> Result<Exit, Problem> {
     match (command, server) {
         (PluginCommand::Add(args), Some(server)) => {

@@ -1,4 +1,5 @@
-//! `orghost serve`: puts the host together, serves it, and takes it apart again in order: listener, work, store.
+//! `orghost serve`: builds the service, serves its HTTP API, and stops in order: listener first, then operations, then the
+//! store.
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -26,7 +27,10 @@ use crate::service::{Parts, Service};
 use crate::state::snapshots::Snapshots;
 use crate::state::store::Store;
 
-/// `orghost serve`.
+/// `orghost serve`: returns after a signal stopped the server.
+///
+/// # Errors
+/// The configuration, the certificate or the state folder cannot be used, or the address cannot be listened on.
 pub fn serve(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
     block_on(serving(host, command))
 }
@@ -49,11 +53,14 @@ async fn serving(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
     exit
 }
 
-/// The one writer of the state folder, with this configuration.
+/// Makes the service for this configuration. It holds the write lock of the state folder.
+///
+/// # Errors
+/// The store is damaged, another process has the write lock, or the encryption key or the plugin cannot be loaded.
 pub async fn service(host: &Host, config: Config, policy: &PolicyKeys) -> Result<Service, Problem> {
     let config = Arc::new(config);
     let state = &host.folders.state;
-    // All of it is read before anything is accepted: a damage is found now, not in a month.
+    // The whole store is checked before anything is accepted, so that damage is found at the start and not months later.
     let store = Store::open_sound(state)?;
     let lock = store.lock()?;
     let planner = Planner::new(config.clone(), host.environment.clone(), state);
@@ -83,23 +90,23 @@ async fn run(host: &Host, service: Service) -> Result<Exit, Problem> {
     });
     let (address, listener) = listener.map_err(|error| {
         let message = format!("orghost cannot listen on {}: {error}", server.listen);
-        let diagnostic =
-            Diagnostic::new("listen", message).help("--listen ADDRESS:PORT names another place");
+        let diagnostic = Diagnostic::new("listen", message)
+            .help("give another address with --listen ADDRESS:PORT");
         Problem::one(Class::Failed, diagnostic)
     })?;
     let has_token = service.store().has_token().await?;
     if !has_token && !address.ip().is_loopback() {
         let message = format!(
-            "without a token orghost listens on the loopback only, and {address} is not on it"
+            "without a token orghost listens on the loopback interface only, and {address} is not on it"
         );
         let diagnostic = Diagnostic::new("listen-needs-token", message)
-            .help("make one first: orghost token new NAME --scope admin");
+            .help("make a token first: orghost token new NAME --scope admin");
         return Err(Problem::one(Class::Invalid, diagnostic));
     }
     let tls = Tls::of(&server).await?;
     if tls.is_none() && !address.ip().is_loopback() {
         note(
-            "warning: without TLS (--tls-cert, --tls-key) whoever is on the way can read tokens and secrets",
+            "warning: without TLS (--tls-cert, --tls-key) anyone on the network path can read tokens and secrets",
         );
     }
     service.resume().await?;
@@ -129,20 +136,20 @@ async fn run(host: &Host, service: Service) -> Result<Exit, Problem> {
             None => std::future::pending().await,
         }
     };
-    // Before anybody knows of it, and can ask it to stop.
+    // Signals must be handled before the address is announced, because a script may stop the server at once.
     let mut signals = Signals::new();
     announce(host, address, tls.is_some(), has_token)?;
     let limit = Duration::from_secs(server.drain_seconds);
     let stop = async {
         signals.next().await;
         note(
-            "stopping: what runs is finished or taken up again by the next start (again to stop at once)",
+            "stopping: running operations are finished, or resumed by the next start (interrupt again to stop at once)",
         );
         handle.graceful_shutdown(Some(limit));
         tokio::select! {
             left = service.drain(limit) => left,
             _ = signals.next() => {
-                note("stopped half-way: the next start goes on from the journal");
+                note("stopped at once: the next start resumes the operations from the journal");
                 std::process::exit(1);
             }
         }
@@ -153,9 +160,7 @@ async fn run(host: &Host, service: Service) -> Result<Exit, Problem> {
     };
     served.map_err(failed)?;
     for name in &left {
-        note(&format!(
-            "still running, and left to the next start: {name}"
-        ));
+        note(&format!("still running; the next start resumes it: {name}"));
     }
     Ok(if left.is_empty() {
         Exit::Done
@@ -164,7 +169,7 @@ async fn run(host: &Host, service: Service) -> Result<Exit, Problem> {
     })
 }
 
-/// The one line that scripts wait for: where the server answers.
+/// Prints the line that scripts wait for: the server's URL.
 fn announce(host: &Host, address: SocketAddr, tls: bool, has_token: bool) -> Result<(), Problem> {
     let scheme = if tls { "https" } else { "http" };
     let url = format!("{scheme}://{address}");
@@ -174,13 +179,13 @@ fn announce(host: &Host, address: SocketAddr, tls: bool, has_token: bool) -> Res
     print_line(&format!("orghost listens on {url}"));
     if !has_token {
         note(
-            "without a token only this machine may ask: orghost token new NAME --scope admin makes one",
+            "without a token only this machine can use the server; `orghost token new NAME --scope admin` makes one",
         );
     }
     Ok(())
 }
 
-/// The log, until the host ends.
+/// The log. [`Log::finish`] must be called at the end, so that the last traces are sent.
 #[must_use]
 struct Log {
     #[cfg(feature = "otel")]
@@ -200,27 +205,30 @@ impl Log {
     }
 }
 
-/// Logs go to standard error: for people on a terminal, JSON elsewhere. Traces go to a collector, if there is one.
+/// Starts the log on standard error: text on a terminal, JSON elsewhere. Traces go to the collector, if there is one.
+///
+/// # Errors
+/// `otlp`: the collector's URL cannot be used, or this build cannot send traces.
 fn log(collector: Option<&str>) -> Result<Log, Problem> {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     let filter =
         tracing_subscriber::filter::Targets::new().with_target("orghost", tracing::Level::INFO);
     let is_terminal = std::io::stderr().is_terminal();
-    let people = is_terminal.then(|| {
+    let for_people = is_terminal.then(|| {
         tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_target(false)
     });
-    let programs = (!is_terminal).then(|| {
+    let for_programs = (!is_terminal).then(|| {
         tracing_subscriber::fmt::layer()
             .json()
             .with_writer(std::io::stderr)
     });
     let registry = tracing_subscriber::registry()
         .with(filter)
-        .with(people)
-        .with(programs);
+        .with(for_people)
+        .with(for_programs);
     #[cfg(feature = "otel")]
     {
         let traces = collector.map(Traces::to).transpose()?;
@@ -235,7 +243,7 @@ fn log(collector: Option<&str>) -> Result<Log, Problem> {
             Some(_) => {
                 let diagnostic =
                     Diagnostic::new("otlp", "this orghost was built without the feature `otel`")
-                        .help("leave `otlp` out of [server], or build with --features otel");
+                        .help("remove `otlp` from [server], or build with --features otel");
                 Err(Problem::one(Class::Invalid, diagnostic))
             }
         }

@@ -1,4 +1,4 @@
-//! `orghost status`: how orgs are. Changes nothing.
+//! `orghost status`: shows the state of orgs and their workspaces. It changes nothing.
 
 use comfy_table::{ContentArrangement, Table};
 
@@ -13,15 +13,15 @@ use crate::service::status::{self, OrgStatus, WorkspaceStatus};
 /// `orghost status`.
 ///
 /// # Errors
-/// There is no such org, or the store or the server does not answer.
+/// There is no such org, or the store, an engine or the server does not answer.
 pub async fn status(
     host: &Host,
     server: Option<&Server>,
-    wanted: Option<&str>,
+    org_name: Option<&str>,
 ) -> Result<Exit, Problem> {
     let statuses = match server {
-        Some(server) => of_server(server, wanted).await?,
-        None => of_this_machine(host, wanted).await?,
+        Some(server) => on_server(server, org_name).await?,
+        None => on_this_machine(host, org_name).await?,
     };
     if host.json {
         print_json(&serde_json::json!({ "orgs": statuses }))?;
@@ -31,33 +31,33 @@ pub async fn status(
     Ok(Exit::Done)
 }
 
-async fn of_this_machine(host: &Host, wanted: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
+async fn on_this_machine(host: &Host, org_name: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
     let store = host.store()?;
     let engines = host.engines()?;
     let mut statuses = Vec::new();
     for org in store.orgs().await? {
-        if wanted.is_none_or(|wanted| org.is_called(wanted)) {
+        if org_name.is_none_or(|org_name| org.is_called(org_name)) {
             statuses.push(status::org(&store, &engines, org).await?);
         }
     }
-    if let Some(wanted) = wanted
+    if let Some(org_name) = org_name
         && statuses.is_empty()
     {
-        return Err(super::unknown_org(&store, wanted).await?);
+        return Err(super::unknown_org(&store, org_name).await?);
     }
     Ok(statuses)
 }
 
-async fn of_server(server: &Server, wanted: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
-    let names = match wanted {
+async fn on_server(server: &Server, org_name: Option<&str>) -> Result<Vec<OrgStatus>, Problem> {
+    let names = match org_name {
         Some(name) => vec![name.to_owned()],
         None => server.client.orgs().await?,
     };
     let mut statuses = Vec::new();
     for name in names {
         match server.client.org(&name).await.map_err(Problem::from) {
-            // It was taken down since the list was made.
-            Err(problem) if problem.class == Class::NotFound && wanted.is_none() => {}
+            // The org was removed after the list was made.
+            Err(problem) if problem.class == Class::NotFound && org_name.is_none() => {}
             status => statuses.push(status?),
         }
     }
@@ -67,7 +67,7 @@ async fn of_server(server: &Server, wanted: Option<&str>) -> Result<Vec<OrgStatu
 /// Prints orgs as tables.
 fn print(statuses: &[OrgStatus]) {
     if statuses.is_empty() {
-        print_line("no orgs; `orghost up DIR` brings one up");
+        print_line("no orgs; `orghost up DIR` creates one");
     }
     for org in statuses {
         let running = org
@@ -89,11 +89,11 @@ fn print(statuses: &[OrgStatus]) {
             print_line(&isolation.to_string());
         }
         for operation in &org.under_way {
-            print_line(&format!("an `{operation}` is under way"));
+            print_line(&format!("the operation `{operation}` is running"));
         }
         for operation in &org.cut_off {
             print_line(&format!(
-                "an `{operation}` was cut off: run `orghost up` or `orghost down` again"
+                "the operation `{operation}` was interrupted: run `orghost up` or `orghost down` again"
             ));
         }
         if let Some(error) = &org.engine_error {
@@ -113,7 +113,7 @@ fn print(statuses: &[OrgStatus]) {
                 in_line(workspace.row.url.as_deref().unwrap_or("-")),
             ]);
         }
-        // No cell has more than one line.
+        // Every row is one line, because no cell contains a line feed.
         let mut lines = table.lines();
         if let Some(header) = lines.next() {
             print_line(header.trim_end());
@@ -127,7 +127,7 @@ fn print(statuses: &[OrgStatus]) {
     }
 }
 
-/// Why a workspace does not run, as far as it is known.
+/// The reason why a workspace does not run, if it is known.
 fn reason(workspace: &WorkspaceStatus) -> Option<String> {
     if workspace.state == "running" {
         return None;

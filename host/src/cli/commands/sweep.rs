@@ -1,4 +1,4 @@
-//! `orghost sweep`: finds what carries this host's labels and belongs to no org.
+//! `orghost sweep`: finds and removes orphans, the resources of this host that belong to no org in the store.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::config::PolicyKeys;
 use crate::problem::Problem;
 use crate::service::sweep::{Orphan, Seen};
 
-/// `orghost sweep`: shows orphans. With `remove`, it looks a second time and removes those that are still there.
+/// `orghost sweep`: shows orphans. With `remove`, it searches a second time and removes those that it finds again.
 ///
 /// # Errors
 /// The store or an engine does not answer.
 pub async fn sweep(host: &Host, remove: bool) -> Result<Exit, Problem> {
-    /// Between the two looks: an operation that has just begun gets the time to store its org.
+    /// The pause between the two searches. It gives an operation that has just begun the time to store its org.
     const PAUSE: Duration = Duration::from_secs(1);
     let service = serve::service(host, (*host.config).clone(), &PolicyKeys::default()).await?;
     let mut seen = Seen::default();
@@ -29,16 +29,16 @@ pub async fn sweep(host: &Host, remove: bool) -> Result<Exit, Problem> {
     if host.json {
         print_json(&serde_json::json!({ "orphans": found }))?;
     } else if found.is_empty() {
-        print_line("nothing here belongs to nobody");
+        print_line("no orphans: every resource of this host belongs to an org");
     }
     for orphan in found.iter().filter(|_| !host.json) {
         let outcome = match orphan {
             Orphan { removed: true, .. } => "removed",
             Orphan {
                 removable: false, ..
-            } => "an agent's own work: left to you",
+            } => "an agent's own work, which a sweep never removes",
             _ if remove => "not removed",
-            _ => "--remove removes it",
+            _ => "`--remove` removes it",
         };
         let (name, org) = (printable(&orphan.name), printable(&orphan.org));
         print_line(&format!("{} {name} of {org}: {outcome}", orphan.thing));

@@ -1,5 +1,5 @@
-//! `orghost token`: who may ask a server. Works on the state folder, also while a server runs on it; a token's text is
-//! printed once, when it is made.
+//! `orghost token`: makes, lists and revokes the tokens of a server. It works on the state folder, even while a server
+//! runs; a token's text is printed only once, when it is made.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,15 +18,18 @@ use crate::state::token;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
-/// A token, the one time that it is shown.
+/// A new token as JSON, with its text.
 #[derive(serde::Serialize)]
-struct Minted<'a, Row> {
+struct NewToken<'a, Row> {
     #[serde(flatten)]
     row: Row,
     token: &'a str,
 }
 
 /// `orghost token …`.
+///
+/// # Errors
+/// `token-name`: the name is not allowed. `unknown-token`: no token has the id. Or the store cannot be used.
 pub async fn token(host: &Host, command: &TokenCommand) -> Result<Exit, Problem> {
     let store = host.store()?;
     match command {
@@ -36,8 +39,7 @@ pub async fn token(host: &Host, command: &TokenCommand) -> Result<Exit, Problem>
             expires,
         } => {
             if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
-                let message =
-                    "a token's name has 1 to 100 characters, and none that controls a terminal";
+                let message = "a token's name has 1 to 100 bytes and no control characters";
                 let diagnostic = Diagnostic::new("token-name", message);
                 return Err(Problem::one(Class::Invalid, diagnostic));
             }
@@ -46,11 +48,11 @@ pub async fn token(host: &Host, command: &TokenCommand) -> Result<Exit, Problem>
             let lifetime = expires.map(|days| i64::from(days) * DAY_MS);
             let row = store.put_token(&id, name, *scope, lifetime, digest).await?;
             if host.json {
-                print_json(&Minted { row, token: &text })?;
+                print_json(&NewToken { row, token: &text })?;
             } else {
                 print_line(&text);
                 note(&format!(
-                    "this is the only time that it is shown; its id is {id}"
+                    "the token is shown only this once; its id is {id}"
                 ));
             }
         }
@@ -65,12 +67,12 @@ pub async fn token(host: &Host, command: &TokenCommand) -> Result<Exit, Problem>
             if !store.revoke_token(id).await? {
                 let diagnostic =
                     Diagnostic::new("unknown-token", format!("there is no token {id:?}"))
-                        .help("orghost token list shows their ids");
+                        .help("`orghost token list` shows the ids");
                 return Err(Problem::one(Class::Invalid, diagnostic));
             }
             match host.json {
                 true => print_json(&serde_json::json!({ "id": id, "revoked": true }))?,
-                false => print_line(&format!("{id} is revoked: it opens nothing from now on")),
+                false => print_line(&format!("{id} is revoked and is rejected from now on")),
             }
         }
     }
@@ -92,7 +94,7 @@ fn print_table(tokens: &[TokenRow]) {
             (Some(_), _) => "revoked".to_owned(),
             (None, Some(at)) if at <= now => "expired".to_owned(),
             (None, Some(at)) => format!("expires in {}", span(at - now)),
-            (None, None) => "counts".to_owned(),
+            (None, None) => "valid".to_owned(),
         };
         let used = token.used_ms.map(|at| format!("{} ago", span(now - at)));
         table.add_row([
@@ -106,7 +108,7 @@ fn print_table(tokens: &[TokenRow]) {
     print_line(&table.to_string());
 }
 
-/// A time as people say it, in its largest unit.
+/// Formats a time (ms) in a unit that gives a small number; negative times become 0 s.
 fn span(ms: i64) -> String {
     let seconds = Duration::from_millis(ms.max(0).unsigned_abs()).as_secs();
     match seconds {

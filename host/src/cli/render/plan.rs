@@ -1,4 +1,4 @@
-//! Prints plans: the table, the changes, the warnings and the violations.
+//! Prints plans: the table, changes, warnings and violations.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::plugin::sandbox::Expansion;
 use crate::problem::{Class, Problem};
 use crate::service::admission::{Becomes, Change};
 
-/// A plan as one JSON document, with what it was judged for, its violations and its changes.
+/// Prints a plan as one JSON document, with the engine it was judged for, its violations and its changes.
 ///
 /// # Errors
 /// The plan cannot be written as JSON.
@@ -47,24 +47,24 @@ pub fn print_plan_json(
     })
 }
 
-/// Prints a line for each workspace of a known org that the plan adds, moves or leaves out.
+/// Prints a line for each workspace that the plan adds to an existing org, moves, or no longer has.
 pub fn print_changes(changes: &[Change]) {
     for Change { workspace, what } in changes {
         let change = match what {
             Becomes::Added => "is new".to_owned(),
             Becomes::Moved { from } => format!("was {}", in_line(&from.to_string())),
-            Becomes::Left => "is in the template no longer; up --prune removes it".to_owned(),
+            Becomes::Left => "is no longer in the template; `up --prune` removes it".to_owned(),
         };
         print_line(&format!("{workspace} {change}"));
     }
 }
 
-/// Violations as diagnostics.
+/// Turns violations into diagnostics.
 pub fn diagnostics(violations: &[Violation]) -> Vec<Diagnostic> {
     violations.iter().map(Diagnostic::from).collect()
 }
 
-/// Prints what policy refuses.
+/// Prints the violations of a rejected plan; with `json`, also the plan.
 ///
 /// # Errors
 /// The plan cannot be written as JSON.
@@ -104,13 +104,13 @@ pub fn note_plugin(planned_by: Option<&str>) {
 pub struct Shown {
     org: ShownOrg,
     workspaces: Vec<ShownWorkspace>,
-    /// Its warnings.
+    /// The plan's warnings.
     #[serde(default)]
     pub warnings: Vec<Diagnostic>,
-    /// What policy refuses.
+    /// The policy's violations.
     #[serde(default)]
     pub violations: Vec<Diagnostic>,
-    /// What differs from the org that is there.
+    /// The changes to the existing org.
     #[serde(default)]
     pub changes: Vec<Change>,
 }
@@ -137,10 +137,10 @@ struct ShownWorkspace {
 /// Reads the part of a plan that is printed.
 ///
 /// # Errors
-/// The JSON is no plan.
+/// `json`: the JSON is not a plan.
 pub fn shown(json: serde_json::Value) -> Result<Shown, Problem> {
     serde_json::from_value(json).map_err(|error| {
-        let message = format!("this is no plan: {error}");
+        let message = format!("the JSON is not a plan: {error}");
         Problem::one(Class::Failed, Diagnostic::new("json", message))
     })
 }
@@ -165,8 +165,8 @@ pub fn print_plan(plan: &Shown) {
         let indent = "  ".repeat(workspace.key.depth());
         let skipped = workspace.skipped_channels.len();
         let channels = match (workspace.channels.len(), skipped) {
-            (made, 0) => made.to_string(),
-            (made, skipped) => format!("{made} (+{skipped} skipped)"),
+            (used, 0) => used.to_string(),
+            (used, skipped) => format!("{used} (+{skipped} skipped)"),
         };
         let runtime = if workspace.external {
             "external"
@@ -191,8 +191,8 @@ pub fn print_plan(plan: &Shown) {
     }
 }
 
-/// Prints warnings, one line each. A warning about many places is printed once, with their number: a template of forty
-/// workspaces can have a hundred warnings.
+/// Prints warnings, one line each. Equal warnings about different places are printed once, with their number, because a
+/// large template can have hundreds of them.
 pub fn print_warnings(warnings: &[Diagnostic], folder: &Path) {
     const SHOWN: usize = 20;
     let mut groups: Vec<(&Diagnostic, usize)> = Vec::new();
@@ -269,10 +269,10 @@ pub fn print_violations(violations: &[Diagnostic]) {
     }
 }
 
-/// Prints an expansion: the text on standard output, and what did not expand on standard error.
+/// Prints an expansion: the text on standard output, and references that could not be expanded on standard error.
 ///
 /// # Errors
-/// It cannot be written as JSON.
+/// The expansion cannot be written as JSON.
 pub fn print_expansion(json: bool, expansion: &Expansion) -> Result<(), Problem> {
     if json {
         return print_json(expansion);

@@ -1,5 +1,4 @@
-//! Shows events as they happen: a live tree on a terminal, plain lines
-//! otherwise, one JSON object a line with `--json`.
+//! Shows events as they happen: a live tree on a terminal, plain lines elsewhere, one JSON object per line with `--json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::text::{in_line, print_line, printable, stand_above};
+use super::text::{in_line, print_above, print_line, printable};
 use crate::cli::print_json;
 use crate::model::event::{Before, Event, Failure, Operation, What};
 use crate::model::plan::WorkspaceKey;
@@ -27,20 +26,20 @@ enum Form {
     },
 }
 
-/// How far an operation is. A workspace counts once, whatever happens to it: an operation that goes on after its host was
-/// killed says some things again.
+/// The progress of an operation. A workspace is counted once, because an operation that resumes after its host was killed
+/// repeats some events.
 #[derive(Default)]
 struct Counts {
     operation: Option<Operation>,
-    /// How many workspaces it is about: those that are removed besides, because they are no longer in the template, are not
-    /// among them.
+    /// How many workspaces the operation is about. Workspaces that it removes because they left the template are not
+    /// included.
     total: usize,
     settled: BTreeSet<WorkspaceKey>,
     removed: BTreeSet<WorkspaceKey>,
 }
 
 impl Counts {
-    /// Takes an event in; its line, if it has one.
+    /// Counts an event, and gives the line to print for it, if any.
     fn line(&mut self, event: &Event) -> Option<String> {
         if let What::Began {
             operation,
@@ -54,7 +53,7 @@ impl Counts {
                 ..Self::default()
             };
         }
-        let text = plain(event)?;
+        let text = event_text(event)?;
         let Some(key) = &event.workspace else {
             return Some(text);
         };
@@ -73,11 +72,12 @@ impl Counts {
 }
 
 impl Progress {
-    /// Chooses by where standard output goes. `keys` are the workspaces that have a line each in a tree, in their order.
+    /// Chooses the form: JSON if asked for, a tree on a terminal with enough rows, plain lines otherwise. `keys` are the
+    /// workspaces that get a line in the tree, in order.
     pub fn new(json: bool, keys: &[WorkspaceKey]) -> Self {
         let rows = usize::from(console::Term::stdout().size().0);
         let fits = !keys.is_empty() && keys.len() < rows;
-        // A terminal of which nobody knows the kind (`TERM`) draws nothing.
+        // A terminal of an unknown kind (`TERM`) cannot draw a tree.
         let draws = !ProgressDrawTarget::stdout().is_hidden();
         let form = if json {
             Form::Json
@@ -112,7 +112,7 @@ impl Progress {
                         bar.set_message(step.as_str());
                     }
                     (Some(bar), _) => {
-                        if let Some(text) = plain(event) {
+                        if let Some(text) = event_text(event) {
                             bar.finish_with_message(text);
                         }
                     }
@@ -129,7 +129,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        stand_above(None);
+        print_above(None);
     }
 }
 
@@ -145,22 +145,22 @@ impl Form {
             (key.clone(), bar)
         };
         let lines = keys.iter().map(line).collect();
-        stand_above(Some(all.clone()));
+        print_above(Some(all.clone()));
         Self::Tree { lines, all }
     }
 }
 
-fn plain(event: &Event) -> Option<String> {
+fn event_text(event: &Event) -> Option<String> {
     Some(match &event.what {
         What::Began { .. } | What::Ended { .. } | What::Step { .. } => return None,
         What::Resumed { operation, cut_off } => {
-            let where_ = if cut_off.is_empty() {
+            let workspaces = if cut_off.is_empty() {
                 String::new()
             } else {
                 format!(" ({})", cut_off.join(", "))
             };
             format!(
-                "an earlier `{}` was cut off{where_}: going on",
+                "resuming the `{}` that was interrupted{workspaces}",
                 operation.as_str()
             )
         }
@@ -175,9 +175,9 @@ fn plain(event: &Event) -> Option<String> {
         ),
         What::Skipped { reason } => format!("skipped: {}", in_line(reason)),
         What::Stopped => "stopped".to_owned(),
-        What::Broke { reason } => format!("broke: {}", in_line(reason)),
+        What::Broke { reason } => format!("ended early: {}", in_line(reason)),
         What::Removed => "removed".to_owned(),
-        What::Swept { name } => format!("{} belonged to nobody, and was removed", in_line(name)),
+        What::Swept { name } => format!("{} belonged to no org and was removed", in_line(name)),
     })
 }
 
@@ -187,7 +187,7 @@ fn at(url: &Option<String>) -> String {
         .unwrap_or_default()
 }
 
-/// What the summary says of one failure.
+/// The lines about one failure in the summary of `up`.
 pub fn failure_details(failure: &Failure) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(code) = failure.exit_code {
@@ -195,20 +195,23 @@ pub fn failure_details(failure: &Failure) -> Vec<String> {
     }
     lines.extend(last_lines(&failure.last_lines, failure.code == "ended"));
     lines.extend(failure.before.as_ref().map(|before| match before {
-        Before::Runs { url } => format!("the one before it was not stopped, and runs{}", at(url)),
-        Before::RunsAgain { url } => format!("the one before it runs again{}", at(url)),
+        Before::Runs { url } => {
+            format!("the previous one was not stopped and still runs{}", at(url))
+        }
+        Before::RunsAgain { url } => format!("the previous one runs again{}", at(url)),
         Before::Stopped { reason } => {
-            format!("the one before it is stopped: {}", printable(reason))
+            format!("the previous one is stopped: {}", printable(reason))
         }
     }));
     for left in &failure.left_behind {
-        lines.push(format!("left behind: {}", printable(left)));
+        lines.push(format!("not removed: {}", printable(left)));
     }
     lines.push(format!("help: {}", failure.help));
     lines
 }
 
-/// What a workspace printed last, if it printed anything. One that ended by itself may be expected to have said why.
+/// The last lines that a workspace printed, with a heading, if it printed anything. The heading is more certain for a
+/// workspace that ended by itself: it usually prints the reason.
 pub fn last_lines(printed: &[String], ended: bool) -> impl Iterator<Item = String> {
     let heading = match ended {
         true => "its last lines say why:",
@@ -253,29 +256,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_besides_is_counted_of_its_own() {
-        let told = lines(&[
+    fn workspaces_removed_by_an_up_are_counted_separately() {
+        let shown = lines(&[
             began(Operation::Up, 1),
             event(Some("a"), What::Unchanged { url: None }),
             event(Some("b"), What::Removed),
             event(Some("c"), What::Removed),
         ]);
         assert_eq!(
-            told,
+            shown,
             ["[1/1] a: unchanged", "[1 removed] b", "[2 removed] c"]
         );
-        let told = lines(&[
+        let shown = lines(&[
             began(Operation::Down, 2),
             event(Some("b"), What::Removed),
             event(Some("a"), What::Removed),
         ]);
-        assert_eq!(told, ["[1/2 removed] b", "[2/2 removed] a"]);
+        assert_eq!(shown, ["[1/2 removed] b", "[2/2 removed] a"]);
     }
 
     #[test]
-    fn an_operation_that_goes_on_counts_nobody_twice() {
+    fn a_resumed_operation_counts_each_workspace_once() {
         let up = |key| event(Some(key), What::Unchanged { url: None });
-        let told = lines(&[
+        let shown = lines(&[
             began(Operation::Up, 2),
             up("a"),
             up("a"),
@@ -283,7 +286,7 @@ mod tests {
             began(Operation::Up, 2),
             up("a"),
         ]);
-        let counts = ["[1/2] a", "[1/2] a", "[2/2] b", "[1/2] a"];
-        assert_eq!(told, counts.map(|count| format!("{count}: unchanged")));
+        let expected = ["[1/2] a", "[1/2] a", "[2/2] b", "[1/2] a"];
+        assert_eq!(shown, expected.map(|count| format!("{count}: unchanged")));
     }
 }

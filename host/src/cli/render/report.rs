@@ -1,5 +1,4 @@
-//! How a command ends: the exit code, and the errors as a person (with the
-//! place in the source) or a program (`{"errors": […]}`) reads them.
+//! Prints errors and warnings: for a person, with the place in the template; for a program, as `{"errors": […]}`.
 
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
@@ -18,7 +17,7 @@ pub fn print_problem(problem: &Problem, json: bool) {
         let _ = crate::cli::print_json(&serde_json::json!({ "errors": problem.errors }));
         return;
     }
-    /// Nobody reads more at once; `--json` has all.
+    /// How many errors are printed for a person; `--json` prints all.
     const SHOWN: usize = 20;
     for error in problem.errors.iter().take(SHOWN) {
         print(error, Severity::Error, problem.template.as_ref());
@@ -78,8 +77,8 @@ fn sentence(diagnostic: &Diagnostic) -> String {
     printable(&text).into_owned()
 }
 
-/// The lines around a place in a template. Nothing outside of it is read,
-/// whatever a plugin names, and no `.env` file: its lines are secrets.
+/// Reads the file that a diagnostic names, with the span of its line and column. It reads only inside the template,
+/// because a plugin chooses the name, and no `.env` file, because its lines are secrets.
 fn source(
     diagnostic: &Diagnostic,
     template: &TemplateDir,

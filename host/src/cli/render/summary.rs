@@ -14,25 +14,25 @@ use crate::provision::{Outcome, Removal, Summary};
 /// Prints how an `up` ended.
 ///
 /// # Errors
-/// It cannot be written as JSON.
+/// The summary cannot be written as JSON.
 pub fn print_summary(
     json: bool,
     org: &str,
     engine: EngineKind,
     summary: &Summary,
 ) -> Result<(), Problem> {
-    let tally = |wanted: fn(&Outcome) -> bool| {
+    let number_of = |matching: fn(&Outcome) -> bool| {
         summary
             .outcomes
             .iter()
-            .filter(|(_, outcome)| wanted(outcome))
+            .filter(|(_, outcome)| matching(outcome))
             .count()
     };
-    let came_up = tally(|o| matches!(o, Outcome::Up(_)));
-    let unchanged = tally(|o| matches!(o, Outcome::Unchanged(_)));
-    let external = tally(|o| matches!(o, Outcome::External(_)));
-    let failed = tally(|o| matches!(o, Outcome::Failed(_) | Outcome::Cancelled(Some(_))));
-    let skipped = tally(|o| matches!(o, Outcome::Skipped(_) | Outcome::Cancelled(None)));
+    let started = number_of(|o| matches!(o, Outcome::Up(_)));
+    let unchanged = number_of(|o| matches!(o, Outcome::Unchanged(_)));
+    let external = number_of(|o| matches!(o, Outcome::External(_)));
+    let failed = number_of(|o| matches!(o, Outcome::Failed(_) | Outcome::Cancelled(Some(_))));
+    let skipped = number_of(|o| matches!(o, Outcome::Skipped(_) | Outcome::Cancelled(None)));
     if json {
         let workspaces: Vec<_> = summary
             .outcomes
@@ -41,7 +41,7 @@ pub fn print_summary(
             .collect();
         return print_json(&json!({
             "event": "summary", "org": org, "engine": engine,
-            "up": came_up, "unchanged": unchanged, "external": external, "failed": failed, "skipped": skipped,
+            "up": started, "unchanged": unchanged, "external": external, "failed": failed, "skipped": skipped,
             "removed": summary.removed, "orphans": summary.orphans, "not_removed": not_removed(&summary.not_removed),
             "workspaces": workspaces,
         }));
@@ -59,7 +59,7 @@ pub fn print_summary(
         }
     }
     note_not_removed(&summary.not_removed);
-    let mut parts = vec![format!("{came_up} started")];
+    let mut parts = vec![format!("{started} started")];
     let others = [
         (unchanged, "unchanged"),
         (external, "external"),
@@ -75,7 +75,7 @@ pub fn print_summary(
     let all = count(summary.outcomes.len(), "workspace");
     let removed = match summary.removed.len() {
         0 => String::new(),
-        removed => format!("; {removed} no longer in the template, and removed"),
+        removed => format!("; {removed} removed (no longer in the template)"),
     };
     print_line(&format!("{org}: {all}: {}{removed}", parts.join(", ")));
     if !summary.orphans.is_empty() {
@@ -123,7 +123,7 @@ fn note_not_removed(failed: &[(String, EngineError)]) {
 /// Prints how a `down` ended.
 ///
 /// # Errors
-/// It cannot be written as JSON.
+/// The summary cannot be written as JSON.
 pub fn print_removal(json: bool, org: &OrgId, removal: &Removal) -> Result<(), Problem> {
     if json {
         return print_json(&json!({
@@ -139,9 +139,9 @@ pub fn print_removal(json: bool, org: &OrgId, removal: &Removal) -> Result<(), P
     ));
     if !removal.kept.is_empty() {
         let kept = count(removal.kept.len(), "volume");
-        let again = format!("orghost down {} --volumes", org.slug());
+        let command = format!("orghost down {} --volumes", org.slug());
         print_line(&format!(
-            "kept {kept} with the agents' own work; to remove them too: {again}"
+            "kept {kept} with the agents' own work; `{command}` removes them"
         ));
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Text for people. What comes from a template or a plugin must not steer the
-//! terminal; and nobody who stops reading ends the program half-way.
+//! Writes text to standard output and standard error. Text from a template or a plugin must not control the terminal, and a
+//! reader that closes the pipe must not stop the program.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -8,38 +8,38 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::MultiProgress;
 
-/// The text without characters that steer: control characters other than line
-/// feed and tab, and those that turn the direction of writing.
+/// Replaces characters that control a terminal: control characters other than line feed and tab, and those that change the
+/// direction of writing.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| (c.is_control() && c != '\n' && c != '\t') || turns(c);
-    if text.chars().any(steers) {
-        Cow::Owned(text.replace(steers, "\u{fffd}"))
+    let controls = |c: char| (c.is_control() && c != '\n' && c != '\t') || changes_direction(c);
+    if text.chars().any(controls) {
+        Cow::Owned(text.replace(controls, "\u{fffd}"))
     } else {
         Cow::Borrowed(text)
     }
 }
 
-/// As [`printable`], in one line: for cells and headings.
+/// Like [`printable`], on one line: for table cells and headings.
 pub fn in_line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
 
-/// Whether it turns the direction of writing.
-pub fn turns(c: char) -> bool {
+/// Whether a character changes the direction of writing.
+pub fn changes_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// `1 workspace`, `2 workspaces`.
+/// Formats a number with its noun: `1 workspace`, `2 workspaces`.
 pub fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
 
-/// Something could not be written to standard output, and its reader wanted it.
+/// Whether output was lost although its reader did not close the pipe.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Writes to standard output. Whoever reads it may stop reading; anything else
-/// that goes wrong (a full disk) makes the program fail at its end: see [`is_lost`].
+/// Writes to standard output; false if that failed. A reader may close the pipe; any other error (a full disk) makes the
+/// program fail at its end, through [`is_lost`].
 pub fn write(bytes: &[u8]) -> bool {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -58,7 +58,7 @@ pub fn is_lost() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
-/// A line on standard output.
+/// Prints a line on standard output.
 pub fn print_line(line: &str) {
     write(format!("{line}\n").as_bytes());
 }
@@ -66,12 +66,12 @@ pub fn print_line(line: &str) {
 /// The progress that is being drawn at the end of the terminal.
 static DRAWN: Mutex<Option<MultiProgress>> = Mutex::new(None);
 
-/// From now on, notes stand above this progress; `None` when it is drawn no longer.
-pub fn stand_above(progress: Option<MultiProgress>) {
+/// Makes [`note`] print above this progress from now on; `None` when it is no longer drawn.
+pub fn print_above(progress: Option<MultiProgress>) {
     *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = progress;
 }
 
-/// A line on standard error: what a person should know, and no program reads.
+/// Prints a line for a person on standard error.
 pub fn note(line: &str) {
     let write = || drop(writeln!(io::stderr().lock(), "{line}"));
     match &*DRAWN.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -1,4 +1,4 @@
-//! `orghost plugin add`, `list`, `remove` and `verify`.
+//! `orghost plugin add`, `list`, `remove` and `verify` on this machine.
 
 use std::path::Path;
 
@@ -24,6 +24,9 @@ use crate::plugin::sandbox::Sandbox;
 use crate::problem::{Class, Problem};
 
 /// `orghost plugin add`.
+///
+/// # Errors
+/// The plugin cannot be fetched or read, does not meet the requirements, or cannot be installed.
 pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Problem> {
     let given = args.name.as_deref().map(name).transpose()?;
     if given.as_ref().is_some_and(PluginName::is_built_in) {
@@ -40,7 +43,7 @@ pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Problem> {
     } else {
         let what = match before {
             None => "installed",
-            Some(digest) if digest == pin.digest => "installed already",
+            Some(digest) if digest == pin.digest => "already installed",
             Some(_) => "replaced",
         };
         print_line(&format!(
@@ -53,6 +56,9 @@ pub fn add(host: &Host, args: &AddArgs) -> Result<Exit, Problem> {
 }
 
 /// `orghost plugin list`.
+///
+/// # Errors
+/// The catalog cannot be read.
 pub fn list(host: &Host) -> Result<Exit, Problem> {
     if host.json {
         print_json(&installer(host).list()?)?;
@@ -61,7 +67,7 @@ pub fn list(host: &Host) -> Result<Exit, Problem> {
     let lock = Catalog::of(&host.folders.state).lock()?;
     if lock.plugins.is_empty() {
         note(
-            "no plugin is installed but the built-in org-import; orghost plugin add FILE|REF installs one",
+            "only the built-in org-import is installed; `orghost plugin add FILE|REF` installs another plugin",
         );
         return Ok(Exit::Done);
     }
@@ -95,6 +101,9 @@ pub fn list(host: &Host) -> Result<Exit, Problem> {
 }
 
 /// `orghost plugin remove`.
+///
+/// # Errors
+/// The name is invalid, no such plugin is installed, or the catalog cannot be written.
 pub fn remove(host: &Host, name_text: &str) -> Result<Exit, Problem> {
     let name = name(name_text)?;
     let pin = installer(host).remove(&name)?;
@@ -110,7 +119,10 @@ fn installer(host: &Host) -> Installer {
     Installer::new(host.config.clone(), Catalog::of(&host.folders.state))
 }
 
-/// `orghost plugin verify`.
+/// `orghost plugin verify`: checks the signature and the contract of a file, of one installed plugin, or of all.
+///
+/// # Errors
+/// A key or a plugin cannot be read, or a plugin does not meet its requirements. All failures are reported.
 pub fn verify(host: &Host, args: &VerifyArgs) -> Result<Exit, Problem> {
     let keys = args
         .key
@@ -122,12 +134,14 @@ pub fn verify(host: &Host, args: &VerifyArgs) -> Result<Exit, Problem> {
     if let Some(file) = args.plugin.as_deref().filter(|plugin| is_file(plugin)) {
         let file = Path::new(file);
         let fetched = read_file(file)?;
-        // A file has no name here, and so no grant: a closed WASI is enough to see whether it works.
-        let mut demands = PluginRequirements::of_file(&host.config, closed());
-        replace_keys(&mut demands, keys);
-        let met = examine(&demands, &sandbox, &fetched).map_err(|refusal| refusal.in_file(file))?;
+        // A file has no name and so no entry in the configuration file. It is checked with a closed WASI, the most that any
+        // plugin can get.
+        let mut requirements = PluginRequirements::of_file(&host.config, closed_wasi());
+        replace_keys(&mut requirements, keys);
+        let verified_plugin =
+            examine(&requirements, &sandbox, &fetched).map_err(|refusal| refusal.in_file(file))?;
         let label = file.display().to_string();
-        print_verified(host, &[(label, met)])?;
+        print_verified(host, &[(label, verified_plugin)])?;
         return Ok(Exit::Done);
     }
     let names: Vec<PluginName> = match &args.plugin {
@@ -136,16 +150,16 @@ pub fn verify(host: &Host, args: &VerifyArgs) -> Result<Exit, Problem> {
     };
     let (mut verified, mut errors, mut class) = (Vec::new(), Vec::new(), None);
     for name in names {
-        let mut demands = PluginRequirements::of(&host.config, &name);
-        replace_keys(&mut demands, keys.clone());
-        let met = catalog
+        let mut requirements = PluginRequirements::of(&host.config, &name);
+        replace_keys(&mut requirements, keys.clone());
+        let verified_plugin = catalog
             .fetch(&name)
             .map_err(Problem::from)
-            .and_then(|fetched| examine(&demands, &sandbox, &fetched));
-        match met {
-            Ok(met) => verified.push((name.to_string(), met)),
+            .and_then(|fetched| examine(&requirements, &sandbox, &fetched));
+        match verified_plugin {
+            Ok(verified_plugin) => verified.push((name.to_string(), verified_plugin)),
             Err(failure) => {
-                // Everything wrong is told; the class is the first one's.
+                // All errors are reported; the class is that of the first failure.
                 class.get_or_insert(failure.class);
                 errors.extend(failure.of_plugin(&name).errors);
             }
@@ -163,46 +177,49 @@ pub fn verify(host: &Host, args: &VerifyArgs) -> Result<Exit, Problem> {
 }
 
 fn examine(
-    demands: &PluginRequirements,
+    requirements: &PluginRequirements,
     sandbox: &Sandbox,
     fetched: &Fetched,
 ) -> Result<VerifiedPlugin, Problem> {
-    let (_, met, _) = demands.examine(sandbox, &fetched.bytes, fetched.signature.as_deref())?;
-    Ok(met)
+    let (_, verified_plugin, _) =
+        requirements.examine(sandbox, &fetched.bytes, fetched.signature.as_deref())?;
+    Ok(verified_plugin)
 }
 
 fn print_verified(host: &Host, verified: &[(String, VerifiedPlugin)]) -> Result<(), Problem> {
     if host.json {
         let all: Vec<_> = verified
             .iter()
-            .map(|(name, met)| {
-                json!({"plugin": name, "digest": met.digest, "signed_by": met.signed_by})
+            .map(|(name, verified_plugin)| {
+                json!({"plugin": name, "digest": verified_plugin.digest, "signed_by": verified_plugin.signed_by})
             })
             .collect();
         return print_json(&json!({ "verified": all }));
     }
-    for (name, met) in verified {
-        let signed = match &met.signed_by {
+    for (name, verified_plugin) in verified {
+        let signed = match &verified_plugin.signed_by {
             Some(key) => format!("signed by {}", key.id()),
-            None => "signature not checked (no key: --key, or require_signature)".to_owned(),
+            None => {
+                "signature not checked (give a key with --key, or set require_signature)".to_owned()
+            }
         };
         print_line(&format!(
-            "{name}: {}, {signed}, keeps the contract",
-            met.digest
+            "{name}: {}, {signed}, meets the contract",
+            verified_plugin.digest
         ));
     }
     Ok(())
 }
 
-fn replace_keys(demands: &mut PluginRequirements, keys: Vec<PublicKey>) {
+fn replace_keys(requirements: &mut PluginRequirements, keys: Vec<PublicKey>) {
     if !keys.is_empty() {
-        demands.keys = keys;
+        requirements.keys = keys;
     }
 }
 
 fn public_key(text: &str) -> Result<PublicKey, Problem> {
     let wrong = |error: crate::model::plugin::NotAKey| {
-        let help = "give the key itself, or the .pub file that holds it";
+        let help = "give the key or the .pub file that holds it";
         Problem::one(
             Class::Invalid,
             Diagnostic::new("public-key", error.to_string()).help(help),
@@ -215,14 +232,18 @@ fn public_key(text: &str) -> Result<PublicKey, Problem> {
     }
 }
 
+/// Reads the plugin file or pulls the OCI reference that the arguments name.
+///
+/// # Errors
+/// The file cannot be read, or the registry does not deliver the plugin.
 pub fn fetch(host: &Host, args: &AddArgs) -> Result<Fetched, Problem> {
     let file = Path::new(&args.source);
     if args.source.starts_with(['/', '.']) || args.source.ends_with(".wasm") || file.exists() {
         return read_file(file);
     }
-    let place: PluginReference = args.source.parse()?;
+    let reference: PluginReference = args.source.parse()?;
     let access = access(host, &args.registry);
-    let mut fetched = block_on(async { Ok(place.pull(&access).await?) })?;
+    let mut fetched = block_on(async { Ok(reference.pull(&access).await?) })?;
     fetched.source.clone_from(&args.source);
     Ok(fetched)
 }
@@ -236,7 +257,7 @@ fn read_file(file: &Path) -> Result<Fetched, Problem> {
     })
 }
 
-fn closed() -> PluginLimits {
+fn closed_wasi() -> PluginLimits {
     PluginLimits {
         wasi: Wasi::Closed,
         ..PluginLimits::default()

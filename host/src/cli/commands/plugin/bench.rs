@@ -1,5 +1,5 @@
-//! `orghost plugin bench`: what a plugin's calls take. Every call is a whole one, as `orghost plan` makes it, and one that
-//! fails ends the measurement.
+//! `orghost plugin bench`: measures the time and memory of a plugin's calls. Each call is complete, like a call of
+//! `orghost plan`. The first call that fails ends the measurement.
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,19 @@ use crate::plugin::sandbox::{CallError, Plugin, PluginInput, Sandbox, Usage};
 use crate::problem::{Class, Problem};
 use crate::template::directory::TemplateDir;
 
-/// Calls before those that count.
+/// The number of calls before the measured ones.
 const WARM_UP: u32 = 3;
 
 /// `orghost plugin bench`.
+///
+/// # Errors
+/// The template or the plugin cannot be loaded, or a call failed.
 pub fn bench(host: &Host, args: &BenchArgs) -> Result<Exit, Problem> {
     let template = open_template(&args.template)?;
     let chosen = host
         .planner
         .choose(args.plugin.as_deref(), args.wasi.wasi, None)?;
-    let request = plugin_input(host, &args.env, &chosen.grant)?;
+    let input = plugin_input(host, &args.env, &chosen.grant)?;
     let load = |sandbox: &Sandbox| {
         let start = Instant::now();
         let (plugin, _) = host.planner.load(&chosen, sandbox)?;
@@ -37,11 +40,11 @@ pub fn bench(host: &Host, args: &BenchArgs) -> Result<Exit, Problem> {
     let (plugin, cached) = load(&sandbox)?;
 
     for _ in 0..WARM_UP {
-        let reply = plugin.plan_measured(&template, &request);
+        let reply = plugin.plan_measured(&template, &input);
         reply.result.map_err(|e| e.into_problem(Some(&template)))?;
     }
     let start = Instant::now();
-    let mut calls = run(&plugin, &template, &request, args)?;
+    let mut calls = run(&plugin, &template, &input, args)?;
     let wall = start.elapsed();
     calls.sort_by_key(|call| call.elapsed);
     let memory = calls
@@ -90,19 +93,19 @@ pub fn bench(host: &Host, args: &BenchArgs) -> Result<Exit, Problem> {
     Ok(Exit::Done)
 }
 
-/// All calls, shared out among the callers.
+/// Makes all calls, divided among the callers.
 fn run(
     plugin: &Plugin,
     template: &TemplateDir,
-    request: &PluginInput,
+    input: &PluginInput,
     args: &BenchArgs,
 ) -> Result<Vec<Usage>, Problem> {
     let callers = u32::from(args.callers);
     let one_caller = |index: u32| -> Result<Vec<Usage>, CallError> {
-        // The first callers take what does not divide.
+        // The first callers make the calls that remain after the division.
         let share = args.calls / callers + u32::from(index < args.calls % callers);
         let call = |_| {
-            let reply = plugin.plan_measured(template, request);
+            let reply = plugin.plan_measured(template, input);
             reply.result.map(|_| reply.usage)
         };
         (0..share).map(call).collect()
@@ -121,16 +124,16 @@ fn run(
             let broken =
                 |message: String| Problem::one(Class::Failed, Diagnostic::new("bench", message));
             let caller = caller.map_err(|e| broken(format!("a thread cannot be started: {e}")))?;
-            let said = caller
+            let calls_of_caller = caller
                 .join()
-                .map_err(|_| broken("a caller ended early".to_owned()))?;
-            calls.extend(said.map_err(|e| e.into_problem(Some(template)))?);
+                .map_err(|_| broken("a caller's thread panicked".to_owned()))?;
+            calls.extend(calls_of_caller.map_err(|e| e.into_problem(Some(template)))?);
         }
         Ok(calls)
     })
 }
 
-/// By the nearest rank: a time that was measured, none in between.
+/// The percentile by the nearest-rank method, which always gives a measured time.
 fn percentile(sorted: &[Usage], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted

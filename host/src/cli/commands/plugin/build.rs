@@ -1,4 +1,4 @@
-//! `orghost plugin build`: from a project's folder to a plugin file. It never runs what it built.
+//! `orghost plugin build`: builds a project's folder into a plugin file. It never runs the plugin.
 
 use std::path::{Path, PathBuf};
 
@@ -13,17 +13,22 @@ use crate::model::diagnostic::Diagnostic;
 use crate::model::plugin::PluginDigest;
 use crate::problem::{Class, Problem};
 
-/// A plugin, built in memory.
+/// A plugin that was built and not yet written to a file.
 pub struct Built {
+    /// The bytes of the component.
     pub component: Vec<u8>,
     inspection: Inspection,
     world: WorldVersion,
     grant: Grant,
-    /// Where it came from; only of Rust's plugins, whose builds repeat byte for byte.
+    /// The text of the `.lock` file, which says what the component was built from. Only for Rust: only its builds are
+    /// reproducible.
     provenance: Option<String>,
 }
 
 /// `orghost plugin build`.
+///
+/// # Errors
+/// The project is invalid, a tool is missing, the build failed, or the component breaks the contract.
 pub fn build(host: &Host, args: &BuildArgs) -> Result<Exit, Problem> {
     let folder = open(&args.folder)?;
     let built = build_project(host, &folder, args.wit.as_deref())?;
@@ -72,7 +77,10 @@ pub fn build(host: &Host, args: &BuildArgs) -> Result<Exit, Problem> {
     Ok(Exit::Done)
 }
 
-/// The absolute path of a project's folder.
+/// Gives the absolute path of a project's folder.
+///
+/// # Errors
+/// `plugin-project`: the folder cannot be opened.
 pub fn open(folder: &Path) -> Result<PathBuf, Problem> {
     folder.canonicalize().map_err(|error| {
         let message = format!(
@@ -83,13 +91,16 @@ pub fn open(folder: &Path) -> Result<PathBuf, Problem> {
     })
 }
 
-/// Where a project's plugin is written unless somebody says otherwise.
+/// The default path of a project's plugin file.
 pub fn file_of(folder: &Path) -> PathBuf {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     folder.join(format!("{name}.wasm"))
 }
 
-/// Builds the project in an absolute folder, in the language whose manifest is there.
+/// Builds the project in a folder (an absolute path). The manifest in it decides the language.
+///
+/// # Errors
+/// `plugin-project`, `plugin-tool`, `plugin-contract`, `plugin-build`: the part of the build that failed.
 pub fn build_project(host: &Host, folder: &Path, wit: Option<&Path>) -> Result<Built, Problem> {
     let wit = match wit {
         Some(wit) => wit.to_path_buf(),
@@ -111,9 +122,9 @@ pub fn build_project(host: &Host, folder: &Path, wit: Option<&Path>) -> Result<B
         });
     }
     let Some(script) = Script::open(folder, &wit).map_err(failed)? else {
-        let message = format!("there is no plugin's project in {}", folder.display());
+        let message = format!("there is no plugin project in {}", folder.display());
         let diagnostic = Diagnostic::new("plugin-project", message).help(
-            "it has a Cargo.toml, a pyproject.toml or a package.json; `orghost plugin new NAME` makes one",
+            "a project has a Cargo.toml, a pyproject.toml or a package.json; `orghost plugin new NAME` makes one",
         );
         return Err(Problem::one(Class::Invalid, diagnostic));
     };
@@ -127,7 +138,7 @@ pub fn build_project(host: &Host, folder: &Path, wit: Option<&Path>) -> Result<B
     })
 }
 
-/// `wit` in the folder or above it; in orghost's own repository, the released version below that.
+/// Finds `wit` in the folder or above it. In orghost's own repository, it gives the released version in that folder.
 fn wit_of(folder: &Path) -> Result<PathBuf, Problem> {
     let found = folder
         .ancestors()
@@ -139,14 +150,15 @@ fn wit_of(folder: &Path) -> Result<PathBuf, Problem> {
             folder.display()
         );
         let diagnostic = Diagnostic::new("plugin-project", message)
-            .help("name the folder of the WIT files with --wit");
+            .help("give the folder of the WIT files with --wit");
         return Err(Problem::one(Class::Invalid, diagnostic));
     };
     let released = found.join("v0.1.0");
     Ok(if released.is_dir() { released } else { found })
 }
 
-/// What is wrong with the project is the author's to mend; what is missing on the machine is not.
+/// Gives a build error its code and class. An error in the project is `Invalid`; a missing tool or a failed build is
+/// `Failed`.
 fn failed(error: BuildError) -> Problem {
     let (exit, code) = match &error {
         BuildError::Toolchain(_)

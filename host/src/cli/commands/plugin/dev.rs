@@ -1,5 +1,5 @@
-//! `orghost plugin dev`: builds a project and plans a template with it, again on every change of either, and shows how the
-//! plan changes. It writes no plugin file and provisions nothing.
+//! `orghost plugin dev`: builds a plugin project, plans a template with it, and shows how the plan changes. It repeats
+//! this on every change of the project or the template. It writes no plugin file and provisions nothing.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,10 @@ use crate::model::plugin::PluginLimits;
 use crate::plugin::sandbox::{PluginInput, Sandbox};
 use crate::problem::{Class, Problem};
 
-/// How long nothing must change before a build: editors write in several steps.
+/// How long no file may change before a build starts. Editors write a file in several steps.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Folders that tools write to and people do not.
+/// Folders that only tools write to.
 const IGNORED: &[&str] = &["target", "node_modules", ".venv", "__pycache__", ".git"];
 
 enum Event {
@@ -35,16 +35,19 @@ enum Event {
     Stop,
 }
 
-/// `orghost plugin dev`.
+/// `orghost plugin dev`: returns on Ctrl-C.
+///
+/// # Errors
+/// The project's folder, the template or the arguments cannot be used at the start. Later errors are printed.
 pub fn dev(host: &Host, args: &DevArgs) -> Result<Exit, Problem> {
     let folder = build::open(&args.folder)?;
     let template = build::open(&args.template).and_then(|path| {
         open_template(&path)?;
         Ok(path)
     })?;
-    let request = plugin_input(host, &args.env, &[])?;
+    let input = plugin_input(host, &args.env, &[])?;
     let sandbox = host.sandbox()?;
-    let terms = PluginLimits {
+    let limits = PluginLimits {
         wasi: args.wasi.wasi,
         ..PluginLimits::default()
     };
@@ -53,10 +56,10 @@ pub fn dev(host: &Host, args: &DevArgs) -> Result<Exit, Problem> {
     let mut watch = Watch::new(events, [folder.clone(), template.clone()])?;
     let mut previous: Option<String> = None;
     loop {
-        // Before the build: what changes during it is seen after it.
+        // The watch starts before the build, so that a change during the build causes another one.
         watch.project(&folder);
         watch.folder(&template, RecursiveMode::Recursive);
-        match round(host, &folder, &template, &request, &sandbox, &terms) {
+        match build_and_plan(host, &folder, &template, &input, &sandbox, &limits) {
             Ok(plan) => {
                 let text = pretty(&plan)?;
                 show(host, &plan, &template, previous.as_deref(), &text)?;
@@ -65,34 +68,34 @@ pub fn dev(host: &Host, args: &DevArgs) -> Result<Exit, Problem> {
             Err(failure) => {
                 print_problem(&failure, host.json);
                 if previous.is_some() {
-                    note("the previous plan stays what changes are compared with");
+                    note("the next plan is compared with the previous one");
                 }
             }
         }
-        note("watching for changes; Ctrl-C ends");
+        note("watching for changes; press Ctrl-C to end");
         if !changed(&received) {
             return Ok(Exit::Done);
         }
     }
 }
 
-fn round(
+fn build_and_plan(
     host: &Host,
     folder: &Path,
     template: &Path,
-    request: &PluginInput,
+    input: &PluginInput,
     sandbox: &Sandbox,
-    terms: &PluginLimits,
+    limits: &PluginLimits,
 ) -> Result<Plan, Problem> {
     let built = build::build_project(host, folder, None)?;
-    let plugin = sandbox.load(&built.component, terms)?;
+    let plugin = sandbox.load(&built.component, limits)?;
     let template = open_template(template)?;
-    let reply = plugin.plan_measured(&template, request);
+    let reply = plugin.plan_measured(&template, input);
     print_log(&reply.log);
     reply.result.map_err(|e| e.into_problem(Some(&template)))
 }
 
-/// The redacted plan, as `plan --json` has it, one value on each line.
+/// Formats the redacted plan, like `plan --json`, with one value on each line.
 fn pretty(plan: &Plan) -> Result<String, Problem> {
     let text = serde_json::to_string_pretty(plan).map_err(|error| {
         let message = format!("the plan cannot be written as JSON: {error}");
@@ -128,7 +131,7 @@ fn show(
     Ok(())
 }
 
-/// Waits for a change and then for quiet; false when it is over.
+/// Waits for a change, and then until no file changes any more. False when the command has to end.
 fn changed(events: &Receiver<Event>) -> bool {
     let mut next = events.recv().map_err(|_| RecvTimeoutError::Disconnected);
     loop {
@@ -143,32 +146,33 @@ fn changed(events: &Receiver<Event>) -> bool {
 fn stop_on_interrupt(events: Sender<Event>) {
     std::thread::spawn(move || {
         let interrupted = block_on(async { Ok(tokio::signal::ctrl_c().await) });
-        // Where no signal can be waited for, the signal itself ends the program.
+        // If signals cannot be waited for, their default effect ends the program.
         if matches!(interrupted, Ok(Ok(()))) {
             let _ = events.send(Event::Stop);
         }
     });
 }
 
-/// What is watched. Folders that tools write to are not: they are large, and every build changes them.
+/// The watched files and folders. Folders that tools write to are left out, because they are large and every build changes
+/// them.
 struct Watch {
     watcher: RecommendedWatcher,
     known: BTreeSet<PathBuf>,
 }
 
 impl Watch {
-    /// Paths are judged by what stands in them below one of `roots`.
+    /// Makes a watch without folders. Only changes of sources below one of `roots` are reported.
     fn new(events: Sender<Event>, roots: [PathBuf; 2]) -> Result<Self, Problem> {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let counts = match event {
+            let is_change = match event {
                 Ok(event) => {
                     !matches!(event.kind, EventKind::Access(_))
                         && event.paths.iter().any(|path| is_source(path, &roots))
                 }
-                // Something was missed: look.
+                // Some events were lost, so there may be a change.
                 Err(_) => true,
             };
-            if counts {
+            if is_change {
                 let _ = events.send(Event::Changed);
             }
         });
@@ -182,7 +186,7 @@ impl Watch {
         })
     }
 
-    /// The project's own files, and its folders but those that tools write to; also those that are new.
+    /// Watches the project's files and its folders, except those that tools write to. Each call adds new folders.
     fn project(&mut self, folder: &Path) {
         self.folder(folder, RecursiveMode::NonRecursive);
         let Ok(entries) = std::fs::read_dir(folder) else {
@@ -211,7 +215,7 @@ impl Watch {
     }
 }
 
-/// Whether somebody may have written it: no tool's folder stands in its path below a root, and it is no build's output.
+/// Whether a person may have written the file: its path below a root has no tool's folder, and it is not a build's output.
 fn is_source(path: &Path, roots: &[PathBuf]) -> bool {
     let below = roots.iter().find_map(|root| path.strip_prefix(root).ok());
     let tools = |part: &std::ffi::OsStr| IGNORED.iter().any(|name| part == *name);

@@ -1,5 +1,5 @@
-//! `orghost plugin new`: a project from the scaffold of its language. It never leaves half a project behind, and touches
-//! no folder that has anything in it.
+//! `orghost plugin new`: creates a plugin project from the scaffold of its language. It never leaves an incomplete project
+//! behind, and never writes into a folder that is not empty.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -19,19 +19,26 @@ use crate::problem::{Class, Problem};
 static SCAFFOLD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest/scaffold");
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest/sdk");
 
-/// What a project has beside its scaffold: the released contract, and the helpers of the language's example.
+/// Files that a project gets in addition to its scaffold: the released contract, and the helpers of the language's example.
 const WIT: &str = include_str!("../../../../../wit/v0.1.0/plugin.wit");
 const PYTHON: &str = include_str!("../../../../../guest/examples/python/orghost_plan.py");
 const JS: &str = include_str!("../../../../../guest/examples/js/orghost-plan.js");
 
-/// Where a Rust project has its copy of the SDK, as its scaffold's manifest says.
+/// The path of the SDK's copy in a Rust project. The scaffold's manifest uses the same path.
 const VENDORED: &str = "vendor/orghost-plugin";
 
 /// `orghost plugin new`.
+///
+/// # Errors
+/// `plugin-name`: the name is invalid or reserved. `folder-not-empty`: the folder has files in it. `write`: the project
+/// cannot be written.
 pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Problem> {
     let name = PluginName::try_from(args.name.clone()).map_err(|error| {
         let diagnostic = Diagnostic::new("plugin-name", error.to_string());
-        Problem::one(Class::Invalid, diagnostic.help("such as `acme-import`"))
+        Problem::one(
+            Class::Invalid,
+            diagnostic.help("give a name such as `acme-import`"),
+        )
     })?;
     if name.is_built_in() {
         let diagnostic = Diagnostic::new("plugin-name", CatalogError::Reserved.to_string());
@@ -51,7 +58,7 @@ pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Problem> {
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     };
     if taken {
-        let message = format!("{} is there, and is not an empty folder", folder.display());
+        let message = format!("{} exists and is not an empty folder", folder.display());
         let diagnostic = Diagnostic::new("folder-not-empty", message)
             .help("choose another name, or another folder with --folder");
         return Err(Problem::one(Class::Invalid, diagnostic));
@@ -59,21 +66,21 @@ pub fn new(host: &Host, args: &NewArgs) -> Result<Exit, Problem> {
     let absolute = std::path::absolute(&folder).map_err(unwritable)?;
     let parent = absolute.parent().unwrap_or(&absolute);
     std::fs::create_dir_all(parent).map_err(unwritable)?;
-    // Beside its place, so that it can be moved there in one step.
+    // In the same parent folder, so that the project can be moved to its place in one step.
     let draft = tempfile::Builder::new()
         .prefix(".orghost-new-")
         .tempdir_in(parent)
         .map_err(unwritable)?;
     let project = draft.path().join(name.as_str());
     write_project(&project, args).map_err(unwritable)?;
-    // Onto nothing, or an empty folder; anything else is refused by the system.
+    // A rename replaces an empty folder only; otherwise it fails.
     std::fs::rename(&project, &absolute).map_err(unwritable)?;
     if host.json {
         print_json(&json!({ "folder": absolute, "name": name }))?;
         return Ok(Exit::Done);
     }
     print_line(&format!(
-        "{} is a plugin's project. Next:",
+        "{} is a new plugin project. Next:",
         folder.display()
     ));
     print_line(&format!("  cd {}", folder.display()));
@@ -99,14 +106,14 @@ fn write_project(project: &Path, args: &NewArgs) -> io::Result<()> {
     let scaffold = SCAFFOLD
         .get_dir(language)
         .ok_or_else(|| io::Error::other(format!("orghost has no scaffold for {language}")))?;
-    let named = |text: &str| {
+    let adapt = |text: &str| {
         let text = text.replace("__NAME__", &args.name);
         match &args.sdk {
             Some(sdk) => text.replace(VENDORED, &sdk.display().to_string()),
             None => text,
         }
     };
-    copy(scaffold, language, project, &named)?;
+    copy(scaffold, language, project, &adapt)?;
     write(&project.join("wit/plugin.wit"), WIT.as_bytes())?;
     match args.lang {
         Language::Python => write(&project.join("orghost_plan.py"), PYTHON.as_bytes()),
@@ -116,12 +123,12 @@ fn write_project(project: &Path, args: &NewArgs) -> io::Result<()> {
     }
 }
 
-/// Copies an embedded folder, whose own path is `root`, with texts changed by `named`.
-fn copy(from: &Dir<'_>, root: &str, to: &Path, named: &dyn Fn(&str) -> String) -> io::Result<()> {
+/// Copies an embedded folder, whose own path is `root`. `adapt` changes each text file, for example to insert the name.
+fn copy(from: &Dir<'_>, root: &str, to: &Path, adapt: &dyn Fn(&str) -> String) -> io::Result<()> {
     for folder in from.dirs() {
-        // Builds of the scaffold itself, where somebody tried it in place.
+        // A build of the scaffold itself leaves a `target` folder.
         if !folder.path().ends_with("target") {
-            copy(folder, root, to, named)?;
+            copy(folder, root, to, adapt)?;
         }
     }
     for file in from.files() {
@@ -139,7 +146,7 @@ fn copy(from: &Dir<'_>, root: &str, to: &Path, named: &dyn Fn(&str) -> String) -
             path.set_extension("");
         }
         match file.contents_utf8() {
-            Some(text) => write(&to.join(path), named(text).as_bytes())?,
+            Some(text) => write(&to.join(path), adapt(text).as_bytes())?,
             None => write(&to.join(path), file.contents())?,
         }
     }

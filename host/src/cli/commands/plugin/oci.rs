@@ -1,4 +1,4 @@
-//! `orghost plugin push` and `orghost plugin pull`.
+//! `orghost plugin push` and `orghost plugin pull`: copy a plugin file to and from an OCI registry.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,11 @@ use crate::plugin::sandbox::LoadError;
 use crate::problem::{Class, Problem};
 
 /// `orghost plugin push`.
+///
+/// # Errors
+/// The reference is invalid, the file is not a component, or the registry does not accept it.
 pub fn push(host: &Host, args: &PushArgs) -> Result<Exit, Problem> {
-    let place: PluginReference = args.reference.parse()?;
+    let reference: PluginReference = args.reference.parse()?;
     let bytes = read_plugin(&args.file)?;
     let inspection = orghost_build::inspect(&bytes)
         .map_err(|error| Problem::from(LoadError::from(error)).in_file(&args.file))?;
@@ -29,10 +32,10 @@ pub fn push(host: &Host, args: &PushArgs) -> Result<Exit, Problem> {
     let title = args.file.file_name().unwrap_or_default().to_string_lossy();
     let access = access(host, &args.registry);
     let manifest = block_on(async {
-        let pushed = place.push(bytes, &inspection, &title, signature.as_deref(), &access);
+        let pushed = reference.push(bytes, &inspection, &title, signature.as_deref(), &access);
         Ok(pushed.await?)
     })?;
-    let pinned = place.by_digest(&manifest);
+    let pinned = reference.by_digest(&manifest);
     if host.json {
         print_json(&json!({
             "reference": pinned.to_string(), "manifest": manifest, "digest": digest, "signed": signature.is_some(),
@@ -40,7 +43,7 @@ pub fn push(host: &Host, args: &PushArgs) -> Result<Exit, Problem> {
     } else {
         print_line(&pinned.to_string());
         note(&format!(
-            "pushed {} to {place}, {}",
+            "pushed {} to {reference}, {}",
             digest,
             signed(signature.is_some())
         ));
@@ -49,21 +52,24 @@ pub fn push(host: &Host, args: &PushArgs) -> Result<Exit, Problem> {
 }
 
 /// `orghost plugin pull`.
+///
+/// # Errors
+/// The reference is invalid, the registry does not deliver the plugin, or the file cannot be written.
 pub fn pull(host: &Host, args: &PullArgs) -> Result<Exit, Problem> {
-    let place: PluginReference = args.reference.parse()?;
+    let reference: PluginReference = args.reference.parse()?;
     let access = access(host, &args.registry);
-    let fetched = block_on(async { Ok(place.pull(&access).await?) })?;
+    let fetched = block_on(async { Ok(reference.pull(&access).await?) })?;
     let file = args
         .output
         .clone()
-        .unwrap_or_else(|| PathBuf::from(format!("{}.wasm", place.short_name())));
+        .unwrap_or_else(|| PathBuf::from(format!("{}.wasm", reference.short_name())));
     let signature = signature_file(&file);
     let unwritable = |file: &Path, error: std::io::Error| {
         let message = format!("{} cannot be written: {error}", file.display());
         let diagnostic = Diagnostic::new("write", message).file(file.display().to_string());
         Problem::one(Class::Failed, diagnostic)
     };
-    // A signature that lies there is of other bytes.
+    // An existing signature file belongs to other bytes.
     match std::fs::remove_file(&signature) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(unwritable(&signature, error));
@@ -76,7 +82,7 @@ pub fn pull(host: &Host, args: &PullArgs) -> Result<Exit, Problem> {
             .map_err(|error| unwritable(&signature, error))?;
     }
     let manifest = fetched.manifest.unwrap_or_default();
-    let pinned = place.by_digest(&manifest);
+    let pinned = reference.by_digest(&manifest);
     let digest = PluginDigest::of(&fetched.bytes);
     let is_signed = fetched.signature.is_some();
     if host.json {
@@ -99,7 +105,7 @@ fn signed(is: bool) -> &'static str {
     if is { "with its signature" } else { "unsigned" }
 }
 
-/// How to speak to registries: the flags, and docker's credentials.
+/// How to access registries: the flags, and the credentials in docker's configuration.
 pub fn access(host: &Host, args: &RegistryArgs) -> RegistryAccess {
     let folder = host
         .environment

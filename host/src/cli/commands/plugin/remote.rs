@@ -1,4 +1,4 @@
-//! `orghost plugin add`, `list` and `remove` on a server. A plugin is fetched here, and examined there.
+//! `orghost plugin add`, `list` and `remove` on a server. This program fetches the plugin, and the server checks it.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -10,7 +10,10 @@ use crate::cli::server::Server;
 use crate::plugin::catalog::Fetched;
 use crate::problem::Problem;
 
-/// `orghost plugin add --server`: fetched here, examined there.
+/// `orghost plugin add --server`: sends the fetched plugin to the server, which checks and installs it.
+///
+/// # Errors
+/// The server does not answer, or refuses the plugin.
 pub async fn add(server: &Server, fetched: Fetched, name: Option<&str>) -> Result<Exit, Problem> {
     server.will_change();
     let (component, signature) = (Bytes::from(fetched.bytes), fetched.signature);
@@ -22,9 +25,9 @@ pub async fn add(server: &Server, fetched: Fetched, name: Option<&str>) -> Resul
         print_json(&added)?;
         return Ok(Exit::Done);
     }
-    let text = |field| word(added.get("plugin"), field);
+    let text = |field| text_of(added.get("plugin"), field);
     let what = match added.get("changed") {
-        Some(Value::Bool(false)) => "installed already",
+        Some(Value::Bool(false)) => "already installed",
         _ => "installed",
     };
     print_line(&format!(
@@ -37,6 +40,9 @@ pub async fn add(server: &Server, fetched: Fetched, name: Option<&str>) -> Resul
 }
 
 /// `orghost plugin list --server`.
+///
+/// # Errors
+/// The server does not answer.
 pub async fn list(server: &Server) -> Result<Exit, Problem> {
     let plugins = server.client.plugins().await?;
     if server.json {
@@ -46,10 +52,10 @@ pub async fn list(server: &Server) -> Result<Exit, Problem> {
     let list = |name: &str| plugins.get(name).and_then(Value::as_array).cloned();
     let installed = list("plugins").unwrap_or_default();
     if installed.is_empty() {
-        note("no plugin is installed there but the built-in org-import");
+        note("only the built-in org-import is installed on the server");
     }
     for plugin in installed {
-        let text = |field| word(Some(&plugin), field);
+        let text = |field| text_of(Some(&plugin), field);
         print_line(&format!(
             "{} {} {} {}",
             text("name"),
@@ -59,7 +65,7 @@ pub async fn list(server: &Server) -> Result<Exit, Problem> {
         ));
     }
     for refused in list("quarantine").unwrap_or_default() {
-        let text = |field| word(Some(&refused), field);
+        let text = |field| text_of(Some(&refused), field);
         print_line(&format!(
             "quarantined: {} {}: {}",
             text("name"),
@@ -71,6 +77,9 @@ pub async fn list(server: &Server) -> Result<Exit, Problem> {
 }
 
 /// `orghost plugin remove --server`.
+///
+/// # Errors
+/// The server does not answer, or has no such plugin.
 pub async fn remove(server: &Server, name: &str) -> Result<Exit, Problem> {
     server.will_change();
     server.client.remove_plugin(name).await?;
@@ -82,8 +91,8 @@ pub async fn remove(server: &Server, name: &str) -> Result<Exit, Problem> {
     Ok(Exit::Done)
 }
 
-/// A text of an answer, on one line.
-fn word(object: Option<&Value>, field: &str) -> String {
+/// A text field of an answer on one line, or `-`.
+fn text_of(object: Option<&Value>, field: &str) -> String {
     let text = object.and_then(|object| object.get(field)?.as_str());
     in_line(text.unwrap_or("-"))
 }

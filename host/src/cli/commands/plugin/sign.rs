@@ -1,4 +1,4 @@
-//! `orghost plugin keygen` and `orghost plugin sign`.
+//! `orghost plugin keygen` and `orghost plugin sign`: make key pairs and sign plugin files, in minisign's format.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -16,27 +16,31 @@ use crate::planning::planner::{read_plugin, signature_file};
 use crate::plugin::catalog::signature::{SecretKey, SecretKeyError};
 use crate::problem::{Class, Problem};
 
+/// The environment variable with the password of a secret key.
 const PASSWORD: &str = "ORGHOST_KEY_PASSWORD";
 
 /// `orghost plugin keygen`.
+///
+/// # Errors
+/// `key-file`: a file exists or cannot be written. `key-password`: the two passwords differ, or none can be read.
 pub fn keygen(host: &Host, secret: &Path) -> Result<Exit, Problem> {
     let public = secret.with_extension("pub");
     if public == secret {
         return Err(about(
             secret,
-            "`.pub` is for the public key: give the secret key's file another name",
+            "the public key is written to `.pub`; give the secret key's file another name",
         ));
     }
     if let Some(there) = [secret, &public].into_iter().find(|file| file.exists()) {
         return Err(about(
             there,
-            "it exists already, and keys are never overwritten",
+            "the file exists, and keys are never overwritten",
         ));
     }
     let password = new_password(host)?;
     if password.is_none() {
         note(&format!(
-            "the secret key has no password: who can read {} can sign ({PASSWORD} sets one)",
+            "the secret key has no password: anyone who can read {} can sign ({PASSWORD} sets a password)",
             secret.display()
         ));
     }
@@ -56,6 +60,9 @@ pub fn keygen(host: &Host, secret: &Path) -> Result<Exit, Problem> {
 }
 
 /// `orghost plugin sign`.
+///
+/// # Errors
+/// The plugin or the key cannot be read, the password is missing or wrong, or the signature cannot be written.
 pub fn sign(host: &Host, args: &SignArgs) -> Result<Exit, Problem> {
     let bytes = read_plugin(&args.file)?;
     let text = std::fs::read_to_string(&args.key)
@@ -102,7 +109,7 @@ fn new_password(host: &Host) -> Result<Option<String>, Problem> {
     if password.is_empty() {
         return Ok(None);
     }
-    if ask("once more: ")? != password {
+    if ask("repeat the password: ")? != password {
         let diagnostic = Diagnostic::new("key-password", "the two passwords differ");
         return Err(Problem::one(Class::Invalid, diagnostic));
     }
@@ -142,17 +149,17 @@ impl From<SecretKeyError> for Problem {
             SecretKeyError::NotAKey => (
                 Class::Invalid,
                 "key-file",
-                "`orghost plugin keygen FILE` makes one",
+                "`orghost plugin keygen FILE` makes a secret key",
             ),
             SecretKeyError::PasswordNeeded => (
                 Class::Invalid,
                 "key-password",
-                "set ORGHOST_KEY_PASSWORD, or run this on a terminal",
+                "set ORGHOST_KEY_PASSWORD, or run the command on a terminal",
             ),
             SecretKeyError::Locked(_) => (
                 Class::Invalid,
                 "key-password",
-                "give the password that it was made with",
+                "give the password that was set when the key was made",
             ),
             SecretKeyError::Machine(_) => (Class::Failed, "key-machine", "try again"),
         };

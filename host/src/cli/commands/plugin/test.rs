@@ -1,4 +1,4 @@
-//! `orghost plugin test`: runs the conformance suite and shows what it found. It decides nothing about a case.
+//! `orghost plugin test`: runs the conformance suite and prints its report. The suite decides the result of each case.
 
 use std::path::{Path, PathBuf};
 
@@ -20,13 +20,16 @@ use crate::model::plugin::PluginLimits;
 use crate::planning::planner::read_plugin;
 use crate::problem::{Class, Problem};
 
-/// Of the certificate.
+/// The version of the certificate's format.
 const SCHEMA: u32 = 1;
 
-/// Variables that every host has; a plugin that shows one of their values reached what it must not reach.
+/// Environment variables that every host has. The suite checks that no plugin can see their values.
 const HOST_VARIABLES: [&str; 2] = ["PATH", "HOME"];
 
-/// `orghost plugin test`.
+/// `orghost plugin test`. The exit code is 2 if a case failed.
+///
+/// # Errors
+/// The plugin or a case cannot be read, no case has the given name, or a report cannot be written.
 pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Problem> {
     let file = match &args.file {
         Some(file) => file.clone(),
@@ -60,9 +63,9 @@ pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Problem> {
     progress.finish_and_clear();
     let report = report.map_err(|error| Problem::from(error).in_file(&file))?;
     if report.cases.is_empty() {
-        let wanted = args.case.as_deref().unwrap_or_default();
-        let diagnostic = Diagnostic::new("no-such-case", format!("no case is called {wanted:?}"))
-            .help("a name is `part/name`, such as contract/describe; without --case all run");
+        let name = args.case.as_deref().unwrap_or_default();
+        let diagnostic = Diagnostic::new("no-such-case", format!("no case is called {name:?}"))
+            .help("a name is `part/name`, such as contract/describe; without --case all cases run");
         return Err(Problem::one(Class::Invalid, diagnostic));
     }
     let certificate = certificate(&report);
@@ -77,7 +80,11 @@ pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Problem> {
         write(out, format!("{certificate}\n").as_bytes())?;
     }
     if host.json {
-        let cases: Vec<Value> = report.cases.iter().map(|case| told(case, &file)).collect();
+        let cases: Vec<Value> = report
+            .cases
+            .iter()
+            .map(|case| case_json(case, &file))
+            .collect();
         print_json(&json!({ "cases": cases, "certificate": certificate }))?;
     } else {
         show(&report, &file);
@@ -90,7 +97,7 @@ pub fn test(host: &Host, args: &TestArgs) -> Result<Exit, Problem> {
     })
 }
 
-/// What `plugin build` writes in the folder of a project: `<folder's name>.wasm`.
+/// Finds the file that `plugin build` writes in the current folder: `<folder's name>.wasm`.
 fn built_here() -> Result<PathBuf, Problem> {
     let here = Path::new(".").canonicalize().unwrap_or_default();
     let mut name = here.file_name().unwrap_or_default().to_owned();
@@ -101,17 +108,17 @@ fn built_here() -> Result<PathBuf, Problem> {
     }
     let message = format!("there is no {} in this folder", file.display());
     let diagnostic = Diagnostic::new("plugin-unreadable", message)
-        .help("build the plugin with `orghost plugin build`, or name its file");
+        .help("build the plugin with `orghost plugin build`, or give its file");
     Err(Problem::one(Class::Invalid, diagnostic))
 }
 
-/// The folder that was named, else `cases` beside the plugin, where there is one.
+/// The folder of `--cases`, else `cases` beside the plugin, if it exists.
 fn own_cases(args: &TestArgs, file: &Path) -> Result<Option<PathBuf>, Problem> {
-    let usual = || Some(file.parent()?.join("cases")).filter(|folder| folder.is_dir());
-    let folder = args.cases.clone().or_else(usual);
+    let default = || Some(file.parent()?.join("cases")).filter(|folder| folder.is_dir());
+    let folder = args.cases.clone().or_else(default);
     if args.bless && folder.is_none() {
         let diagnostic = Diagnostic::new("no-cases", "there are no own cases to bless")
-            .help("make cases/<name>/template beside the plugin, or name the folder with --cases");
+            .help("make cases/<name>/template beside the plugin, or give the folder with --cases");
         return Err(Problem::one(Class::Invalid, diagnostic));
     }
     Ok(folder)
@@ -131,7 +138,7 @@ fn show(report: &Report, file: &Path) {
         match &case.outcome {
             Outcome::Passed => {}
             Outcome::Blessed => print_line(&format!(
-                "{} {}: what came out is what is expected from now on; read it before you commit it",
+                "{} {}: this result is the expected one from now on; review it before you commit it",
                 style("blessed").yellow(),
                 in_line(&case.full_name())
             )),
@@ -167,8 +174,8 @@ fn show_failure(case: &Case, failed: &Failed, file: &Path) {
         }
     }
     print_line(&format!(
-        "  only this case: {}",
-        in_line(&again(case, file))
+        "  run only this case: {}",
+        in_line(&rerun_command(case, file))
     ));
 }
 
@@ -179,8 +186,8 @@ fn unified(difference: &Difference) -> String {
         .to_string()
 }
 
-/// How to run just this case.
-fn again(case: &Case, file: &Path) -> String {
+/// The command that runs only this case.
+fn rerun_command(case: &Case, file: &Path) -> String {
     let quoted = |text: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
         if !text.is_empty() && text.chars().all(plain) {
@@ -196,36 +203,38 @@ fn again(case: &Case, file: &Path) -> String {
     )
 }
 
-/// `org-import 0.1.0 · contract ✓ 31 · org-template/1 ✗ 2 of 58 · own – · sha256:… · suite 2`
+/// The summary line, such as `org-import 0.1.0 · contract ✓ 31 · org-template/1 ✗ 2 of 58 · own – · sha256:… · suite 2`
 fn summary(report: &Report) -> String {
     let name = match &report.description {
-        Some(said) => format!("{} {}", said.name, in_line(&said.version)),
+        Some(description) => {
+            format!("{} {}", description.name, in_line(&description.version))
+        }
         None => "a plugin that does not describe itself".to_owned(),
     };
-    let mut words = vec![name];
+    let mut parts = vec![name];
     for part in Part::ALL {
         let counts = report.counts(part);
         let ran = counts.passed + counts.blessed + counts.failed;
-        let mut word = match (ran, counts.failed) {
+        let mut result = match (ran, counts.failed) {
             (0, _) => "–".to_owned(),
             (ran, 0) => format!("{} {ran}", style("✓").green()),
             (ran, failed) => format!("{} {failed} of {ran}", style("✗").red()),
         };
         if counts.skipped > 0 {
-            word.push_str(&format!(" ({} skipped)", counts.skipped));
+            result.push_str(&format!(" ({} skipped)", counts.skipped));
         }
-        words.push(format!("{} {word}", part.as_str()));
+        parts.push(format!("{} {result}", part.as_str()));
     }
-    words.push(format!("sha256:{}", report.digest.as_str()));
-    words.push(format!("suite {}", conformance::VERSION));
+    parts.push(format!("sha256:{}", report.digest.as_str()));
+    parts.push(format!("suite {}", conformance::VERSION));
     if !report.complete {
-        words.push("only some cases".to_owned());
+        parts.push("only some cases".to_owned());
     }
-    words.join(" · ")
+    parts.join(" · ")
 }
 
 fn certificate(report: &Report) -> Value {
-    let said = report.description.as_ref();
+    let description = report.description.as_ref();
     let parts: Map<String, Value> = Part::ALL
         .into_iter()
         .map(|part| (part.as_str().to_owned(), json!(report.counts(part))))
@@ -233,8 +242,8 @@ fn certificate(report: &Report) -> Value {
     json!({
         "schema": SCHEMA,
         "plugin": {
-            "name": said.map(|said| &said.name),
-            "version": said.map(|said| &said.version),
+            "name": description.map(|description| &description.name),
+            "version": description.map(|description| &description.version),
             "digest": format!("sha256:{}", report.digest.as_str()),
         },
         "world": report.world,
@@ -249,12 +258,12 @@ fn certificate(report: &Report) -> Value {
     })
 }
 
-fn told(case: &Case, file: &Path) -> Value {
-    let mut told = json!({
+fn case_json(case: &Case, file: &Path) -> Value {
+    let mut object = json!({
         "part": case.part.as_str(), "name": case.name, "seconds": case.time.as_secs_f64(),
     });
     let mut add = |name: &str, value: Value| {
-        if let Some(fields) = told.as_object_mut() {
+        if let Some(fields) = object.as_object_mut() {
             fields.insert(name.to_owned(), value);
         }
     };
@@ -271,10 +280,10 @@ fn told(case: &Case, file: &Path) -> Value {
             if let Some(difference) = &failed.difference {
                 add("diff", json!(unified(difference)));
             }
-            add("again", json!(again(case, file)));
+            add("again", json!(rerun_command(case, file)));
         }
     }
-    told
+    object
 }
 
 fn junit(report: &Report, file: &Path) -> quick_junit::Report {
@@ -303,7 +312,11 @@ fn junit_case(case: &Case, file: &Path) -> TestCase {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             let diff = failed.difference.as_ref().map(unified).unwrap_or_default();
             status.set_message(failed.why.lines().next().unwrap_or_default());
-            status.set_description(format!("{}\n{diff}\n{}", failed.why, again(case, file)));
+            status.set_description(format!(
+                "{}\n{diff}\n{}",
+                failed.why,
+                rerun_command(case, file)
+            ));
             status
         }
     };
