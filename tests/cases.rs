@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::{Operator, root, shared_templates};
 
 #[test]
-fn every_case_gives_what_its_folder_says() {
+fn every_case_gives_the_expected_plan_or_errors() {
     let mut failed = Vec::new();
     let mut cases: Vec<_> = std::fs::read_dir(root().join("tests/cases"))
         .unwrap()
@@ -83,7 +83,7 @@ fn told(errors: &Value) -> String {
 }
 
 #[test]
-fn the_real_templates_plan() {
+fn the_real_templates_can_be_planned() {
     for template in shared_templates() {
         let name = template.display().to_string();
         let ran = Operator::new().run(&[

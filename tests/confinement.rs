@@ -1,5 +1,5 @@
-//! A workspace of the local engine is kept from what is not its own. The workspaces here are canaries: they try what a
-//! template's program must not do, and write down what they could do.
+//! Tests of the local engine's confinement. The workspaces are probes: they try what a template's program must not do,
+//! and write down what succeeded.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -16,7 +16,7 @@ use crate::support::{Operator, Ran};
 
 const ORG: &str = "name: Cage\ndefaults: {runtime: canary}\nworkspaces: [{name: A, files_dir: r}, {name: B, files_dir: r}]\n";
 
-/// What a canary tries. `try WORD COMMAND…` says WORD when the command could be done.
+/// The attempts of a probe. `try WORD COMMAND…` writes WORD when the command succeeds.
 const CANARY: &str = r#"
 try() { word=$1; shift; if "$@" >/dev/null 2>&1; then echo "$word" >> "$TMPDIR/could"; fi; }
 read_it() { /bin/cat "$1"; }
@@ -60,7 +60,7 @@ echo end >> "$TMPDIR/could"; mv "$TMPDIR/could" "$TMPDIR/did"
 exec /bin/sleep 1000
 "#;
 
-/// What is left to a workspace.
+/// The attempts that must succeed.
 const OWN: [&str; 8] = [
     "beside-the-seed",
     "granted-to-read",
@@ -72,10 +72,10 @@ const OWN: [&str; 8] = [
     "the-null-device",
 ];
 
-/// An operator with a home that is worth something, and two canaries.
+/// An operator with files worth protecting in the home folder, and two probes.
 fn cage(operator: &Operator) -> [String; 2] {
     let home = operator.home.path();
-    // It listens for as long as the test runs.
+    // The listener runs until the test ends.
     let listener = std::os::unix::net::UnixListener::bind(home.join("socket")).unwrap();
     std::mem::forget(listener);
     for folder in ["read", "write", "state"] {
@@ -96,7 +96,7 @@ fn cage(operator: &Operator) -> [String; 2] {
     [template, config]
 }
 
-/// The folders of the local engine's workspaces; the canaries are told of them, because they cannot look for each other.
+/// The folders of the workspaces. Each probe gets the list, because it cannot look for the other one.
 fn folders(operator: &Operator) -> Vec<PathBuf> {
     let entries = fs::read_dir(operator.state().join("local")).unwrap();
     let folders: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -107,7 +107,7 @@ fn folders(operator: &Operator) -> Vec<PathBuf> {
     folders
 }
 
-/// What a canary could do, sorted.
+/// The attempts that succeeded, sorted.
 fn could(folder: &Path) -> Vec<String> {
     let file = folder.join("scratch/did");
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -124,7 +124,7 @@ fn could(folder: &Path) -> Vec<String> {
     words
 }
 
-/// What this kernel gives; without any of it there is nothing to test, and that is a failure.
+/// The barriers of this kernel. A kernel without any fails the test.
 fn barriers() -> Vec<Barrier> {
     match local::isolation() {
         Isolation::Confined { from } => from,
@@ -147,7 +147,7 @@ fn expected() -> Vec<String> {
 }
 
 #[test]
-fn a_workspace_is_kept_from_everything_that_is_not_its_own() {
+fn a_workspace_reaches_only_its_own_folders() {
     let operator = Operator::new();
     let [template, config] = cage(&operator);
     let args = ["up", &template, "--engine", "local", "--config", &config];
@@ -159,9 +159,9 @@ fn a_workspace_is_kept_from_everything_that_is_not_its_own() {
     operator.run(&["down", "cage", "--volumes"]).exits(0);
 }
 
-/// Root loses its capabilities, so that what holds for root may hold for root alone: this is an ordinary user.
+/// Runs as an ordinary user: root loses its capabilities, so a result for root may hold for root alone.
 #[test]
-fn an_ordinary_users_workspaces_are_kept_as_well() {
+fn workspaces_are_confined_without_root_too() {
     const NOBODY: u32 = 65_534;
     let operator = Operator::new();
     let [template, config] = cage(&operator);
@@ -205,7 +205,7 @@ fn an_ordinary_users_workspaces_are_kept_as_well() {
 }
 
 #[test]
-fn the_operators_runtime_opens_what_is_closed() {
+fn a_runtimes_configuration_can_open_more_paths() {
     let operator = Operator::new();
     let [template, config] = cage(&operator);
     let text = fs::read_to_string(&config).unwrap();
@@ -223,9 +223,9 @@ fn the_operators_runtime_opens_what_is_closed() {
     operator.run(&["down", "cage", "--volumes"]).exits(0);
 }
 
-/// A program's own folder is readable to it, and the operator's home is not a program's own folder.
+/// A program can read its own folder, but the operator's home does not count as a program's folder.
 #[test]
-fn a_program_reads_its_own_folder_and_not_the_home_that_it_is_in() {
+fn a_program_can_read_its_own_folder_but_not_the_home_around_it() {
     let operator = Operator::new();
     let template = operator.template(&[(
         "org.yaml",
@@ -261,7 +261,7 @@ fn a_program_reads_its_own_folder_and_not_the_home_that_it_is_in() {
 }
 
 #[test]
-fn plan_and_status_say_what_workspaces_are_kept_from() {
+fn plan_and_status_show_the_confinement() {
     let operator = Operator::new();
     let [template, config] = cage(&operator);
     let at = ["--engine", "local", "--config", &config];
@@ -288,11 +288,11 @@ fn plan_and_status_say_what_workspaces_are_kept_from() {
     let status = run(&["status", "--json"]).json();
     assert_eq!(status["orgs"][0]["isolation"], isolation);
     assert!(run(&["status"]).stdout.contains("isolated: files"));
-    // The org stays where it is, and a plan is judged for there.
+    // The org stays on its engine, and a plan is judged for that engine.
     let plan = run(&["plan", &template, "--config", &config, "--json"]).json();
     assert_eq!(plan["engine"], "local");
 
-    // What an earlier orghost made was not confined.
+    // A container file of an older orghost has no confinement.
     let folder = folders(&operator).remove(0);
     let file = folder.join("container.json");
     let mut container: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
@@ -310,7 +310,7 @@ fn plan_and_status_say_what_workspaces_are_kept_from() {
     run(&["down", "cage", "--volumes"]);
 }
 
-/// A container says what its program is kept from, and a kernel that does not give it does not start the program.
+/// A container file lists its barriers. A program does not start on a kernel that lacks one of them.
 #[test]
 fn a_program_that_cannot_be_confined_does_not_start() {
     let operator = Operator::new();
@@ -333,7 +333,7 @@ fn a_program_that_cannot_be_confined_does_not_start() {
     operator.run(&["down", "cage", "--volumes"]).exits(0);
 }
 
-/// Runs some work whose processes have no Landlock, as on an older kernel.
+/// Runs work whose processes have no Landlock, as on an older kernel.
 fn without_landlock<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let refuse = || {
         let calls = [(libc::SYS_landlock_create_ruleset, Vec::new())].into();
@@ -347,12 +347,12 @@ fn without_landlock<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         seccompiler::apply_filter(&filter).unwrap();
         work()
     };
-    // Of this thread and of the processes that it starts.
+    // The filter holds for this thread and the processes that it starts.
     std::thread::scope(|scope| scope.spawn(refuse).join().unwrap())
 }
 
 #[test]
-fn a_kernel_without_landlock_is_told_and_may_be_refused() {
+fn a_kernel_without_landlock_is_reported_and_can_be_refused() {
     let operator = Operator::new();
     let [template, config] = cage(&operator);
     let text = fs::read_to_string(&config).unwrap();
@@ -377,7 +377,7 @@ fn a_kernel_without_landlock_is_told_and_may_be_refused() {
         let status = operator.run(&["status", "--json"]).exits(0).json();
         let none = json!({"kind": "none", "reason": "no-landlock"});
         assert_eq!(status["orgs"][0]["isolation"], none);
-        // What needs no Landlock holds all the same.
+        // Barriers that need no Landlock still hold.
         for folder in folders(&operator) {
             let could = could(&folder);
             for word in [

@@ -1,5 +1,5 @@
-//! The committed component: where it came from, what it imports, and that it
-//! is the same logic as the crate that it was built from.
+//! Tests of the committed component: it is built from the current sources, imports only the template's files, and plans
+//! like the crate that it is built from.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use orghost_build::{Guest, Inputs, Provenance};
 use crate::support::{Operator, native, own_templates, root, shared_templates};
 
 #[test]
-fn the_artifact_is_not_older_than_its_sources() {
+fn the_committed_component_is_up_to_date_with_its_sources() {
     let guest = Guest::open(
         &root().join("guest/org-import"),
         &root().join("wit/v0.2.0-dev"),
@@ -25,7 +25,7 @@ fn the_artifact_is_not_older_than_its_sources() {
 }
 
 #[test]
-fn its_only_import_is_the_templates_files() {
+fn the_component_imports_only_the_templates_files() {
     let inspection = orghost_build::inspect(ORG_IMPORT).unwrap();
     assert_eq!(
         inspection.imports,
@@ -35,7 +35,7 @@ fn its_only_import_is_the_templates_files() {
 }
 
 #[test]
-fn a_variable_says_who_set_it_and_a_workspace_what_it_was_called() {
+fn a_plan_holds_the_origin_of_variables_and_former_names() {
     let operator = Operator::new();
     let folder = operator.template(&[
         (
@@ -200,7 +200,7 @@ fn a_rebuilt_component_gives_the_same_plans() {
 }
 
 #[test]
-fn a_plan_is_the_same_every_time_and_in_every_instance() {
+fn a_plan_is_the_same_in_every_call_and_instance() {
     let template = TemplateDir::open(&root().join("tests/cases/forty/template")).unwrap();
     let request = PluginInput {
         vars: EnvMap::from([("TELEGRAM_BOT_TOKEN".into(), "1:a".into())]),
