@@ -38,7 +38,7 @@ async fn the_document_is_the_committed_one() {
     let committed = std::fs::read_to_string(root().join("openapi.json")).unwrap_or_default();
     assert!(
         said == committed,
-        "openapi.json is not what the code says: cargo run --all-features -- openapi > openapi.json"
+        "openapi.json is out of date: cargo run --all-features -- openapi > openapi.json"
     );
     let server = Server::start(&operator, &LOCAL);
     let served = server.get("/openapi.json").await;

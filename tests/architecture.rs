@@ -9,7 +9,7 @@ use syn::visit::Visit;
 use crate::support::root;
 
 /// The folders of `host/src`, lowest layer first. A folder uses only folders before it.
-const ROOMS: &[&str] = &[
+const LAYERS: &[&str] = &[
     "limits",
     "fault",
     "atomic_file",
@@ -30,7 +30,7 @@ const ROOMS: &[&str] = &[
 ];
 
 /// Folders that must not use each other, although the order of layers would allow it.
-const APART: &[(&str, &[&str])] = &[
+const SEPARATE: &[(&str, &[&str])] = &[
     ("conformance", &["config::Config"]),
     ("planning", &["state"]),
     (
@@ -92,12 +92,12 @@ fn a_folder_uses_only_the_folders_below_it() {
     let sources = Sources::read();
     let mut broken = Vec::new();
     for (module, uses) in &sources.uses {
-        let from = floor(module);
+        let from = layer(module);
         for used in uses {
-            if floor(used) > from {
+            if layer(used) > from {
                 broken.push(format!("{module} uses {used}, which is above it"));
             }
-            let forbidden = APART.iter().filter(|(room, _)| is_in(module, room));
+            let forbidden = SEPARATE.iter().filter(|(folder, _)| is_in(module, folder));
             for what in forbidden.flat_map(|(_, forbidden)| *forbidden) {
                 if is_in(used, what) {
                     broken.push(format!("{module} uses {used}"));
@@ -146,7 +146,7 @@ fn modules_have_no_dependency_cycles() {
         }
         left.retain(|module| !above.contains(module));
     }
-    assert!(left.is_empty(), "these use each other: {left:?}");
+    assert!(left.is_empty(), "these modules form a cycle: {left:?}");
 }
 
 #[test]
@@ -165,8 +165,9 @@ fn only_the_named_files_use_a_library_or_a_capability() {
                 broken.push(format!("{path} uses {what}"));
             }
         }
-        for room in PURE {
-            let is_pure = path.starts_with(&format!("{room}/")) || path == &format!("{room}.rs");
+        for folder in PURE {
+            let is_pure =
+                path.starts_with(&format!("{folder}/")) || path == &format!("{folder}.rs");
             for what in ["std::fs", "std::net", "std::process", "tokio::"] {
                 if is_pure && code(text).any(|line| line.contains(what)) {
                     broken.push(format!("{path} uses {what}"));
@@ -246,7 +247,7 @@ impl Sources {
         let folder = root().join("host/src");
         let mut files = Vec::new();
         collect(&folder, &mut files);
-        assert!(files.len() > 100, "the sources are gone");
+        assert!(files.len() > 100, "no sources were found");
         let mut texts = BTreeMap::new();
         let mut uses = BTreeMap::new();
         for file in files {
@@ -357,11 +358,12 @@ impl<'a> Visit<'a> for Uses {
     fn visit_item_mod(&mut self, _: &'a syn::ItemMod) {}
 }
 
-/// The position of a path's folder in `ROOMS`.
-fn floor(path: &str) -> usize {
-    let room = path.split("::").next().unwrap();
-    let floor = ROOMS.iter().position(|known| *known == room);
-    floor.unwrap_or_else(|| panic!("{room} is no room: add it to ROOMS and to ARCHITECTURE.md"))
+/// The position of a path's folder in `LAYERS`.
+fn layer(path: &str) -> usize {
+    let folder = path.split("::").next().unwrap();
+    let layer = LAYERS.iter().position(|known| *known == folder);
+    layer
+        .unwrap_or_else(|| panic!("{folder} is not in LAYERS: add it there and to ARCHITECTURE.md"))
 }
 
 fn is_in(path: &str, module: &str) -> bool {

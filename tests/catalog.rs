@@ -337,7 +337,7 @@ fn a_pulled_plugin_is_the_pushed_one_and_a_pin_does_not_follow_its_tag() {
     assert_eq!(
         std::fs::read(&got).unwrap(),
         import(2),
-        "what was there stays"
+        "the existing file is unchanged"
     );
 }
 
@@ -504,7 +504,7 @@ fn a_refused_plugin_is_quarantined_and_the_previous_version_stays() {
     assert_eq!(
         list["quarantine"].as_array().unwrap().len(),
         0,
-        "a good one ends it"
+        "a good version ends the quarantine"
     );
 
     // A refused plugin that was never installed leaves no quarantine entry.

@@ -336,7 +336,10 @@ async fn an_interrupt_ends_a_retry_pause_at_once() {
         .spawn()
         .unwrap();
     while server.asked("POST /v1/orgs").is_empty() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it never asked");
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "the client sent no request"
+        );
         tokio::task::yield_now().await;
     }
     let pid = rustix::process::Pid::from_child(&child);

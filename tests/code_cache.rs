@@ -91,7 +91,7 @@ fn damaged_code_is_compiled_again_and_replaced() {
         std::fs::write(&file, bytes).unwrap();
         load(&cache);
         let now = std::fs::read(&file).unwrap();
-        assert_ne!(now, bytes, "{what} was left in place");
+        assert_ne!(now, bytes, "{what} was not replaced");
         // The replacement is used: its mode shows that it is not written again.
         std::fs::set_permissions(&file, Permissions::from_mode(0o400)).unwrap();
         load(&cache);

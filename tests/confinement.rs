@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Operator, Ran};
 
-const ORG: &str = "name: Cage\ndefaults: {runtime: canary}\nworkspaces: [{name: A, files_dir: r}, {name: B, files_dir: r}]\n";
+const ORG: &str = "name: Cage\ndefaults: {runtime: probe}\nworkspaces: [{name: A, files_dir: r}, {name: B, files_dir: r}]\n";
 
 /// The attempts of a probe. `try WORD COMMAND…` writes WORD when the command succeeds.
-const CANARY: &str = r#"
+const PROBE: &str = r#"
 try() { word=$1; shift; if "$@" >/dev/null 2>&1; then echo "$word" >> "$TMPDIR/could"; fi; }
 read_it() { /bin/cat "$1"; }
 write_it() { echo x > "$1"; }
@@ -46,8 +46,8 @@ for other in $(/bin/cat "$EXTRA_READ/workspaces"); do
 done
 try read-the-home read_it "$OPERATOR_HOME/private"
 try write-the-home write_it "$OPERATOR_HOME/new"
-try write-shared-folders write_it "/tmp/orghost-canary-$WORKSPACE_ID"
-try write-shared-memory write_it "/dev/shm/orghost-canary-$WORKSPACE_ID"
+try write-shared-folders write_it "/tmp/orghost-probe-$WORKSPACE_ID"
+try write-shared-memory write_it "/dev/shm/orghost-probe-$WORKSPACE_ID"
 try read-the-host-secrets read_it /etc/shadow
 try link-out /bin/ln "$OPERATOR_HOME/private" "$HOME/link"
 try spy-the-supervisor read_it "/proc/$PPID/environ"
@@ -83,14 +83,14 @@ fn cage(operator: &Operator) -> [String; 2] {
     }
     operator.file("read/text", "x");
     operator.file("private", "the operator's own");
-    operator.file("canary.sh", CANARY);
+    operator.file("probe.sh", PROBE);
     let template = operator.template(&[("org.yaml", ORG), ("r/run.sh", "#!/bin/sh\n")]);
     let script = home.join("template/r/run.sh");
     fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
     let [home, state] = [home.to_path_buf(), operator.state()].map(|p| p.display().to_string());
     let config = format!(
-        "[runtimes.canary]\ncommand = ['/bin/sh', '{home}/canary.sh']\nread = ['read', 'canary.sh']\nwrite = ['write']\n\
-         [runtimes.canary.env]\nOPERATOR_HOME = '{home}'\nSTATE = '{state}'\nEXTRA_READ = '{home}/read'\nEXTRA_WRITE = '{home}/write'\n"
+        "[runtimes.probe]\ncommand = ['/bin/sh', '{home}/probe.sh']\nread = ['read', 'probe.sh']\nwrite = ['write']\n\
+         [runtimes.probe.env]\nOPERATOR_HOME = '{home}'\nSTATE = '{state}'\nEXTRA_READ = '{home}/read'\nEXTRA_WRITE = '{home}/write'\n"
     );
     let config = operator.file("orghost.toml", config).display().to_string();
     [template, config]
@@ -108,12 +108,12 @@ fn folders(operator: &Operator) -> Vec<PathBuf> {
 }
 
 /// The attempts that succeeded, sorted.
-fn could(folder: &Path) -> Vec<String> {
+fn succeeded(folder: &Path) -> Vec<String> {
     let file = folder.join("scratch/did");
     let deadline = Instant::now() + Duration::from_secs(20);
     while !file.exists() {
         let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-        assert!(Instant::now() < deadline, "the canary says nothing: {log}");
+        assert!(Instant::now() < deadline, "the probe wrote nothing: {log}");
         std::thread::sleep(Duration::from_millis(5));
     }
     let text = fs::read_to_string(file).unwrap();
@@ -153,7 +153,7 @@ fn a_workspace_reaches_only_its_own_folders() {
     let args = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&args).exits(0);
     for folder in folders(&operator) {
-        assert_eq!(could(&folder), expected());
+        assert_eq!(succeeded(&folder), expected());
     }
     assert!(!operator.home.path().join("new").exists());
     operator.run(&["down", "cage", "--volumes"]).exits(0);
@@ -199,7 +199,7 @@ fn workspaces_are_confined_without_root_too() {
     }
     run(&["up", &template, "--engine", "local", "--config", &config]).exits(0);
     for folder in folders(&operator) {
-        assert_eq!(could(&folder), expected());
+        assert_eq!(succeeded(&folder), expected());
     }
     run(&["down", "cage", "--volumes"]).exits(0);
 }
@@ -209,8 +209,8 @@ fn a_runtimes_configuration_can_open_more_paths() {
     let operator = Operator::new();
     let [template, config] = cage(&operator);
     let text = fs::read_to_string(&config).unwrap();
-    let opened = "[runtimes.canary]\nexecutable_seed = true\nunix_sockets = true\n";
-    let text = text.replace("[runtimes.canary]\n", opened);
+    let opened = "[runtimes.probe]\nexecutable_seed = true\nunix_sockets = true\n";
+    let text = text.replace("[runtimes.probe]\n", opened);
     fs::write(&config, text).unwrap();
     let args = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&args).exits(0);
@@ -218,7 +218,7 @@ fn a_runtimes_configuration_can_open_more_paths() {
         let mut expected = expected();
         expected.extend(["run-the-seed", "speak-to-a-socket"].map(str::to_owned));
         expected.sort();
-        assert_eq!(could(&folder), expected);
+        assert_eq!(succeeded(&folder), expected);
     }
     operator.run(&["down", "cage", "--volumes"]).exits(0);
 }
@@ -281,7 +281,7 @@ fn plan_and_status_show_the_confinement() {
     );
     assert!(
         !operator.state().join("orghost.db").exists(),
-        "plan makes no store"
+        "plan creates no store"
     );
 
     run(&[&["up", &template, "--require-isolation"][..], &at].concat());
@@ -379,7 +379,7 @@ fn a_kernel_without_landlock_is_reported_and_can_be_refused() {
         assert_eq!(status["orgs"][0]["isolation"], none);
         // Barriers that need no Landlock still hold.
         for folder in folders(&operator) {
-            let could = could(&folder);
+            let could = succeeded(&folder);
             for word in [
                 "gain-privileges",
                 "keep-capabilities",

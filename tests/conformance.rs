@@ -54,7 +54,7 @@ fn the_built_in_plugin_passes_every_case() {
     let ran = ran.exits(0);
     let lines: Vec<&str> = ran.stdout.lines().collect();
     let [summary, last] = lines.as_slice() else {
-        panic!("nothing failed, and this was said: {}", ran.stdout);
+        panic!("nothing failed; the output: {}", ran.stdout);
     };
     let digest = format!("sha256:{}", PluginDigest::of(ORG_IMPORT).as_str());
     assert!(summary.starts_with("org-import "), "{summary}");
@@ -430,7 +430,7 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let places: Vec<usize> = (0..bytes.len() - from.len())
         .filter(|at| bytes[*at..].starts_with(from))
         .collect();
-    assert!(!places.is_empty(), "it is not in there");
+    assert!(!places.is_empty(), "the bytes to replace were not found");
     for at in places {
         bytes[at..at + to.len()].copy_from_slice(to);
     }

@@ -33,7 +33,7 @@ fn killed_after(operator: &Operator, args: &[&str], write: u32) -> Option<Value>
     Some(summary)
 }
 
-fn is_whole(operator: &Operator, summary: &Value, write: u32) {
+fn is_complete(operator: &Operator, summary: &Value, write: u32) {
     let came = summary["up"].as_u64().unwrap() + summary["unchanged"].as_u64().unwrap();
     assert_eq!(came, 2, "after write {write}: {summary}");
     let status = operator.run(&["status", "--json"]).exits(0).json();
@@ -82,7 +82,7 @@ pub(crate) fn recovers_after(engine: &str, write: u32, is_clean: impl Fn(&Operat
     ];
     let summary = killed_after(&operator, &args, write);
     if let Some(summary) = &summary {
-        is_whole(&operator, summary, write);
+        is_complete(&operator, summary, write);
     }
     operator.run(&["down", "crash", "--volumes"]).exits(0);
     is_clean(&operator);
@@ -126,7 +126,7 @@ fn an_update_recovers_from_every_write(
         let running = runs(&operator);
         assert!((1..=2).contains(&running), "after write {write}: {running}");
         let summary = operator.run(&with("VERSION=2")).exits(0);
-        is_whole(&operator, &summary.events().pop().unwrap(), write);
+        is_complete(&operator, &summary.events().pop().unwrap(), write);
         assert_eq!(runs(&operator), 2, "after write {write}");
         operator.run(&["down", "crash", "--volumes"]).exits(0);
         is_clean(&operator);
@@ -238,7 +238,7 @@ async fn down_removes_what_a_killed_up_left() {
             .iter()
             .map(Value::to_string)
             .collect();
-        assert!(steps.len() <= 1, "one workspace at a time: {steps:?}");
+        assert!(steps.len() <= 1, "workspaces overlap: {steps:?}");
         let left = [fake.containers(), fake.volumes(), fake.networks()].concat();
         assert!(left.is_empty(), "write {write}: {left:?}");
     }
@@ -269,7 +269,12 @@ fn only_operation(operator: &Operator, kind: &str) -> Option<String> {
 }
 
 /// Starts a server that a test switch will kill.
-fn doomed(operator: &mut Operator, switch: &str, value: &str, engine: &str) -> Server {
+fn server_with_kill_switch(
+    operator: &mut Operator,
+    switch: &str,
+    value: &str,
+    engine: &str,
+) -> Server {
     operator.env.push((switch.to_owned(), value.to_owned()));
     let server = Server::start(
         operator,
@@ -279,7 +284,7 @@ fn doomed(operator: &mut Operator, switch: &str, value: &str, engine: &str) -> S
     server
 }
 
-fn next_one(operator: &Operator, engine: &str) -> Server {
+fn restarted(operator: &Operator, engine: &str) -> Server {
     Server::start(
         operator,
         &["--demo", "--engine", engine, "--concurrency", "1"],
@@ -287,7 +292,12 @@ fn next_one(operator: &Operator, engine: &str) -> Server {
 }
 
 /// Sends a request and ignores a missing answer.
-async fn ask_in_vain(server: &Server, method: Method, path: &str, body: Option<Value>) {
+async fn send_and_ignore_the_answer(
+    server: &Server,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) {
     let mut request = server.request(method, path);
     if let Some(body) = body {
         request = request.json(&body);
@@ -319,7 +329,7 @@ async fn came_up_once(server: &Server, operator: &Operator, at: &str) {
     }
 }
 
-async fn goes_down(server: &Server, at: &str) {
+async fn takes_the_org_down(server: &Server, at: &str) {
     let path = "/v1/orgs/crash?volumes=true&wait=120";
     let (status, gone) = server.ask(Method::DELETE, path, None).await;
     assert_eq!(
@@ -333,13 +343,13 @@ async fn goes_down(server: &Server, at: &str) {
 /// Kills a server after one write of an import, and starts it again.
 async fn server_killed_after(write: u32, engine: &str, operator: &mut Operator) {
     let at = format!("{engine}, write {write}");
-    let server = doomed(
+    let server = server_with_kill_switch(
         operator,
         "ORGHOST_KILL_AFTER_WRITES",
         &write.to_string(),
         engine,
     );
-    ask_in_vain(
+    send_and_ignore_the_answer(
         &server,
         Method::POST,
         "/v1/orgs",
@@ -347,12 +357,12 @@ async fn server_killed_after(write: u32, engine: &str, operator: &mut Operator) 
     )
     .await;
     assert_eq!(server.ended(), -1, "{at}: not built with fault-injection");
-    let server = next_one(operator, engine);
+    let server = restarted(operator, engine);
     came_up_once(&server, operator, &at).await;
     if engine == "local" {
         assert_eq!(operator.supervisors(), 2, "{at}");
     }
-    goes_down(&server, &at).await;
+    takes_the_org_down(&server, &at).await;
     assert_eq!(server.stop(), 0, "{at}");
 }
 
@@ -388,10 +398,10 @@ async fn a_server_on_docker_recovers_from_a_kill() {
 async fn accepting_an_operation_is_atomic_under_a_kill() {
     let import = json!({"inline": ORG});
     let mut operator = Operator::new();
-    let server = doomed(&mut operator, "ORGHOST_KILL_AT", "planning", "local");
-    ask_in_vain(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
+    let server = server_with_kill_switch(&mut operator, "ORGHOST_KILL_AT", "planning", "local");
+    send_and_ignore_the_answer(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
     assert_eq!(server.ended(), -1);
-    let server = next_one(&operator, "local");
+    let server = restarted(&operator, "local");
     assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]));
     assert_eq!(only_operation(&operator, "up"), None);
     // The unpacked upload is removed.
@@ -401,12 +411,12 @@ async fn accepting_an_operation_is_atomic_under_a_kill() {
 
     for place in ["accepted", "begun crash"] {
         let mut operator = Operator::new();
-        let server = doomed(&mut operator, "ORGHOST_KILL_AT", place, "local");
-        ask_in_vain(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
+        let server = server_with_kill_switch(&mut operator, "ORGHOST_KILL_AT", place, "local");
+        send_and_ignore_the_answer(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
         assert_eq!(server.ended(), -1, "{place}");
-        let server = next_one(&operator, "local");
+        let server = restarted(&operator, "local");
         came_up_once(&server, &operator, place).await;
-        goes_down(&server, place).await;
+        takes_the_org_down(&server, place).await;
         assert_eq!(server.stop(), 0);
         local_is_clean(&operator, place);
     }
@@ -418,18 +428,19 @@ async fn a_server_killed_during_down_resumes_it() {
     for write in 1..=1 + 2 * 2 + 1 {
         let at = format!("write {write}");
         let mut operator = Operator::new();
-        let server = next_one(&operator, "local");
+        let server = restarted(&operator, "local");
         assert_eq!(server.import(json!({"inline": ORG})).await["state"], "done");
         assert_eq!(server.stop(), 0);
-        let server = doomed(
+        let server = server_with_kill_switch(
             &mut operator,
             "ORGHOST_KILL_AFTER_WRITES",
             &write.to_string(),
             "local",
         );
-        ask_in_vain(&server, Method::DELETE, "/v1/orgs/crash?volumes=true", None).await;
+        send_and_ignore_the_answer(&server, Method::DELETE, "/v1/orgs/crash?volumes=true", None)
+            .await;
         assert_eq!(server.ended(), -1, "{at}");
-        let server = next_one(&operator, "local");
+        let server = restarted(&operator, "local");
         let id = only_operation(&operator, "down").unwrap();
         let ended = server.get(&format!("/v1/operations/{id}?wait=120")).await;
         assert_eq!(ended["state"], "done", "{at}: {ended}");

@@ -143,7 +143,7 @@ async fn the_seed_is_there_before_the_runtime_starts() {
     }
     let id = Generation::first(&world.spec(&workspace("pm")).id);
     let lines = world.engine.last_lines(&id, 20).await.unwrap();
-    assert!(!lines.is_empty(), "it says that it has started");
+    assert!(!lines.is_empty(), "the log has a line of the start");
     let log = world.engine.logs(&id, None, false);
     let log: Vec<_> = log.try_collect().await.unwrap();
     assert_eq!(

@@ -63,7 +63,7 @@ impl Drop for Org<'_> {
 
 /// Brings a template up, checks that every workspace runs and answers, that a second `up` changes nothing, and takes
 /// the org down.
-pub(crate) fn the_whole_way(
+pub(crate) fn up_check_and_down(
     operator: &Operator,
     engine: &str,
     template: &str,
@@ -120,12 +120,12 @@ pub(crate) const FORTY: [&str; 3] = ["--demo", "--env", "MODEL_KEY=x"];
 
 #[test]
 fn forty_workspaces_run_on_the_local_engine() {
-    the_whole_way(&Operator::new(), "local", &forty(), "forty", &FORTY);
+    up_check_and_down(&Operator::new(), "local", &forty(), "forty", &FORTY);
 }
 
 #[test]
 fn forty_workspaces_run_on_docker() {
-    the_whole_way(&Operator::new(), "docker", &forty(), "forty", &FORTY);
+    up_check_and_down(&Operator::new(), "docker", &forty(), "forty", &FORTY);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn the_real_templates_run_on_both_engines() {
     {
         let template = template.display().to_string();
         for engine in ["local", "docker"] {
-            the_whole_way(
+            up_check_and_down(
                 &Operator::new(),
                 engine,
                 &template,

@@ -238,10 +238,14 @@ impl World {
             .iter()
             .map(|who| identities.id(&self.path(*who)).unwrap())
             .collect();
-        assert_eq!(ids.len(), self.order.len(), "two workspaces are one");
+        assert_eq!(
+            ids.len(),
+            self.order.len(),
+            "two workspaces have one identity"
+        );
         for (who, id) in &self.ids {
             let now = identities.id(&self.path(*who)).unwrap();
-            assert_eq!(now, id, "{} became another workspace", self.path(*who));
+            assert_eq!(now, id, "{} has another identity", self.path(*who));
         }
         self.remember(&identities);
     }

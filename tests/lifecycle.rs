@@ -129,7 +129,7 @@ async fn act(server: &Server, method: Method, path: &str) -> Value {
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds().await {
-        assert!(Instant::now() < deadline, "{what} never came");
+        assert!(Instant::now() < deadline, "no {what} within the time limit");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -146,7 +146,7 @@ fn starts(docker: &FakeDocker) -> usize {
 }
 
 /// The call of one liveness check.
-const LOOK: &str = "GET containers/json";
+const LIVENESS_CHECK: &str = "GET containers/json";
 const STOP: &str = "POST containers/ws-one/stop";
 
 #[tokio::test]
@@ -379,20 +379,23 @@ async fn a_dead_looking_answer_causes_one_liveness_check() {
     let answer = call().await;
     assert_eq!(answer.status(), 502);
     assert_eq!(answer.text().await.unwrap(), "the model is away");
-    assert_eq!(docker.calls(), [LOOK]);
+    assert_eq!(docker.calls(), [LIVENESS_CHECK]);
 
     // Concurrent calls share one check.
     docker.forget();
-    docker.fault(When::Call(LOOK), Fault::Delay(Duration::from_secs(2)));
+    docker.fault(
+        When::Call(LIVENESS_CHECK),
+        Fault::Delay(Duration::from_secs(2)),
+    );
     let answers = futures_util::future::join_all((0..20).map(|_| call())).await;
     assert!(answers.iter().all(|answer| answer.status() == 502));
-    assert_eq!(docker.calls(), [LOOK]);
+    assert_eq!(docker.calls(), [LIVENESS_CHECK]);
 
     // An unknown state does not count as dead.
     docker.forget();
-    docker.fault(When::Call(LOOK), Fault::Answer(500, "busy"));
+    docker.fault(When::Call(LIVENESS_CHECK), Fault::Answer(500, "busy"));
     assert_eq!(call().await.status(), 502);
-    assert_eq!(docker.calls(), [LOOK]);
+    assert_eq!(docker.calls(), [LIVENESS_CHECK]);
     assert_eq!(docker.containers(), ["ws-one running"]);
 
     // The workspace is dead: callers get 503 with Retry-After, and it is restarted once.
@@ -426,7 +429,7 @@ async fn a_failed_connection_causes_a_liveness_check() {
     let path = format!("/v1/workspaces/{id}/a2a");
     let (code, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
     assert_eq!((code, &told["code"]), (502, &json!("agent-unreachable")));
-    assert_eq!(docker.calls(), [LOOK]);
+    assert_eq!(docker.calls(), [LIVENESS_CHECK]);
     docker.end("ws-one");
     let (code, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
     assert_eq!((code, &told["restarting"]), (503, &json!(true)), "{told}");

@@ -302,7 +302,7 @@ fn is_alive(pid: Pid) -> bool {
 async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
+        assert!(Instant::now() < deadline, "no {what} within the time limit");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -453,7 +453,7 @@ async fn a_listening_workspace_becomes_ready_and_a_second_up_changes_nothing() {
             .unwrap();
         connection.read_to_string(&mut said).unwrap();
         assert!(said.starts_with("HTTP/1.0 200"), "{said}");
-        assert!(urls.insert(url.clone()), "two have one port");
+        assert!(urls.insert(url.clone()), "two workspaces share a port");
     }
     let pids = org.each_ref().map(|w| world.pid(w.key.as_str(), "child"));
     let second = world.up(&org).await;

@@ -69,7 +69,7 @@ impl Wire {
         self.broken.notify_waiters();
     }
 
-    fn mend(&self) {
+    fn repair(&self) {
         self.cut.store(false, Ordering::SeqCst);
     }
 }
@@ -155,7 +155,7 @@ async fn accepted_work_survives_kills_outages_and_full_disks() {
                 wire.cut();
                 accepted.extend(import(2).await);
             }
-            6 => wire.mend(),
+            6 => wire.repair(),
             7 => {
                 let filler = disk.fill();
                 accepted.extend(import(1).await);
@@ -174,7 +174,7 @@ async fn accepted_work_survives_kills_outages_and_full_disks() {
             }
         }
     }
-    wire.mend();
+    wire.repair();
     server.kill();
     let server = Server::start(&operator, &ARGS);
     for id in &accepted {
@@ -330,7 +330,7 @@ async fn four_orgs_come_up_although_the_server_is_killed() {
     assert_eq!(
         command.wait().unwrap().code(),
         Some(1),
-        "its server is gone"
+        "its server was killed"
     );
 
     let server = Server::start(&operator, &args);
@@ -373,7 +373,7 @@ async fn four_orgs_come_up_although_the_server_is_killed() {
     assert_eq!(
         operator.supervisors(),
         running,
-        "every workspace up exactly once"
+        "every workspace came up exactly once"
     );
 
     // The events are in order, and no workspace came up twice.
@@ -391,7 +391,11 @@ async fn four_orgs_come_up_although_the_server_is_killed() {
     let mut seen = Vec::new();
     let mut ups: BTreeMap<(String, String), u32> = BTreeMap::new();
     while seen.last() != Some(&newest) {
-        let chunk = stream.chunk().await.unwrap().expect("the stream goes on");
+        let chunk = stream
+            .chunk()
+            .await
+            .unwrap()
+            .expect("the stream did not end");
         text.push_str(&String::from_utf8_lossy(&chunk));
         while let Some(end) = text.find("\n\n") {
             let event: String = text.drain(..end + 2).collect();

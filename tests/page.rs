@@ -233,7 +233,7 @@ async fn tab_to(browser: &Browser, css: &str) {
             return;
         }
     }
-    panic!("Tab does not lead to {css}");
+    panic!("Tab never moves the focus to {css}");
 }
 
 #[tokio::test]
@@ -443,7 +443,7 @@ async fn an_org_can_be_taken_down_from_the_page() {
             .eval("document.querySelector('dialog input').checked")
             .await,
         false,
-        "volumes are kept unless somebody says so"
+        "volumes are kept by default"
     );
     browser.press("Cancel").await;
     browser.until("!document.querySelector('dialog')").await;

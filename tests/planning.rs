@@ -88,14 +88,14 @@ async fn slow_plans_do_not_delay_other_requests() {
         );
         let waiting = metric(&server, "orghost_plans_waiting").await;
         let running = metric(&server, "orghost_plans_running").await;
-        assert_eq!(waiting + running, PLANS, "some did not wait until the end");
+        assert_eq!(waiting + running, PLANS, "not every plan waited");
         waiting
     };
     let waited = tokio::select! {
         waited = look => waited,
         ended = plans.next() => panic!("a plan ended: {ended:?}"),
     };
-    assert!(waited > PLANS / 2, "{waited} waited");
+    assert!(waited > PLANS / 2, "{waited} plans waited");
     // A caller that disconnects leaves the queue.
     drop(plans);
     while metric(&server, "orghost_plans_waiting").await > 0 {
@@ -120,7 +120,11 @@ async fn planning_is_fair_among_callers() {
     };
     let mut slow: FuturesUnordered<_> = (0..200).map(|_| plan(&many, Some("slow"))).collect();
     let first = slow.next().await.unwrap().unwrap();
-    assert_eq!(first.status().as_u16(), 422, "it broke, after its deadline");
+    assert_eq!(
+        first.status().as_u16(),
+        422,
+        "the slow plan failed after its deadline"
+    );
     let mut ended = 1;
     let quick = plan(&few, None);
     tokio::pin!(quick);
@@ -131,7 +135,7 @@ async fn planning_is_fair_among_callers() {
         }
     };
     assert_eq!(answer.status().as_u16(), 200);
-    assert!(ended < 150, "{ended} of 200 came first");
+    assert!(ended < 150, "{ended} of 200 slow plans ended first");
     drop(slow);
     server.kill();
 }

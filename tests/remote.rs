@@ -65,7 +65,7 @@ fn an_org_can_be_brought_up_shown_and_taken_down_over_a_server() {
     assert!(status.stdout.contains("no orgs"), "{}", status.stdout);
     assert!(
         !operator.state().exists(),
-        "nothing of it was on this machine"
+        "the operator's machine has no state"
     );
 }
 
@@ -184,7 +184,7 @@ fn the_last_lines_of_a_failed_workspace_are_shown() {
     let here = Operator::new();
     let up = [&["up", &template, "--wait"][..], &flags].concat();
     let here = here.run(&up).exits(4).stderr;
-    assert_eq!(there, here, "as on this machine");
+    assert_eq!(there, here, "as without a server");
 
     let summary = operator
         .run(&["up", &template, "--wait", "--json"])

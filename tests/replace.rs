@@ -72,7 +72,7 @@ fn running_of_a(fake: &FakeDocker) -> Vec<String> {
 }
 
 /// Checks that exactly one generation of each workspace is left and runs.
-fn is_whole(fake: &FakeDocker, case: &str) {
+fn one_generation_is_left(fake: &FakeDocker, case: &str) {
     let containers = fake.containers();
     let running = running_of_a(fake);
     assert_eq!(running.len(), 1, "{case}: {containers:?}");
@@ -93,7 +93,7 @@ async fn the_new_generation_is_verified_before_the_old_one_is_stopped() {
         "{outcomes:?}"
     );
     assert_eq!(fake.calls(), [&ORG[..], &REPLACE[..]].concat());
-    is_whole(&fake, "replaced");
+    one_generation_is_left(&fake, "replaced");
     // Other workspaces reach it by the same name as before.
     let body = fake.body("ws-a-1");
     let network = &body["HostConfig"]["NetworkMode"];
@@ -113,11 +113,11 @@ async fn a_container_without_a_generation_is_the_first_generation() {
     let outcomes = world.up(&[changed("a")]).await;
     assert_eq!(outcomes.failure("a"), "ready not-ready", "{outcomes:?}");
     assert_eq!(running_of_a(&fake), ["ws-a running"]);
-    is_whole(&fake, "taken back");
+    one_generation_is_left(&fake, "taken back");
     world.options.wait = None;
     assert!(world.up(&change()).await.is_up("a"));
     assert_eq!(running_of_a(&fake), ["ws-a-1 running"]);
-    is_whole(&fake, "replaced");
+    one_generation_is_left(&fake, "replaced");
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn generation_numbers_increase() {
     world.up(&change()).await;
     world.up(&[workspace("a"), workspace("b")]).await;
     assert_eq!(fake.containers(), ["ws-a-2 running", "ws-b running"]);
-    is_whole(&fake, "twice replaced");
+    one_generation_is_left(&fake, "twice replaced");
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn restart_replaces_in_the_same_order() {
     assert!(matches!(restarted, Outcome::Up(Some(_))), "{restarted:?}");
     let calls = fake.calls();
     assert_eq!(calls[calls.len() - REPLACE.len()..], REPLACE);
-    is_whole(&fake, "restarted");
+    one_generation_is_left(&fake, "restarted");
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_missing_image_does_not_stop_the_old_generation() {
             "{before:?}"
         );
     }
-    is_whole(&fake, "image missing");
+    one_generation_is_left(&fake, "image missing");
     let stops = fake.calls().into_iter().filter(|c| c.ends_with("/stop"));
     assert_eq!(stops.count(), 0);
     // The store still knows the address.
@@ -191,7 +191,7 @@ async fn a_replacement_survives_the_failure_of_any_call() {
             };
             assert_eq!(running_of_a(&fake), [wanted], "{case}");
             if nth <= STARTED {
-                is_whole(&fake, &case);
+                one_generation_is_left(&fake, &case);
                 let before = outcomes.before("a");
                 assert!(
                     matches!(before, Some(Before::Runs { .. } | Before::RunsAgain { .. })),
@@ -207,7 +207,7 @@ async fn a_replacement_survives_the_failure_of_any_call() {
                 again.is_up("a") || again.is_unchanged("a"),
                 "{case}: {again:?}"
             );
-            is_whole(&fake, &case);
+            one_generation_is_left(&fake, &case);
             let current = world.current(&changed("a")).await.unwrap();
             assert_eq!(current.spec, world.spec(&changed("a")).digest, "{case}");
         }
@@ -251,7 +251,7 @@ async fn the_next_up_completes_a_replacement_of_a_killed_host() {
             let outcomes = world.up(&org).await;
             let good = |key| outcomes.is_up(key) || outcomes.is_unchanged(key);
             assert!(good("a") && good("b"), "{case}: {outcomes:?}");
-            is_whole(&fake, &case);
+            one_generation_is_left(&fake, &case);
         }
     }
 }
@@ -288,7 +288,7 @@ async fn the_old_generation_runs_again_when_the_next_up_fails_too() {
         Some(Before::RunsAgain { .. })
     ));
     assert_eq!(running_of_a(&fake), ["ws-a running"]);
-    is_whole(&fake, "taken back");
+    one_generation_is_left(&fake, "taken back");
 }
 
 /// A replacement that is cancelled at any call before the new generation started is rolled back to the old one.
@@ -306,7 +306,7 @@ async fn a_cancelled_replacement_is_rolled_back() {
         let failed = outcomes.failure("a").ends_with(" cancelled");
         assert!(failed || outcomes.is_up("a"), "{call}: {outcomes:?}");
         assert_eq!(failed, !call.ends_with("/update"), "{call}");
-        is_whole(&fake, call);
+        one_generation_is_left(&fake, call);
     }
 }
 
@@ -321,7 +321,7 @@ async fn a_replacement_that_is_not_ready_in_time_is_rolled_back() {
         Some(Before::RunsAgain { url: Some(_) })
     ));
     assert_eq!(running_of_a(&fake), ["ws-a running"]);
-    is_whole(&fake, "not ready");
+    one_generation_is_left(&fake, "not ready");
 }
 
 /// A host that is killed during the wait leaves the new generation running and unproven. The next run waits again and
@@ -359,7 +359,7 @@ async fn the_next_up_resumes_an_interrupted_wait() {
         };
         assert_eq!(outcomes.is_up("a"), holds, "{outcomes:?}");
         assert_eq!(running_of_a(&fake), [wanted]);
-        is_whole(&fake, wanted);
+        one_generation_is_left(&fake, wanted);
     }
 }
 
@@ -382,7 +382,7 @@ async fn keep_failed_keeps_a_failed_replacement_until_the_next_up() {
     let outcomes = world.up(&[workspace("a")]).await;
     assert!(outcomes.is_up("a"), "{outcomes:?}");
     assert_eq!(running_of_a(&fake), ["ws-a-2 running"]);
-    is_whole(&fake, "mended");
+    one_generation_is_left(&fake, "mended");
 }
 
 /// When the engine restarted the old generation by itself, for example after a reboot, the newer one is kept.
@@ -399,7 +399,7 @@ async fn two_running_generations_become_one() {
     let outcomes = world.up(&change()).await;
     assert!(outcomes.is_up("a"), "{outcomes:?}");
     assert_eq!(running_of_a(&fake), ["ws-a-1 running"]);
-    is_whole(&fake, "one of two");
+    one_generation_is_left(&fake, "one of two");
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use crate::support::service::{import, service};
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// A clock under the control of the test, and the number that sets it.
-fn made_up() -> (Clock, Arc<AtomicI64>) {
+fn manual_clock() -> (Clock, Arc<AtomicI64>) {
     let now = Arc::new(AtomicI64::new(1_700_000_000_000));
     let read = now.clone();
     (Clock::of(move || read.load(Ordering::SeqCst)), now)
@@ -61,7 +61,7 @@ fn size(state: &std::path::Path) -> [usize; 4] {
 async fn retention_bounds_the_store_over_a_year_of_imports() {
     let docker = FakeDocker::start();
     let folder = tempfile::tempdir().unwrap();
-    let (clock, now) = made_up();
+    let (clock, now) = manual_clock();
     let store = Store::open_with(folder.path(), clock).unwrap();
     let config = Config {
         engine: Some(EngineKind::Docker),
@@ -103,7 +103,7 @@ async fn retention_bounds_the_store_over_a_year_of_imports() {
 #[tokio::test]
 async fn retention_keeps_what_a_running_operation_needs() {
     let folder = tempfile::tempdir().unwrap();
-    let (clock, now) = made_up();
+    let (clock, now) = manual_clock();
     let store = Store::open_with(folder.path(), clock).unwrap();
     let event = |org: &str| orghost::model::event::Event {
         org: org.to_owned(),
@@ -139,7 +139,7 @@ async fn retention_keeps_what_a_running_operation_needs() {
     // A listener for the open operation misses nothing. A listener for everything is told what was deleted.
     let mut one = std::pin::pin!(store.follow(0, of(open.as_str())));
     let Followed::Event(first) = one.next().await.unwrap().unwrap() else {
-        panic!("nothing of this operation is gone");
+        panic!("no event of this operation was deleted");
     };
     assert_eq!(first.seq, kept[0].seq);
     let mut all = std::pin::pin!(store.follow(3, Filter::default()));
@@ -152,7 +152,7 @@ async fn retention_keeps_what_a_running_operation_needs() {
         })
     );
     let Followed::Event(next) = all.next().await.unwrap().unwrap() else {
-        panic!("a gap is told once");
+        panic!("a gap is reported once");
     };
     assert!(next.seq > 3);
 }

@@ -76,9 +76,9 @@ fn a_hundred_thousand_hostile_calls_leak_no_memory() {
         }
     };
     calls(0, WARM_UP, &call);
-    let warm = resident();
+    let warm = resident_bytes();
     calls(WARM_UP, CALLS, &call);
-    let end = resident();
+    let end = resident_bytes();
     assert!(
         end < warm + SLACK,
         "{} MiB were resident after {WARM_UP} calls, and {} MiB after {CALLS}",
@@ -108,7 +108,7 @@ fn calls(begin: usize, end: usize, call: &(impl Fn(usize) + Sync)) {
 }
 
 /// The resident memory of this process, in bytes.
-fn resident() -> usize {
+fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes: usize = line

@@ -88,7 +88,11 @@ async fn a_backup_of_a_running_server_can_be_restored_elsewhere() {
         .any(|window| window == key.trim().as_bytes());
     assert!(!has_key, "the backup holds the secret key");
     refuses(&operator, &["backup", file, "--json"], "backup-exists");
-    assert_eq!(std::fs::read(file).unwrap(), bytes, "it was overwritten");
+    assert_eq!(
+        std::fs::read(file).unwrap(),
+        bytes,
+        "the existing file was overwritten"
+    );
 
     let elsewhere = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
     let restored = elsewhere.run(&["restore", file, "--json"]).exits(0).json();
@@ -212,7 +216,7 @@ async fn a_killed_restore_leaves_no_partial_store() {
         let snapshots = elsewhere.state().join("snapshots").exists();
         assert!(
             snapshots || !is_whole,
-            "the database came before what it needs"
+            "the database was restored before the files that it needs"
         );
         if !is_whole {
             refuses(
@@ -586,10 +590,7 @@ async fn no_secret_is_stored_in_the_clear() {
     // The workspaces did get the secrets, so a leak could be found.
     let local = files(&operator.state().join("local"));
     let has = |marker: &str| local.values().any(|bytes| holds(bytes, marker));
-    assert!(
-        has(GIVEN) && has(IN_FILE),
-        "nobody got the secrets that are looked for"
-    );
+    assert!(has(GIVEN) && has(IN_FILE), "no workspace got the secrets");
     for (path, bytes) in &local {
         let is_config = path.file_name().is_some_and(|name| name == "config.yaml");
         for marker in [IN_FILE, GIVEN, OF_HOST] {
@@ -628,7 +629,11 @@ fn is_nowhere(operator: &Operator, said: &[String]) {
 async fn events_until(mut events: reqwest::Response, newest: i64) -> String {
     let mut text = String::new();
     while !text.contains(&format!("id: {newest}\n")) && !text.contains(&format!("id:{newest}\n")) {
-        let chunk = events.chunk().await.unwrap().expect("the stream goes on");
+        let chunk = events
+            .chunk()
+            .await
+            .unwrap()
+            .expect("the stream did not end");
         text.push_str(&String::from_utf8_lossy(&chunk));
     }
     text

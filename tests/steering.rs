@@ -192,7 +192,7 @@ fn a_steering_variable_is_refused_with_its_line_and_creates_nothing() {
             }
             assert!(
                 !operator.state().exists(),
-                "nothing is made of what is refused"
+                "a refused template creates nothing"
             );
         }
     }

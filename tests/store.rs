@@ -69,7 +69,7 @@ async fn a_failed_write_does_not_fail_others_in_its_transaction() {
     assert_eq!(places, (1..=200).collect::<Vec<_>>());
     assert!(
         store.all_sealed().await.unwrap().is_empty(),
-        "half of it is there"
+        "a failed write left a part of its rows"
     );
 }
 
@@ -82,7 +82,7 @@ async fn a_read_sees_every_finished_write() {
         let read = store.operation(id.as_str()).await.unwrap();
         assert!(
             read.is_some(),
-            "operation {number} was answered and is not there"
+            "operation {number} was stored and cannot be read"
         );
     }
 }

@@ -24,7 +24,7 @@ use orghost::provision::generation::Generation;
 use orghost::provision::observed::{State, Volume};
 
 use crate::crash::{nothing_is_left, recovers_after};
-use crate::engines::{FORTY, forty, the_whole_way};
+use crate::engines::{FORTY, forty, up_check_and_down};
 use crate::support::fake_docker::FakeDocker;
 use crate::support::world::{World, workspace};
 use crate::support::{Operator, root, scenario};
@@ -205,7 +205,7 @@ async fn the_seed_is_there_before_the_runtime_starts() {
     }
     let id = Generation::first(&world.spec(&workspace("pm")).id);
     let lines = world.engine.last_lines(&id, 20).await.unwrap();
-    assert!(!lines.is_empty(), "it says that it has started");
+    assert!(!lines.is_empty(), "the log has a line of the start");
     let log = world.engine.logs(&id, None, false);
     let log: Vec<_> = log.try_collect().await.unwrap();
     assert_eq!(
@@ -290,7 +290,7 @@ async fn no_task_runs_before_its_seed_was_verified() {
     assert_eq!(replicas(&after), Some(1));
     assert_eq!(
         after.task_template, before.task_template,
-        "what was verified is what runs"
+        "the running seed is the verified one"
     );
 }
 
@@ -510,7 +510,7 @@ async fn a_killed_task_restarts_and_a_stopped_one_does_not() {
     stopped.unwrap();
     assert!(
         !log.unwrap().is_empty(),
-        "what is followed ends with the service"
+        "the followed log ends with the service"
     );
     let seen = engine.inspect(&id).await.unwrap();
     assert!(matches!(seen.state, State::Exited { .. }), "{seen:?}");
@@ -561,14 +561,14 @@ async fn an_engine_in_no_swarm_is_refused() {
 fn the_studio_example_runs_on_a_swarm() {
     let operator = Operator::new();
     let template = root().join("examples/studio").display().to_string();
-    the_whole_way(&operator, "swarm", &template, "studio", &["--demo"]);
+    up_check_and_down(&operator, "swarm", &template, "studio", &["--demo"]);
     nothing_is_left(&operator, &LISTS);
 }
 
 #[test]
 fn forty_workspaces_run_on_a_swarm() {
     let operator = Operator::new();
-    the_whole_way(&operator, "swarm", &forty(), "forty", &FORTY);
+    up_check_and_down(&operator, "swarm", &forty(), "forty", &FORTY);
     nothing_is_left(&operator, &LISTS);
 }
 

@@ -285,6 +285,6 @@ fn by_products_in_an_archive_are_left_out() {
     assert_eq!(Bundle::of_archive(&packed(&dirty)).unwrap(), clean);
     assert!(
         Bundle::of_archive(&packed(&[("._M", "x")])).is_err(),
-        "nothing else is in it"
+        "the bundle has no other file"
     );
 }

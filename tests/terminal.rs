@@ -7,17 +7,17 @@ use crate::support::{Operator, Ran};
 const ORG: &str = "name: Acme\nworkspaces: [{name: One, runtime: loud}]\n";
 
 /// Clears the screen, sets a title, writes to the clipboard, asks for the cursor position, and prints text in between.
-const LOUD: &str = r"printf '\033[2J\033]0;owned\007\033]52;c;cm0=\007\033[6n\033[31mgr\303\274n\033[0m\nnext\n'; exec sleep 1000";
+const CONTROL_SEQUENCES: &str = r"printf '\033[2J\033]0;owned\007\033]52;c;cm0=\007\033[6n\033[31mgr\303\274n\033[0m\nnext\n'; exec sleep 1000";
 
 /// The text in it.
 const TEXT: &str = "grün\r\nnext\r\n";
 
-fn loud() -> (Operator, String, String) {
+fn with_control_sequences() -> (Operator, String, String) {
     let operator = Operator::new();
     let template = operator.template(&[("org.yaml", ORG)]);
     let config = format!(
         "[runtimes.loud]\ncommand = ['/bin/sh', '-c', \"\"\"{}\"\"\"]\n",
-        LOUD.replace('\\', "\\\\")
+        CONTROL_SEQUENCES.replace('\\', "\\\\")
     );
     let config = operator.file("orghost.toml", config).display().to_string();
     (operator, template, config)
@@ -58,7 +58,7 @@ fn logs_are_harmless(operator: &Operator) {
 
 #[test]
 fn logs_send_no_control_sequences_to_a_terminal() {
-    let (operator, template, config) = loud();
+    let (operator, template, config) = with_control_sequences();
     let up = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&up).exits(0);
     logs_are_harmless(&operator);
@@ -67,7 +67,7 @@ fn logs_send_no_control_sequences_to_a_terminal() {
 
 #[test]
 fn logs_over_a_server_send_no_control_sequences_to_a_terminal() {
-    let (machine, template, config) = loud();
+    let (machine, template, config) = with_control_sequences();
     let server = Server::start(&machine, &["--engine", "local", "--config", &config]);
     let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
     operator.run(&["up", &template]).exits(0);
@@ -78,7 +78,7 @@ fn logs_over_a_server_send_no_control_sequences_to_a_terminal() {
 #[test]
 fn an_interrupt_ends_following_a_log() {
     use std::io::{BufRead as _, BufReader};
-    let (operator, template, config) = loud();
+    let (operator, template, config) = with_control_sequences();
     let up = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&up).exits(0);
     let mut command = operator.command(&["logs", "one", "--follow", "--json"]);

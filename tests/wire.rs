@@ -22,7 +22,7 @@ use crate::support::scenario;
 use crate::support::world::{World, workspace};
 
 /// The calls of one workspace from nothing to running, after the three calls of the org.
-const CLIMB: [&str; 8] = [
+const PROVISION: [&str; 8] = [
     "POST volumes/create ws-a-configs",
     "POST volumes/create ws-a-workspace",
     "POST containers/create ws-a",
@@ -52,7 +52,7 @@ fn pair() -> [Workspace; 2] {
 async fn a_workspace_is_seeded_and_verified_before_it_starts() {
     let (fake, world) = world().await;
     assert!(world.up(&[workspace("a")]).await.is_up("a"));
-    assert_eq!(fake.calls(), [&ORG[..], &CLIMB[..]].concat());
+    assert_eq!(fake.calls(), [&ORG[..], &PROVISION[..]].concat());
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn parents_come_first_and_concurrency_is_limited() {
     let keys = ["a", "a/1", "a/2", "a/3", "a/4", "a/5", "b"];
     let outcomes = world.up(&keys.map(workspace)).await;
     assert!(keys.iter().all(|key| outcomes.is_up(key)), "{outcomes:?}");
-    assert_eq!(fake.most_busy(), 3);
+    assert_eq!(fake.most_concurrent_calls(), 3);
     let calls = fake.calls();
     let at = |call: &str| calls.iter().position(|c| c == call).unwrap();
     for child in &keys[1..6] {
@@ -107,9 +107,12 @@ async fn a_failed_call_starts_nothing_unseeded_and_leaves_nothing_half_made() {
             let (fake, world) = world().await;
             let fault = fault();
             let performed = matches!(fault, Fault::CutAfter);
-            fake.fault(When::Call(CLIMB[nth]), fault);
+            fake.fault(When::Call(PROVISION[nth]), fault);
             let outcomes = world.up(&pair()).await;
-            let case = format!("{} fails with {code}, performed: {performed}", CLIMB[nth]);
+            let case = format!(
+                "{} fails with {code}, performed: {performed}",
+                PROVISION[nth]
+            );
             assert_eq!(outcomes.failure("a"), format!("{step} {code}"), "{case}");
             assert!(outcomes.is_up("b"), "{case}: {outcomes:?}");
             assert_eq!(fake.containers(), ["ws-b running"], "{case}");
@@ -221,7 +224,7 @@ async fn an_incomplete_seed_is_detected_and_never_started() {
 /// Cancelled at any call: the running step ends, no further step begins, and nothing half-made is left.
 #[tokio::test]
 async fn a_cancelled_up_leaves_nothing_half_made() {
-    for (nth, call) in CLIMB.iter().enumerate().take(5) {
+    for (nth, call) in PROVISION.iter().enumerate().take(5) {
         let (fake, world) = world().await;
         let cancel = world.cancel.clone();
         fake.fault(
@@ -248,7 +251,7 @@ async fn a_cancelled_up_leaves_nothing_half_made() {
 /// The host is killed during any call, performed or not. The next run brings everything up once.
 #[tokio::test]
 async fn the_next_up_completes_the_work_of_a_killed_host() {
-    let all = [&ORG[..], &CLIMB[..]].concat();
+    let all = [&ORG[..], &PROVISION[..]].concat();
     for call in all {
         for performed in [false, true] {
             let (fake, world) = world().await;

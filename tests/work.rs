@@ -41,7 +41,7 @@ fn org(name: &str, workspaces: usize) -> Value {
 }
 
 /// A fake engine that holds every call until the test releases it, and an operator who uses it.
-fn held() -> (FakeDocker, Arc<Semaphore>, Operator) {
+fn held_engine() -> (FakeDocker, Arc<Semaphore>, Operator) {
     let fake = FakeDocker::start();
     let gate = Arc::new(Semaphore::new(0));
     fake.fault(When::Always, Fault::Hold(gate.clone()));
@@ -49,7 +49,7 @@ fn held() -> (FakeDocker, Arc<Semaphore>, Operator) {
     (fake, gate, operator)
 }
 
-fn let_go(gate: &Semaphore) {
+fn release(gate: &Semaphore) {
     gate.add_permits(1_000_000);
 }
 
@@ -102,22 +102,22 @@ async fn take_down(server: &Server, org: &str) {
 /// like one that is not ready.
 #[tokio::test]
 async fn permits_are_never_lost_and_never_exceed_the_limit() {
-    tokio::task::unconstrained(random_turns()).await;
+    tokio::task::unconstrained(random_permits()).await;
 }
 
-async fn random_turns() {
+async fn random_permits() {
     for seed in 1..=300 {
         let mut dice = Dice::number(seed);
         let most = 1 + dice.below(3);
-        let turns = FairSemaphore::new(most);
+        let semaphore = FairSemaphore::new(most);
         let (mut waiting, mut held) = (Vec::new(), Vec::new());
         for _ in 0..200 {
             match dice.below(4) {
                 0 | 1 => {
-                    let (turns, org) = (turns.clone(), ["a", "b", "c"][dice.below(3)]);
-                    let mut wait = async move { turns.take(org).await }.boxed();
+                    let (semaphore, org) = (semaphore.clone(), ["a", "b", "c"][dice.below(3)]);
+                    let mut wait = async move { semaphore.take(org).await }.boxed();
                     match poll!(&mut wait) {
-                        Poll::Ready(turn) => held.push(turn),
+                        Poll::Ready(permit) => held.push(permit),
                         Poll::Pending => waiting.push(wait),
                     }
                 }
@@ -132,44 +132,44 @@ async fn random_turns() {
                 let mut still = Vec::new();
                 for mut wait in std::mem::take(&mut waiting) {
                     match poll!(&mut wait) {
-                        Poll::Ready(turn) => held.push(turn),
+                        Poll::Ready(permit) => held.push(permit),
                         Poll::Pending => still.push(wait),
                     }
                 }
                 waiting = still;
-                assert_eq!(turns.waiting(), waiting.len(), "seed {seed}");
+                assert_eq!(semaphore.waiting(), waiting.len(), "seed {seed}");
                 assert!(
                     waiting.is_empty() || held.len() == most,
-                    "seed {seed}: a turn is lost"
+                    "seed {seed}: a permit is lost"
                 );
             }
             assert!(held.len() <= most, "seed {seed}");
         }
         drop((waiting, held));
-        assert_eq!(turns.waiting(), 0, "seed {seed}");
+        assert_eq!(semaphore.waiting(), 0, "seed {seed}");
         for _ in 0..most {
-            let turn = turns.take("z").now_or_never();
-            held_for_ever(turn.unwrap_or_else(|| panic!("seed {seed}: a turn is lost")));
+            let permit = semaphore.take("z").now_or_never();
+            hold_forever(permit.unwrap_or_else(|| panic!("seed {seed}: a permit is lost")));
         }
         assert!(
-            turns.take("z").now_or_never().is_none(),
-            "seed {seed}: one too many"
+            semaphore.take("z").now_or_never().is_none(),
+            "seed {seed}: too many permits"
         );
     }
 }
 
-fn held_for_ever<T>(turn: T) {
-    std::mem::forget(turn);
+fn hold_forever<T>(permit: T) {
+    std::mem::forget(permit);
 }
 
 #[tokio::test]
 async fn permits_are_fair_among_orgs() {
-    let turns = FairSemaphore::new(1);
-    let first = turns.take("big").await;
+    let semaphore = FairSemaphore::new(1);
+    let first = semaphore.take("big").await;
     let mut waiting = Vec::new();
     for org in ["big", "big", "big", "small", "big", "tiny"] {
-        let turns = turns.clone();
-        let mut wait = async move { (org, turns.take(org).await) }.boxed();
+        let semaphore = semaphore.clone();
+        let mut wait = async move { (org, semaphore.take(org).await) }.boxed();
         assert!(poll!(&mut wait).is_pending());
         waiting.push(wait);
     }
@@ -184,10 +184,10 @@ async fn permits_are_fair_among_orgs() {
 
 #[tokio::test]
 async fn a_queue_keeps_its_order_when_tickets_leave() {
-    tokio::task::unconstrained(random_lines()).await;
+    tokio::task::unconstrained(random_queues()).await;
 }
 
-async fn random_lines() {
+async fn random_queues() {
     for seed in 1..=300 {
         let mut dice = Dice::number(seed);
         let queues = Queues::default();
@@ -197,31 +197,31 @@ async fn random_lines() {
             BTreeMap::new();
         for number in 0..300 {
             let org = dice.below(3);
-            let line = model.entry(org).or_default();
+            let queue = model.entry(org).or_default();
             match dice.below(3) {
                 0 | 1 => match queues.ticket(&format!("org-{org}"), longest) {
-                    Some(place) => {
-                        assert!(line.len() < longest, "seed {seed}");
-                        line.push_back((number, place));
+                    Some(ticket) => {
+                        assert!(queue.len() < longest, "seed {seed}");
+                        queue.push_back((number, ticket));
                     }
-                    None => assert_eq!(line.len(), longest, "seed {seed}"),
+                    None => assert_eq!(queue.len(), longest, "seed {seed}"),
                 },
-                _ if !line.is_empty() => drop(line.remove(dice.below(line.len()))),
+                _ if !queue.is_empty() => drop(queue.remove(dice.below(queue.len()))),
                 _ => {}
             }
             assert_eq!(
                 queues.length(),
                 model.values().map(VecDeque::len).sum::<usize>()
             );
-            for line in model.values_mut() {
-                for (position, (_, place)) in line.iter_mut().enumerate() {
-                    let is_turn = place.wait().now_or_never().is_some();
-                    assert_eq!(is_turn, position == 0, "seed {seed}, step {number}");
+            for queue in model.values_mut() {
+                for (position, (_, ticket)) in queue.iter_mut().enumerate() {
+                    let is_active = ticket.wait().now_or_never().is_some();
+                    assert_eq!(is_active, position == 0, "seed {seed}, step {number}");
                 }
             }
         }
         drop(model);
-        assert_eq!(queues.length(), 0, "seed {seed}: a line that nobody is in");
+        assert_eq!(queues.length(), 0, "seed {seed}: an empty queue is kept");
     }
 }
 
@@ -259,7 +259,7 @@ async fn followers_get_every_event_once_and_in_order() {
         let wanted = org.map_or(2 * EACH - usize::try_from(after).unwrap(), |_| EACH);
         while seen.len() < wanted {
             let Followed::Event(event) = events.next().await.unwrap().unwrap() else {
-                panic!("nothing is forgotten here");
+                panic!("no event was deleted");
             };
             seen.push(event.seq);
             if pause > 0 && seen.len().is_multiple_of(pause) {
@@ -343,13 +343,13 @@ async fn a_panic_while_planning_is_answered_with_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_server_leaves_its_work_to_the_next_one() {
-    let (fake, gate, operator) = held();
+    let (fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let first = accepted(&server, org("Acme", 3)).await;
     let second = accepted(&server, org("Other", 1)).await;
     server.ask_to_stop();
     logged(&operator, "stopping: what runs").await;
-    let_go(&gate);
+    release(&gate);
     assert_eq!(server.ended(), 0);
     // The store was closed properly: its write-ahead log is gone.
     let log = operator.state().join("orghost.db-wal");
@@ -367,7 +367,7 @@ async fn a_stopped_server_leaves_its_work_to_the_next_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_at_its_limit_and_names_what_still_runs() {
-    let (fake, gate, operator) = held();
+    let (fake, gate, operator) = held_engine();
     let config = operator.file("orghost.toml", "[server]\ndrain_seconds = 1\n");
     let args = [&["--config", config.to_str().unwrap()][..], &SERVE].concat();
     let server = Server::start(&operator, &args);
@@ -379,7 +379,7 @@ async fn a_drain_ends_at_its_limit_and_names_what_still_runs() {
         "still running, and left to the next start: up acme",
     )
     .await;
-    let_go(&gate);
+    release(&gate);
     fake.forget();
     let server = Server::start(&operator, &SERVE);
     assert_eq!(ended(&server, &id).await["state"], "done");
@@ -389,7 +389,7 @@ async fn a_drain_ends_at_its_limit_and_names_what_still_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_server_at_once() {
-    let (fake, gate, operator) = held();
+    let (fake, gate, operator) = held_engine();
     let config = operator.file("orghost.toml", "[server]\ndrain_seconds = 3600\n");
     let args = [&["--config", config.to_str().unwrap()][..], &SERVE].concat();
     let server = Server::start(&operator, &args);
@@ -399,7 +399,7 @@ async fn a_second_signal_ends_the_server_at_once() {
     server.ask_to_stop();
     assert_eq!(server.ended(), 1);
     logged(&operator, "stopped half-way").await;
-    let_go(&gate);
+    release(&gate);
     fake.forget();
     let server = Server::start(&operator, &SERVE);
     assert_eq!(ended(&server, &id).await["state"], "done");
@@ -409,12 +409,12 @@ async fn a_second_signal_ends_the_server_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_org_does_not_wait_for_a_large_one() {
-    let (_fake, gate, operator) = held();
+    let (_fake, gate, operator) = held_engine();
     let args = [&SERVE[..], &["--concurrency", "1"]].concat();
     let server = Server::start(&operator, &args);
     let big = accepted(&server, org("Big", 30)).await;
     let small = accepted(&server, org("Small", 1)).await;
-    let_go(&gate);
+    release(&gate);
     assert_eq!(ended(&server, &small).await["state"], "done");
     assert_eq!(ended(&server, &big).await["state"], "done");
     let came: Vec<_> = events(&operator)
@@ -432,7 +432,7 @@ async fn a_small_org_does_not_wait_for_a_large_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_of_one_org_is_refused_with_retry_after() {
-    let (_fake, gate, operator) = held();
+    let (_fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let mut ids = Vec::new();
     for _ in 0..orghost::limits::OPERATIONS_OF_ORG {
@@ -452,7 +452,7 @@ async fn a_full_queue_of_one_org_is_refused_with_retry_after() {
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], "busy");
     // Other orgs are not delayed.
     ids.push(accepted(&server, org("Other", 1)).await);
-    let_go(&gate);
+    release(&gate);
     for id in &ids {
         assert_eq!(ended(&server, id).await["state"], "done");
     }
@@ -466,7 +466,7 @@ async fn a_full_queue_of_one_org_is_refused_with_retry_after() {
 /// An org that is removed and imported again is up at the end, also when the host is killed in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_queued_behind_a_removal_keeps_its_snapshot() {
-    let (fake, gate, operator) = held();
+    let (fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let mut ids = vec![accepted(&server, org("Acme", 1)).await];
     let (_, down) = server
@@ -475,7 +475,7 @@ async fn an_import_queued_behind_a_removal_keeps_its_snapshot() {
     ids.push(down["id"].as_str().unwrap().to_owned());
     ids.push(accepted(&server, org("Acme", 2)).await);
     server.kill();
-    let_go(&gate);
+    release(&gate);
     fake.forget();
     let server = Server::start(&operator, &SERVE);
     let mut states = Vec::new();
@@ -496,7 +496,7 @@ async fn an_import_queued_behind_a_removal_keeps_its_snapshot() {
 /// A cancelled operation is not resumed, even when the host was killed before it could roll back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_operation_stays_cancelled_after_a_kill() {
-    let (fake, gate, operator) = held();
+    let (fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let under_way = accepted(&server, org("Acme", 2)).await;
     let waits = accepted(&server, org("Acme", 3)).await;
@@ -507,7 +507,7 @@ async fn a_cancelled_operation_stays_cancelled_after_a_kill() {
         assert_eq!(status, 202, "{answer}");
     }
     server.kill();
-    let_go(&gate);
+    release(&gate);
     fake.forget();
     let server = Server::start(&operator, &SERVE);
     assert_eq!(ended(&server, &other).await["state"], "done");
@@ -532,14 +532,14 @@ async fn a_cancelled_operation_stays_cancelled_after_a_kill() {
 /// A stopping host does not leave a cancelled operation to the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_operation_stays_cancelled_when_the_host_stops() {
-    let (fake, gate, operator) = held();
+    let (fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let id = accepted(&server, org("Acme", 2)).await;
     let path = format!("/v1/operations/{id}");
     assert_eq!(server.ask(Method::DELETE, &path, None).await.0, 202);
     server.ask_to_stop();
     logged(&operator, "stopping: what runs").await;
-    let_go(&gate);
+    release(&gate);
     assert_eq!(server.ended(), 0);
     fake.forget();
     let server = Server::start(&operator, &SERVE);

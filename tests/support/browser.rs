@@ -241,7 +241,7 @@ fn start_driver() -> (Child, u16) {
         }
         driver.wait().unwrap();
     }
-    panic!("chromedriver ends before it listens");
+    panic!("chromedriver exited before it listened");
 }
 
 /// The port in the driver's output; `None` when the driver exited.

@@ -80,7 +80,7 @@ struct State {
     /// The port where new containers answer; 0 for none.
     port: Option<u16>,
     busy: usize,
-    most_busy: usize,
+    most_concurrent_calls: usize,
 }
 
 struct Container {
@@ -139,12 +139,12 @@ impl FakeDocker {
         let mut state = self.state();
         state.calls.clear();
         state.faults.clear();
-        state.most_busy = 0;
+        state.most_concurrent_calls = 0;
     }
 
     /// The largest number of concurrent calls.
-    pub fn most_busy(&self) -> usize {
-        self.state().most_busy
+    pub fn most_concurrent_calls(&self) -> usize {
+        self.state().most_concurrent_calls
     }
 
     /// The names and states of all containers, with keys in place of identities.
@@ -333,7 +333,7 @@ impl<'a> Busy<'a> {
     fn new(state: &'a Mutex<State>) -> Self {
         let mut counts = state.lock().unwrap();
         counts.busy += 1;
-        counts.most_busy = counts.most_busy.max(counts.busy);
+        counts.most_concurrent_calls = counts.most_concurrent_calls.max(counts.busy);
         Self(state)
     }
 }
@@ -480,7 +480,7 @@ impl State {
                 if self.networks.len() < before {
                     empty(204)
                 } else {
-                    no_such("network")
+                    not_found("network")
                 }
             }
             (method, ["containers", name, rest @ ..]) => {
@@ -488,7 +488,7 @@ impl State {
                 let found = found.find(|(own, c)| own == name || c.id == *name);
                 match found.map(|(own, _)| own.clone()) {
                     Some(name) => self.one_container(method, &name, rest, call, tear),
-                    None => no_such("container"),
+                    None => not_found("container"),
                 }
             }
             other => panic!("the fake engine does not know {other:?}"),
@@ -692,7 +692,7 @@ impl State {
 
     fn one_volume(&mut self, method: &str, name: &str) -> Response<Full<Bytes>> {
         let Some(found) = self.volumes.get(name) else {
-            return no_such("volume");
+            return not_found("volume");
         };
         let is_used = self.containers.values().any(|container| {
             let mounts = container.body["HostConfig"]["Mounts"].as_array();
@@ -737,7 +737,7 @@ fn empty(status: u16) -> Response<Full<Bytes>> {
     response
 }
 
-fn no_such(what: &str) -> Response<Full<Bytes>> {
+fn not_found(what: &str) -> Response<Full<Bytes>> {
     answer(404, &json!({"message": format!("No such {what}")}))
 }
 

@@ -97,7 +97,7 @@ pub async fn a_changed_workspace_is_replaced<E: Engine>(world: &World<E>) {
     assert_eq!(
         stored.manifest(),
         spec.seed.manifest(),
-        "nothing of the older seed is left"
+        "no file of the older seed is left"
     );
     let after = operations().await;
     let same = |kind| before[&(spec.id.clone(), kind)] == after[&(spec.id.clone(), kind)];
