@@ -192,7 +192,7 @@ fn the_js_example_passes_its_cases() {
     cases("js", "outline");
 }
 
-/// Checks the metadata and all cases of an example. `ORGHOST_BLESS=1` writes the expected files.
+/// Checks the metadata and all cases of an example.
 fn cases(language: &str, name: &str) {
     let file = example(language).display().to_string();
     let operator = Operator::new();

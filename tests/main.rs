@@ -35,6 +35,7 @@ mod planning;
 mod plugin;
 mod policy;
 mod remote;
+mod rendered;
 mod replace;
 mod retention;
 mod sandbox;
