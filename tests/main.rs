@@ -12,6 +12,7 @@
 mod api;
 mod architecture;
 mod author;
+mod book;
 mod cases;
 mod catalog;
 mod cli;
