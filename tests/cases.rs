@@ -189,8 +189,10 @@ fn error_lines(errors: &Value) -> String {
 }
 
 #[test]
-fn the_real_templates_can_be_planned() {
-    for template in shared_templates() {
+fn the_example_and_the_real_templates_can_be_planned() {
+    // The example of the repository is planned on every machine.
+    let templates = [root().join("examples/studio")].into_iter();
+    for template in templates.chain(shared_templates()) {
         let name = template.display().to_string();
         let ran = Operator::new().run(&[
             "plan",
@@ -205,10 +207,10 @@ fn the_real_templates_can_be_planned() {
         ]);
         let plan = ran.exits(0).json();
         let workspaces = plan["workspaces"].as_array().unwrap();
-        let expected = if name.ends_with("molecule-dev") {
-            42
-        } else {
-            7
+        let expected = match template.file_name().unwrap().to_str().unwrap() {
+            "studio" => 4,
+            "molecule-dev" => 42,
+            _ => 7,
         };
         assert_eq!(workspaces.len(), expected, "{name}");
         for workspace in workspaces {
