@@ -42,6 +42,23 @@ fn the_commands_of_every_page_succeed() {
 }
 
 #[test]
+fn every_test_that_the_security_page_names_exists() {
+    let page = std::fs::read_to_string(root().join("docs/src/security.md")).unwrap();
+    let tests = std::fs::read_to_string(root().join("tests/security.rs")).unwrap();
+    let promises = page.lines().filter(|line| line.ends_with("` |"));
+    let mut names = 0;
+    for promise in promises {
+        let column = promise.trim_end_matches(" |").rsplit_once("| ").unwrap().1;
+        for name in column.split(", ") {
+            let name = name.trim_matches('`');
+            assert!(tests.contains(&format!("fn {name}()")), "{name}");
+            names += 1;
+        }
+    }
+    assert!(names > 10, "only {names} tests were found");
+}
+
+#[test]
 fn a_failed_command_fails_its_page() {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("page.md");

@@ -507,7 +507,7 @@ const DANGEROUS: [&str; 9] = [
 
 #[test]
 fn the_page_has_no_way_to_parse_markup() {
-    let folder = crate::support::root().join("host/src/api/page");
+    let folder = crate::support::root().join("host/src/http/ui");
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -87,7 +87,7 @@ fn every_route_has_an_access_rule() {
         for method in methods.as_object().unwrap().keys() {
             let method: Method = method.to_uppercase().parse().unwrap();
             let Some(access) = needed(&method, path) else {
-                panic!("{method} {path} has no row in api/access.rs");
+                panic!("{method} {path} has no row in http/middleware/access.rs");
             };
             let changes = !method.is_safe() && access == RouteAccess::Needs(Scope::Read);
             assert!(
