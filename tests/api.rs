@@ -1,4 +1,4 @@
-//! The API from outside: every endpoint, the document, compatibility.
+//! Tests of the HTTP API from outside: every endpoint, the API document, compatibility with the reference's clients.
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::support::{Operator, root};
 const ORG: &str = "name: Acme\ndefaults: {runtime: x}\nworkspaces: [{name: One, children: [{name: Two}]}, {name: Three}]\n";
 const LOCAL: [&str; 3] = ["--demo", "--engine", "local"];
 
-/// Longer than anything here takes on a busy machine.
+/// A time limit that is far above what any step takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server whose folder of templates holds these `org.yaml`s.
+/// Starts a server whose templates folder holds these `org.yaml` files.
 fn templates(operator: &Operator, templates: &[(&str, &str)]) {
     for (name, text) in templates {
         operator.file(&format!("state/templates/{name}/org.yaml"), text);
@@ -38,16 +38,16 @@ async fn the_document_is_the_committed_one() {
     let committed = std::fs::read_to_string(root().join("openapi.json")).unwrap_or_default();
     assert!(
         said == committed,
-        "openapi.json is not what the code says: cargo run --all-features -- openapi > openapi.json"
+        "openapi.json is out of date: cargo run --all-features -- openapi > openapi.json"
     );
     let server = Server::start(&operator, &LOCAL);
     let served = server.get("/openapi.json").await;
     assert_eq!(served, serde_json::from_str::<Value>(&committed).unwrap());
 }
 
-/// Starts servers of its own: a test of the endpoints as the document describes them.
+/// Runs schemathesis against a server: it sends many requests for every endpoint of the API document.
 #[test]
-fn schemathesis_finds_nothing() {
+fn schemathesis_finds_no_violation_of_the_document() {
     let program = env!("CARGO_BIN_EXE_orghost");
     let target = std::path::Path::new(program).ancestors().nth(2).unwrap();
     let ran = Command::new(root().join("scripts/schemathesis"))
@@ -58,12 +58,12 @@ fn schemathesis_finds_nothing() {
     let said = String::from_utf8_lossy(&ran.stdout);
     let complained = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{said}\n{complained}");
-    // It did test something.
+    // Schemathesis did send requests.
     assert!(said.contains("/v1/orgs"), "{said}\n{complained}");
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_is_a_problem_document() {
+async fn every_http_error_is_a_problem_document() {
     let operator = Operator::new();
     let server = Server::start(&operator, &LOCAL);
     let json = Some("application/json");
@@ -238,7 +238,7 @@ async fn workspaces_and_operations_are_listed_in_pages() {
     assert_eq!(keys, ["one", "one/two", "three"]);
 
     take_down(&server, "acme").await;
-    // What happened to an org is told also when it is gone; newest first.
+    // The operations of an org are still listed after the org is gone, newest first.
     let mut operations = Vec::new();
     let mut path = "/v1/orgs/acme/operations?limit=1".to_owned();
     loop {
@@ -302,7 +302,7 @@ async fn a_workspace_is_shown_and_its_log_is_followed() {
     let answer = server.request(Method::GET, &path).send().await.unwrap();
     assert_eq!(answer.text().await.unwrap(), "second\nlater\n");
     take_down(&server, "acme").await;
-    // Whoever follows is let go when it is gone.
+    // A followed log ends when the workspace is gone.
     timeout(PATIENCE, async { while output.next().await.is_some() {} })
         .await
         .unwrap();
@@ -323,7 +323,7 @@ async fn read_until(
     timeout(PATIENCE, read).await.unwrap();
 }
 
-/// The one file of this name below a folder.
+/// Finds the one file with this name below a folder.
 fn glob(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -379,7 +379,7 @@ async fn templates_are_listed_with_what_they_need() {
 }
 
 #[tokio::test]
-async fn plugins_are_examined_kept_quarantined_and_removed() {
+async fn an_uploaded_plugin_is_verified_installed_quarantined_and_removed() {
     let operator = Operator::new();
     let server = Server::start(&operator, &LOCAL);
     let component = std::fs::read(root().join("guest/org-import.wasm")).unwrap();
@@ -394,7 +394,7 @@ async fn plugins_are_examined_kept_quarantined_and_removed() {
             answer.json::<Value>().await.unwrap(),
         )
     };
-    // It calls itself as the built-in one does, and nobody else may.
+    // This component describes itself with the name of the built-in plugin, which is reserved.
     let (status, problem) = add("", &component).await;
     assert_eq!(
         (status, &problem["code"]),
@@ -405,7 +405,7 @@ async fn plugins_are_examined_kept_quarantined_and_removed() {
     assert_eq!((status, &added["changed"]), (201, &json!(true)), "{added}");
     let (status, added) = add("?name=acme", &component).await;
     assert_eq!((status, &added["changed"]), (200, &json!(false)), "{added}");
-    // Another upload without a name has nothing to do with it.
+    // An upload without a name does not affect the installed plugin.
     let (status, problem) = add("", b"no component").await;
     assert_eq!(
         (status, &problem["code"]),
@@ -431,7 +431,7 @@ async fn plugins_are_examined_kept_quarantined_and_removed() {
         "{listed}"
     );
     assert_eq!(listed["quarantine"][0]["name"], "acme", "{listed}");
-    // The command line says the same.
+    // `orghost plugin list` shows the same.
     let said = operator.run(&["plugin", "list", "--json"]).exits(0).stdout;
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), listed);
     let org = format!("plugin: acme\n{ORG}");
@@ -452,7 +452,7 @@ async fn plugins_are_examined_kept_quarantined_and_removed() {
 }
 
 #[tokio::test]
-async fn a_plugin_is_held_against_the_operators_demands() {
+async fn an_uploaded_plugin_must_meet_the_operators_requirements() {
     let operator = Operator::new();
     let secret = operator.home.path().join("key").display().to_string();
     let said = operator
@@ -512,7 +512,7 @@ async fn a_plugin_is_held_against_the_operators_demands() {
 }
 
 #[tokio::test]
-async fn a_text_is_expanded() {
+async fn expand_reports_unresolved_and_malformed_references() {
     let operator = Operator::new().with_env("SECRET", "s");
     let config = operator
         .file("orghost.toml", "[server]\ngrant = [\"SECRET\"]\n")
@@ -531,7 +531,7 @@ async fn a_text_is_expanded() {
 }
 
 #[tokio::test]
-async fn what_happens_is_counted_and_logged_without_what_callers_make_up() {
+async fn metrics_and_logs_hold_no_text_of_callers() {
     let operator = Operator::new();
     let server = Server::start(&operator, &LOCAL);
     assert_eq!(server.import(json!({"inline": ORG})).await["state"], "done");
@@ -575,7 +575,7 @@ async fn what_happens_is_counted_and_logged_without_what_callers_make_up() {
         "orghost_operations_open 0",
         "orghost_workspaces_waiting 0",
         "orghost_workspaces_running 0",
-        // The sweeper, which always runs.
+        // One of the two tasks is the sweeper, which always runs.
         "orghost_tasks 2",
         "orghost_plan_duration_seconds_count{result=\"approved\"} 1",
         "orghost_event_listeners 1",
@@ -614,7 +614,7 @@ async fn what_happens_is_counted_and_logged_without_what_callers_make_up() {
 }
 
 #[tokio::test]
-async fn events_are_resumed_where_they_were_cut() {
+async fn an_event_stream_resumes_after_the_last_event_id() {
     let operator = Operator::new();
     let server = Server::start(&operator, &LOCAL);
     assert_eq!(server.import(json!({"inline": ORG})).await["state"], "done");
@@ -639,7 +639,7 @@ async fn events_are_resumed_where_they_were_cut() {
         );
     }
     drop(stream);
-    // What comes while nobody listens is not lost, and what was seen is not told again, whatever `after` says.
+    // Events that happened without a listener are sent. `Last-Event-ID` wins over `after`, so no event is sent twice.
     take_down(&server, "acme").await;
     let last = events.last().unwrap().id.clone();
     let mut stream = Box::pin(listen("/v1/events?after=0&org=acme", Some(&last)).await);
@@ -665,7 +665,7 @@ async fn events_are_resumed_where_they_were_cut() {
         let data: Value = serde_json::from_str(&event.data).unwrap();
         assert_eq!((&data["seq"], &data["org"]), (&json!(id), &json!("acme")));
     }
-    // Without a place, only what comes from now on; and a server that stops lets its listeners go.
+    // Without `after`, a stream begins with the next event. A stopping server closes its streams.
     let mut stream = Box::pin(listen("/v1/events", None).await);
     server
         .import(
@@ -689,7 +689,7 @@ async fn events_are_resumed_where_they_were_cut() {
 }
 
 #[tokio::test]
-async fn the_references_clients_import_unchanged() {
+async fn clients_of_the_reference_can_import_unchanged() {
     let operator = Operator::new().with_env("TOKEN", "t");
     let config = operator.file(
         "orghost.toml",
@@ -742,7 +742,7 @@ async fn the_references_clients_import_unchanged() {
         .get(&format!("/v1/workspaces/{}", one["id"].as_str().unwrap()))
         .await;
     assert_eq!(shown["state"], "running", "{shown}");
-    // Once more: they are there, and equal. The same template inline, as the reference's canvas sends it.
+    // A second import finds the workspaces unchanged. The template is inline JSON, as the reference's canvas sends it.
     let (status, said) = import(json!({"template": {
         "name": "Granted", "defaults": {"runtime": "x"}, "workspaces": [{"name": "New"}]}, "mode": "merge"})).await;
     assert_eq!((status, &said["count"]), (201, &json!(1)), "{said}");
@@ -809,7 +809,7 @@ async fn the_references_clients_import_unchanged() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_wrong_names_the_field() {
+async fn an_invalid_form_is_refused_with_the_name_of_the_field() {
     use reqwest::multipart::{Form, Part};
     let operator = Operator::new();
     let server = Server::start(&operator, &LOCAL);

@@ -1,5 +1,5 @@
-//! The rules of `ARCHITECTURE.md`, held over the sources: which room may use which, that no modules form a circle, and
-//! which file may use a library or a capability.
+//! Checks the rules of `ARCHITECTURE.md` in the sources: which folder may use which, no dependency cycles, and which
+//! files may use a library or a capability.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use syn::visit::Visit;
 
 use crate::support::root;
 
-/// The rooms of `host/src`, from the ground up. A room uses only those before it.
-const ROOMS: &[&str] = &[
+/// The folders of `host/src`, lowest layer first. A folder uses only folders before it.
+const LAYERS: &[&str] = &[
     "limits",
     "fault",
     "atomic_file",
@@ -29,8 +29,8 @@ const ROOMS: &[&str] = &[
     "cli",
 ];
 
-/// Rooms that do not use each other, although one stands before the other.
-const APART: &[(&str, &[&str])] = &[
+/// Folders that must not use each other, although the order of layers would allow it.
+const SEPARATE: &[(&str, &[&str])] = &[
     ("conformance", &["config::Config"]),
     ("planning", &["state"]),
     (
@@ -41,7 +41,7 @@ const APART: &[(&str, &[&str])] = &[
     ("http", &["client"]),
 ];
 
-/// What is used, and the only files or folders under `host/src` that may use it.
+/// A path that only the named files or folders under `host/src` may use.
 const USES: &[(&str, &[&str])] = &[
     ("wasmtime::", &["plugin/sandbox"]),
     ("wasmtime_wasi::", &["plugin/sandbox"]),
@@ -81,23 +81,23 @@ const USES: &[(&str, &[&str])] = &[
     ("libc::", &["provision/engine/local/confine/sockets.rs"]),
 ];
 
-/// Rooms that do no input or output.
+/// Folders without input or output.
 const PURE: &[&str] = &["model", "planning/policy"];
 
-/// The most lines of a file that does not say in its first lines why it is longer.
+/// The largest number of lines of a file that does not begin with a reason for its length.
 const LINES: usize = 500;
 
 #[test]
-fn a_room_uses_only_the_rooms_below_it() {
+fn a_folder_uses_only_the_folders_below_it() {
     let sources = Sources::read();
     let mut broken = Vec::new();
     for (module, uses) in &sources.uses {
-        let from = floor(module);
+        let from = layer(module);
         for used in uses {
-            if floor(used) > from {
+            if layer(used) > from {
                 broken.push(format!("{module} uses {used}, which is above it"));
             }
-            let forbidden = APART.iter().filter(|(room, _)| is_in(module, room));
+            let forbidden = SEPARATE.iter().filter(|(folder, _)| is_in(module, folder));
             for what in forbidden.flat_map(|(_, forbidden)| *forbidden) {
                 if is_in(used, what) {
                     broken.push(format!("{module} uses {used}"));
@@ -108,9 +108,9 @@ fn a_room_uses_only_the_rooms_below_it() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// A module may use what the module that it stands in defines; every other circle is one too many.
+/// A module may use its parent module. Every other cycle is an error.
 #[test]
-fn no_modules_form_a_circle() {
+fn modules_have_no_dependency_cycles() {
     let sources = Sources::read();
     let edges: BTreeMap<&str, BTreeSet<&str>> = sources
         .uses
@@ -121,7 +121,7 @@ fn no_modules_form_a_circle() {
             (module.as_str(), files.collect())
         })
         .collect();
-    // What uses nothing that is left cannot be a part of a circle.
+    // A module that uses no remaining module is not part of a cycle.
     let mut left: BTreeSet<&str> = edges.keys().copied().collect();
     loop {
         let free: Vec<&str> = left
@@ -134,7 +134,7 @@ fn no_modules_form_a_circle() {
         }
         left.retain(|module| !free.contains(module));
     }
-    // What nothing that is left uses is above a circle, not a part of one.
+    // A module that no remaining module uses is not part of a cycle.
     loop {
         let above: Vec<&str> = left
             .iter()
@@ -146,7 +146,7 @@ fn no_modules_form_a_circle() {
         }
         left.retain(|module| !above.contains(module));
     }
-    assert!(left.is_empty(), "these use each other: {left:?}");
+    assert!(left.is_empty(), "these modules form a cycle: {left:?}");
 }
 
 #[test]
@@ -165,8 +165,9 @@ fn only_the_named_files_use_a_library_or_a_capability() {
                 broken.push(format!("{path} uses {what}"));
             }
         }
-        for room in PURE {
-            let is_pure = path.starts_with(&format!("{room}/")) || path == &format!("{room}.rs");
+        for folder in PURE {
+            let is_pure =
+                path.starts_with(&format!("{folder}/")) || path == &format!("{folder}.rs");
             for what in ["std::fs", "std::net", "std::process", "tokio::"] {
                 if is_pure && code(text).any(|line| line.contains(what)) {
                     broken.push(format!("{path} uses {what}"));
@@ -178,7 +179,7 @@ fn only_the_named_files_use_a_library_or_a_capability() {
 }
 
 #[test]
-fn a_module_says_what_it_is_in_its_first_line() {
+fn every_module_begins_with_a_sentence_about_itself() {
     let sources = Sources::read();
     let silent: Vec<&String> = sources
         .texts
@@ -190,7 +191,7 @@ fn a_module_says_what_it_is_in_its_first_line() {
 }
 
 #[test]
-fn a_long_file_says_why_it_is_long() {
+fn a_long_file_begins_with_the_reason() {
     let sources = Sources::read();
     let long: Vec<&String> = sources
         .texts
@@ -203,7 +204,7 @@ fn a_long_file_says_why_it_is_long() {
     assert!(long.is_empty(), "{long:?}");
 }
 
-/// Host and guest share `wit/` and a file of bytes, never a crate.
+/// Host and guest share the WIT files and the built component, never a crate.
 #[test]
 fn host_and_guest_do_not_depend_on_each_other() {
     let manifest = |path: &str| -> toml::Table {
@@ -224,20 +225,20 @@ fn host_and_guest_do_not_depend_on_each_other() {
     assert!(!depends("guest/build", "orghost") && !depends("guest/build", "org-import"));
 }
 
-/// `orghost plugin new` copies the SDK's folder into projects that know nothing of this workspace.
+/// `orghost plugin new` copies the SDK into projects outside this workspace, so the SDK depends on nothing here.
 #[test]
-fn the_sdk_stands_alone() {
+fn the_sdk_depends_on_nothing_of_this_workspace() {
     let manifest = std::fs::read_to_string(root().join("guest/sdk/Cargo.toml")).unwrap();
     for word in ["workspace = true", "path = "] {
         assert!(!manifest.contains(word), "guest/sdk/Cargo.toml: {word}");
     }
 }
 
-/// The sources of the host, but `lib.rs` and `main.rs`.
+/// The sources of the host without `lib.rs` and `main.rs`.
 struct Sources {
-    /// By path under `host/src`.
+    /// The text of each file, by path under `host/src`.
     texts: BTreeMap<String, String>,
-    /// By module, such as `provision::seed`: the paths in this crate that it uses outside its tests.
+    /// By module, such as `provision::seed`: the paths of this crate that it uses outside its tests.
     uses: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -246,7 +247,7 @@ impl Sources {
         let folder = root().join("host/src");
         let mut files = Vec::new();
         collect(&folder, &mut files);
-        assert!(files.len() > 100, "the sources are gone");
+        assert!(files.len() > 100, "no sources were found");
         let mut texts = BTreeMap::new();
         let mut uses = BTreeMap::new();
         for file in files {
@@ -272,7 +273,7 @@ impl Sources {
         Self { texts, uses }
     }
 
-    /// The module with a file of its own that a path leads into.
+    /// Finds the module with its own file that defines a path.
     fn file_of(&self, path: &str) -> Option<&str> {
         let mut path = path;
         loop {
@@ -284,7 +285,7 @@ impl Sources {
     }
 }
 
-/// Collects the paths of this crate that a file uses: those of `use` trees, in groups or not, and those in code.
+/// Collects the paths of this crate that a file uses, in `use` trees (with groups) and in code.
 struct Uses {
     module: Vec<String>,
     paths: BTreeSet<String>,
@@ -306,11 +307,11 @@ impl Uses {
                     rest = &rest[1..];
                 }
             }
-            // A module inside this one, or another crate: then it leads to nothing here.
+            // A path into a nested module or into another crate is ignored.
             _ => {}
         }
         base.extend(rest.iter().cloned());
-        // `crate` alone names no module.
+        // `crate` alone does not name a module.
         if !base.is_empty() {
             self.paths.insert(base.join("::"));
         }
@@ -353,15 +354,16 @@ impl<'a> Visit<'a> for Uses {
         syn::visit::visit_path(self, path);
     }
 
-    /// A module inside a file is its tests, or generated bindings.
+    /// Skips modules inside a file: they hold tests or generated bindings.
     fn visit_item_mod(&mut self, _: &'a syn::ItemMod) {}
 }
 
-/// Which room a path leads into, counted from the ground.
-fn floor(path: &str) -> usize {
-    let room = path.split("::").next().unwrap();
-    let floor = ROOMS.iter().position(|known| *known == room);
-    floor.unwrap_or_else(|| panic!("{room} is no room: add it to ROOMS and to ARCHITECTURE.md"))
+/// The position of a path's folder in `LAYERS`.
+fn layer(path: &str) -> usize {
+    let folder = path.split("::").next().unwrap();
+    let layer = LAYERS.iter().position(|known| *known == folder);
+    layer
+        .unwrap_or_else(|| panic!("{folder} is not in LAYERS: add it there and to ARCHITECTURE.md"))
 }
 
 fn is_in(path: &str, module: &str) -> bool {

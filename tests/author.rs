@@ -1,5 +1,5 @@
-//! As an author: projects from nothing, builds in other languages, what a file says about itself, and a plan that follows
-//! every change. `scripts/component-tools` installs the languages' tools; a test that needs them fails without them.
+//! Tests of the plugin author's commands: new projects, builds in other languages, `plugin inspect`, and `plugin dev`.
+//! `scripts/component-tools` installs the languages' tools; a test that needs them fails without them.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -13,10 +13,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Operator, Ran, root};
 
-/// Generous: a first call of a plugin compiles an interpreter.
+/// Generous, because the first call of a plugin compiles an interpreter.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The folder of the component tools, installed once.
+/// The folder with the component tools, which are installed once.
 fn tools() -> &'static Path {
     static TOOLS: OnceLock<PathBuf> = OnceLock::new();
     TOOLS.get_or_init(|| {
@@ -28,14 +28,14 @@ fn tools() -> &'static Path {
     })
 }
 
-/// An author who has installed the tools.
+/// An operator whose PATH has the component tools.
 fn author() -> Operator {
     let tools = tools().display();
     let path = format!("{tools}/venv/bin:{tools}/node_modules/.bin:/usr/bin:/bin");
     Operator::new().with_env("PATH", &path)
 }
 
-/// An example's component: built once for what its sources, the contract and the builder are.
+/// The component of an example. It is built once for each state of its sources, the contract and the builder.
 fn example(language: &str) -> PathBuf {
     static BUILDING: Mutex<()> = Mutex::new(());
     let _building = BUILDING.lock().unwrap();
@@ -72,7 +72,7 @@ fn example(language: &str) -> PathBuf {
     let file = cache.join(format!("{language}.wasm"));
     if !file.is_file() {
         std::fs::create_dir_all(&cache).unwrap();
-        // Another process may be building the same: whoever is last has the same plugin.
+        // Another process may build the same example; both results are equal, so the last one stays.
         let draft = cache.join(format!("{language}-{}.wasm", std::process::id()));
         let (source, output) = (folder.display().to_string(), draft.display().to_string());
         author()
@@ -84,7 +84,7 @@ fn example(language: &str) -> PathBuf {
 }
 
 #[test]
-fn a_project_needs_a_name_and_room() {
+fn plugin_new_needs_a_valid_name_and_an_empty_folder() {
     let operator = Operator::new();
     let place = operator.home.path().join("p").display().to_string();
     let new = |name: &str| {
@@ -131,7 +131,7 @@ fn a_project_needs_a_name_and_room() {
 
 #[test]
 fn a_missing_tool_is_named_with_the_command_that_installs_it() {
-    // No PATH with the tools, and none in the project.
+    // Neither PATH nor the project has the tools.
     let operator = Operator::new().with_env("PATH", "/nonexistent");
     for (language, install) in [
         ("js", "npm install"),
@@ -157,7 +157,7 @@ fn a_missing_tool_is_named_with_the_command_that_installs_it() {
 }
 
 #[test]
-fn a_broken_manifest_is_told_where_it_breaks() {
+fn a_manifest_error_names_the_line() {
     let operator = Operator::new();
     operator.file("p/wit/plugin.wit", "");
     let place = operator.home.path().join("p").display().to_string();
@@ -183,16 +183,16 @@ fn a_broken_manifest_is_told_where_it_breaks() {
 }
 
 #[test]
-fn the_python_example_gives_what_its_cases_say() {
+fn the_python_example_passes_its_cases() {
     cases("python", "team-csv");
 }
 
 #[test]
-fn the_js_example_gives_what_its_cases_say() {
+fn the_js_example_passes_its_cases() {
     cases("js", "outline");
 }
 
-/// Its facts, and every case; `ORGHOST_BLESS=1` writes what came out.
+/// Checks the metadata and all cases of an example.
 fn cases(language: &str, name: &str) {
     let file = example(language).display().to_string();
     let operator = Operator::new();
@@ -219,9 +219,9 @@ fn cases(language: &str, name: &str) {
     assert!(parts["own"]["passed"].as_u64() >= Some(2), "{parts}");
 }
 
-/// As the README says it: new, build, test; then a rule changes, and that is seen.
+/// Follows the README: new, build, test. Then a changed rule makes a case fail.
 #[test]
-fn a_rust_project_passes_at_once_and_a_changed_rule_shows() {
+fn a_new_rust_project_passes_its_tests_until_a_rule_changes() {
     let rustc = Command::new(root().join("scripts/wasm-rustc")).output();
     let rustc = Ran::of(rustc.unwrap()).exits(0).stdout;
     let home = std::env::var("HOME").unwrap_or_default();
@@ -262,7 +262,7 @@ fn a_rust_project_passes_at_once_and_a_changed_rule_shows() {
     assert!(said.contains("own/first"), "{said}");
     assert!(said.contains("+      \"model\": \"acme-1\""), "{said}");
 
-    // The same for the contract's next version, which has a log.
+    // The same project works with the next version of the contract, which adds a log.
     let template = format!("{project}/cases/first/template");
     let plan = || operator.run(&["plan", &template, "--plugin", &plugin, "--demo", "--json"]);
     let before = plan().exits(3);
@@ -281,7 +281,7 @@ fn a_rust_project_passes_at_once_and_a_changed_rule_shows() {
     assert!(after.stderr.contains("plugin: hello"), "{}", after.stderr);
 }
 
-/// An interpreter with its clock, its randomness and its output, in a WASI that is closed.
+/// The plugin uses the clock, randomness and output of a closed WASI.
 #[test]
 fn a_python_plugin_with_a_closed_wasi_gives_the_same_plan_every_time() {
     let operator = author();
@@ -318,7 +318,7 @@ fn a_python_plugin_with_a_closed_wasi_gives_the_same_plan_every_time() {
     };
     let first = closed();
     assert_eq!(closed(), first);
-    // The first second of 2020, and no environment.
+    // The clock of a closed WASI stands at the first second of 2020, and the environment is empty.
     assert!(
         first.1.contains("plugin: it is 1577836800 0."),
         "{}",
@@ -328,7 +328,7 @@ fn a_python_plugin_with_a_closed_wasi_gives_the_same_plan_every_time() {
 }
 
 #[test]
-fn a_benchmark_counts_every_call() {
+fn plugin_bench_counts_every_call() {
     let operator = Operator::new();
     let template = root().join("examples/studio").display().to_string();
     let bench = [
@@ -347,14 +347,14 @@ fn a_benchmark_counts_every_call() {
     let time = |name: &str| said["call_us"][name].as_f64().unwrap();
     assert!(time("min") > 0.0 && time("min") <= time("p50") && time("p99") <= time("max"));
     assert!(said["memory_bytes"].as_u64().unwrap() > 64 << 10);
-    // A template that cannot be planned has no time.
+    // A template that cannot be planned has no measurements.
     let broken = operator.template(&[("org.yaml", "name: [")]);
     operator
         .run(&["plugin", "bench", "--template", &broken])
         .exits(2);
 }
 
-/// `plugin dev`, while it runs.
+/// A running `plugin dev`.
 struct Dev {
     child: Child,
     lines: Receiver<String>,
@@ -362,7 +362,7 @@ struct Dev {
 
 impl Dev {
     fn start(operator: &Operator, project: &str, template: &str) -> Self {
-        // One pipe for both, so that lines come in the order in which they were written.
+        // Both streams share one pipe, so that their lines arrive in order.
         let (reader, writer) = std::io::pipe().unwrap();
         let child = operator
             .command(&["plugin", "dev", project, "--template", template])
@@ -379,7 +379,7 @@ impl Dev {
         Self { child, lines }
     }
 
-    /// Everything up to the line that has this text.
+    /// Reads output up to the first line that contains this text.
     #[track_caller]
     fn until(&self, text: &str) -> String {
         let mut seen = String::new();
@@ -405,7 +405,7 @@ impl Drop for Dev {
 }
 
 #[test]
-fn dev_shows_how_a_change_changes_the_plan() {
+fn plugin_dev_shows_how_the_plan_changes() {
     let operator = author();
     let project = operator.home.path().join("acme").display().to_string();
     operator
@@ -417,7 +417,7 @@ fn dev_shows_how_a_change_changes_the_plan() {
     let mut dev = Dev::start(&operator, &project, &template);
     dev.until("writer");
     dev.until("watching");
-    // The template.
+    // Change the template.
     operator.file(
         "acme/cases/first/template/team.txt",
         "Writer: Writes the atlas\n",
@@ -431,7 +431,7 @@ fn dev_shows_how_a_change_changes_the_plan() {
         seen.contains("-      \"role\": \"Writes the handbook\""),
         "{seen}"
     );
-    // A mistake in the sources, and back: the difference is to the plan before it.
+    // Break the sources and repair them. The difference is shown against the last good plan.
     let source = std::fs::read_to_string(format!("{project}/app.js")).unwrap();
     operator.file("acme/app.js", "this is no JavaScript");
     dev.until("compared with the previous one");

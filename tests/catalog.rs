@@ -1,5 +1,5 @@
-//! Shipping and loading: signatures, a real registry, the installed plugins,
-//! which plugin a template gets, and replacing one while it works.
+//! Tests of plugin distribution: signatures, a real registry, installed plugins, which plugin a template gets, and the
+//! replacement of a plugin during calls.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::support::{Operator, root};
 
 const ORG: &str = "name: Acme\ndefaults: {runtime: claude-code}\nworkspaces:\n  - name: PM\n";
 
-/// The built-in plugin as another file: a custom section changes its digest, and nothing else.
+/// The built-in plugin with another digest: an added custom section changes the file and not the behaviour.
 fn import(note: u8) -> Vec<u8> {
     let mut bytes = ORG_IMPORT.to_vec();
     bytes.extend([0, 6, 4, b'n', b'o', b't', b'e', note]);
     bytes
 }
 
-/// A plugin that describes itself with this version, and plans for ever.
+/// A plugin that describes itself with this version and never finishes planning.
 fn spinning(version: char) -> Vec<u8> {
     of_wat(
         &format!(
@@ -44,7 +44,7 @@ fn spinning(version: char) -> Vec<u8> {
     )
 }
 
-/// A plugin that traps when it is asked what it is.
+/// A plugin whose `describe` traps.
 fn broken() -> Vec<u8> {
     of_wat(
         r#"(module
@@ -61,7 +61,7 @@ fn digest(bytes: &[u8]) -> String {
     PluginDigest::of(bytes).to_string()
 }
 
-/// Makes a key pair and gives the secret key's file and the public key.
+/// Makes a key pair and returns the file of the secret key and the public key.
 fn key(operator: &Operator, name: &str) -> (String, String) {
     let file = operator.home.path().join(name).display().to_string();
     let ran = operator
@@ -74,7 +74,7 @@ fn file(operator: &Operator, name: &str, bytes: &[u8]) -> String {
     operator.file(name, bytes).display().to_string()
 }
 
-/// The configuration file, in its usual place.
+/// Writes the configuration file to its default place.
 fn configure(operator: &Operator, toml: &str) {
     operator.file(".config/orghost/orghost.toml", toml);
 }
@@ -87,7 +87,7 @@ fn installed_digest(operator: &Operator, name: &str) -> Option<String> {
 }
 
 #[test]
-fn keys_are_private_and_never_overwritten() {
+fn signing_keys_are_private_and_never_overwritten() {
     let operator = Operator::new();
     let (secret, public) = key(&operator, "my.key");
     let mode = std::fs::metadata(&secret).unwrap().permissions().mode();
@@ -104,7 +104,7 @@ fn keys_are_private_and_never_overwritten() {
             .contains(&public)
     );
 
-    // One with a password signs with that password only.
+    // A key with a password signs only with that password.
     let with = |operator: Operator, password| operator.with_env("ORGHOST_KEY_PASSWORD", password);
     let operator = with(operator, "correct horse");
     let (secret, public) = key(&operator, "other.key");
@@ -127,7 +127,7 @@ fn keys_are_private_and_never_overwritten() {
 }
 
 #[test]
-fn a_wrong_key_in_the_operators_file_is_named() {
+fn an_invalid_key_in_the_configuration_file_is_named() {
     let operator = Operator::new();
     for section in ["[policy]", "[plugins.acme]"] {
         configure(
@@ -158,9 +158,10 @@ fn a_wrong_key_in_the_operators_file_is_named() {
     }
 }
 
-/// Unsigned, altered, signed by another key, signed by the right one: as a file, and from a registry.
+/// Checks unsigned plugins, altered plugins, and plugins signed by a wrong and a right key, from a file and from a
+/// registry.
 #[test]
-fn only_what_a_trusted_key_signed_is_accepted() {
+fn only_plugins_signed_by_a_trusted_key_are_accepted() {
     let registry = Registry::start();
     let operator = Operator::new();
     let (right, public) = key(&operator, "right.key");
@@ -183,7 +184,7 @@ fn only_what_a_trusted_key_signed_is_accepted() {
     sign(&altered, &right);
     operator.file("altered.wasm", import(4));
     let garbled = file(&operator, "garbled.wasm", &import(5));
-    // A signature whose last part is cut short: the comment's.
+    // The second signature, of the trusted comment, is cut short.
     operator.file("garbled.wasm.minisig", {
         sign(&garbled, &right);
         let text = std::fs::read_to_string(format!("{garbled}.minisig")).unwrap();
@@ -226,7 +227,8 @@ fn only_what_a_trusted_key_signed_is_accepted() {
     }
     let list = operator.run(&["plugin", "list", "--json"]).exits(0).json();
     assert_eq!(list["plugins"][0]["signed_by"], public.as_str());
-    // Installed, its signature counts each time; another key in the configuration file ends that.
+    // The signature is checked at every use: with another trusted key in the configuration, the installed plugin is
+    // refused.
     operator
         .run(&["plan", &template, "--demo", "--plugin", "good"])
         .exits(0);
@@ -239,7 +241,7 @@ fn only_what_a_trusted_key_signed_is_accepted() {
         .run(&["plan", &template, "--demo", "--plugin", "good", "--json"])
         .exits(3);
     assert_eq!(ran.error_codes(), ["plugin-signature"]);
-    // The built-in plugin needs none; and what one plugin's keys say goes before the policy's.
+    // The built-in plugin needs no signature. Keys of one plugin override the keys of the policy.
     operator.run(&["plan", &template, "--demo"]).exits(0);
     configure(
         &operator,
@@ -253,7 +255,7 @@ fn only_what_a_trusted_key_signed_is_accepted() {
 }
 
 #[test]
-fn what_is_pushed_comes_back_and_a_pin_stays_when_its_tag_moves() {
+fn a_pulled_plugin_is_the_pushed_one_and_a_pin_does_not_follow_its_tag() {
     let registry = Registry::start();
     let operator = Operator::new();
     let (secret, public) = key(&operator, "my.key");
@@ -292,7 +294,7 @@ fn what_is_pushed_comes_back_and_a_pin_stays_when_its_tag_moves() {
         installed_digest(&operator, "acme"),
         Some(digest(&import(1)))
     );
-    // The same source means the same name.
+    // A second add from the same source updates the same name.
     operator.run(&["plugin", "add", &tag]).exits(0);
     assert_eq!(
         installed_digest(&operator, "acme"),
@@ -301,7 +303,7 @@ fn what_is_pushed_comes_back_and_a_pin_stays_when_its_tag_moves() {
     let list = operator.run(&["plugin", "list", "--json"]).exits(0).json();
     let manifest = list["plugins"][0]["manifest"].as_str().unwrap();
     assert!(second.ends_with(manifest), "{second} {manifest}");
-    // A digest is the way back.
+    // Adding by digest goes back to the first version.
     operator
         .run(&["plugin", "add", &first, "--name", "acme"])
         .exits(0);
@@ -309,12 +311,12 @@ fn what_is_pushed_comes_back_and_a_pin_stays_when_its_tag_moves() {
         installed_digest(&operator, "acme"),
         Some(digest(&import(1)))
     );
-    // The unsigned one leaves no signature of the other beside it.
+    // Pulling an unsigned plugin removes the signature file of the previous one.
     operator.run(&["plugin", "pull", &tag, "-o", &got]).exits(0);
     assert_eq!(std::fs::read(&got).unwrap(), import(2));
     assert!(!Path::new(&format!("{got}.minisig")).exists());
 
-    // A registry that gives other bytes of the same length is found out.
+    // Other bytes of the same length from the registry are detected by their digest.
     let blob = registry.blob(&digest(&import(2)));
     let mut bytes = std::fs::read(&blob).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -335,12 +337,12 @@ fn what_is_pushed_comes_back_and_a_pin_stays_when_its_tag_moves() {
     assert_eq!(
         std::fs::read(&got).unwrap(),
         import(2),
-        "what was there stays"
+        "the existing file is unchanged"
     );
 }
 
 #[test]
-fn a_registrys_refusals_are_told_apart() {
+fn each_registry_error_has_its_own_code() {
     let registry = Registry::with_password();
     let operator = Operator::new();
     let plugin = file(&operator, "acme.wasm", ORG_IMPORT);
@@ -382,7 +384,7 @@ fn a_registrys_refusals_are_told_apart() {
             "{no_reference}"
         );
     }
-    // What is not a component is not pushed.
+    // A file that is not a component is not pushed.
     let text = file(&operator, "text.wasm", b"text");
     let push = operator
         .run(&["plugin", "push", &tag, &text, "--json"])
@@ -391,7 +393,7 @@ fn a_registrys_refusals_are_told_apart() {
 }
 
 #[test]
-fn an_image_is_no_plugin_and_a_large_file_is_not_fetched() {
+fn images_and_oversized_plugins_are_refused_before_the_download() {
     use oci_client::client::{ClientConfig, ClientProtocol, Config, ImageLayer};
     use oci_client::manifest::OciImageManifest;
     let registry = Registry::start();
@@ -446,7 +448,7 @@ fn an_image_is_no_plugin_and_a_large_file_is_not_fetched() {
 }
 
 #[test]
-fn a_refused_version_is_quarantined_and_the_previous_one_stays() {
+fn a_refused_plugin_is_quarantined_and_the_previous_version_stays() {
     let operator = Operator::new();
     let template = operator.template(&[("org.yaml", ORG)]);
     let good = file(&operator, "good.wasm", &import(1));
@@ -481,7 +483,7 @@ fn a_refused_version_is_quarantined_and_the_previous_one_stays() {
         .run(&["plan", &template, "--demo", "--plugin", "acme"])
         .exits(0);
 
-    // The operator's pinned digest refuses too, with policy's exit code.
+    // A digest pinned in the configuration refuses too, with the exit code of the policy.
     configure(
         &operator,
         &format!("[plugins.acme]\ndigest = \"{}\"\n", digest(&import(1))),
@@ -502,10 +504,10 @@ fn a_refused_version_is_quarantined_and_the_previous_one_stays() {
     assert_eq!(
         list["quarantine"].as_array().unwrap().len(),
         0,
-        "a good one ends it"
+        "a good version ends the quarantine"
     );
 
-    // What was never installed is refused without a trace.
+    // A refused plugin that was never installed leaves no quarantine entry.
     operator
         .run(&["plugin", "add", &bad, "--name", "new"])
         .exits(2);
@@ -514,7 +516,7 @@ fn a_refused_version_is_quarantined_and_the_previous_one_stays() {
 }
 
 #[test]
-fn installed_files_are_private_checked_and_removed_with_their_last_name() {
+fn installed_files_are_private_verified_and_removed_with_their_last_name() {
     let operator = Operator::new();
     let template = operator.template(&[("org.yaml", ORG)]);
     let plugin = file(&operator, "one.wasm", &import(1));
@@ -545,7 +547,7 @@ fn installed_files_are_private_checked_and_removed_with_their_last_name() {
             ["plugin-altered"]
         );
     }
-    // Installing it again mends it.
+    // Installing the plugin again repairs it.
     operator
         .run(&["plugin", "add", &plugin, "--name", "acme"])
         .exits(0);
@@ -579,7 +581,7 @@ fn installed_files_are_private_checked_and_removed_with_their_last_name() {
 }
 
 #[test]
-fn many_writers_lose_nothing() {
+fn concurrent_installs_lose_nothing() {
     let operator = Operator::new();
     let names: Vec<String> = (0..6).map(|n| format!("plugin-{n}")).collect();
     let running: Vec<_> = (0_u8..)
@@ -600,7 +602,7 @@ fn many_writers_lose_nothing() {
 }
 
 #[test]
-fn a_template_chooses_among_the_plugins_that_policy_allows() {
+fn a_template_can_choose_only_plugins_that_policy_allows() {
     let operator = Operator::new();
     let plugin = file(&operator, "one.wasm", &import(1));
     let plan = |org: &str| {
@@ -635,7 +637,7 @@ fn a_template_chooses_among_the_plugins_that_policy_allows() {
         let ran = plan(&org).exits(0);
         assert!(ran.stderr.contains(&said), "{}", ran.stderr);
     }
-    // Elsewhere, or empty, it is another key; and the built-in one can always be had.
+    // The key counts only at the top level with a value, and the built-in plugin is always allowed.
     for org in [
         ORG.to_owned(),
         format!("{ORG}plugin: org-import\n"),
@@ -658,7 +660,7 @@ fn a_template_chooses_among_the_plugins_that_policy_allows() {
         "{help}"
     );
     plan(&format!("{ORG}plugin: org-import\n")).exits(0);
-    // The list is about templates: who runs orghost chooses freely.
+    // The list limits templates. The operator can choose any installed plugin with `--plugin`.
     let template = operator.template(&[("org.yaml", &wants)]);
     let ran = operator
         .run(&["plan", &template, "--demo", "--plugin", "acme"])
@@ -668,9 +670,9 @@ fn a_template_chooses_among_the_plugins_that_policy_allows() {
     assert!(plan(&wants).exits(0).stderr.contains(&said));
 }
 
-/// Broken, hostile and odd files never end the host; the plugin says what is wrong with them.
+/// Broken, hostile and odd files never panic the host; the plugin reports what is wrong with them.
 #[test]
-fn looking_for_the_plugin_key_survives_every_file() {
+fn finding_a_templates_plugin_never_panics() {
     let operator = Operator::new();
     let bomb = format!(
         "a: &a [x]\n{}",
@@ -709,7 +711,7 @@ fn looking_for_the_plugin_key_survives_every_file() {
 }
 
 #[test]
-fn the_operator_grants_variables_to_one_plugin() {
+fn variables_granted_to_one_plugin_reach_no_other() {
     let operator = Operator::new().with_env("TOKEN_OF_ACME", "the-value");
     let plugin = file(&operator, "one.wasm", &import(1));
     operator
@@ -758,9 +760,9 @@ fn a_pulled_plugin_brings_an_org_up() {
     down.exits(0);
 }
 
-/// Calls from many threads while the plugin is replaced again and again: none fails, and each gets one whole plugin.
+/// Many threads call the plugin while it is replaced again and again: every call succeeds with exactly one version.
 #[test]
-fn replacing_a_plugin_loses_and_mixes_no_call() {
+fn every_call_during_a_plugin_replacement_runs_one_version() {
     let operator = Operator::new();
     let versions = ['1', '2'].map(|version| (version, spinning(version)));
     let files = versions
@@ -781,7 +783,7 @@ fn replacing_a_plugin_loses_and_mixes_no_call() {
     let done = AtomicBool::new(false);
     let first = current();
     std::thread::scope(|scope| {
-        // A call of the first version that lasts until its deadline, over all that follows.
+        // A call of the first version runs until its deadline, during all replacements.
         let long = scope
             .spawn(|| first.plan(&template, &orghost::plugin::sandbox::PluginInput::default()));
         let callers: Vec<_> = (0..4)
@@ -814,7 +816,7 @@ fn replacing_a_plugin_loses_and_mixes_no_call() {
         assert!(ended.contains("longer than"), "{ended}");
     });
 
-    // What is not what the pin says is not taken, and the reason is told.
+    // A file that does not match its pinned digest is not loaded, and the reason is reported.
     let blob = operator.state().join(format!(
         "plugins/sha256/{}.wasm",
         current().digest().as_str()
@@ -828,11 +830,11 @@ fn replacing_a_plugin_loses_and_mixes_no_call() {
     assert_eq!(refused.errors[0].code, "plugin-not-installed");
 }
 
-/// What is in the clear on this machine's loopback does not travel through the environment's proxy.
+/// Plain HTTP to a registry on this machine's loopback does not go through the proxy of the environment.
 #[test]
 fn a_registry_on_the_loopback_is_reached_without_the_proxy() {
     let registry = Registry::start();
-    // Nobody answers there.
+    // No proxy listens on this address.
     let operator = Operator::new()
         .with_env("http_proxy", "http://127.0.0.1:1")
         .with_env("HTTP_PROXY", "http://127.0.0.1:1");

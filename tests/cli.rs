@@ -1,4 +1,4 @@
-//! The command line from outside: exit codes, errors, secrets.
+//! Tests of the command line from outside: exit codes, errors, secrets.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -26,7 +26,7 @@ fn acme(operator: &Operator) -> String {
 }
 
 #[test]
-fn bad_input_has_its_exit_code_and_says_what_to_do() {
+fn invalid_input_has_an_exit_code_and_help() {
     let operator = Operator::new();
     let template = acme(&operator);
     let empty = operator
@@ -88,7 +88,7 @@ fn bad_input_has_its_exit_code_and_says_what_to_do() {
         json.push("--json");
         let ran = operator.run(&json).exits(*exit);
         assert_eq!(ran.error_codes(), [*code], "{args:?}");
-        // A person reads the same, on the other stream.
+        // The human output shows the same error on standard error.
         let ran = operator.run(args).exits(*exit);
         assert!(
             ran.stdout.is_empty() && !ran.stderr.is_empty(),
@@ -129,7 +129,7 @@ fn an_error_shows_its_place_in_the_source() {
 }
 
 #[test]
-fn a_template_cannot_steer_the_terminal() {
+fn a_template_cannot_send_control_sequences_to_the_terminal() {
     let operator = Operator::new();
     let template = operator.template(&[(
         "org.yaml",
@@ -144,7 +144,7 @@ fn a_template_cannot_steer_the_terminal() {
 }
 
 #[test]
-fn policy_refuses_with_3_and_shows_the_plan_beside_the_violations() {
+fn violations_exit_with_3_and_are_shown_beside_the_plan() {
     let operator = Operator::new();
     let template = acme(&operator);
     for command in ["plan", "up"] {
@@ -197,7 +197,7 @@ fn secrets_are_redacted_unless_asked_for() {
 }
 
 #[test]
-fn only_a_granted_name_crosses_from_the_hosts_environment() {
+fn only_granted_variables_leave_the_hosts_environment() {
     let operator = Operator::new().with_env("BOT", "123:canary");
     let template = acme(&operator);
     let ran = operator
@@ -211,7 +211,7 @@ fn only_a_granted_name_crosses_from_the_hosts_environment() {
 }
 
 #[test]
-fn expand_follows_the_map_and_the_grants() {
+fn expand_uses_the_map_and_then_the_grants() {
     let operator = Operator::new().with_env("HOST", "h");
     let expand = |text: &str| {
         let ran = operator.run(&[
@@ -252,7 +252,7 @@ fn expand_follows_the_map_and_the_grants() {
 }
 
 #[test]
-fn env_beats_env_file_beats_the_templates_own() {
+fn env_overrides_env_file_overrides_the_templates_env() {
     let operator = Operator::new();
     let template = acme(&operator);
     operator.file("template/.env", "A=dotenv\nB=dotenv\nC=dotenv\n");
@@ -279,7 +279,7 @@ fn env_beats_env_file_beats_the_templates_own() {
 }
 
 #[test]
-fn render_writes_what_a_workspace_would_find() {
+fn render_writes_the_files_of_a_workspace() {
     let operator = Operator::new();
     let template = acme(&operator);
     let script = operator.home.path().join("template/pm/run.sh");
@@ -319,7 +319,7 @@ fn render_writes_what_a_workspace_would_find() {
     );
     assert!(!read("channels.yaml").contains("hunter2"));
     assert!(!out.join("pm/.env").exists());
-    // What is there is not overwritten.
+    // An existing folder is not overwritten.
     render(&[]).exits(1);
     std::fs::remove_dir_all(&out).unwrap();
     render(&["--show-secrets"]).exits(0);
@@ -374,7 +374,7 @@ fn every_command_has_help_and_shells_have_completions() {
 }
 
 #[test]
-fn a_store_that_is_not_understood_is_left_alone() {
+fn a_store_of_an_unknown_version_is_not_changed() {
     let operator = Operator::new();
     operator.run(&["status"]).exits(0);
     let file = operator.state().join("orghost.db");
@@ -395,7 +395,7 @@ fn a_store_that_is_not_understood_is_left_alone() {
 }
 
 #[test]
-fn an_env_that_is_no_assignment_is_told_by_its_place_and_never_shown() {
+fn an_invalid_env_argument_is_named_by_position_and_never_shown() {
     let operator = Operator::new();
     let template = acme(&operator);
     for (text, why) in [
@@ -418,9 +418,9 @@ fn an_env_that_is_no_assignment_is_told_by_its_place_and_never_shown() {
     }
 }
 
-/// `../shared/cases/prune-counts`.
+/// A prune shows correct counts for removed workspaces.
 #[test]
-fn progress_adds_up_when_workspaces_are_removed() {
+fn progress_counts_removed_workspaces() {
     let operator = Operator::new();
     let org =
         |names: &str| format!("name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{names}]\n");
@@ -454,7 +454,7 @@ fn progress_adds_up_when_workspaces_are_removed() {
 }
 
 #[test]
-fn status_shows_a_state_and_below_it_the_reason() {
+fn status_shows_the_reason_below_the_state() {
     let operator = Operator::new();
     let org = "name: Acme\nworkspaces: [{name: Good, runtime: good}, {name: Bad, runtime: bad, children: [{name: Child, runtime: good}]}]\n";
     let template = operator.template(&[("org.yaml", org)]);

@@ -1,4 +1,4 @@
-//! The client of a server, against one whose every answer is scripted: what is asked again, when, and what never is.
+//! Tests of the client against a server with scripted answers: which requests are retried, when, and which never are.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ const PATIENCE: Backoff = Backoff {
 
 type Pauses = Arc<Mutex<Vec<Pause>>>;
 
-/// A client, and the pauses that it makes.
+/// A client, and a record of the pauses that it makes.
 async fn client(server: &Scripted, patience: Backoff) -> (Client, Pauses) {
     let pauses = Pauses::default();
     let seen = pauses.clone();
@@ -55,7 +55,7 @@ fn ended() -> Value {
     json!({"org": "acme", "event": "ended", "failed": 0})
 }
 
-/// The keys of the workspaces whose events were shown, and how the operation ended.
+/// Follows an operation; returns the keys of the workspaces whose events were shown, and the result.
 async fn follow(client: &Client) -> (Vec<String>, Result<Operation, ClientError>) {
     let mut shown = Vec::new();
     let ended = client.follow(operation(), |event: &Event| {
@@ -66,15 +66,15 @@ async fn follow(client: &Client) -> (Vec<String>, Result<Operation, ClientError>
 }
 
 #[tokio::test]
-async fn a_busy_server_is_asked_again_with_the_same_key() {
+async fn a_request_to_a_busy_server_is_retried_with_the_same_key() {
     let server = Scripted::default().on(
         "POST /v1/orgs",
         [
             Answer::busy(Some("0")),
             Answer::problem(503, "stopping", Some("0")),
-            // A proxy in front of it.
+            // The answer of a proxy in front of the server.
             Answer::Says(502, Vec::new(), "<html>".to_owned()),
-            // The answer was lost, and the request is still being done.
+            // The answer is lost, and the server still handles the request.
             Answer::HangsUp,
             Answer::problem(409, "idempotency-busy", None),
             Answer::operation(202, "queued"),
@@ -98,15 +98,15 @@ async fn a_busy_server_is_asked_again_with_the_same_key() {
             RetryReason::Busy
         ]
     );
-    // A server that asks for no pause at all gets one.
+    // A pause of zero seconds is raised to the shortest pause.
     assert!(waits(&pauses).iter().all(|wait| *wait >= PATIENCE.first));
-    // Another import is another request.
+    // A second import gets its own key.
     client.import(&upload()).await.unwrap();
     assert_ne!(server.asked("POST /v1/orgs")[6].key.as_ref(), Some(key));
 }
 
 #[tokio::test]
-async fn no_request_comes_before_the_server_wants_it() {
+async fn retry_after_is_respected() {
     let orgs = json!({"orgs": []});
     let server = Scripted::default().on(
         "GET /v1/orgs",
@@ -120,7 +120,7 @@ async fn no_request_comes_before_the_server_wants_it() {
 }
 
 #[tokio::test]
-async fn patience_has_an_end() {
+async fn retries_end_at_the_time_limit() {
     let server = Scripted::default().on("GET /v1/orgs", [Answer::busy(None)]);
     let short = Backoff {
         busy: Duration::from_millis(300),
@@ -131,13 +131,13 @@ async fn patience_has_an_end() {
     assert!(matches!(error, ClientError::Busy { .. }), "{error}");
     let waits = waits(&pauses);
     assert_eq!(server.asked("GET /v1/orgs").len(), waits.len() + 1);
-    // The pauses grow: 10, 20, 40, 40, … each with its jitter.
+    // The pauses double (10, 20, 40, …), each with jitter.
     assert!((4..=9).contains(&waits.len()), "{waits:?}");
     assert!(waits.iter().sum::<Duration>() <= short.busy);
 }
 
 #[tokio::test]
-async fn nobody_waits_for_what_comes_after_patience() {
+async fn a_retry_after_beyond_the_time_limit_fails_at_once() {
     let server = Scripted::default().on("GET /v1/orgs", [Answer::busy(Some("3600"))]);
     let (client, pauses) = client(&server, PATIENCE).await;
     let error = client.orgs().await.unwrap_err();
@@ -146,7 +146,7 @@ async fn nobody_waits_for_what_comes_after_patience() {
 }
 
 #[tokio::test]
-async fn what_is_final_is_not_asked_again() {
+async fn final_errors_are_not_retried() {
     for (status, code) in [
         (404, "unknown-org"),
         (409, "org-changed"),
@@ -162,7 +162,7 @@ async fn what_is_final_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn what_may_be_done_twice_is_not_asked_again_when_its_answer_is_lost() {
+async fn a_request_without_a_key_is_not_retried_when_its_answer_is_lost() {
     let server = Scripted::default()
         .on("GET /v1/orgs", [Answer::json(200, json!({"orgs": []}))])
         .on("DELETE /v1/orgs/acme", [Answer::HangsUp]);
@@ -172,7 +172,7 @@ async fn what_may_be_done_twice_is_not_asked_again_when_its_answer_is_lost() {
     assert!(matches!(error, ClientError::Away { .. }), "{error}");
     assert_eq!(server.asked("DELETE /v1/orgs/acme").len(), 1);
     assert!(waits(&pauses).is_empty());
-    // "Later" says that nothing was done.
+    // A busy answer means that nothing was done, so a retry is safe.
     let server = Scripted::default().on(
         "DELETE /v1/orgs/acme",
         [Answer::busy(None), Answer::operation(202, "queued")],
@@ -182,7 +182,7 @@ async fn what_may_be_done_twice_is_not_asked_again_when_its_answer_is_lost() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answered_is_told_at_once() {
+async fn an_unreachable_server_is_reported_at_once() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://someone:secret@{}", closed.local_addr().unwrap());
     drop(closed);
@@ -194,7 +194,7 @@ async fn a_server_that_never_answered_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_cut_stream_is_taken_up_where_it_was() {
+async fn a_cut_event_stream_resumes_after_the_last_event() {
     let server = Scripted::default()
         .on(
             "GET /v1/operations/7",
@@ -225,7 +225,7 @@ async fn a_cut_stream_is_taken_up_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_refused_stream_is_asked_again_after_pauses_that_grow() {
+async fn a_refused_event_stream_is_retried_with_backoff() {
     let refused = 10;
     for answer in [
         Answer::busy(None),
@@ -254,13 +254,13 @@ async fn a_refused_stream_is_asked_again_after_pauses_that_grow() {
         }
         assert!(waits[..3].iter().all(|wait| *wait >= PATIENCE.first));
         assert!(waits[3..].iter().all(|wait| *wait >= PATIENCE.longest));
-        // The operation is looked at as often as the stream is asked for, and no more.
+        // The operation is polled once for each attempt to open the stream.
         assert_eq!(server.asked("GET /v1/operations/7").len(), refused + 2);
     }
 }
 
 #[tokio::test]
-async fn the_end_is_told_although_the_events_never_are() {
+async fn the_result_is_reported_without_an_event_stream() {
     let server = Scripted::default()
         .on(
             "GET /v1/operations/7",
@@ -277,7 +277,7 @@ async fn the_end_is_told_although_the_events_never_are() {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_for_good_ends_the_following() {
+async fn following_ends_when_the_server_stays_away() {
     let server = Scripted::default()
         .on(
             "GET /v1/operations/7",
@@ -296,7 +296,7 @@ async fn a_server_that_goes_for_good_ends_the_following() {
     assert!(pauses.iter().all(|pause| pause.reason == RetryReason::Away));
 }
 
-/// The same from outside.
+/// A scripted server with the org `acme`, for tests of the program.
 fn acme(server: Scripted) -> Scripted {
     let org = json!({
         "org": "acme", "name": "Acme", "engine": "local", "template": "archive", "workspaces": [],
@@ -314,7 +314,7 @@ fn operator(url: &str) -> (Operator, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn up_says_that_it_waits_and_goes_on() {
+async fn up_reports_that_it_waits_and_resumes() {
     let server = acme(Scripted::default().on(
         "POST /v1/orgs",
         [Answer::busy(Some("1")), Answer::operation(202, "queued")],
@@ -331,7 +331,7 @@ async fn up_says_that_it_waits_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupt_ends_the_waiting_at_once() {
+async fn an_interrupt_ends_a_retry_pause_at_once() {
     let server = acme(Scripted::default().on("POST /v1/orgs", [Answer::busy(Some("500"))]));
     let (operator, template) = operator(&server.start().await);
     let began = Instant::now();
@@ -342,7 +342,10 @@ async fn an_interrupt_ends_the_waiting_at_once() {
         .spawn()
         .unwrap();
     while server.asked("POST /v1/orgs").is_empty() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it never asked");
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "the client sent no request"
+        );
         tokio::task::yield_now().await;
     }
     let pid = rustix::process::Pid::from_child(&child);
@@ -354,7 +357,7 @@ async fn an_interrupt_ends_the_waiting_at_once() {
 }
 
 #[tokio::test]
-async fn every_action_has_a_key_of_its_own() {
+async fn every_action_has_its_own_idempotency_key() {
     let path = "POST /v1/workspaces/01/restart";
     let server = Scripted::default().on(path, [Answer::operation(202, "queued")]);
     let (client, _) = client(&server, PATIENCE).await;

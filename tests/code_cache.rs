@@ -1,5 +1,4 @@
-//! The cache of compiled plugins: it makes starts fast, and whatever is wrong
-//! with it costs nothing but time.
+//! Tests of the cache of compiled plugins: a hit makes a start fast, and a damaged or foreign file is never used.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,10 +11,10 @@ use orghost::template::directory::TemplateDir;
 use crate::hostile::component;
 use crate::support::root;
 
-/// A small plugin, quickly compiled, whose plan has no name.
+/// A small plugin that compiles quickly and returns a plan without a name.
 const PLUGIN: &str = "no-name";
 
-/// Loads the plugin and runs it.
+/// Loads the plugin and calls it.
 fn load(cache: &Path) {
     let sandbox = Sandbox::new(Some(cache)).unwrap();
     let plugin = sandbox
@@ -28,7 +27,7 @@ fn load(cache: &Path) {
     }
 }
 
-/// The one file of compiled code.
+/// The path of the only file with compiled code.
 fn code(cache: &Path) -> PathBuf {
     let engines: Vec<_> = entries(&cache.join("plugins"));
     assert_eq!(engines.len(), 1, "{engines:?}");
@@ -43,7 +42,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn code_is_kept_for_its_owner_alone_and_used_again() {
+fn compiled_code_is_private_and_reused() {
     let home = tempfile::tempdir().unwrap();
     let cache = home.path().join("cache");
     load(&cache);
@@ -57,7 +56,7 @@ fn code_is_kept_for_its_owner_alone_and_used_again() {
     assert_eq!(mode(&file), 0o600);
     assert_eq!(mode(file.parent().unwrap()), 0o700);
 
-    // What is used is not written again: a mark that reading ignores is still there.
+    // A used file is not written again: its modification time stays.
     let written = std::fs::metadata(&file).unwrap().modified().unwrap();
     let earlier = written - std::time::Duration::from_secs(60);
     let open = std::fs::File::options().write(true).open(&file).unwrap();
@@ -70,7 +69,7 @@ fn code_is_kept_for_its_owner_alone_and_used_again() {
 }
 
 #[test]
-fn code_that_is_not_whole_is_compiled_anew_and_replaced() {
+fn damaged_code_is_compiled_again_and_replaced() {
     let home = tempfile::tempdir().unwrap();
     let cache = home.path().join("cache");
     load(&cache);
@@ -92,8 +91,8 @@ fn code_that_is_not_whole_is_compiled_anew_and_replaced() {
         std::fs::write(&file, bytes).unwrap();
         load(&cache);
         let now = std::fs::read(&file).unwrap();
-        assert_ne!(now, bytes, "{what} was left in place");
-        // And what replaced it is used: it is not written once more.
+        assert_ne!(now, bytes, "{what} was not replaced");
+        // The replacement is used: its mode shows that it is not written again.
         std::fs::set_permissions(&file, Permissions::from_mode(0o400)).unwrap();
         load(&cache);
         let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
@@ -102,14 +101,14 @@ fn code_that_is_not_whole_is_compiled_anew_and_replaced() {
 }
 
 #[test]
-fn code_of_another_plugin_or_engine_is_not_run() {
+fn code_of_another_plugin_or_wasmtime_is_not_used() {
     let home = tempfile::tempdir().unwrap();
     let cache = home.path().join("cache");
     load(&cache);
     let file = code(&cache);
     let good = std::fs::read(&file).unwrap();
 
-    // Another plugin's code, whole, under this one's name.
+    // Valid code of another plugin is stored under this plugin's name.
     let other = component("trap");
     let sandbox = Sandbox::new(Some(&cache)).unwrap();
     sandbox.load(&other, &PluginLimits::default()).unwrap();
@@ -120,7 +119,7 @@ fn code_of_another_plugin_or_engine_is_not_run() {
     load(&cache);
     assert_eq!(std::fs::read(&file).unwrap().len(), good.len());
 
-    // Code of another engine lies in a folder of its own, and is not looked at.
+    // Code of another wasmtime version is in its own folder and is not read.
     let elsewhere = cache.join("plugins").join("0".repeat(64));
     std::fs::rename(file.parent().unwrap(), &elsewhere).unwrap();
     load(&cache);
@@ -129,7 +128,7 @@ fn code_of_another_plugin_or_engine_is_not_run() {
 }
 
 #[test]
-fn nothing_is_taken_from_where_others_may_write() {
+fn code_in_a_folder_that_others_can_write_is_not_used() {
     let home = tempfile::tempdir().unwrap();
     let cache = home.path().join("cache");
     load(&cache);
@@ -137,19 +136,19 @@ fn nothing_is_taken_from_where_others_may_write() {
     let folder = file.parent().unwrap();
     std::fs::write(&file, b"not code").unwrap();
 
-    // Neither read nor written: what lies there stays as it is.
+    // Nothing is read from or written to this folder.
     std::fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
     load(&cache);
     assert_eq!(std::fs::read(&file).unwrap(), b"not code");
 
-    // A file that others may write to, in a folder that is private, is replaced.
+    // A file that others can write, in a private folder, is replaced.
     std::fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
     std::fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
     load(&cache);
     let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
 
-    // So is a link, and what it leads to is left alone.
+    // A link is replaced too, and its target stays unchanged.
     let target = home.path().join("target");
     std::fs::rename(&file, &target).unwrap();
     std::os::unix::fs::symlink(&target, &file).unwrap();

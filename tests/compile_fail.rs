@@ -1,8 +1,8 @@
-//! Programs that break the order of provisioning must not compile. Each file under `tests/compile_fail/` is one such
-//! program: its first line is the error that the compiler answers, and its line with `REJECTED` is where.
+//! Programs that break the order of provisioning must not compile. Each file in `tests/compile_fail/` is one such
+//! program. Its first line is the expected compiler error; the line with `REJECTED` is where the error is.
 //!
-//! The compiler is asked directly, against the library that this test is linked with: a tool that builds each program
-//! as a project of its own would compile wasmtime again.
+//! The test calls the compiler with the library that this test is linked with. A tool such as `trybuild` builds each
+//! program as its own project and would compile wasmtime again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,14 +30,14 @@ fn programs_that_break_the_order_of_provisioning_do_not_compile() {
         let place = format!("<anon>:{rejected}:");
         assert!(errors.contains(&place), "{}: {errors}", file.display());
 
-        // Without the rejected line, the program compiles: nothing else in it is wrong.
+        // Without the rejected line, the program compiles, so nothing else in it is wrong.
         let without = text.replace(text.lines().nth(rejected - 1).unwrap(), "    todo!()");
         let errors = compile(&library, &without);
         assert!(!errors.contains("error"), "{}: {errors}", file.display());
     }
 }
 
-/// What the compiler answers to a program that uses the library.
+/// The compiler's messages for a program that uses the library.
 fn compile(library: &Path, program: &str) -> String {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let out = tempfile::tempdir().unwrap();
@@ -73,7 +73,7 @@ fn compile(library: &Path, program: &str) -> String {
     String::from_utf8(done.stderr).unwrap()
 }
 
-/// The newest build of the library beside this test's own program.
+/// The newest build of the library beside this test binary.
 fn library() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let builds = std::fs::read_dir(this.parent().unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! A workspace of the local engine is kept from what is not its own. The workspaces here are canaries: they try what a
-//! template's program must not do, and write down what they could do.
+//! Tests of the local engine's confinement. The workspaces are probes: they try what a template's program must not do,
+//! and write down what succeeded.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Operator, Ran};
 
-const ORG: &str = "name: Cage\ndefaults: {runtime: canary}\nworkspaces: [{name: A, files_dir: r}, {name: B, files_dir: r}]\n";
+const ORG: &str = "name: Cage\ndefaults: {runtime: probe}\nworkspaces: [{name: A, files_dir: r}, {name: B, files_dir: r}]\n";
 
-/// What a canary tries. `try WORD COMMAND…` says WORD when the command could be done.
-const CANARY: &str = r#"
+/// The attempts of a probe. `try WORD COMMAND…` writes WORD when the command succeeds.
+const PROBE: &str = r#"
 try() { word=$1; shift; if "$@" >/dev/null 2>&1; then echo "$word" >> "$TMPDIR/could"; fi; }
 read_it() { /bin/cat "$1"; }
 write_it() { echo x > "$1"; }
@@ -46,8 +46,8 @@ for other in $(/bin/cat "$EXTRA_READ/workspaces"); do
 done
 try read-the-home read_it "$OPERATOR_HOME/private"
 try write-the-home write_it "$OPERATOR_HOME/new"
-try write-shared-folders write_it "/tmp/orghost-canary-$WORKSPACE_ID"
-try write-shared-memory write_it "/dev/shm/orghost-canary-$WORKSPACE_ID"
+try write-shared-folders write_it "/tmp/orghost-probe-$WORKSPACE_ID"
+try write-shared-memory write_it "/dev/shm/orghost-probe-$WORKSPACE_ID"
 try read-the-host-secrets read_it /etc/shadow
 try link-out /bin/ln "$OPERATOR_HOME/private" "$HOME/link"
 try spy-the-supervisor read_it "/proc/$PPID/environ"
@@ -60,7 +60,7 @@ echo end >> "$TMPDIR/could"; mv "$TMPDIR/could" "$TMPDIR/did"
 exec /bin/sleep 1000
 "#;
 
-/// What is left to a workspace.
+/// The attempts that must succeed.
 const OWN: [&str; 8] = [
     "beside-the-seed",
     "granted-to-read",
@@ -72,10 +72,10 @@ const OWN: [&str; 8] = [
     "the-null-device",
 ];
 
-/// An operator with a home that is worth something, and two canaries.
+/// An operator with files worth protecting in the home folder, and two probes.
 fn cage(operator: &Operator) -> [String; 2] {
     let home = operator.home.path();
-    // It listens for as long as the test runs.
+    // The listener runs until the test ends.
     let listener = std::os::unix::net::UnixListener::bind(home.join("socket")).unwrap();
     std::mem::forget(listener);
     for folder in ["read", "write", "state"] {
@@ -83,20 +83,20 @@ fn cage(operator: &Operator) -> [String; 2] {
     }
     operator.file("read/text", "x");
     operator.file("private", "the operator's own");
-    operator.file("canary.sh", CANARY);
+    operator.file("probe.sh", PROBE);
     let template = operator.template(&[("org.yaml", ORG), ("r/run.sh", "#!/bin/sh\n")]);
     let script = home.join("template/r/run.sh");
     fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
     let [home, state] = [home.to_path_buf(), operator.state()].map(|p| p.display().to_string());
     let config = format!(
-        "[runtimes.canary]\ncommand = ['/bin/sh', '{home}/canary.sh']\nread = ['read', 'canary.sh']\nwrite = ['write']\n\
-         [runtimes.canary.env]\nOPERATOR_HOME = '{home}'\nSTATE = '{state}'\nEXTRA_READ = '{home}/read'\nEXTRA_WRITE = '{home}/write'\n"
+        "[runtimes.probe]\ncommand = ['/bin/sh', '{home}/probe.sh']\nread = ['read', 'probe.sh']\nwrite = ['write']\n\
+         [runtimes.probe.env]\nOPERATOR_HOME = '{home}'\nSTATE = '{state}'\nEXTRA_READ = '{home}/read'\nEXTRA_WRITE = '{home}/write'\n"
     );
     let config = operator.file("orghost.toml", config).display().to_string();
     [template, config]
 }
 
-/// The folders of the local engine's workspaces; the canaries are told of them, because they cannot look for each other.
+/// The folders of the workspaces. Each probe gets the list, because it cannot look for the other one.
 fn folders(operator: &Operator) -> Vec<PathBuf> {
     let entries = fs::read_dir(operator.state().join("local")).unwrap();
     let folders: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -107,13 +107,13 @@ fn folders(operator: &Operator) -> Vec<PathBuf> {
     folders
 }
 
-/// What a canary could do, sorted.
-fn could(folder: &Path) -> Vec<String> {
+/// The attempts that succeeded, sorted.
+fn succeeded(folder: &Path) -> Vec<String> {
     let file = folder.join("scratch/did");
     let deadline = Instant::now() + Duration::from_secs(20);
     while !file.exists() {
         let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-        assert!(Instant::now() < deadline, "the canary says nothing: {log}");
+        assert!(Instant::now() < deadline, "the probe wrote nothing: {log}");
         std::thread::sleep(Duration::from_millis(5));
     }
     let text = fs::read_to_string(file).unwrap();
@@ -124,7 +124,7 @@ fn could(folder: &Path) -> Vec<String> {
     words
 }
 
-/// What this kernel gives; without any of it there is nothing to test, and that is a failure.
+/// The barriers of this kernel. A kernel without any fails the test.
 fn barriers() -> Vec<Barrier> {
     match local::isolation() {
         Isolation::Confined { from } => from,
@@ -147,21 +147,21 @@ fn expected() -> Vec<String> {
 }
 
 #[test]
-fn a_workspace_is_kept_from_everything_that_is_not_its_own() {
+fn a_workspace_reaches_only_its_own_folders() {
     let operator = Operator::new();
     let [template, config] = cage(&operator);
     let args = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&args).exits(0);
     for folder in folders(&operator) {
-        assert_eq!(could(&folder), expected());
+        assert_eq!(succeeded(&folder), expected());
     }
     assert!(!operator.home.path().join("new").exists());
     operator.run(&["down", "cage", "--volumes"]).exits(0);
 }
 
-/// Root loses its capabilities, so that what holds for root may hold for root alone: this is an ordinary user.
+/// Runs as an ordinary user: root loses its capabilities, so a result for root may hold for root alone.
 #[test]
-fn an_ordinary_users_workspaces_are_kept_as_well() {
+fn workspaces_are_confined_without_root_too() {
     const NOBODY: u32 = 65_534;
     let operator = Operator::new();
     let [template, config] = cage(&operator);
@@ -199,18 +199,18 @@ fn an_ordinary_users_workspaces_are_kept_as_well() {
     }
     run(&["up", &template, "--engine", "local", "--config", &config]).exits(0);
     for folder in folders(&operator) {
-        assert_eq!(could(&folder), expected());
+        assert_eq!(succeeded(&folder), expected());
     }
     run(&["down", "cage", "--volumes"]).exits(0);
 }
 
 #[test]
-fn the_operators_runtime_opens_what_is_closed() {
+fn a_runtimes_configuration_can_open_more_paths() {
     let operator = Operator::new();
     let [template, config] = cage(&operator);
     let text = fs::read_to_string(&config).unwrap();
-    let opened = "[runtimes.canary]\nexecutable_seed = true\nunix_sockets = true\n";
-    let text = text.replace("[runtimes.canary]\n", opened);
+    let opened = "[runtimes.probe]\nexecutable_seed = true\nunix_sockets = true\n";
+    let text = text.replace("[runtimes.probe]\n", opened);
     fs::write(&config, text).unwrap();
     let args = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&args).exits(0);
@@ -218,14 +218,14 @@ fn the_operators_runtime_opens_what_is_closed() {
         let mut expected = expected();
         expected.extend(["run-the-seed", "speak-to-a-socket"].map(str::to_owned));
         expected.sort();
-        assert_eq!(could(&folder), expected);
+        assert_eq!(succeeded(&folder), expected);
     }
     operator.run(&["down", "cage", "--volumes"]).exits(0);
 }
 
-/// A program's own folder is readable to it, and the operator's home is not a program's own folder.
+/// A program can read its own folder, but the operator's home does not count as a program's folder.
 #[test]
-fn a_program_reads_its_own_folder_and_not_the_home_that_it_is_in() {
+fn a_program_can_read_its_own_folder_but_not_the_home_around_it() {
     let operator = Operator::new();
     let template = operator.template(&[(
         "org.yaml",
@@ -261,7 +261,7 @@ fn a_program_reads_its_own_folder_and_not_the_home_that_it_is_in() {
 }
 
 #[test]
-fn plan_and_status_say_what_workspaces_are_kept_from() {
+fn plan_and_status_show_the_confinement() {
     let operator = Operator::new();
     let [template, config] = cage(&operator);
     let at = ["--engine", "local", "--config", &config];
@@ -281,18 +281,18 @@ fn plan_and_status_say_what_workspaces_are_kept_from() {
     );
     assert!(
         !operator.state().join("orghost.db").exists(),
-        "plan makes no store"
+        "plan creates no store"
     );
 
     run(&[&["up", &template, "--require-isolation"][..], &at].concat());
     let status = run(&["status", "--json"]).json();
     assert_eq!(status["orgs"][0]["isolation"], isolation);
     assert!(run(&["status"]).stdout.contains("isolated: files"));
-    // The org stays where it is, and a plan is judged for there.
+    // The org stays on its engine, and a plan is judged for that engine.
     let plan = run(&["plan", &template, "--config", &config, "--json"]).json();
     assert_eq!(plan["engine"], "local");
 
-    // What an earlier orghost made was not confined.
+    // A container file of an older orghost has no confinement.
     let folder = folders(&operator).remove(0);
     let file = folder.join("container.json");
     let mut container: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
@@ -310,7 +310,7 @@ fn plan_and_status_say_what_workspaces_are_kept_from() {
     run(&["down", "cage", "--volumes"]);
 }
 
-/// A container says what its program is kept from, and a kernel that does not give it does not start the program.
+/// A container file lists its barriers. A program does not start on a kernel that lacks one of them.
 #[test]
 fn a_program_that_cannot_be_confined_does_not_start() {
     let operator = Operator::new();
@@ -333,7 +333,7 @@ fn a_program_that_cannot_be_confined_does_not_start() {
     operator.run(&["down", "cage", "--volumes"]).exits(0);
 }
 
-/// Runs some work whose processes have no Landlock, as on an older kernel.
+/// Runs work whose processes have no Landlock, as on an older kernel.
 fn without_landlock<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let refuse = || {
         let calls = [(libc::SYS_landlock_create_ruleset, Vec::new())].into();
@@ -347,12 +347,12 @@ fn without_landlock<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         seccompiler::apply_filter(&filter).unwrap();
         work()
     };
-    // Of this thread and of the processes that it starts.
+    // The filter holds for this thread and the processes that it starts.
     std::thread::scope(|scope| scope.spawn(refuse).join().unwrap())
 }
 
 #[test]
-fn a_kernel_without_landlock_is_told_and_may_be_refused() {
+fn a_kernel_without_landlock_is_reported_and_can_be_refused() {
     let operator = Operator::new();
     let [template, config] = cage(&operator);
     let text = fs::read_to_string(&config).unwrap();
@@ -377,9 +377,9 @@ fn a_kernel_without_landlock_is_told_and_may_be_refused() {
         let status = operator.run(&["status", "--json"]).exits(0).json();
         let none = json!({"kind": "none", "reason": "no-landlock"});
         assert_eq!(status["orgs"][0]["isolation"], none);
-        // What needs no Landlock holds all the same.
+        // Barriers that need no Landlock still hold.
         for folder in folders(&operator) {
-            let could = could(&folder);
+            let could = succeeded(&folder);
             for word in [
                 "gain-privileges",
                 "keep-capabilities",

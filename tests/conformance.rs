@@ -1,5 +1,5 @@
-//! `orghost plugin test`: the built-in plugin passes, plugins that break one rule fail in the case of that rule, and
-//! the plugin's own cases are compared, shown and blessed.
+//! Tests of `orghost plugin test`: the built-in plugin passes, plugins that break one rule fail in the case of that
+//! rule, and a plugin's own cases are compared, shown and blessed.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::component::of_wat;
 use crate::support::{Operator, Ran};
 
-/// The operator, and the path of a plugin file in a project's folder of its own.
+/// An operator, and the path of a plugin file in its own project folder.
 fn with_plugin(bytes: &[u8]) -> (Operator, String) {
     let operator = Operator::new();
     let file = operator.file("project/plugin.wasm", bytes);
@@ -38,7 +38,7 @@ fn with_outcome(document: &Value, outcome: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_built_in_plugin_passes_everything() {
+fn the_built_in_plugin_passes_every_case() {
     let (operator, file) = with_plugin(ORG_IMPORT);
     let out = |name: &str| operator.home.path().join(name);
     let (junit, certificate) = (out("junit.xml"), out("certificate.json"));
@@ -54,7 +54,7 @@ fn the_built_in_plugin_passes_everything() {
     let ran = ran.exits(0);
     let lines: Vec<&str> = ran.stdout.lines().collect();
     let [summary, last] = lines.as_slice() else {
-        panic!("nothing failed, and this was said: {}", ran.stdout);
+        panic!("nothing failed; the output: {}", ran.stdout);
     };
     let digest = format!("sha256:{}", PluginDigest::of(ORG_IMPORT).as_str());
     assert!(summary.starts_with("org-import "), "{summary}");
@@ -89,8 +89,8 @@ fn the_built_in_plugin_passes_everything() {
 }
 
 #[test]
-fn one_changed_rule_fails_in_its_case() {
-    // The importer writes the inline system prompt to another file.
+fn a_changed_rule_fails_only_its_own_case() {
+    // The changed importer writes the inline system prompt to another file.
     let changed = replaced(ORG_IMPORT, b"system-prompt.md", b"system-prompt.mx");
     let ran = tested(&changed, &["--case", "org-template/1/files"]).exits(2);
     let failed = with_outcome(&ran.json(), "failed");
@@ -114,7 +114,7 @@ fn one_changed_rule_fails_in_its_case() {
 }
 
 #[test]
-fn a_plugin_of_another_dialect_need_only_keep_the_contract() {
+fn a_plugin_of_another_dialect_is_tested_against_the_contract_only() {
     let ran = tested(&Bad::default().component(), &[]).exits(0);
     let document = ran.json();
     assert_eq!(document["certificate"]["plugin"]["name"], "bad-plugin");
@@ -125,9 +125,9 @@ fn a_plugin_of_another_dialect_need_only_keep_the_contract() {
     assert!(with_outcome(&document, "passed").len() > 50);
 }
 
-/// Breaks one rule each; the other rules hold, and so do their cases.
+/// Each plugin breaks one rule. The cases of the other rules pass.
 #[test]
-fn a_plugin_that_breaks_a_rule_fails_in_the_case_of_that_rule() {
+fn a_plugin_that_breaks_a_rule_fails_the_case_of_that_rule() {
     let good = Bad::default;
     let table: [(Bad, &[&str], &[&str]); 6] = [
         (
@@ -163,7 +163,7 @@ fn a_plugin_that_breaks_a_rule_fails_in_the_case_of_that_rule() {
             &["contract/describe", "contract/errors-repeat"],
         ),
         (
-            // An error list without errors.
+            // A failure with an empty list of errors.
             Bad {
                 import_org: "(i32.store (i32.const 264) (i32.const 0)) i32.const 256",
                 ..good()
@@ -172,7 +172,8 @@ fn a_plugin_that_breaks_a_rule_fails_in_the_case_of_that_rule() {
             &["contract/describe"],
         ),
         (
-            // The org is called by the first granted value, wherever the template names it.
+            // The org gets the value of the first granted variable as its name, although the template does not refer to
+            // it.
             Bad {
                 import_org: "(if (i32.eqz (local.get 5)) (then (return (i32.const 256))))
                     (i32.store8 (i32.const 256) (i32.const 0))
@@ -199,7 +200,7 @@ fn a_plugin_that_breaks_a_rule_fails_in_the_case_of_that_rule() {
 }
 
 #[test]
-fn a_plugin_that_does_not_load_fails_in_one_case_and_the_rest_is_skipped() {
+fn a_plugin_that_does_not_load_fails_one_case_and_skips_the_others() {
     let wasi = wat::parse_str(
         r#"(component
             (import "wasi:cli/environment@0.2.3" (instance))
@@ -215,7 +216,7 @@ fn a_plugin_that_does_not_load_fails_in_one_case_and_the_rest_is_skipped() {
 }
 
 #[test]
-fn own_cases_are_blessed_compared_and_shown() {
+fn a_plugins_own_cases_are_blessed_and_compared() {
     let (operator, file) = with_plugin(ORG_IMPORT);
     let case = |name: &str| format!("project/cases/{name}");
     let org = "name: O\nworkspaces: [{name: A, runtime: x, channels: [{type: slack, config: {webhook_url: $HOOK}}]}]\n";
@@ -235,7 +236,7 @@ fn own_cases_are_blessed_compared_and_shown() {
     };
     let read = |path: &str| std::fs::read_to_string(operator.home.path().join(path)).unwrap();
 
-    // Nothing is expected yet.
+    // No expectation exists yet.
     let ran = run(&[]).exits(2);
     assert!(ran.stdout.contains("--bless"), "{}", ran.stdout);
     let ran = run(&["--bless"]).exits(0);
@@ -270,7 +271,7 @@ fn own_cases_are_blessed_compared_and_shown() {
     }
     assert!(!ran.stdout.contains("failed  own/wrong"), "{}", ran.stdout);
 
-    // Refused, where a plan was expected; blessing turns the one into the other.
+    // The plugin refuses, although a plan was expected. Blessing replaces `plan.json` with `error.txt`.
     operator.file(&format!("{}/template/org.yaml", case("good")), "name: [\n");
     let ran = run(&[]).exits(2);
     let why = "the plugin rejected the template, but should plan it";
@@ -286,7 +287,7 @@ fn own_cases_are_blessed_compared_and_shown() {
     );
     run(&[]).exits(0);
 
-    // Both.
+    // A case with both files is an error.
     operator.file(&format!("{}/plan.json", case("wrong")), "{}");
     let ran = run(&[]).exits(2);
     assert!(
@@ -297,7 +298,7 @@ fn own_cases_are_blessed_compared_and_shown() {
 }
 
 #[test]
-fn junit_tells_failures_with_their_difference() {
+fn junit_reports_failures_with_their_difference() {
     let (operator, file) = with_plugin(ORG_IMPORT);
     operator.file(
         "project/cases/a/template/org.yaml",
@@ -334,7 +335,7 @@ fn junit_tells_failures_with_their_difference() {
 }
 
 #[test]
-fn the_plugin_and_its_cases_are_found_and_their_absence_is_told() {
+fn plugin_test_finds_the_plugin_and_its_cases() {
     let operator = Operator::new();
     let folder = operator.file("acme/acme.wasm", ORG_IMPORT);
     let folder = folder.parent().unwrap();
@@ -358,14 +359,14 @@ fn the_plugin_and_its_cases_are_found_and_their_absence_is_told() {
     assert_eq!(ran.error_codes(), ["plugin-test"]);
 }
 
-/// A plugin in a few instructions: what it says of itself, and what its `import-org` does. As it is, it refuses every
-/// template with one clean error.
+/// A plugin of a few instructions. The default refuses every template with one clean error.
 #[derive(Debug)]
 struct Bad {
     version: &'static str,
     dialect: &'static str,
     code: &'static str,
-    /// The answer is prepared at 256; locals 4 and 5 are the granted variables and their number.
+    /// The body of `import-org`. The answer is prepared at 256; locals 4 and 5 are the granted variables and their
+    /// number.
     import_org: &'static str,
 }
 
@@ -386,7 +387,7 @@ impl Bad {
         let (version, dialect, code) = (self.version, self.dialect, self.code);
         let described = words(&[128, 10, 144, length(version), 176, 1]);
         let dialects = words(&[160, length(dialect)]);
-        // An error, a list of one diagnostic, and its code and message.
+        // An error result: a list of one diagnostic with a code and a message.
         let answer = words(&[1, 320, 1]);
         let diagnostic = words(&[192, length(code), 208, 7]);
         let import_org = self.import_org;
@@ -417,7 +418,7 @@ impl Bad {
     }
 }
 
-/// Numbers as they lie in a module's memory.
+/// Numbers in the byte order of a module's memory.
 fn words(numbers: &[u32]) -> String {
     let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
     bytes.map(|byte| format!("\\{byte:02x}")).collect()
@@ -429,7 +430,7 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let places: Vec<usize> = (0..bytes.len() - from.len())
         .filter(|at| bytes[*at..].starts_with(from))
         .collect();
-    assert!(!places.is_empty(), "it is not in there");
+    assert!(!places.is_empty(), "the bytes to replace were not found");
     for at in places {
         bytes[at..at + to.len()].copy_from_slice(to);
     }

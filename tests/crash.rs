@@ -1,5 +1,5 @@
-//! The host is killed (SIGKILL) after every write to its journal, then run
-//! again: the end is the same as without the kill, and nothing is left over.
+//! Kills the host with SIGKILL after every write to its journal and runs it again. The result must equal a run without
+//! a kill, and nothing may be left over.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
@@ -14,8 +14,8 @@ use crate::support::{Operator, Ran};
 const ORG: &str =
     "name: Crash\ndefaults: {runtime: x}\nworkspaces: [{name: One, children: [{name: Two}]}]\n";
 
-/// One `up` that is killed after some write and one that is not; the summary
-/// of the second and what `status` then sees. `None` when the first one ended before that write.
+/// Runs an `up` that is killed after a write, and a second one. Returns the second summary with what `status` shows, or
+/// `None` when the first run ended before that write.
 fn killed_after(operator: &Operator, args: &[&str], write: u32) -> Option<Value> {
     let mut command = operator.command(args);
     command.env("ORGHOST_KILL_AFTER_WRITES", write.to_string());
@@ -33,7 +33,7 @@ fn killed_after(operator: &Operator, args: &[&str], write: u32) -> Option<Value>
     Some(summary)
 }
 
-fn is_whole(operator: &Operator, summary: &Value, write: u32) {
+fn is_complete(operator: &Operator, summary: &Value, write: u32) {
     let came = summary["up"].as_u64().unwrap() + summary["unchanged"].as_u64().unwrap();
     assert_eq!(came, 2, "after write {write}: {summary}");
     let status = operator.run(&["status", "--json"]).exits(0).json();
@@ -55,7 +55,7 @@ fn is_whole(operator: &Operator, summary: &Value, write: u32) {
     );
 }
 
-/// Kills after the first, second, … write, until there is no such write.
+/// Kills after the first write, the second, and so on, until a run has no such write.
 fn after_every_write(engine: &str, is_clean: impl Fn(&Operator)) {
     for write in 1.. {
         if !recovers_after(engine, write, &is_clean) {
@@ -66,7 +66,7 @@ fn after_every_write(engine: &str, is_clean: impl Fn(&Operator)) {
     }
 }
 
-/// Kills after some write, and runs again; `false` when there was no such write.
+/// Kills after one write and runs again; `false` when the run had no such write.
 pub(crate) fn recovers_after(engine: &str, write: u32, is_clean: impl Fn(&Operator)) -> bool {
     let operator = Operator::new();
     let template = operator.template(&[("org.yaml", ORG)]);
@@ -82,7 +82,7 @@ pub(crate) fn recovers_after(engine: &str, write: u32, is_clean: impl Fn(&Operat
     ];
     let summary = killed_after(&operator, &args, write);
     if let Some(summary) = &summary {
-        is_whole(&operator, summary, write);
+        is_complete(&operator, summary, write);
     }
     operator.run(&["down", "crash", "--volumes"]).exits(0);
     is_clean(&operator);
@@ -90,7 +90,7 @@ pub(crate) fn recovers_after(engine: &str, write: u32, is_clean: impl Fn(&Operat
 }
 
 #[test]
-fn the_local_engine_recovers_from_every_write() {
+fn up_on_the_local_engine_recovers_from_a_kill_after_every_write() {
     after_every_write("local", |operator| {
         let left: Vec<_> = std::fs::read_dir(operator.state().join("local"))
             .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
@@ -100,12 +100,12 @@ fn the_local_engine_recovers_from_every_write() {
 }
 
 #[test]
-fn docker_recovers_from_every_write() {
+fn up_on_docker_recovers_from_a_kill_after_every_write() {
     after_every_write("docker", docker_is_clean);
 }
 
-/// An update of both workspaces is killed after every write, on the real engine: at no time do two of one workspace run,
-/// and the next run ends with exactly one of each.
+/// Kills an update of both workspaces after every write, on the real engine: two generations of one workspace never run
+/// together, and the next run ends with exactly one of each.
 fn an_update_recovers_from_every_write(
     engine: &str,
     runs: impl Fn(&Operator) -> usize,
@@ -126,7 +126,7 @@ fn an_update_recovers_from_every_write(
         let running = runs(&operator);
         assert!((1..=2).contains(&running), "after write {write}: {running}");
         let summary = operator.run(&with("VERSION=2")).exits(0);
-        is_whole(&operator, &summary.events().pop().unwrap(), write);
+        is_complete(&operator, &summary.events().pop().unwrap(), write);
         assert_eq!(runs(&operator), 2, "after write {write}");
         operator.run(&["down", "crash", "--volumes"]).exits(0);
         is_clean(&operator);
@@ -140,7 +140,7 @@ fn an_update_recovers_from_every_write(
 }
 
 #[test]
-fn an_update_on_the_local_engine_recovers_from_every_write() {
+fn an_update_on_the_local_engine_recovers_from_a_kill_after_every_write() {
     an_update_recovers_from_every_write(
         "local",
         |operator| operator.supervisors(),
@@ -149,7 +149,7 @@ fn an_update_on_the_local_engine_recovers_from_every_write() {
 }
 
 #[test]
-fn an_update_on_docker_recovers_from_every_write() {
+fn an_update_on_docker_recovers_from_a_kill_after_every_write() {
     let runs = |operator: &Operator| {
         let label = format!("label=orghost.instance={}", instance(operator));
         let mut docker = std::process::Command::new("docker");
@@ -171,7 +171,7 @@ fn docker_is_clean(operator: &Operator) {
     nothing_is_left(operator, &lists);
 }
 
-/// Every one of these lists of the `docker` command has nothing of this host's.
+/// Checks that none of these `docker` lists shows a resource of this host.
 pub(crate) fn nothing_is_left(operator: &Operator, lists: &[&[&str]]) {
     let label = format!("label=orghost.instance={}", instance(operator));
     for list in lists {
@@ -195,9 +195,9 @@ fn instance(operator: &Operator) -> String {
     .unwrap()
 }
 
-/// What a killed `up` began is taken down by `down`, without an `up` in between.
+/// `down` removes what a killed `up` left, without another `up` in between.
 #[tokio::test(flavor = "multi_thread")]
-async fn down_cleans_up_after_every_write() {
+async fn down_removes_what_a_killed_up_left() {
     let fake = FakeDocker::start();
     for write in 1..=14 {
         let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
@@ -238,13 +238,13 @@ async fn down_cleans_up_after_every_write() {
             .iter()
             .map(Value::to_string)
             .collect();
-        assert!(steps.len() <= 1, "one workspace at a time: {steps:?}");
+        assert!(steps.len() <= 1, "workspaces overlap: {steps:?}");
         let left = [fake.containers(), fake.volumes(), fake.networks()].concat();
         assert!(left.is_empty(), "write {write}: {left:?}");
     }
 }
 
-/// The names of all events of an org's workspaces, in their order.
+/// The names of all events of an org's workspaces, in order.
 fn journal(operator: &Operator) -> Vec<(String, String)> {
     let db = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
     let mut query = db
@@ -268,8 +268,13 @@ fn only_operation(operator: &Operator, kind: &str) -> Option<String> {
     ids.into_iter().next()
 }
 
-/// A server that is to be killed at a switch of the tests.
-fn doomed(operator: &mut Operator, switch: &str, value: &str, engine: &str) -> Server {
+/// Starts a server that a test switch will kill.
+fn server_with_kill_switch(
+    operator: &mut Operator,
+    switch: &str,
+    value: &str,
+    engine: &str,
+) -> Server {
     operator.env.push((switch.to_owned(), value.to_owned()));
     let server = Server::start(
         operator,
@@ -279,15 +284,20 @@ fn doomed(operator: &mut Operator, switch: &str, value: &str, engine: &str) -> S
     server
 }
 
-fn next_one(operator: &Operator, engine: &str) -> Server {
+fn restarted(operator: &Operator, engine: &str) -> Server {
     Server::start(
         operator,
         &["--demo", "--engine", engine, "--concurrency", "1"],
     )
 }
 
-/// Asks, although there may be no answer.
-async fn ask_in_vain(server: &Server, method: Method, path: &str, body: Option<Value>) {
+/// Sends a request and ignores a missing answer.
+async fn send_and_ignore_the_answer(
+    server: &Server,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) {
     let mut request = server.request(method, path);
     if let Some(body) = body {
         request = request.json(&body);
@@ -319,7 +329,7 @@ async fn came_up_once(server: &Server, operator: &Operator, at: &str) {
     }
 }
 
-async fn goes_down(server: &Server, at: &str) {
+async fn takes_the_org_down(server: &Server, at: &str) {
     let path = "/v1/orgs/crash?volumes=true&wait=120";
     let (status, gone) = server.ask(Method::DELETE, path, None).await;
     assert_eq!(
@@ -330,16 +340,16 @@ async fn goes_down(server: &Server, at: &str) {
     assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]), "{at}");
 }
 
-/// A server is killed after some write of an import, and started again.
+/// Kills a server after one write of an import, and starts it again.
 async fn server_killed_after(write: u32, engine: &str, operator: &mut Operator) {
     let at = format!("{engine}, write {write}");
-    let server = doomed(
+    let server = server_with_kill_switch(
         operator,
         "ORGHOST_KILL_AFTER_WRITES",
         &write.to_string(),
         engine,
     );
-    ask_in_vain(
+    send_and_ignore_the_answer(
         &server,
         Method::POST,
         "/v1/orgs",
@@ -347,12 +357,12 @@ async fn server_killed_after(write: u32, engine: &str, operator: &mut Operator) 
     )
     .await;
     assert_eq!(server.ended(), -1, "{at}: not built with fault-injection");
-    let server = next_one(operator, engine);
+    let server = restarted(operator, engine);
     came_up_once(&server, operator, &at).await;
     if engine == "local" {
         assert_eq!(operator.supervisors(), 2, "{at}");
     }
-    goes_down(&server, &at).await;
+    takes_the_org_down(&server, &at).await;
     assert_eq!(server.stop(), 0, "{at}");
 }
 
@@ -365,7 +375,7 @@ fn local_is_clean(operator: &Operator, at: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_on_the_local_engine_recovers_from_every_write() {
+async fn a_server_on_the_local_engine_recovers_from_a_kill_after_every_write() {
     // began; five steps and the end of each of two workspaces; ended
     for write in 1..=1 + 2 * 6 + 1 {
         let mut operator = Operator::new();
@@ -375,8 +385,8 @@ async fn a_server_on_the_local_engine_recovers_from_every_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_on_docker_recovers() {
-    // After its beginning, its first container, the seed, the start, and the second one's start.
+async fn a_server_on_docker_recovers_from_a_kill() {
+    // The kills come after the begin, the first container, the seed, the start, and the start of the second workspace.
     for write in [1, 3, 4, 6, 7, 13] {
         let mut operator = Operator::new();
         server_killed_after(write, "docker", &mut operator).await;
@@ -385,51 +395,52 @@ async fn a_server_on_docker_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_killed_between_two_steps_of_accepting_forgets_all_or_nothing() {
+async fn accepting_an_operation_is_atomic_under_a_kill() {
     let import = json!({"inline": ORG});
     let mut operator = Operator::new();
-    let server = doomed(&mut operator, "ORGHOST_KILL_AT", "planning", "local");
-    ask_in_vain(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
+    let server = server_with_kill_switch(&mut operator, "ORGHOST_KILL_AT", "planning", "local");
+    send_and_ignore_the_answer(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
     assert_eq!(server.ended(), -1);
-    let server = next_one(&operator, "local");
+    let server = restarted(&operator, "local");
     assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]));
     assert_eq!(only_operation(&operator, "up"), None);
-    // What it had unpacked is gone.
+    // The unpacked upload is removed.
     let open = operator.state().join("snapshots/open");
     assert!(!open.exists() || std::fs::read_dir(open).unwrap().next().is_none());
     server.kill();
 
     for place in ["accepted", "begun crash"] {
         let mut operator = Operator::new();
-        let server = doomed(&mut operator, "ORGHOST_KILL_AT", place, "local");
-        ask_in_vain(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
+        let server = server_with_kill_switch(&mut operator, "ORGHOST_KILL_AT", place, "local");
+        send_and_ignore_the_answer(&server, Method::POST, "/v1/orgs", Some(import.clone())).await;
         assert_eq!(server.ended(), -1, "{place}");
-        let server = next_one(&operator, "local");
+        let server = restarted(&operator, "local");
         came_up_once(&server, &operator, place).await;
-        goes_down(&server, place).await;
+        takes_the_org_down(&server, place).await;
         assert_eq!(server.stop(), 0);
         local_is_clean(&operator, place);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_killed_while_it_takes_an_org_down_goes_on_with_it() {
+async fn a_server_killed_during_down_resumes_it() {
     // began; a step and the end of each of two workspaces; ended
     for write in 1..=1 + 2 * 2 + 1 {
         let at = format!("write {write}");
         let mut operator = Operator::new();
-        let server = next_one(&operator, "local");
+        let server = restarted(&operator, "local");
         assert_eq!(server.import(json!({"inline": ORG})).await["state"], "done");
         assert_eq!(server.stop(), 0);
-        let server = doomed(
+        let server = server_with_kill_switch(
             &mut operator,
             "ORGHOST_KILL_AFTER_WRITES",
             &write.to_string(),
             "local",
         );
-        ask_in_vain(&server, Method::DELETE, "/v1/orgs/crash?volumes=true", None).await;
+        send_and_ignore_the_answer(&server, Method::DELETE, "/v1/orgs/crash?volumes=true", None)
+            .await;
         assert_eq!(server.ended(), -1, "{at}");
-        let server = next_one(&operator, "local");
+        let server = restarted(&operator, "local");
         let id = only_operation(&operator, "down").unwrap();
         let ended = server.get(&format!("/v1/operations/{id}?wait=120")).await;
         assert_eq!(ended["state"], "done", "{at}: {ended}");

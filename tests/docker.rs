@@ -1,5 +1,5 @@
-//! A real Docker engine with the image `orghost-demo:latest`
-//! (`scripts/docker-engine`, `scripts/demo-image`). A test without them fails.
+//! Tests on a real Docker engine with the image `orghost-demo:latest` (`scripts/docker-engine`, `scripts/demo-image`).
+//! A test fails when either is missing.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use crate::support::world::{World, workspace};
 
 const IMAGE: &str = "orghost-demo:latest";
 
-/// A world that takes down what it brought up, also when its test fails.
+/// A world that takes its org down at the end, even when its test fails.
 struct Real {
     endpoint: String,
     world: Option<World>,
@@ -54,7 +54,7 @@ impl Real {
 
 impl Drop for Real {
     fn drop(&mut self) {
-        // Its own thread and runtime: a test that panicked has none to wait on.
+        // Uses its own thread and runtime, because a panicked test has no runtime to block on.
         let Some(mut world) = self.world.take() else {
             return;
         };
@@ -77,18 +77,18 @@ impl Drop for Real {
 }
 
 #[tokio::test]
-async fn up_and_again() {
-    scenario::up_and_again(Real::new().await.world()).await;
+async fn a_second_up_changes_nothing() {
+    scenario::a_second_up_changes_nothing(Real::new().await.world()).await;
 }
 
 #[tokio::test]
-async fn changed_is_replaced() {
-    scenario::changed_is_replaced(Real::new().await.world()).await;
+async fn a_changed_workspace_is_replaced() {
+    scenario::a_changed_workspace_is_replaced(Real::new().await.world()).await;
 }
 
 #[tokio::test]
-async fn a_failed_replacement_is_taken_back() {
-    scenario::a_failed_replacement_is_taken_back(Real::new().await.world()).await;
+async fn a_failed_replacement_is_rolled_back() {
+    scenario::a_failed_replacement_is_rolled_back(Real::new().await.world()).await;
 }
 
 #[tokio::test]
@@ -112,25 +112,25 @@ async fn down_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn image_missing() {
-    scenario::image_missing(Real::new().await.world()).await;
+async fn a_missing_image_fails_only_its_workspace() {
+    scenario::a_missing_image_fails_only_its_workspace(Real::new().await.world()).await;
 }
 
 #[tokio::test]
-async fn name_in_use() {
+async fn resources_of_others_are_not_changed() {
     let mut real = Real::new().await;
     let endpoint = real.endpoint.clone();
-    scenario::name_in_use(real.world(), &endpoint).await;
+    scenario::resources_of_others_are_not_changed(real.world(), &endpoint).await;
 }
 
 #[tokio::test]
-async fn mount_outside() {
-    scenario::mount_outside(Real::new().await.world()).await;
+async fn a_mount_that_leads_out_of_its_root_is_refused() {
+    scenario::a_mount_that_leads_out_of_its_root_is_refused(Real::new().await.world()).await;
 }
 
-/// The demonstration runtime reads its config at its first instruction, and answers only then.
+/// The demonstration runtime reads its config first and answers only after that.
 #[tokio::test]
-async fn a_runtime_finds_its_seed_at_its_first_instruction() {
+async fn the_seed_is_there_before_the_runtime_starts() {
     let mut real = Real::new().await;
     let world = real.world();
     world.options.wait = Some(Duration::from_secs(30));
@@ -143,7 +143,7 @@ async fn a_runtime_finds_its_seed_at_its_first_instruction() {
     }
     let id = Generation::first(&world.spec(&workspace("pm")).id);
     let lines = world.engine.last_lines(&id, 20).await.unwrap();
-    assert!(!lines.is_empty(), "it says that it has started");
+    assert!(!lines.is_empty(), "the log has a line of the start");
     let log = world.engine.logs(&id, None, false);
     let log: Vec<_> = log.try_collect().await.unwrap();
     assert_eq!(
@@ -152,9 +152,9 @@ async fn a_runtime_finds_its_seed_at_its_first_instruction() {
     );
 }
 
-/// Files and folders belong to the user that agents run as, and have the modes of the manifest.
+/// Files and folders belong to the user of the agent and have the modes of the manifest.
 #[tokio::test]
-async fn the_seed_has_its_owner_and_modes() {
+async fn seeded_files_have_their_owner_and_modes() {
     let mut real = Real::new().await;
     real.world().up(&[workspace("pm")]).await;
     let id = real.world().spec(&workspace("pm")).id;
@@ -190,9 +190,9 @@ async fn the_seed_has_its_owner_and_modes() {
     assert_eq!(entries, wanted);
 }
 
-/// As much as policy lets through, in one file and in very many.
+/// The largest seed that policy allows, as one large file and as many small ones.
 #[tokio::test]
-async fn the_largest_seeds_arrive() {
+async fn the_largest_allowed_seeds_are_stored() {
     let mut real = Real::new().await;
     let file = |path: String, bytes: Vec<u8>| SeedFile {
         path,
@@ -205,7 +205,7 @@ async fn the_largest_seeds_arrive() {
     one.files
         .push(file("rest".to_owned(), vec![b'y'; half - 4096]));
     for n in many.files.len()..limits::SEED_FILES {
-        // Longer than a tar header has room for.
+        // This path is longer than the name field of a tar header.
         let folder = "a-rather-long-name-of-a-folder/".repeat(4);
         many.files.push(file(
             format!("{folder}{}/{n}", n % 7),
@@ -219,10 +219,9 @@ async fn the_largest_seeds_arrive() {
     );
 }
 
-/// The engine has taken every bound of a tier for what it is. Nothing
-/// privileged is started here: not every machine allows it, nor should.
+/// The engine accepts every limit of a tier. Nothing privileged is started, because some machines forbid it.
 #[tokio::test]
-async fn the_engine_sees_every_tiers_bounds() {
+async fn every_tiers_limits_reach_the_engine() {
     let mut real = Real::new().await;
     real.world().options.wait = Some(Duration::from_secs(30));
     for tier in 1..=4 {
@@ -282,23 +281,23 @@ async fn the_engine_sees_every_tiers_bounds() {
     }
 }
 
-/// The image says root, who has no capability to read what is another's.
+/// The image runs as root without the capability to read files of other users.
 #[tokio::test]
-async fn a_sealed_workspace_reads_its_secrets() {
+async fn a_tier_1_workspace_can_read_its_secrets() {
     let mut real = Real::new().await;
     real.world().options.wait = Some(Duration::from_secs(30));
     let mut pm = workspace("pm");
     pm.tier = 1;
-    // The demonstration runtime reads this one, and ends when it cannot.
+    // The demonstration runtime exits when it cannot read this file.
     let config = pm.files.iter_mut().find(|file| file.path == "config.yaml");
     config.unwrap().secret = true;
     let outcomes = real.world().up(&[pm]).await;
     assert!(outcomes.is_up("pm"), "{outcomes:?}");
 }
 
-/// A workspace that crashes again and again is seen as such, and the next `up` replaces it.
+/// A workspace that crashes again and again is reported as such, and the next `up` replaces it.
 #[tokio::test]
-async fn a_crash_loop_is_seen_and_replaced() {
+async fn a_crash_loop_is_detected_and_replaced_by_the_next_up() {
     let mut real = Real::new().await;
     let pm = workspace("pm");
     real.world().up(std::slice::from_ref(&pm)).await;
@@ -343,8 +342,8 @@ async fn a_crash_loop_is_seen_and_replaced() {
             State::Restarting { restarts, .. } => restarts,
             _ => 0,
         };
-        // The engine waits twice as long each time; between the waits it says
-        // that the container runs, and a listing cannot know better.
+        // The engine doubles its pause after each crash. Between the pauses it reports the container as running, and a
+        // list request cannot see more.
         if crash(seen) && restarts > 3 && crash(listed[0].state) {
             break;
         }
@@ -359,9 +358,9 @@ async fn a_crash_loop_is_seen_and_replaced() {
     assert_eq!((seen.state, seen.generation.number), (State::Running, 1));
 }
 
-/// Whoever is asked for twice is asked once: removals, stops and starts of what is not there are no errors.
+/// Removing, stopping and starting an absent resource is not an error.
 #[tokio::test]
-async fn what_is_not_there_is_no_error_to_remove() {
+async fn removing_an_absent_resource_succeeds() {
     let mut real = Real::new().await;
     let docker = &real.world().engine;
     let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();

@@ -1,6 +1,5 @@
-//! The contract of an engine on the local one, and the whole way through the
-//! command line on each: the fake and the real Docker engine and a swarm hold
-//! the same contract in `wire`, `docker` and `swarm`.
+//! Runs the engine contract on the local engine, and whole orgs through the command line on every engine. `wire`,
+//! `docker` and `swarm` run the same contract on the fake engine, a real Docker engine and a swarm.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -13,23 +12,23 @@ use crate::support::world::World;
 use crate::support::{Operator, root, scenario, shared_templates};
 
 #[tokio::test]
-async fn up_and_again() {
+async fn a_second_up_changes_nothing() {
     let world = World::local();
-    scenario::up_and_again(&world).await;
+    scenario::a_second_up_changes_nothing(&world).await;
     world.down(true).await;
 }
 
 #[tokio::test]
-async fn changed_is_replaced() {
+async fn a_changed_workspace_is_replaced() {
     let world = World::local();
-    scenario::changed_is_replaced(&world).await;
+    scenario::a_changed_workspace_is_replaced(&world).await;
     world.down(true).await;
 }
 
 #[tokio::test]
-async fn a_failed_replacement_is_taken_back() {
+async fn a_failed_replacement_is_rolled_back() {
     let mut world = World::local();
-    scenario::a_failed_replacement_is_taken_back(&mut world).await;
+    scenario::a_failed_replacement_is_rolled_back(&mut world).await;
     world.down(true).await;
 }
 
@@ -39,13 +38,13 @@ async fn down_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn mount_outside() {
+async fn a_mount_that_leads_out_of_its_root_is_refused() {
     let mut world = World::local();
-    scenario::mount_outside(&mut world).await;
+    scenario::a_mount_that_leads_out_of_its_root_is_refused(&mut world).await;
     world.down(true).await;
 }
 
-/// An org on an engine, through the command line; taken down at the end, whatever happens.
+/// An org on an engine, made through the command line and taken down at the end, even when the test fails.
 struct Org<'a> {
     operator: &'a Operator,
     slug: &'a str,
@@ -62,9 +61,9 @@ impl Drop for Org<'_> {
     }
 }
 
-/// Brings a template up, finds every workspace running and answering, finds
-/// nothing to do the second time, and takes it down.
-pub(crate) fn the_whole_way(
+/// Brings a template up, checks that every workspace runs and answers, that a second `up` changes nothing, and takes
+/// the org down.
+pub(crate) fn up_check_and_down(
     operator: &Operator,
     engine: &str,
     template: &str,
@@ -120,36 +119,31 @@ pub(crate) fn forty() -> String {
 pub(crate) const FORTY: [&str; 3] = ["--demo", "--env", "MODEL_KEY=x"];
 
 #[test]
-fn forty_workspaces_on_the_local_engine() {
-    the_whole_way(&Operator::new(), "local", &forty(), "forty", &FORTY);
+fn forty_workspaces_run_on_the_local_engine() {
+    up_check_and_down(&Operator::new(), "local", &forty(), "forty", &FORTY);
 }
 
 #[test]
-fn forty_workspaces_on_docker() {
-    the_whole_way(&Operator::new(), "docker", &forty(), "forty", &FORTY);
+fn forty_workspaces_run_on_docker() {
+    up_check_and_down(&Operator::new(), "docker", &forty(), "forty", &FORTY);
 }
 
 #[test]
-fn the_real_templates_on_both_engines() {
+fn a_real_template_runs_on_both_engines() {
     let flags = ["--demo", "--max-tier", "3", "--ignore-missing-env"];
-    for template in shared_templates()
-        .iter()
-        .filter(|path| path.ends_with("molecule-dev"))
-    {
-        let template = template.display().to_string();
-        for engine in ["local", "docker"] {
-            the_whole_way(
-                &Operator::new(),
-                engine,
-                &template,
-                "molecule-ai-dev-team",
-                &flags,
-            );
-        }
+    let mut real = shared_templates().into_iter();
+    // Where the real template is missing, the example of the repository is used.
+    let (template, org) = match real.find(|path| path.ends_with("molecule-dev")) {
+        Some(template) => (template, "molecule-ai-dev-team"),
+        None => (root().join("examples/studio"), "studio"),
+    };
+    let template = template.display().to_string();
+    for engine in ["local", "docker"] {
+        up_check_and_down(&Operator::new(), engine, &template, org, &flags);
     }
 }
 
-/// A family of which one member cannot start.
+/// A family in which one member cannot start.
 fn family(operator: &Operator) -> [String; 2] {
     let template = operator.template(&[(
         "org.yaml",
@@ -176,7 +170,7 @@ workspaces:
 }
 
 #[test]
-fn one_failure_stops_its_descendants_and_nobody_else() {
+fn a_failed_workspace_stops_only_its_descendants() {
     for engine in ["local", "docker"] {
         let operator = Operator::new();
         let [template, config] = family(&operator);
@@ -215,7 +209,7 @@ fn one_failure_stops_its_descendants_and_nobody_else() {
             "{failure}"
         );
         assert!(failure.get("left_behind").is_none(), "{failure}");
-        // People read the same at the end of the same command, and its exit code is the same.
+        // The human output has the same summary and exit code.
         let people = operator
             .run(&["up", &template, "--config", &config])
             .exits(4);
@@ -235,7 +229,7 @@ fn one_failure_stops_its_descendants_and_nobody_else() {
 }
 
 #[test]
-fn an_interrupted_up_takes_back_what_is_under_way() {
+fn an_interrupted_up_removes_unfinished_workspaces() {
     let operator = Operator::new();
     let template = operator.template(&[(
         "org.yaml",
@@ -273,7 +267,7 @@ fn an_interrupted_up_takes_back_what_is_under_way() {
 }
 
 #[test]
-fn down_keeps_the_work_and_can_be_said_again() {
+fn down_keeps_the_work_and_can_be_repeated() {
     let operator = Operator::new();
     let template = operator.template(&[(
         "org.yaml",
@@ -299,7 +293,7 @@ fn down_keeps_the_work_and_can_be_said_again() {
 }
 
 #[test]
-fn a_workspace_that_left_the_template_is_told_and_pruned_when_asked() {
+fn a_workspace_that_left_the_template_is_reported_and_removed_only_with_prune() {
     let operator = Operator::new();
     let org = |workspaces: &str| {
         let text = format!("name: Shrink\ndefaults: {{runtime: x}}\nworkspaces: [{workspaces}]\n");
@@ -331,7 +325,7 @@ fn a_workspace_that_left_the_template_is_told_and_pruned_when_asked() {
 }
 
 #[test]
-fn two_hosts_on_one_state_folder_are_refused() {
+fn a_second_host_on_a_state_folder_is_refused() {
     let operator = Operator::new();
     let template = operator.template(&[(
         "org.yaml",
@@ -369,7 +363,7 @@ fn two_hosts_on_one_state_folder_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_engine_the_command_says_so_and_changes_nothing() {
+async fn up_without_an_engine_fails_and_changes_nothing() {
     let operator = Operator::new().with_env("DOCKER_HOST", "unix:///nowhere/docker.sock");
     let template = operator.template(&[(
         "org.yaml",
@@ -381,12 +375,12 @@ async fn without_an_engine_the_command_says_so_and_changes_nothing() {
     assert_eq!(ran.error_codes(), ["engine-away"]);
     let status = operator.run(&["status", "--json"]).exits(0).json();
     assert_eq!(status["orgs"], Value::Array(vec![]));
-    // Who names an engine in the environment means it.
+    // `DOCKER_HOST` chooses the Docker engine: without an answer there is no fallback.
     let ran = operator
         .run(&["up", &template, "--demo", "--json"])
         .exits(1);
     assert_eq!(ran.error_codes(), ["engine-away"]);
-    // Where one answers, it is taken.
+    // A Docker engine that answers is used.
     let fake = FakeDocker::start();
     let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
     let summary = operator
@@ -398,7 +392,7 @@ async fn without_an_engine_the_command_says_so_and_changes_nothing() {
     assert_eq!(summary["engine"], "docker");
 }
 
-/// An org on the local engine whose runtimes are commands of the shell.
+/// An org on the local engine whose runtimes are shell commands.
 fn with_commands(operator: &Operator, org: &str, runtimes: &[(&str, &str)]) -> [String; 2] {
     let template = operator.template(&[("org.yaml", org)]);
     let mut config = String::new();
@@ -435,7 +429,7 @@ workspaces:
 ";
 
 #[test]
-fn pruning_does_not_touch_who_was_only_skipped() {
+fn prune_does_not_remove_skipped_workspaces() {
     let operator = Operator::new();
     let good = with_commands(
         &operator,
@@ -465,7 +459,7 @@ fn pruning_does_not_touch_who_was_only_skipped() {
 }
 
 #[test]
-fn waiting_also_waits_for_who_is_already_there_and_leaves_them_alone() {
+fn wait_includes_workspaces_that_already_run() {
     let operator = Operator::new();
     let org = "name: Deaf\nworkspaces: [{name: One, runtime: deaf}]\n";
     let deaf = with_commands(&operator, org, &[("deaf", "sleep 999")]);
@@ -486,7 +480,7 @@ fn waiting_also_waits_for_who_is_already_there_and_leaves_them_alone() {
 }
 
 #[test]
-fn what_ended_well_is_done() {
+fn a_workspace_that_exits_with_0_is_done() {
     let operator = Operator::new();
     let org = "name: Job\nworkspaces: [{name: One, runtime: job}]\n";
     let job = with_commands(&operator, org, &[("job", "true")]);
@@ -496,7 +490,7 @@ fn what_ended_well_is_done() {
 }
 
 #[test]
-fn two_orgs_never_become_one() {
+fn two_orgs_never_share_a_slug() {
     let operator = Operator::new();
     let named = |name: &str| {
         let org = format!("name: \"{name}\"\nworkspaces: [{{name: One, runtime: x}}]\n");
@@ -520,7 +514,7 @@ fn two_orgs_never_become_one() {
 }
 
 #[test]
-fn nobody_who_stops_reading_leaves_work_half_done() {
+fn a_closed_output_does_not_stop_the_work() {
     let operator = Operator::new();
     let org = "name: Slow\nworkspaces: [{name: One, runtime: deaf}]\n";
     let [template, config] = with_commands(&operator, org, &[("deaf", "sleep 999")]);
@@ -533,7 +527,7 @@ fn nobody_who_stops_reading_leaves_work_half_done() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Its messages have no reader any more when it is interrupted.
+    // The standard error of the program is closed before the interrupt.
     drop(child.stderr.take());
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !operator.state().join("orghost.db").exists() || states_or_none(&operator) != ["running"]

@@ -1,5 +1,5 @@
-//! Hostile plugins: `tests/hostile/*.wat` says what each does. Each costs the
-//! host one clean error, within the deadline, that an operator understands.
+//! Tests of hostile plugins. The first line of each `tests/hostile/*.wat` says what the plugin does. Each costs the
+//! host one clean error within the deadline, with a reason that an operator understands.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crate::support::component::{of_wat, of_wat_with_wasi};
 use crate::support::{Operator, root};
 
-/// How a plugin is refused.
+/// The codes of refused plugins.
 const BROKE: &str = "plugin-broke";
 const LIED: &str = "plugin-lied";
 const CONTRACT: &str = "plugin-contract";
 
-/// (file, the operator's grant, the error's code, what the message says)
+/// The table: file, the operator's grants, the code of the error, a part of the message.
 const TABLE: &[(&str, &str, &str, &[&str])] = &[
     ("spin", "none", BROKE, &["longer than 5 seconds"]),
     ("spin-in-start", "none", BROKE, &["longer than 5 seconds"]),
@@ -132,7 +132,7 @@ fn planned_with(bytes: &[u8], wasi: &str) -> (i32, Vec<String>, String) {
 }
 
 #[test]
-fn each_costs_one_clean_error_that_says_what_and_why() {
+fn each_hostile_plugin_costs_one_error_with_its_reason() {
     for (name, wasi, code, words) in TABLE {
         let began = Instant::now();
         let (exit, codes, said) = planned_with(&component(name), wasi);
@@ -152,7 +152,7 @@ fn each_costs_one_clean_error_that_says_what_and_why() {
 }
 
 #[test]
-fn every_file_is_in_the_table() {
+fn every_hostile_plugin_has_an_expectation() {
     let files: BTreeSet<String> = std::fs::read_dir(root().join("tests/hostile"))
         .unwrap()
         .map(|entry| PathBuf::from(entry.unwrap().file_name()))
@@ -163,7 +163,7 @@ fn every_file_is_in_the_table() {
 }
 
 #[test]
-fn what_is_no_component_is_told_apart() {
+fn files_that_are_not_components_have_their_own_errors() {
     let table: [(&[u8], &[&str]); 4] = [
         (b"", &["not WebAssembly"]),
         (b"#!/bin/sh\necho hello\n", &["not WebAssembly"]),

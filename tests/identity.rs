@@ -1,4 +1,4 @@
-//! A workspace is who its names say it is, whatever happens around it.
+//! Tests of identity: a workspace is the one that its path of names says, whatever changes around it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ fn path(names: &[&str]) -> NamePath {
     NamePath::try_from(names).unwrap()
 }
 
-/// Names that are easily taken for each other: by their slugs, by case, by spelling, by their first letters.
+/// Names that are easily confused: by slug, case, Unicode spelling or first letters.
 const NAMES: [&str; 12] = [
     "C++ Dev",
     "C# Dev",
@@ -35,7 +35,7 @@ const NAMES: [&str; 12] = [
     "Café",
 ];
 
-/// What an author does to a template. An index chooses among what there is.
+/// An edit of a template. An index chooses one of the existing workspaces.
 #[derive(Debug, Clone)]
 enum Edit {
     Add {
@@ -48,19 +48,19 @@ enum Edit {
         a: Index,
         b: Index,
     },
-    /// The author says that it is a rename.
+    /// The author renames a workspace and adds `renamed_from`.
     Rename {
         who: Index,
         name: usize,
     },
-    /// The author does not say so: one goes, another comes.
+    /// The author renames a workspace without `renamed_from`: one is removed, another is added.
     Replace {
         who: Index,
         name: usize,
     },
-    /// The same name in another spelling of Unicode.
+    /// The same name in another Unicode spelling.
     Respell(Index),
-    /// The operator removes what is no longer in the template.
+    /// The operator removes the workspaces that left the template.
     Prune,
 }
 
@@ -78,7 +78,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-/// A workspace of a template. Its number is what only the test knows: it stays, whatever the author does to the rest.
+/// A workspace of a template. Only the test knows its number, which stays the same through all edits.
 #[derive(Debug, Clone)]
 struct Node {
     parent: Option<u32>,
@@ -90,7 +90,7 @@ struct Node {
 #[derive(Default)]
 struct World {
     nodes: BTreeMap<u32, Node>,
-    /// In the order of the template.
+    /// The workspaces in the order of the template.
     order: Vec<u32>,
     next: u32,
     known: Vec<Known>,
@@ -104,7 +104,7 @@ impl World {
         NamePath::below(parent.as_ref(), &node.name)
     }
 
-    /// Whether a name is free below a parent.
+    /// Whether no sibling below this parent has the name.
     fn is_free(&self, parent: Option<u32>, name: &str) -> bool {
         let wanted = NamePath::root(name);
         let mut siblings = self.nodes.values().filter(|node| node.parent == parent);
@@ -143,7 +143,7 @@ impl World {
         self.next += 1;
     }
 
-    /// Does it when it can be done.
+    /// Applies an edit when it is possible.
     fn edit(&mut self, edit: Edit) {
         let some = |index: Index, world: &Self| {
             (!world.order.is_empty()).then(|| world.order[index.index(world.order.len())])
@@ -174,7 +174,7 @@ impl World {
             Edit::Rename { who, name } => {
                 let Some(who) = some(who, self) else { return };
                 let parent = self.nodes[&who].parent;
-                // A name that the host knows is one that somebody had: it would be theirs.
+                // A name that the host still knows would be taken over, so it is not chosen.
                 let wanted = NamePath::below(parent.map(|p| self.path(p)).as_ref(), NAMES[name]);
                 let is_known = self.known.iter().any(|known| known.path == wanted);
                 if !is_known && self.is_free(parent, NAMES[name]) {
@@ -222,7 +222,7 @@ impl World {
         Identities::assign(&org(), &claims, &self.known)
     }
 
-    /// Brings the template up, as the store does: whoever is not in it is left; a path has one identity.
+    /// Brings the template up as the store does: workspaces that left stay known, and a path has one identity.
     fn up(&mut self) {
         let identities = self.assign(&self.order).unwrap();
         let mut backwards = self.order.clone();
@@ -238,10 +238,14 @@ impl World {
             .iter()
             .map(|who| identities.id(&self.path(*who)).unwrap())
             .collect();
-        assert_eq!(ids.len(), self.order.len(), "two workspaces are one");
+        assert_eq!(
+            ids.len(),
+            self.order.len(),
+            "two workspaces have one identity"
+        );
         for (who, id) in &self.ids {
             let now = identities.id(&self.path(*who)).unwrap();
-            assert_eq!(now, id, "{} became another workspace", self.path(*who));
+            assert_eq!(now, id, "{} has another identity", self.path(*who));
         }
         self.remember(&identities);
     }
@@ -277,7 +281,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_edit_turns_one_workspace_into_another(edits in proptest::collection::vec(edit(), 20)) {
+    fn no_edit_of_a_template_exchanges_identities(edits in proptest::collection::vec(edit(), 20)) {
         let mut world = World::default();
         for edit in edits {
             world.edit(edit);
@@ -286,7 +290,7 @@ proptest! {
     }
 
     #[test]
-    fn keys_of_siblings_differ_and_do_not_depend_on_order(
+    fn sibling_keys_differ_and_do_not_depend_on_order(
         here in proptest::collection::btree_set(0..NAMES.len(), 0..8),
         left in proptest::collection::btree_set(0..NAMES.len(), 0..4),
     ) {
@@ -302,14 +306,14 @@ proptest! {
         prop_assert_eq!(&made, &keys(&backwards, &beside));
         let distinct: BTreeSet<_> = made.values().collect();
         prop_assert_eq!(distinct.len(), paths.len() + beside.len());
-        // Whoever is left changes nobody's key.
+        // Workspaces that left do not change the key of another one.
         let alone = keys(&forwards, &[]);
         prop_assert!(alone.iter().all(|(path, key)| made.get(path) == Some(key)));
     }
 }
 
 #[test]
-fn a_key_is_readable_in_any_alphabet() {
+fn a_name_in_any_alphabet_has_a_readable_key() {
     let readable = |name: &str| {
         let path = NamePath::root(name);
         keys(&[&path], &[])[&path].to_string()
@@ -328,7 +332,7 @@ fn a_key_is_readable_in_any_alphabet() {
 }
 
 #[test]
-fn equal_slugs_get_suffixes_of_their_own_names() {
+fn siblings_with_equal_slugs_get_suffixes_from_their_names() {
     let (cpp, csharp, other) = (path(&["C++ Dev"]), path(&["C# Dev"]), path(&["QA"]));
     let both = keys(&[&cpp, &csharp, &other], &[]);
     for (path, stem) in [(&cpp, "c-dev-"), (&csharp, "c-dev-")] {
@@ -341,13 +345,13 @@ fn equal_slugs_get_suffixes_of_their_own_names() {
     assert_ne!(both[&cpp], both[&csharp]);
     assert_eq!(both[&other].as_str(), "qa");
     assert_eq!(keys(&[&csharp], &[])[&csharp].as_str(), "c-dev");
-    // A sibling may be called what another one's suffix makes of it.
+    // A sibling can have the name that another one's suffix produces.
     let imposter = path(&[both[&cpp].as_str()]);
     let three = keys(&[&cpp, &csharp, &imposter], &[]);
     assert_eq!(three.values().collect::<BTreeSet<_>>().len(), 3);
 }
 
-/// A host that knows these, all of them in the template.
+/// The host's knowledge of these paths, all of them in the template.
 fn known(paths: &[NamePath]) -> Vec<Known> {
     let ids = assigned(paths, &[], &[]).unwrap();
     paths
@@ -381,7 +385,7 @@ fn assigned(
 }
 
 #[test]
-fn a_move_brings_everybody_below_along() {
+fn moving_a_workspace_moves_its_descendants() {
     let (lead, dev) = (path(&["Lead"]), path(&["Lead", "Dev"]));
     let before = known(&[lead.clone(), dev.clone()]);
     let (boss, same) = (path(&["Boss"]), path(&["Boss", "Dev"]));
@@ -390,7 +394,7 @@ fn a_move_brings_everybody_below_along() {
     assert_eq!(after.id(&boss), Some(&before[0].id));
     assert_eq!(after.id(&same), Some(&before[1].id));
     assert_eq!(after.moved().len(), 2);
-    // To another parent, by its whole path.
+    // A move to another parent, named by its whole path.
     let other = path(&["QA", "Dev"]);
     let paths = [path(&["QA"]), other.clone(), lead.clone()];
     let moved = Former::Path(vec!["Lead".to_owned(), "Dev".to_owned()]);
@@ -399,7 +403,7 @@ fn a_move_brings_everybody_below_along() {
 }
 
 #[test]
-fn without_a_word_a_rename_is_a_removal_and_an_addition() {
+fn a_rename_without_renamed_from_is_a_removal_and_an_addition() {
     let (old, new) = (path(&["Old"]), path(&["New"]));
     let before = known(&[old]);
     let after = assigned(std::slice::from_ref(&new), &[], &before).unwrap();
@@ -408,7 +412,7 @@ fn without_a_word_a_rename_is_a_removal_and_an_addition() {
 }
 
 #[test]
-fn whoever_is_in_the_template_is_not_taken_over() {
+fn renamed_from_cannot_take_over_a_workspace_of_the_template() {
     let (old, new) = (path(&["Old"]), path(&["New"]));
     let before = known(std::slice::from_ref(&old));
     let word = Former::Name("Old".to_owned());
@@ -422,7 +426,7 @@ fn whoever_is_in_the_template_is_not_taken_over() {
 }
 
 #[test]
-fn a_new_workspace_of_an_old_name_gets_nothing_of_the_old_one() {
+fn a_new_workspace_of_a_renamed_ones_old_name_has_a_new_identity() {
     let (old, new) = (path(&["Old"]), path(&["New"]));
     let before = known(std::slice::from_ref(&old));
     let word = (&new, Former::Name("Old".to_owned()));
@@ -438,7 +442,7 @@ fn a_new_workspace_of_an_old_name_gets_nothing_of_the_old_one() {
         presence: Presence::Planned,
     }];
     assert_eq!(now[0].id, before[0].id);
-    // `renamed_from` may stay in the template.
+    // `renamed_from` may stay in the template after the rename.
     let both = assigned(&[new.clone(), old.clone()], &[word], &now).unwrap();
     assert_eq!(both.id(&new), Some(&now[0].id));
     assert_ne!(both.id(&old), Some(&now[0].id));

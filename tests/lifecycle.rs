@@ -1,4 +1,4 @@
-//! Workspaces stay alive: restart, stop, start, the proxy between agents, the sweeper.
+//! Tests of the life of workspaces: restart, stop, start, the proxy between agents, the sweeper.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
@@ -35,17 +35,17 @@ workspaces:
   - {name: Ops}
 ";
 
-/// What an agent answers.
+/// A function that answers an agent's requests.
 type Answer = Arc<dyn Fn(&str, usize) -> Response + Send + Sync>;
 
-/// An agent that a test wrote: remembers what it was asked.
+/// An agent that a test scripts; it records its requests.
 struct Agent {
     port: u16,
     asked: Arc<Mutex<Vec<(String, http::HeaderMap, Bytes)>>>,
 }
 
 impl Agent {
-    /// `answer` gets the path, and how often it was asked before.
+    /// `answer` gets the path and the number of earlier requests for it.
     async fn start(answer: impl Fn(&str, usize) -> Response + Send + Sync + 'static) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let answer: Answer = Arc::new(answer);
@@ -89,7 +89,7 @@ fn drain(seconds: u64) -> Response {
     axum::Json(json!({"jsonrpc": "2.0", "id": null, "result": result})).into_response()
 }
 
-/// A server on an engine that is not one, with the org of one workspace up; its agent answers at `port`.
+/// A server on a fake engine with an org of one workspace, whose agent answers at `port`.
 async fn one_on(docker: &FakeDocker, port: u16) -> (Operator, Server, String) {
     let operator = Operator::new().with_env("DOCKER_HOST", &docker.endpoint());
     docker.answer_at(port);
@@ -101,7 +101,7 @@ async fn one_on(docker: &FakeDocker, port: u16) -> (Operator, Server, String) {
     (operator, server, id)
 }
 
-/// The identities of Acme's workspaces, by their keys.
+/// The identities of Acme's workspaces, by key.
 async fn ids(server: &Server) -> BTreeMap<String, String> {
     let org = server.get("/v1/orgs/acme").await;
     let workspaces = org["workspaces"].as_array().unwrap().iter();
@@ -117,7 +117,7 @@ async fn workspace(server: &Server, key: &str) -> Value {
     workspaces.find(|w| w["key"] == key).unwrap().clone()
 }
 
-/// Does something to a workspace, and waits for its end.
+/// Starts an action on a workspace and waits for its end.
 async fn act(server: &Server, method: Method, path: &str) -> Value {
     let mark = if path.contains('?') { '&' } else { '?' };
     let path = format!("/v1/workspaces/{path}{mark}wait=60");
@@ -129,7 +129,7 @@ async fn act(server: &Server, method: Method, path: &str) -> Value {
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds().await {
-        assert!(Instant::now() < deadline, "{what} never came");
+        assert!(Instant::now() < deadline, "no {what} within the time limit");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -138,19 +138,19 @@ fn count(docker: &FakeDocker, call: &str) -> usize {
     docker.calls().iter().filter(|line| *line == call).count()
 }
 
-/// How often a container of the workspace `one` was started, whichever generation it is.
+/// The number of starts of workspace `one`'s containers, over all generations.
 fn starts(docker: &FakeDocker) -> usize {
     let is_start =
         |line: &&String| line.starts_with("POST containers/ws-one") && line.ends_with("/start");
     docker.calls().iter().filter(is_start).count()
 }
 
-/// One look at what there is of a workspace.
-const LOOK: &str = "GET containers/json";
+/// The call of one liveness check.
+const LIVENESS_CHECK: &str = "GET containers/json";
 const STOP: &str = "POST containers/ws-one/stop";
 
 #[tokio::test]
-async fn what_is_stopped_stays_stopped_until_somebody_wants_it() {
+async fn a_stopped_workspace_stays_stopped_until_it_is_started() {
     let operator = Operator::new();
     let args = ["--demo", "--engine", "local"];
     let server = Server::start(&operator, &args);
@@ -164,7 +164,7 @@ async fn what_is_stopped_stays_stopped_until_somebody_wants_it() {
     let one = workspace(&server, "one").await;
     let seen = [&one["outcome"], &one["wanted"], &one["state"]];
     assert_eq!(seen, ["stopped", "stopped", "exited"]);
-    // Nobody may wake it by calling it, either.
+    // A call through the proxy does not start it either.
     let path = format!("/v1/workspaces/{id}/a2a");
     let (status, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
     assert_eq!((status, &told["code"]), (409, &json!("workspace-stopped")));
@@ -183,7 +183,7 @@ async fn what_is_stopped_stays_stopped_until_somebody_wants_it() {
 }
 
 #[tokio::test]
-async fn a_restart_waits_for_what_the_agent_asks_for_and_seeds_anew() {
+async fn restart_waits_for_the_agent_and_seeds_again_before_starting() {
     let agent = Agent::start(|_, before| drain(if before < 2 { 15 } else { 0 })).await;
     let docker = FakeDocker::start();
     let (_operator, server, id) = one_on(&docker, agent.port).await;
@@ -195,7 +195,7 @@ async fn a_restart_waits_for_what_the_agent_asks_for_and_seeds_anew() {
     let done = act(&server, Method::POST, &format!("{id}/restart")).await;
     assert_eq!(done["state"], "done", "{done}");
     assert_eq!(done["operation"], "restart");
-    // It was still busy twice, and it was not stopped before it was idle.
+    // The agent was busy twice, and it was stopped only when it was idle.
     assert_eq!(agent.paths(), ["/signals/restart_pending"; 3]);
     assert_eq!(*seen.lock().unwrap(), 3);
     let (_, headers, body) = agent.asked.lock().unwrap()[0].clone();
@@ -217,8 +217,8 @@ async fn a_restart_waits_for_what_the_agent_asks_for_and_seeds_anew() {
 }
 
 #[tokio::test]
-async fn a_restart_goes_on_whatever_becomes_of_its_signal() {
-    // Nobody knows where it answers; nobody is there; it does not know the signal; it is broken.
+async fn restart_continues_when_the_agent_cannot_be_notified() {
+    // Four agents: without an address, without a listener, without the signal's route, and with a broken answer.
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody_at = nobody.local_addr().unwrap().port();
     drop(nobody);
@@ -236,7 +236,7 @@ async fn a_restart_goes_on_whatever_becomes_of_its_signal() {
 }
 
 #[tokio::test]
-async fn requests_during_a_restart_become_one_and_suspicions_none() {
+async fn restart_requests_during_a_restart_become_one() {
     let agent = Agent::start(|_, _| status(502, "")).await;
     let docker = FakeDocker::start();
     let (_operator, server, id) = one_on(&docker, agent.port).await;
@@ -245,7 +245,7 @@ async fn requests_during_a_restart_become_one_and_suspicions_none() {
     let (code, first) = server.ask(Method::POST, &restart, None).await;
     assert_eq!(code, 202, "{first}");
     eventually("the stop", async || count(&docker, STOP) == 1).await;
-    // It looks dead, because it is being restarted.
+    // The workspace does not answer because it is restarting.
     let call = server.request(Method::POST, &format!("/v1/workspaces/{id}/a2a"));
     assert_eq!(call.send().await.unwrap().status(), 503);
     let asked = (0..10).map(|_| server.ask(Method::POST, &restart, None));
@@ -260,7 +260,7 @@ async fn requests_during_a_restart_become_one_and_suspicions_none() {
     let path = format!("/v1/operations/{trailing}?wait=60");
     assert_eq!(server.get(&path).await["state"], "done");
     assert_eq!(starts(&docker), 2);
-    // Nothing is left of it: the next one begins at once.
+    // After the end, a new restart begins at once.
     docker.forget();
     let done = act(&server, Method::POST, &format!("{id}/restart")).await;
     assert_eq!(done["state"], "done");
@@ -268,7 +268,7 @@ async fn requests_during_a_restart_become_one_and_suspicions_none() {
 }
 
 #[tokio::test]
-async fn a_workspace_in_its_restart_does_not_hold_up_others() {
+async fn a_restart_does_not_delay_other_workspaces() {
     let agent = Agent::start(|_, _| drain(20)).await;
     let docker = FakeDocker::start();
     let operator = Operator::new().with_env("DOCKER_HOST", &docker.endpoint());
@@ -283,7 +283,7 @@ async fn a_workspace_in_its_restart_does_not_hold_up_others() {
     assert_eq!(done["state"], "done");
     let slow = format!("/v1/operations/{}", slow["id"].as_str().unwrap());
     assert_eq!(server.get(&slow).await["state"], "queued");
-    // Cancelled while it waits, it changes nothing.
+    // A cancelled restart that still waits changes nothing.
     let (code, _) = server.ask(Method::DELETE, &slow, None).await;
     assert_eq!(code, 202);
     let ended = server.get(&format!("{slow}?wait=30")).await;
@@ -292,7 +292,7 @@ async fn a_workspace_in_its_restart_does_not_hold_up_others() {
 }
 
 #[tokio::test]
-async fn a_restart_goes_on_after_a_kill() {
+async fn a_restart_resumes_after_the_host_was_killed() {
     let docker = FakeDocker::start();
     let (operator, server, id) = one_on(&docker, 0).await;
     docker.fault(When::Call(STOP), Fault::Delay(Duration::from_secs(1)));
@@ -308,12 +308,12 @@ async fn a_restart_goes_on_after_a_kill() {
     );
     let ended = server.get(&path).await;
     assert_eq!(ended["state"], "done", "{ended}");
-    // What was made before the kill was removed, and made again.
+    // The container made before the kill was removed and made again.
     assert_eq!(docker.containers(), ["ws-one-2 running"]);
 }
 
 #[tokio::test]
-async fn who_has_children_is_not_removed_alone_and_work_is_kept() {
+async fn a_workspace_with_children_is_not_removed_and_work_is_kept() {
     let docker = FakeDocker::start();
     let operator = Operator::new().with_env("DOCKER_HOST", &docker.endpoint());
     let server = Server::start(&operator, &["--demo", "--engine", "docker"]);
@@ -358,7 +358,7 @@ async fn who_has_children_is_not_removed_alone_and_work_is_kept() {
         "{volumes:?}"
     );
     assert_eq!(workspace(&server, "pm").await["outcome"], "removed");
-    // A restart has nothing to restart; a start makes it again.
+    // Restart is refused without a container; start makes a new one.
     let path = format!("/v1/workspaces/{}/restart", ids["pm"]);
     assert_eq!(server.ask(Method::POST, &path, None).await.0, 409);
     let done = act(&server, Method::POST, &format!("{}/start", ids["pm"])).await;
@@ -367,7 +367,7 @@ async fn who_has_children_is_not_removed_alone_and_work_is_kept() {
 }
 
 #[tokio::test]
-async fn an_answer_that_looks_dead_is_looked_at_once() {
+async fn a_dead_looking_answer_causes_one_liveness_check() {
     let agent = Agent::start(|_, _| status(502, "the model is away")).await;
     let docker = FakeDocker::start();
     let (_operator, server, id) = one_on(&docker, agent.port).await;
@@ -375,27 +375,30 @@ async fn an_answer_that_looks_dead_is_looked_at_once() {
         let call = server.request(Method::POST, &format!("/v1/workspaces/{id}/a2a"));
         call.body("{}").send().await.unwrap()
     };
-    // It lives: its answer is passed as it is.
+    // The workspace is alive, so its answer is forwarded unchanged.
     let answer = call().await;
     assert_eq!(answer.status(), 502);
     assert_eq!(answer.text().await.unwrap(), "the model is away");
-    assert_eq!(docker.calls(), [LOOK]);
+    assert_eq!(docker.calls(), [LIVENESS_CHECK]);
 
-    // Many at a time wait for the same look.
+    // Concurrent calls share one check.
     docker.forget();
-    docker.fault(When::Call(LOOK), Fault::Delay(Duration::from_secs(2)));
+    docker.fault(
+        When::Call(LIVENESS_CHECK),
+        Fault::Delay(Duration::from_secs(2)),
+    );
     let answers = futures_util::future::join_all((0..20).map(|_| call())).await;
     assert!(answers.iter().all(|answer| answer.status() == 502));
-    assert_eq!(docker.calls(), [LOOK]);
+    assert_eq!(docker.calls(), [LIVENESS_CHECK]);
 
-    // Nobody knows: that is not dead.
+    // An unknown state does not count as dead.
     docker.forget();
-    docker.fault(When::Call(LOOK), Fault::Answer(500, "busy"));
+    docker.fault(When::Call(LIVENESS_CHECK), Fault::Answer(500, "busy"));
     assert_eq!(call().await.status(), 502);
-    assert_eq!(docker.calls(), [LOOK]);
+    assert_eq!(docker.calls(), [LIVENESS_CHECK]);
     assert_eq!(docker.containers(), ["ws-one running"]);
 
-    // It is dead: whoever asks is told when to come back, and it is made anew, once.
+    // The workspace is dead: callers get 503 with Retry-After, and it is restarted once.
     docker.forget();
     docker.end("ws-one");
     let start = "POST containers/ws-one-1/start";
@@ -417,7 +420,7 @@ async fn an_answer_that_looks_dead_is_looked_at_once() {
 }
 
 #[tokio::test]
-async fn a_connection_that_fails_is_looked_at_too() {
+async fn a_failed_connection_causes_a_liveness_check() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -426,14 +429,14 @@ async fn a_connection_that_fails_is_looked_at_too() {
     let path = format!("/v1/workspaces/{id}/a2a");
     let (code, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
     assert_eq!((code, &told["code"]), (502, &json!("agent-unreachable")));
-    assert_eq!(docker.calls(), [LOOK]);
+    assert_eq!(docker.calls(), [LIVENESS_CHECK]);
     docker.end("ws-one");
     let (code, told) = server.ask(Method::POST, &path, Some(json!({}))).await;
     assert_eq!((code, &told["restarting"]), (503, &json!(true)), "{told}");
 }
 
 #[tokio::test]
-async fn a_workspace_calls_its_family_with_its_own_token() {
+async fn a_workspace_can_call_its_family_with_its_own_token() {
     let operator = Operator::new();
     let server = Server::start(&operator, &["--demo", "--engine", "local"]);
     let import = json!({"inline": FAMILY, "ready_seconds": 30});
@@ -479,7 +482,7 @@ async fn a_workspace_calls_its_family_with_its_own_token() {
             assert!(body.contains("m-echo"), "{body}");
         }
     }
-    // Proof is of the caller itself, and nothing passes without.
+    // A token proves only the identity of its own workspace, and a call without a token is refused.
     let (pm, dev, nobody) = (&ids["pm"], &ids["pm/dev"], "f".repeat(32));
     for (caller, with) in [
         (pm.as_str(), None),
@@ -491,10 +494,10 @@ async fn a_workspace_calls_its_family_with_its_own_token() {
         let (code, body) = call(caller, with.as_deref(), dev).await;
         assert_eq!(code, 401, "{caller}: {body}");
     }
-    // What is not there is denied like what is not allowed.
+    // An unknown workspace is refused like a forbidden one.
     assert_eq!(call(pm, Some(&token("pm")), &nobody).await.0, 403);
 
-    // The same workspace is the same with and without a server.
+    // The token stays the same over a restart of the server.
     let pm = token("pm");
     assert_eq!(server.stop(), 0);
     for name in ["orghost.db", "orghost.db-wal"] {
@@ -520,7 +523,7 @@ async fn a_workspace_calls_its_family_with_its_own_token() {
 }
 
 #[tokio::test]
-async fn what_is_passed_and_what_is_not() {
+async fn the_proxy_removes_credentials_and_hop_by_hop_headers() {
     let agent = Agent::start(|path, _| match path {
         "/moved" => Response::builder()
             .status(307)
@@ -571,7 +574,7 @@ async fn what_is_passed_and_what_is_not() {
     let before = agent.paths().len();
     let large = vec![0; (16 << 20) + 1];
     let request = server.request(Method::POST, &at("")).body(large);
-    // It is refused before all of it was sent, which some clients take badly.
+    // The server refuses before the body is complete, and some clients then report a write error.
     if let Ok(answer) = request.send().await {
         assert_eq!(answer.status(), 413);
     }
@@ -579,10 +582,10 @@ async fn what_is_passed_and_what_is_not() {
 }
 
 #[tokio::test]
-async fn both_ways_stream() {
+async fn the_proxy_streams_requests_and_responses() {
     type Pieces = tokio::sync::mpsc::UnboundedSender<Bytes>;
     let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
-    // Sends every piece of the request on, and back as an event at once.
+    // Reports every piece of the request and answers it with an event at once.
     let echo = async |State(arrived): State<Pieces>, request: Request| {
         let pieces = request.into_body().into_data_stream().map(move |piece| {
             let piece = piece.unwrap();
@@ -611,7 +614,7 @@ async fn both_ways_stream() {
     let mut events = answer.bytes_stream();
     assert_eq!(arrivals.recv().await.unwrap(), "one");
     assert_eq!(events.next().await.unwrap().unwrap(), "data: one\n\n");
-    // The second is only sent after the first one has come back.
+    // The second piece is sent only after the first one has come back.
     send.send("two".into()).unwrap();
     assert_eq!(arrivals.recv().await.unwrap(), "two");
     assert_eq!(events.next().await.unwrap().unwrap(), "data: two\n\n");
@@ -620,7 +623,7 @@ async fn both_ways_stream() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_away_fails_workspaces_and_may_come_back() {
+async fn workspaces_fail_while_the_engine_is_away_and_can_be_retried() {
     let operator = Operator::new();
     let socket = operator.home.path().join("engine.sock");
     let endpoint = format!("unix://{}", socket.display());
@@ -645,9 +648,9 @@ async fn an_engine_that_is_away_fails_workspaces_and_may_come_back() {
     assert_eq!(docker.containers(), ["ws-one running"]);
 }
 
-/// After a machine has started, its engine may come later than the host.
+/// After a boot, the engine may start later than the host.
 #[tokio::test]
-async fn what_is_gone_on_with_waits_for_its_engine() {
+async fn a_resumed_import_waits_for_its_engine() {
     let operator = Operator::new();
     let socket = operator.home.path().join("engine.sock");
     let endpoint = format!("unix://{}", socket.display());
@@ -657,7 +660,7 @@ async fn what_is_gone_on_with_waits_for_its_engine() {
     let appear = || std::os::unix::fs::symlink(real.strip_prefix("unix://").unwrap(), &socket);
     appear().unwrap();
     let args = ["--demo", "--engine", "docker"];
-    // It ends the host once the import is stored.
+    // The switch kills the host once the import is stored.
     let mut operator = operator.with_env("ORGHOST_KILL_AT", "accepted");
     let server = Server::start(&operator, &args);
     let request = server.request(Method::POST, "/v1/orgs");
@@ -677,9 +680,9 @@ async fn what_is_gone_on_with_waits_for_its_engine() {
     assert_eq!(docker.containers(), ["ws-one running"]);
 }
 
-/// What is to be done to a workspace waits for its engine: while that is started anew, and after the host was killed.
+/// A restart waits for the engine while the engine starts, and also after the host was killed.
 #[tokio::test]
-async fn a_restart_waits_for_its_engine() {
+async fn restart_waits_for_its_engine() {
     let operator = Operator::new();
     let socket = operator.home.path().join("engine.sock");
     let endpoint = format!("unix://{}", socket.display());
@@ -705,7 +708,7 @@ async fn a_restart_waits_for_its_engine() {
     assert_eq!(ended["state"], "done", "{ended}");
     assert_eq!(server.stop(), 0);
 
-    // It ends the host once the restart is stored.
+    // The switch kills the host once the restart is stored.
     operator = operator.with_env("ORGHOST_KILL_AT", "accepted");
     let server = Server::start(&operator, &args);
     let request = server.request(Method::POST, &restart);
@@ -728,9 +731,9 @@ async fn a_restart_waits_for_its_engine() {
     assert_eq!(server.stop(), 0);
 }
 
-/// Whoever met a dead workspace may go away at any time: its restart is stored and begun, or neither.
+/// A caller that reaches a dead workspace may disconnect at any time: its restart is stored and begun, or neither.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
+async fn a_restart_caused_by_a_call_begins_when_the_caller_disconnects() {
     let docker = FakeDocker::start();
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
@@ -752,7 +755,7 @@ async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
     docker.end("ws-one");
     docker.forget();
 
-    // Nobody can write, so that whoever asks is in the middle of it.
+    // A lock on the database holds the call in the middle of accepting the restart.
     let other = rusqlite::Connection::open(folder.path().join("orghost.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let workspaces = store.workspaces("acme").await.unwrap();
@@ -765,7 +768,7 @@ async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
         liveness = service.check_liveness("acme", &workspaces[0]) => panic!("{liveness:?}"),
         () = accepting => {}
     }
-    // The caller is gone.
+    // The caller disconnects.
     other.execute_batch("ROLLBACK").unwrap();
     while store.operations("acme", None, 10).await.unwrap().len() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -776,7 +779,7 @@ async fn a_restart_that_a_call_asked_for_is_begun_although_the_caller_goes() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Makes the store forget Acme, and leaves everything on the engine.
+/// Deletes Acme from the store and leaves its resources on the engine.
 fn forget_acme(operator: &Operator) {
     let store = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
     store.pragma_update(None, "foreign_keys", true).unwrap();
@@ -784,7 +787,7 @@ fn forget_acme(operator: &Operator) {
     assert_eq!(gone.unwrap(), 1);
 }
 
-/// A container like ours, of another host.
+/// Inserts a container with our labels that belongs to another host.
 fn insert_foreign(docker: &FakeDocker) {
     let id = "e".repeat(32);
     let other = json!({"orghost.managed": "true", "orghost.instance": "0123456789abcdef",
@@ -794,7 +797,7 @@ fn insert_foreign(docker: &FakeDocker) {
 }
 
 #[tokio::test]
-async fn only_what_was_seen_twice_is_swept() {
+async fn an_orphan_is_removed_only_after_two_sightings() {
     let docker = FakeDocker::start();
     let (operator, server, _) = one_on(&docker, 0).await;
     assert_eq!(server.stop(), 0);
@@ -824,7 +827,7 @@ async fn only_what_was_seen_twice_is_swept() {
     assert_eq!(told, wanted);
     assert_eq!(docker.containers(), all);
 
-    // A look that fails proves nothing, and what was seen before it does not count.
+    // A failed listing proves nothing, and it resets what was seen before.
     docker.fault(
         When::Call("GET containers/json"),
         Fault::Answer(500, "busy"),
@@ -840,14 +843,14 @@ async fn only_what_was_seen_twice_is_swept() {
     assert_eq!(docker.volumes(), ["ws-one-workspace"]);
 }
 
-// The engine has to answer while the program is waited for.
+// The fake engine needs a second thread to answer while the test waits for the program.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_from_the_command_line_only_shows_unless_asked() {
+async fn sweep_only_lists_orphans_without_remove() {
     let docker = FakeDocker::start();
     let (operator, server, _) = one_on(&docker, 0).await;
     assert_eq!(server.stop(), 0);
     insert_foreign(&docker);
-    // Everything of the store's own belongs to somebody.
+    // Every resource belongs to an org in the store.
     let ran = operator.run(&["sweep", "--remove", "--json"]).exits(0);
     assert_eq!(ran.json()["orphans"], json!([]));
     forget_acme(&operator);
@@ -862,13 +865,13 @@ async fn a_sweep_from_the_command_line_only_shows_unless_asked() {
 }
 
 #[tokio::test]
-async fn the_command_line_does_it_alone_where_it_can() {
+async fn the_command_line_works_without_a_server() {
     let operator = Operator::new();
     let file = operator.file("orghost.toml", "[policy]\ndemo = true\n");
     let operator = operator.with_env("ORGHOST_CONFIG", &file.display().to_string());
     let server = Server::start(&operator, &["--engine", "local"]);
     assert_eq!(server.import(json!({"inline": ONE})).await["state"], "done");
-    // One writer on a state folder.
+    // A state folder has one writer.
     let ran = operator.run(&["stop", "one", "--json"]).exits(1);
     assert_eq!(ran.error_codes(), ["state-locked"]);
     assert_eq!(server.stop(), 0);
@@ -880,7 +883,7 @@ async fn the_command_line_does_it_alone_where_it_can() {
     assert_eq!(ran.error_codes(), ["unknown-workspace"]);
     operator.run(&["down", "acme", "--volumes"]).exits(0);
 
-    // What was brought up by `up` is no different: it kept what the org is made from.
+    // An org that `up` made works the same way: `up` stored its snapshot.
     let template = operator.template(&[("org.yaml", ONE)]);
     operator
         .run(&["up", &template, "--engine", "local"])

@@ -1,6 +1,5 @@
-//! The local engine, driven as `orghost up` and `orghost down` drive it: real
-//! processes, real folders. Programs are shell scripts; where one must
-//! listen, this test binary is the agent (see [`agent`]).
+//! Tests of the local engine through `orghost up` and `orghost down`: real processes and folders. Programs are shell
+//! scripts; where one must listen, the demonstration runtime of the program itself is the agent (see [`listening`]).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::world::path;
 
-/// Whatever is waited for happens sooner, or the test fails.
+/// The longest wait for a condition.
 const SOON: Duration = Duration::from_secs(20);
 
 /// A state folder, a template, and an engine on them.
@@ -160,7 +159,7 @@ impl World {
         removal
     }
 
-    /// Brings one workspace up and expects that it comes up.
+    /// Brings one workspace up and expects success.
     async fn up_one(&self, workspace: &Workspace) -> Outcome {
         let summary = self.up(std::slice::from_ref(workspace)).await;
         let [(_, outcome)] = summary.outcomes.as_slice() else {
@@ -184,7 +183,7 @@ impl World {
         Generation::first(&self.id(key))
     }
 
-    /// What counts as the workspace now.
+    /// The current generation of a workspace.
     async fn current(&self, key: &str) -> Generation {
         let found = self.local.find(&self.id(key)).await.unwrap();
         Generations::of(found).shown().unwrap().generation.clone()
@@ -213,7 +212,7 @@ impl World {
         self.local.inspect(&generation).await.unwrap().state
     }
 
-    /// The file that the program is to write, once it is whole: it ends with a newline.
+    /// The text of a file that the program writes, once the file is complete: it ends with a newline.
     async fn said(&self, key: &str, file: &str) -> String {
         let path = self.folder(key).join("workspace").join(file);
         let read = || fs::read_to_string(&path).ok().filter(|t| t.ends_with('\n'));
@@ -227,7 +226,7 @@ impl World {
     }
 }
 
-/// A test that fails leaves no process behind.
+/// A failed test leaves no process behind.
 impl Drop for World {
     fn drop(&mut self) {
         let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten();
@@ -296,7 +295,7 @@ fn workspace(key: &str) -> Workspace {
 }
 
 fn is_alive(pid: Pid) -> bool {
-    // A zombie has ended; somebody else has only not noticed.
+    // A zombie has ended; its parent has not collected it yet.
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
     let is_zombie = stat.rsplit(") ").next().is_some_and(|s| s.starts_with('Z'));
     test_kill_process(pid).is_ok() && !is_zombie
@@ -305,19 +304,19 @@ fn is_alive(pid: Pid) -> bool {
 async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
+        assert!(Instant::now() < deadline, "no {what} within the time limit");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Lets the demonstration runtime be the workspace's program.
+/// Makes the demonstration runtime the program of the workspaces.
 fn listening(world: &mut World) {
     world.command = vec![orghost().display().to_string(), "demo-runtime".to_owned()];
     world.wait = Some(SOON);
 }
 
 #[tokio::test]
-async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_environment() {
+async fn a_program_starts_with_its_seed_and_only_its_own_environment() {
     let mut world = World::new(
         "cp -r \"$WORKSPACE_CONFIG_PATH\" seen || exit 78; pwd > where; env > env.new; mv env.new env; exec sleep 1000",
     );
@@ -369,7 +368,7 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
         folder.join("workspace").to_str().unwrap()
     );
 
-    // Shells add these themselves.
+    // The shell adds these variables.
     let added = ["PWD", "OLDPWD", "SHLVL", "_"];
     let names: BTreeSet<&str> = env
         .lines()
@@ -396,7 +395,7 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
     assert!(env.contains("TOKEN=two\nlines $HOME\n"), "{env}");
     assert!(env.contains(&format!("PORT={}\n", url.rsplit(':').next().unwrap())));
 
-    // Nobody else can look into any of it.
+    // No other user can read any of these.
     for path in [&folder, &folder.join("container.json"), &folder.join("log")] {
         assert_eq!(
             fs::metadata(path).unwrap().permissions().mode() & 0o077,
@@ -404,7 +403,7 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
             "{path:?}"
         );
     }
-    // Nor is the host's environment in its supervisor.
+    // The supervisor's environment is empty too.
     let supervisor = world.pid("pm", "supervisor").as_raw_pid();
     assert_eq!(
         fs::read(format!("/proc/{supervisor}/environ")).unwrap(),
@@ -413,9 +412,9 @@ async fn a_workspace_finds_its_seed_at_its_first_instruction_and_only_its_own_en
     world.down(true).await;
 }
 
-/// What the host sets is what a template may not set.
+/// Every variable that the host sets is reserved for templates.
 #[tokio::test]
-async fn the_names_that_the_host_sets_are_the_reserved_ones() {
+async fn variables_that_the_host_sets_are_reserved() {
     let world = World::new("exec sleep 1000");
     world.up(&[workspace("pm"), workspace("pm/dev")]).await;
     let container = fs::read(world.folder("pm/dev").join("container.json")).unwrap();
@@ -426,9 +425,9 @@ async fn the_names_that_the_host_sets_are_the_reserved_ones() {
         .keys()
         .map(String::as_str)
         .collect();
-    // Chosen at the start.
+    // The port is chosen at the start.
     names.insert("PORT");
-    // The runtime's, and the engine's defaults below it.
+    // These come from the runtime, with defaults of the engine.
     for name in ["FROM_RUNTIME", "HOME", "PATH", "TMPDIR"] {
         assert!(names.remove(name), "{name}");
     }
@@ -437,7 +436,7 @@ async fn the_names_that_the_host_sets_are_the_reserved_ones() {
 }
 
 #[tokio::test]
-async fn a_workspace_that_listens_becomes_ready_and_a_second_run_changes_nothing() {
+async fn a_listening_workspace_becomes_ready_and_a_second_up_changes_nothing() {
     let mut world = World::new("");
     listening(&mut world);
     let org = [workspace("pm"), workspace("pm/dev"), workspace("pm/qa")];
@@ -456,7 +455,7 @@ async fn a_workspace_that_listens_becomes_ready_and_a_second_run_changes_nothing
             .unwrap();
         connection.read_to_string(&mut said).unwrap();
         assert!(said.starts_with("HTTP/1.0 200"), "{said}");
-        assert!(urls.insert(url.clone()), "two have one port");
+        assert!(urls.insert(url.clone()), "two workspaces share a port");
     }
     let pids = org.each_ref().map(|w| world.pid(w.key.as_str(), "child"));
     let second = world.up(&org).await;
@@ -476,7 +475,7 @@ async fn a_workspace_that_listens_becomes_ready_and_a_second_run_changes_nothing
 }
 
 #[tokio::test]
-async fn a_crash_loop_fails_with_its_last_words_and_leaves_no_container() {
+async fn a_crash_loop_fails_with_the_last_lines_and_leaves_no_container() {
     let mut world = World::new("echo boom; echo again >&2; exit 3");
     world.wait = Some(SOON);
     let failure = world.fail_one(&workspace("pm")).await;
@@ -484,14 +483,14 @@ async fn a_crash_loop_fails_with_its_last_words_and_leaves_no_container() {
     assert_eq!(failure.exit_code, Some(3));
     assert_eq!(failure.last_lines[..2], ["boom", "again"]);
     assert!(world.local.observe(&world.org).await.unwrap().is_empty());
-    // It has run: what it wrote is the agent's, and the report says so.
+    // The program ran, so its volume may hold work; the report names it.
     assert_eq!(failure.left_behind, ["the workspace volume of pm"]);
     world.down(true).await;
     assert!(!world.engine_folder().exists());
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_named() {
+async fn a_missing_program_is_named() {
     let mut world = World::new("");
     world.command = vec!["no-such-agent".to_owned()];
     let failure = world.fail_one(&workspace("pm")).await;
@@ -512,7 +511,7 @@ async fn a_program_that_is_not_there_is_named() {
         failure.reason
     );
 
-    // Nothing that a workspace writes to is searched.
+    // Programs are not searched in folders that a workspace can write.
     world.command = vec!["../configs/agent".to_owned()];
     let failure = world.fail_one(&workspace("pm")).await;
     assert_eq!(failure.step, Step::Create);
@@ -542,7 +541,7 @@ async fn a_program_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn a_program_is_asked_to_end() {
+async fn stop_sends_term_first() {
     let world = World::new(
         "trap 'echo bye > bye; exit 0' TERM; echo $$ > up; while :; do sleep 0.01; done",
     );
@@ -555,7 +554,7 @@ async fn a_program_is_asked_to_end() {
         world.state("pm").await,
         State::Exited { exit_code: Some(0) }
     );
-    // Both not there: success.
+    // Stopping and removing an absent container succeeds.
     world.local.stop(&id).await.unwrap();
     world.down(true).await;
     world.local.remove(&id).await.unwrap();
@@ -563,7 +562,7 @@ async fn a_program_is_asked_to_end() {
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_listen_to_term_is_killed_with_everything_that_it_started() {
+async fn a_program_that_ignores_term_is_killed_with_its_children() {
     const GRACE: Duration = Duration::from_millis(300);
     let world = World::new(
         "trap '' TERM; sleep 1000 & echo $! > child; setsid sleep 1000 & echo $! > escaped; echo $$ > up; wait; sleep 1000",
@@ -584,7 +583,7 @@ async fn a_program_that_does_not_listen_to_term_is_killed_with_everything_that_i
 }
 
 #[tokio::test]
-async fn removing_does_not_wait_for_the_grace() {
+async fn remove_kills_without_a_grace_period() {
     let world = World::new("trap '' TERM; echo $$ > up; while :; do sleep 1000; done")
         .grace(Duration::from_secs(1000));
     world.up_one(&workspace("pm")).await;
@@ -605,7 +604,7 @@ async fn removing_does_not_wait_for_the_grace() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_killed_is_started_again_at_the_same_address() {
+async fn a_killed_program_restarts_at_the_same_address() {
     let mut world = World::new("");
     listening(&mut world);
     let Outcome::Up(url) = world.up_one(&workspace("pm")).await else {
@@ -625,7 +624,7 @@ async fn a_program_that_is_killed_is_started_again_at_the_same_address() {
 }
 
 #[tokio::test]
-async fn what_survives_a_killed_supervisor_is_gone_before_the_next_start() {
+async fn processes_of_a_killed_supervisor_are_ended_before_the_next_start() {
     let world = World::new("sleep 1000 & echo $! > child; echo $$ > up; wait");
     let pm = workspace("pm");
     world.up_one(&pm).await;
@@ -646,7 +645,7 @@ async fn what_survives_a_killed_supervisor_is_gone_before_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_changed_workspace_is_replaced_and_its_work_stays() {
+async fn a_replaced_workspace_keeps_its_work() {
     let world = World::new("date >> work; echo $$ > up; exec sleep 1000");
     let mut pm = workspace("pm");
     pm.files.push(file("old/notes.md", "old"));
@@ -679,7 +678,7 @@ async fn a_changed_workspace_is_replaced_and_its_work_stays() {
 }
 
 #[tokio::test]
-async fn down_keeps_the_work_unless_told_otherwise() {
+async fn down_keeps_the_work_without_erase() {
     let world =
         World::new("echo line >> work; cp work seen.new; mv seen.new seen; exec sleep 1000");
     let pm = workspace("pm");
@@ -692,7 +691,7 @@ async fn down_keeps_the_work_unless_told_otherwise() {
     assert!(world.local.observe(&world.org).await.unwrap().is_empty());
 
     fs::remove_file(folder.join("seen")).unwrap();
-    // Such as a package manager's cache.
+    // A read-only folder, as a package manager's cache has it.
     fs::create_dir(folder.join("cache")).unwrap();
     fs::write(folder.join("cache/x"), "").unwrap();
     fs::set_permissions(folder.join("cache"), fs::Permissions::from_mode(0o555)).unwrap();
@@ -703,7 +702,7 @@ async fn down_keeps_the_work_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_root() {
+async fn a_mounted_directory_cannot_leave_the_allowed_root_through_a_link() {
     let world = World::new(
         "(pwd; echo \"$WORKSPACE_ACCESS $HOME\") > \"$TMPDIR/where\"; echo x > \"$WORKSPACE_DIR/made\" || cp made.before \"$TMPDIR/refused\"; exec sleep 1000",
     );
@@ -717,7 +716,7 @@ async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_roo
     fs::write(code.join("made.before"), "").unwrap();
     let mut pm = workspace("pm");
     pm.workspace_dir = Some(allowed.join("code").display().to_string());
-    // The second is a later generation, with a folder of its own.
+    // The second run makes a new generation with its own folder.
     for (access, word, may_write, scratch) in [
         (Access::ReadOnly, "read_only", false, "scratch"),
         (Access::ReadWrite, "read_write", true, "1/scratch"),
@@ -732,7 +731,7 @@ async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_roo
             said(),
             format!("{}\n{word} {}\n", code.display(), scratch.display())
         );
-        // The kernel holds what the access says.
+        // The kernel enforces the access.
         let (made, refused) = (code.join("made"), scratch.join("refused"));
         eventually("an end of the attempt", || {
             made.exists() || refused.exists()
@@ -757,9 +756,9 @@ async fn an_operators_directory_is_used_and_no_link_leads_out_of_the_allowed_roo
     assert!(!world.folder("pm").exists());
 }
 
-/// Another workspace that may write beside a granted directory does not turn the grant to what it likes.
+/// Another workspace that can write beside a granted directory cannot redirect the grant.
 #[tokio::test]
-async fn a_link_in_the_place_of_a_granted_directory_is_not_followed() {
+async fn a_link_that_replaces_a_granted_directory_is_not_followed() {
     let world = World::new("echo x > \"$WORKSPACE_DIR/ran\"; exec sleep 1000");
     let allowed = world.root.path().canonicalize().unwrap().join("allowed");
     let (code, outside) = (allowed.join("code"), world.root.path().join("outside"));
@@ -782,7 +781,7 @@ async fn a_link_in_the_place_of_a_granted_directory_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_sealed_workspace_has_no_workspace_folder() {
+async fn a_tier_1_workspace_has_no_workspace_folder() {
     let world = World::new("echo \"$TIER ${WORKSPACE_DIR-none} $HOME\"; pwd; exec sleep 1000");
     let mut pm = workspace("pm");
     pm.tier = 1;
@@ -804,7 +803,7 @@ async fn a_sealed_workspace_has_no_workspace_folder() {
 }
 
 #[tokio::test]
-async fn logs_begin_where_they_should_and_end_with_the_workspace() {
+async fn a_followed_log_begins_at_its_tail_and_ends_with_the_workspace() {
     let world = World::new(
         "echo one; echo two; printf three; echo $$ > up; trap 'echo; echo four; exit 0' TERM; while :; do sleep 0.01; done",
     );
@@ -833,7 +832,7 @@ async fn logs_begin_where_they_should_and_end_with_the_workspace() {
     );
     let (followed, stopped) = tokio::join!(read(Some(1), true), world.local.stop(&id));
     stopped.unwrap();
-    // Between them, the shell may say what became of its sleep.
+    // Between the two lines, the shell may report the end of its sleep.
     assert!(
         followed.starts_with("three") && followed.ends_with("\nfour\n"),
         "{followed}"
@@ -848,7 +847,7 @@ async fn logs_begin_where_they_should_and_end_with_the_workspace() {
 }
 
 #[tokio::test]
-async fn a_program_that_never_stops_talking_fills_no_disk_and_still_ends() {
+async fn an_endless_log_is_bounded_and_its_program_can_be_stopped() {
     let world = World::new("exec yes");
     world.up_one(&workspace("pm")).await;
     let size = |file| fs::metadata(world.folder("pm").join(file)).map_or(0, |m| m.len());
@@ -884,9 +883,9 @@ async fn unseeded(world: &World) -> Box<Spec> {
     spec
 }
 
-/// A start either starts something or says why not, whoever looks at the lock for however long.
+/// A start either starts the program or reports why not, for as long as the lock is held.
 #[tokio::test]
-async fn a_start_that_cannot_have_the_lock_says_so() {
+async fn a_start_without_the_lock_fails_with_the_reason() {
     let world = World::new("exec sleep 1000");
     let spec = unseeded(&world).await;
     let archive = spec.seed.archive().unwrap();
@@ -917,7 +916,7 @@ async fn a_start_that_cannot_have_the_lock_says_so() {
     started.unwrap();
     assert_eq!(world.state("pm").await, State::Running);
 
-    // It runs already; so again is no error, and nothing new.
+    // The program runs already: a second start succeeds and changes nothing.
     let supervisor = world.pid("pm", "supervisor");
     world.local.start(verified().await).await.unwrap();
     assert_eq!(world.pid("pm", "supervisor"), supervisor);
@@ -973,7 +972,7 @@ async fn a_hostile_archive_is_refused_and_reaches_nothing() {
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     assert!(!configs.join("../made").exists() && !Path::new("/tmp/made").exists());
-    // A link is not overlooked when the seed is read back, either.
+    // Reading the seed back finds the link too.
     assert!(world.local.read_seed(&world.first("pm")).await.is_err());
 
     fs::remove_file(configs.join("planted")).unwrap();
@@ -988,7 +987,7 @@ async fn a_hostile_archive_is_refused_and_reaches_nothing() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o7777, 0o777, "set-user-id is not taken over");
-    // Not a second time over what is there.
+    // A second seed over an existing one is refused.
     assert!(
         world
             .local
@@ -1001,7 +1000,7 @@ async fn a_hostile_archive_is_refused_and_reaches_nothing() {
 }
 
 #[tokio::test]
-async fn half_made_workspaces_are_seen_and_taken_away() {
+async fn half_made_workspaces_are_listed_and_removed() {
     let world = World::new("exec sleep 1000");
     let spec = unseeded(&world).await;
     assert_eq!(world.state("pm").await, State::Created);
@@ -1019,7 +1018,7 @@ async fn half_made_workspaces_are_seen_and_taken_away() {
     };
     world.down(true).await;
 
-    // Only a volume, and the facts of one that is gone.
+    // Only a volume is left, and the facts of a removed container.
     unseeded(&world).await;
     fs::remove_file(world.folder("pm").join("container.json")).unwrap();
     fs::remove_dir(world.folder("pm").join("workspace")).unwrap();
@@ -1033,7 +1032,7 @@ async fn half_made_workspaces_are_seen_and_taken_away() {
 }
 
 #[tokio::test]
-async fn a_workspace_does_not_need_the_host_that_started_it() {
+async fn a_workspace_outlives_the_host_that_started_it() {
     let world = World::new("exec sleep 1000");
     let spec = unseeded(&world).await;
     let archive = spec.seed.archive().unwrap();
@@ -1042,7 +1041,7 @@ async fn a_workspace_does_not_need_the_host_that_started_it() {
         .put_seed(&world.first("pm"), archive)
         .await
         .unwrap();
-    // As a host does that is killed before it has read what the supervisor reports.
+    // A host that is killed before it reads the supervisor's report closes the pipe in this way.
     let lock = fs::File::create(world.folder("pm").join("lock")).unwrap();
     lock.lock().unwrap();
     let (nobody, report) = std::io::pipe().unwrap();
@@ -1075,14 +1074,14 @@ async fn two_hosts_do_not_see_each_other() {
     world.up_one(&workspace("pm")).await;
     let elsewhere = tempfile::tempdir().unwrap();
     let store = Store::open(&elsewhere.path().join("state")).unwrap();
-    // The worst case: the same folder.
+    // The worst case: both hosts use the same folder.
     let other = World::on(elsewhere, store, world.local.clone(), "exec sleep 1000");
     assert!(other.local.observe(&other.org).await.unwrap().is_empty());
     assert!(other.local.volumes(&other.org).await.unwrap().is_empty());
     other.down(true).await;
     assert_eq!(world.state("pm").await, State::Running);
 
-    // A folder of the right name and the wrong owner is not touched.
+    // A folder with the right name and another owner is not touched.
     let mine = world.folder("pm").join("container.json");
     let theirs = fs::read_to_string(&mine)
         .unwrap()
@@ -1097,7 +1096,7 @@ async fn two_hosts_do_not_see_each_other() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_used_is_named() {
+async fn an_unusable_folder_is_named_in_the_error() {
     let mut world = World::new("exec sleep 1000");
     let blocked = world.root.path().join("blocked");
     fs::write(&blocked, "a file").unwrap();
@@ -1121,7 +1120,7 @@ async fn a_folder_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn a_supervisor_is_nothing_to_call_by_hand() {
+fn the_supervisor_command_refuses_to_run_by_hand() {
     let folder = tempfile::tempdir().unwrap();
     let mut supervisor = std::process::Command::new(orghost());
     let called = supervisor

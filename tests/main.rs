@@ -12,6 +12,7 @@
 mod api;
 mod architecture;
 mod author;
+mod book;
 mod cases;
 mod catalog;
 mod cli;
@@ -36,6 +37,7 @@ mod planning;
 mod plugin;
 mod policy;
 mod remote;
+mod rendered;
 mod replace;
 mod retention;
 mod sandbox;

@@ -1,7 +1,7 @@
-//! What months bring, in about a minute: servers that are killed at any moment, an engine that goes away, a disk that is
-//! full. At the end the store, the engine and the API agree, and nothing that was accepted is lost.
+//! Runs what months bring in about a minute: servers killed at any moment, an engine that goes away, a full disk. At
+//! the end the store, the engine and the API agree, and no accepted work is lost.
 //!
-//! The clock is not moved here, because there is only the machine's own; `state.rs` shows that nothing is ordered by it.
+//! The test cannot move the machine's clock; `state.rs` shows that no order depends on the clock.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -20,7 +20,7 @@ use crate::support::server::Server;
 use crate::support::{Operator, root, shared_templates};
 use crate::work::Dice;
 
-/// A wire to the engine that can be cut: what is under way breaks off, and nobody answers until it is mended.
+/// A connection to the engine that can be cut: open requests break off, and new ones fail until it is repaired.
 struct Wire {
     endpoint: String,
     cut: Arc<AtomicBool>,
@@ -69,13 +69,13 @@ impl Wire {
         self.broken.notify_waiters();
     }
 
-    fn mend(&self) {
+    fn repair(&self) {
         self.cut.store(false, Ordering::SeqCst);
     }
 }
 
 const ARGS: [&str; 4] = ["--demo", "--engine", "docker", "--max-tier=2"];
-/// What happens in one run: about half a minute.
+/// The number of steps in one run, which takes about half a minute.
 const ROUNDS: usize = 200;
 const ORGS: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
 
@@ -87,7 +87,7 @@ fn template(org: &str, workspaces: usize) -> Value {
     json!({"inline": format!("name: {org}\ndefaults: {{runtime: x}}\nworkspaces: [{all}]\n"), "prune": true, "yes": true})
 }
 
-/// The seed of a failed run, or a new one.
+/// The random seed: `ORGHOST_TEST_SEED` of a failed run, or a new one.
 pub fn seed() -> u64 {
     let named = std::env::var("ORGHOST_TEST_SEED");
     named.map_or_else(
@@ -109,12 +109,12 @@ fn database(operator: &Operator) -> rusqlite::Connection {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_whatever_happens() {
+async fn accepted_work_survives_kills_outages_and_full_disks() {
     let seed = seed();
     eprintln!("ORGHOST_TEST_SEED={seed}");
     let mut dice = Dice::number(seed);
     let fake = FakeDocker::start();
-    // So that there is a middle in which something can go wrong.
+    // Slow calls give faults a chance to hit the middle of the work.
     let slowly = Duration::from_millis(3);
     fake.fault(When::Always, Fault::Delay(slowly));
     let wire = Wire::to(&fake).await;
@@ -126,7 +126,7 @@ async fn nothing_is_lost_whatever_happens() {
     let mut accepted = Vec::new();
     for round in 0..ROUNDS {
         let org = ORGS[dice.below(ORGS.len())];
-        // What is answered may be anything but a lie: what was accepted is looked for at the end.
+        // An answer may be an error, but an accepted operation must end; that is checked at the end.
         let ask = async |method: Method, path: String, body: Option<Value>| {
             let mut request = server.request(method, &path);
             if let Some(body) = body {
@@ -155,14 +155,14 @@ async fn nothing_is_lost_whatever_happens() {
                 wire.cut();
                 accepted.extend(import(2).await);
             }
-            6 => wire.mend(),
+            6 => wire.repair(),
             7 => {
                 let filler = disk.fill();
                 accepted.extend(import(1).await);
                 std::fs::remove_file(filler).unwrap();
             }
             8 => {
-                // At any moment of what is under way.
+                // Kill the server at a random moment.
                 tokio::time::sleep(Duration::from_millis(dice.below(200) as u64)).await;
                 server.kill();
                 server = Server::start(&operator, &ARGS);
@@ -174,7 +174,7 @@ async fn nothing_is_lost_whatever_happens() {
             }
         }
     }
-    wire.mend();
+    wire.repair();
     server.kill();
     let server = Server::start(&operator, &ARGS);
     for id in &accepted {
@@ -193,7 +193,7 @@ async fn nothing_is_lost_whatever_happens() {
     }
     eprintln!("{} operations were accepted", accepted.len());
 
-    // Once more without faults, each is what it should be: all three agree.
+    // After a last import without faults, store, engine and API agree.
     for (index, org) in ORGS.iter().enumerate() {
         let done = server.import(template(org, index + 1)).await;
         assert_eq!(done["state"], "done", "seed {seed}: {done}");
@@ -230,7 +230,7 @@ async fn nothing_is_lost_whatever_happens() {
         0,
         "seed {seed}"
     );
-    // No event is missing in the numbers, and none is there twice.
+    // Event numbers have no gap and no duplicate.
     let (events, newest) = (
         count("SELECT count(*) FROM events"),
         count("SELECT max(seq) FROM events"),
@@ -266,9 +266,9 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// Issue 4's "done when", but for the page, which is tested elsewhere: it makes the same requests.
+/// Several callers import four orgs at once, and the server is killed in the middle. The page sends the same requests.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
+async fn four_orgs_come_up_although_the_server_is_killed() {
     let operator = Operator::new();
     let templates = operator.state().join("templates");
     let found = shared_templates()
@@ -296,7 +296,7 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
             answer["org"].as_str().unwrap().to_owned(),
         )
     };
-    // Three callers want the big one, the first of them with the command line; one each of the others.
+    // Three callers import the large org, the first of them with the command line. Each other org has one caller.
     let folder = templates.join("big").display().to_string();
     let elsewhere = Operator::new().with_env("ORGHOST_SERVER", &server.url);
     let up = ["up", &folder, "--skip-external", "--take-over", "--json"];
@@ -310,7 +310,7 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
     };
     let all = tokio::join!(big(), big(), small("One"), small("Two"), small("Three"));
     let accepted = [all.0, all.1, all.2, all.3, all.4];
-    // In the middle: some are up, not all.
+    // Wait for the middle: some workspaces are up, not all.
     let came = || -> i64 {
         let query = "SELECT count(*) FROM events WHERE json_extract(body, '$.event') = 'up'";
         database(&operator)
@@ -330,7 +330,7 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
     assert_eq!(
         command.wait().unwrap().code(),
         Some(1),
-        "its server is gone"
+        "its server was killed"
     );
 
     let server = Server::start(&operator, &args);
@@ -373,10 +373,10 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
     assert_eq!(
         operator.supervisors(),
         running,
-        "every workspace up exactly once"
+        "every workspace came up exactly once"
     );
 
-    // Every event in order, and no workspace that came up twice.
+    // The events are in order, and no workspace came up twice.
     let db = database(&operator);
     let newest: i64 = db
         .query_row("SELECT max(seq) FROM events", [], |row| row.get(0))
@@ -391,7 +391,11 @@ async fn an_empty_folder_becomes_four_orgs_although_the_server_is_killed() {
     let mut seen = Vec::new();
     let mut ups: BTreeMap<(String, String), u32> = BTreeMap::new();
     while seen.last() != Some(&newest) {
-        let chunk = stream.chunk().await.unwrap().expect("the stream goes on");
+        let chunk = stream
+            .chunk()
+            .await
+            .unwrap()
+            .expect("the stream did not end");
         text.push_str(&String::from_utf8_lossy(&chunk));
         while let Some(end) = text.find("\n\n") {
             let event: String = text.drain(..end + 2).collect();

@@ -1,4 +1,4 @@
-//! Whoever is called as before keeps identity, volumes and work, from outside: the command line on the local engine.
+//! Tests from outside, on the local engine: a workspace that keeps its name keeps identity, volumes and work.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Operator, Ran};
 
-/// A template of workspaces without any content.
+/// A template of workspaces without content.
 fn template(operator: &Operator, folder: &str, org: &str, workspaces: &str) -> String {
     let text =
         format!("name: {org}\ndefaults: {{runtime: x, model: m}}\nworkspaces:\n{workspaces}\n");
@@ -19,7 +19,7 @@ fn up(operator: &Operator, folder: &str, flags: &[&str]) -> Ran {
     operator.run(&[&up[..], flags].concat())
 }
 
-/// The workspaces that the host knows, those that are no longer in the template, too.
+/// The workspaces in the store, including those that left the template.
 fn known(operator: &Operator) -> Vec<Value> {
     let status = operator.run(&["status", "--json"]).exits(0).json();
     status["orgs"][0]["workspaces"].as_array().unwrap().clone()
@@ -32,7 +32,7 @@ fn id_of(operator: &Operator, name: &str) -> String {
     found["id"].as_str().unwrap().to_owned()
 }
 
-/// What the agent of a workspace has written down.
+/// The file with a workspace's work.
 fn work(operator: &Operator, id: &str) -> std::path::PathBuf {
     operator
         .state()
@@ -41,14 +41,14 @@ fn work(operator: &Operator, id: &str) -> std::path::PathBuf {
         .join("workspace/mine")
 }
 
-/// Lets every one of these remember its own name.
+/// Writes each workspace's own name into its work.
 fn write_names(operator: &Operator, names: &[&str]) {
     for name in names {
         std::fs::write(work(operator, &id_of(operator, name)), name).unwrap();
     }
 }
 
-/// Everybody who is called so has the work of whoever was called so before.
+/// Checks that each workspace still has its own work.
 fn assert_own_work(operator: &Operator, names: &[&str]) {
     for name in names {
         let found = std::fs::read_to_string(work(operator, &id_of(operator, name)));
@@ -57,7 +57,7 @@ fn assert_own_work(operator: &Operator, names: &[&str]) {
 }
 
 #[test]
-fn siblings_keep_their_work_when_one_goes_and_when_they_swap() {
+fn siblings_keep_their_work_when_one_is_removed_or_two_are_swapped() {
     let long = |letter| format!("{}{letter}", "x".repeat(70));
     let (a, b) = (long('a'), long('b'));
     for names in [
@@ -75,14 +75,14 @@ fn siblings_keep_their_work_when_one_goes_and_when_they_swap() {
         write_names(&operator, &names);
         let before = known(&operator);
 
-        // Swapped: nobody is touched.
+        // A swap changes nothing.
         let swapped = [line(second), line(first)].join("\n");
         template(&operator, "org", "Acme", &swapped);
         let summary = up(&operator, &folder, &[]).exits(0).events().pop().unwrap();
         assert_eq!(summary["unchanged"], 2, "{summary}");
         assert_own_work(&operator, &names);
 
-        // The first goes: the second is not touched, and nobody takes the place of the first.
+        // Removing the first does not change the second, and no other workspace takes the first one's identity.
         template(&operator, "org", "Acme", &line(second));
         let plan = operator
             .run(&["plan", &folder, "--demo", "--json"])
@@ -95,14 +95,14 @@ fn siblings_keep_their_work_when_one_goes_and_when_they_swap() {
         assert_eq!(summary["orphans"].as_array().unwrap().len(), 1, "{summary}");
         assert_own_work(&operator, &names);
 
-        // Pruning removes the one that went, and no other.
+        // Prune removes only the workspace that left.
         up(&operator, &folder, &["--prune", "--wait"]).exits(0);
         let left = known(&operator);
         assert_eq!(left.len(), 1);
         assert_eq!(left[0]["name"], second);
         assert_own_work(&operator, &[second]);
 
-        // It comes back to its own work.
+        // A workspace that comes back finds its own work.
         template(&operator, "org", "Acme", &both);
         up(&operator, &folder, &[]).exits(0);
         assert_own_work(&operator, &names);
@@ -114,7 +114,7 @@ fn siblings_keep_their_work_when_one_goes_and_when_they_swap() {
 }
 
 #[test]
-fn a_rename_that_the_author_tells_of_is_a_move() {
+fn renamed_from_keeps_the_work_of_a_workspace() {
     let operator = Operator::new();
     let tree = "  - name: Lead\n    children: [{name: Dev}]";
     let folder = template(&operator, "org", "Acme", tree);
@@ -138,7 +138,7 @@ fn a_rename_that_the_author_tells_of_is_a_move() {
         "Lead"
     );
 
-    // Without a word it is a removal and an addition.
+    // Without `renamed_from`, a rename is a removal and an addition.
     template(&operator, "org", "Acme", "  - name: Chief");
     let changes = operator.run(&plan).exits(0).json()["changes"].clone();
     let kinds: Vec<_> = changes
@@ -154,7 +154,7 @@ fn a_rename_that_the_author_tells_of_is_a_move() {
 }
 
 #[test]
-fn an_org_from_another_folder_is_not_taken_over_without_consent() {
+fn an_org_of_another_folder_is_taken_over_only_with_consent() {
     let operator = Operator::new();
     let one = template(&operator, "one", "Same", "  - name: A\n  - name: B");
     let two = template(&operator, "two", "Same", "  - name: C");
@@ -163,7 +163,7 @@ fn an_org_from_another_folder_is_not_taken_over_without_consent() {
     assert_eq!(refused.error_codes(), ["org-elsewhere"]);
     assert!(refused.stdout.contains(&one) && refused.stdout.contains("--take-over"));
     assert_eq!(known(&operator).len(), 2);
-    // Another spelling of the same folder is the same folder.
+    // Another path to the same folder is the same folder.
     let same = Path::new(&one).join("../one").display().to_string();
     up(&operator, &same, &[]).exits(0);
     up(&operator, &two, &["--prune", "--yes", "--take-over"]).exits(0);
@@ -172,9 +172,9 @@ fn an_org_from_another_folder_is_not_taken_over_without_consent() {
 }
 
 #[test]
-fn a_store_of_the_version_before_keeps_its_workspaces() {
+fn a_store_of_the_previous_version_keeps_its_workspaces() {
     let operator = Operator::new();
-    // Made by that version: siblings had keys by position, and two could have one name.
+    // In that version, sibling keys had a number by position, and two siblings could have one name.
     let packed = include_bytes!("fixtures/state-2.tar.gz");
     let unpacked = flate2::read::GzDecoder::new(&packed[..]);
     tar::Archive::new(unpacked)

@@ -1,5 +1,5 @@
-//! The real engine is killed and started again while imports, restarts and stops are under way, and sometimes the host is
-//! killed with it. At the end everything that is wanted is up, once, and nothing else is there.
+//! Kills and restarts a real engine during imports, restarts and stops, sometimes with the host. At the end every
+//! wanted workspace is up exactly once, and nothing else is there.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::work::Dice;
 
 const ARGS: [&str; 3] = ["--demo", "--engine", "docker"];
 const ORGS: [&str; 2] = ["alpha", "beta"];
-/// Outages in one run: about a minute.
+/// The number of outages in one run, which takes about a minute.
 const OUTAGES: usize = 5;
 
-/// An org of a root and its two children; another `edition` is another seed.
+/// An org with a root and two children. Another `edition` changes the seed.
 fn template(org: &str, edition: usize) -> Value {
     let family = format!(
         "{{name: Root, role: Edition {edition}, children: [{{name: A, role: Edition {edition}}}, {{name: B}}]}}"
@@ -25,14 +25,14 @@ fn template(org: &str, edition: usize) -> Value {
     json!({"inline": format!("name: {org}\ndefaults: {{runtime: x}}\nworkspaces: [{family}]\n"), "prune": true})
 }
 
-/// What is on the engine: states of containers by the workspaces that they are of.
+/// The states of the containers on the engine, with the identity of their workspace.
 fn containers(engine: &OwnEngine) -> Vec<String> {
     let format = "{{.Label \"orghost.id\"}} {{.State}}";
     engine.lines(&["ps", "--all", "--format", format])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_is_killed_and_started_loses_nothing() {
+async fn an_engine_restart_loses_no_work() {
     let seed = crate::months::seed();
     eprintln!("ORGHOST_TEST_SEED={seed}");
     let mut dice = Dice::number(seed);
@@ -60,7 +60,7 @@ async fn an_engine_that_is_killed_and_started_loses_nothing() {
             let id = &ids[dice.below(ids.len())];
             requests.push((Method::POST, format!("/v1/workspaces/{id}/{action}"), None));
         }
-        // Some before the engine is gone, some after: all of them are accepted, or told why not.
+        // Some requests come before the outage, some after it. Each is accepted or refused with a reason.
         let before = dice.below(requests.len() + 1);
         for (number, (method, path, body)) in requests.into_iter().enumerate() {
             if number == before {
@@ -86,7 +86,7 @@ async fn an_engine_that_is_killed_and_started_loses_nothing() {
         }
         tokio::time::sleep(Duration::from_millis(dice.below(1_000) as u64)).await;
         engine.revive();
-        // Who was asked while the engine was away waits for it. The others go on, into the next outage.
+        // Requests made during the outage wait for the engine. The others run into the next outage.
         for id in waiting {
             let row = server.get(&format!("/v1/operations/{id}?wait=120")).await;
             let is_away = row["errors"][0]["code"] == "engine-away";
@@ -104,7 +104,7 @@ async fn an_engine_that_is_killed_and_started_loses_nothing() {
     }
     eprintln!("{} operations were accepted", accepted.len());
 
-    // Once more without an outage, each is what it should be.
+    // After a last import without an outage, every org is complete.
     for org in ORGS {
         let done = server.import(template(org, 0)).await;
         assert_eq!(done["state"], "done", "seed {seed}: {done}");

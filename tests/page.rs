@@ -1,4 +1,4 @@
-//! The page at `/`, in a real browser.
+//! Tests of the page at `/` in a real browser.
 
 use fantoccini::Locator;
 use fantoccini::key::Key;
@@ -16,7 +16,7 @@ const WITH_A_VARIABLE: &str = "name: Acme\ndescription: A pair\ndefaults: {runti
      workspaces: [{name: Lead, children: [{name: Scout}]}]\n";
 const ALL_RUN: &str = "document.querySelectorAll('.tree .row').length === 2 && document.querySelectorAll('.row[data-state=running]').length === 2";
 
-/// A server with one template, `pair`, that wants a variable.
+/// A server with one template, `pair`, that requires a variable.
 fn server(operator: &Operator) -> Server {
     operator.file("state/templates/pair/org.yaml", WITH_A_VARIABLE);
     Server::start(operator, &DEMO)
@@ -29,14 +29,14 @@ async fn take_down(server: &Server, org: &str) {
 }
 
 #[tokio::test]
-async fn the_page_asks_nobody_else_and_keeps_its_policy() {
+async fn the_page_makes_no_foreign_requests_and_keeps_its_policy() {
     let operator = Operator::new();
     let server = server(&operator);
     server
         .import(json!({"inline": TWO, "ready_seconds": 30}))
         .await;
     let browser = Browser::open(1280, 900).await;
-    // What the browser itself does when it starts is not the page's.
+    // Requests that the browser makes at its own start are not counted.
     browser.goto("about:blank").await;
     browser.requests().await;
     browser.goto(&server.url).await;
@@ -56,7 +56,7 @@ async fn the_page_asks_nobody_else_and_keeps_its_policy() {
     }
     let console = browser.console().await;
     assert_eq!(console, Vec::<String>::new());
-    // The policy itself: what an injected script or style would be.
+    // The policy blocks an injected script and an injected style.
     let blocked = browser
         .client
         .execute_async(
@@ -82,7 +82,7 @@ async fn a_template_is_imported_with_its_required_variable() {
     let name = browser.text(".variable label code").await;
     assert_eq!(name, "API_KEY");
     browser.press("Show the plan").await;
-    // Refused, with the reason, and the focus where the value is to be typed.
+    // The plan is refused with the reason, and the focus moves to the missing value.
     browser
         .until("document.querySelector('.plan .notice.bad')?.textContent.includes('API_KEY')")
         .await;
@@ -110,7 +110,7 @@ async fn a_template_is_imported_with_its_required_variable() {
         .await;
     assert!(!kept.as_str().unwrap().contains("s3cret-value"), "{kept}");
 
-    // A reload keeps the place, and so does going back.
+    // Reload and back keep the selected workspace.
     browser.press("Scout").await;
     browser.client.refresh().await.unwrap();
     browser
@@ -121,7 +121,7 @@ async fn a_template_is_imported_with_its_required_variable() {
         .until("!document.querySelector('#workspace-name') && location.hash === '#/orgs/acme'")
         .await;
 
-    // The same template once more is compared with what is there.
+    // Planning the same template again compares it with the running org.
     operator.file(
         "state/templates/pair/org.yaml",
         WITH_A_VARIABLE.replace("name: Scout", "name: Editor"),
@@ -141,7 +141,7 @@ async fn a_template_is_imported_with_its_required_variable() {
 }
 
 #[tokio::test]
-async fn states_change_without_a_reload() {
+async fn workspace_states_update_without_a_reload() {
     let operator = Operator::new();
     let server = server(&operator);
     let browser = Browser::open(1280, 900).await;
@@ -179,7 +179,7 @@ async fn states_change_without_a_reload() {
 }
 
 #[tokio::test]
-async fn hostile_names_are_text() {
+async fn hostile_names_are_shown_as_text() {
     const HOSTILE: &str = "<img src=x onerror=window.hacked=1>";
     let operator = Operator::new();
     let template = format!(
@@ -222,7 +222,7 @@ async fn hostile_names_are_text() {
     take_down(&server, imported["org"].as_str().unwrap()).await;
 }
 
-/// Presses Tab until the focus is on what matches.
+/// Presses Tab until the focused element matches the selector.
 async fn tab_to(browser: &Browser, css: &str) {
     for _ in 0..80 {
         browser.key(Key::Tab).await;
@@ -233,11 +233,11 @@ async fn tab_to(browser: &Browser, css: &str) {
             return;
         }
     }
-    panic!("Tab does not lead to {css}");
+    panic!("Tab never moves the focus to {css}");
 }
 
 #[tokio::test]
-async fn a_keyboard_is_enough() {
+async fn the_page_works_with_the_keyboard_alone() {
     let operator = Operator::new();
     let server = server(&operator);
     let browser = Browser::open(1280, 900).await;
@@ -278,7 +278,7 @@ async fn a_keyboard_is_enough() {
     browser
         .until("document.activeElement.id === 'workspace-name'")
         .await;
-    // The question holds the focus, and gives it back.
+    // The dialog traps the focus and returns it.
     tab_to(&browser, "header a").await;
     tab_to(&browser, ".danger").await;
     browser.key(Key::Enter).await;
@@ -291,7 +291,7 @@ async fn a_keyboard_is_enough() {
 }
 
 #[tokio::test]
-async fn a_telephone_shows_all_without_scrolling_sideways() {
+async fn a_narrow_window_needs_no_sideways_scrolling() {
     let operator = Operator::new();
     let server = server(&operator);
     let long = "A".repeat(60);
@@ -317,7 +317,7 @@ async fn a_telephone_shows_all_without_scrolling_sideways() {
         browser.find(shown).await;
         fits(&browser, &hash).await;
     }
-    // On a small screen the workspace is alone, and a link leads back to the others.
+    // A small screen shows only the workspace, with a link back to the list.
     assert_eq!(
         browser
             .eval("document.querySelector('.tree').checkVisibility()")
@@ -349,7 +349,7 @@ async fn fits(browser: &Browser, what: &str) {
     );
 }
 
-/// Texts whose contrast to what is below them is under 4.5 (WCAG 2.2, 1.4.3; large text could do with 3).
+/// Finds texts whose contrast with their background is below 4.5 (WCAG 2.2, 1.4.3; large text would need only 3).
 const FAINT: &str = r"
 (() => {
   const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1}).getContext('2d', {willReadFrequently: true});
@@ -385,7 +385,7 @@ const FAINT: &str = r"
 })()";
 
 #[tokio::test]
-async fn texts_have_contrast_in_light_and_dark() {
+async fn text_contrast_is_sufficient_in_light_and_dark() {
     let operator = Operator::new();
     let server = server(&operator);
     let mixed = "name: Mixed\ndefaults: {runtime: x}\nworkspaces: [{name: Good}, {name: Elsewhere, external: true, url: 'https://example.org/'}]\n";
@@ -426,7 +426,7 @@ async fn texts_have_contrast_in_light_and_dark() {
 }
 
 #[tokio::test]
-async fn an_org_is_taken_down_from_the_page() {
+async fn an_org_can_be_taken_down_from_the_page() {
     let operator = Operator::new();
     let server = server(&operator);
     server
@@ -443,7 +443,7 @@ async fn an_org_is_taken_down_from_the_page() {
             .eval("document.querySelector('dialog input').checked")
             .await,
         false,
-        "volumes are kept unless somebody says so"
+        "volumes are kept by default"
     );
     browser.press("Cancel").await;
     browser.until("!document.querySelector('dialog')").await;
@@ -458,11 +458,11 @@ async fn an_org_is_taken_down_from_the_page() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_kept_in_the_tab_and_forgotten() {
+async fn the_page_keeps_a_token_in_the_tab_until_it_is_forgotten() {
     let operator = Operator::new();
     let server = server(&operator);
     let browser = Browser::open(1280, 900).await;
-    // What a server that wants a token answers, between the page and a server that wants none.
+    // The replaced `fetch` answers like a server that requires a token.
     browser
         .before_each_page(
             "const send = window.fetch;
@@ -485,14 +485,14 @@ async fn a_token_is_asked_for_kept_in_the_tab_and_forgotten() {
     browser.find("dialog input").await;
     assert_eq!(browser.eval("sessionStorage.length").await, 0);
     browser.key(Key::Escape).await;
-    // Nobody is asked again and again.
+    // The page does not ask again by itself.
     browser
         .until("!document.querySelector('#enter-token').hidden && document.querySelector('main .notice.bad')")
         .await;
     assert!(browser.client.find(Locator::Css("dialog")).await.is_err());
 }
 
-/// What would make markup or code of a text. The page's policy would still stop scripts; this keeps markup out too.
+/// Functions that turn text into markup or code. The page's policy would block scripts but not markup.
 const DANGEROUS: [&str; 9] = [
     "innerHTML",
     "outerHTML",
@@ -563,14 +563,14 @@ async fn steps_failures_and_a_cancel_are_shown() {
 }
 
 #[tokio::test]
-async fn a_log_is_followed_and_stopped() {
+async fn a_log_can_be_followed_and_stopped() {
     let operator = Operator::new();
     let server = server(&operator);
     server
         .import(json!({"inline": TWO, "ready_seconds": 30}))
         .await;
     let browser = Browser::open(1280, 900).await;
-    // A workspace that prints without end, and what the page asks of it.
+    // The workspace prints without end; the test records the page's requests.
     browser
         .before_each_page(
             "const send = window.fetch;
@@ -595,7 +595,7 @@ async fn a_log_is_followed_and_stopped() {
     browser
         .until("document.querySelector('.log')?.textContent.startsWith('working <b>\\nworking <b>\\n')")
         .await;
-    // It stays at its end.
+    // The log stays scrolled to its end.
     browser
         .until("(({scrollHeight: h, scrollTop: t, clientHeight: c}) => t > 0 && h - t - c < 24)(document.querySelector('.log'))")
         .await;
@@ -606,7 +606,7 @@ async fn a_log_is_followed_and_stopped() {
     browser
         .until("window.asked.join() === '/v1/workspaces/ID/restart'")
         .await;
-    // Another workspace, another log.
+    // Selecting another workspace shows another log.
     browser.eval("window.isCut = false").await;
     browser.press("Scout").await;
     browser.until("window.isCut").await;

@@ -1,4 +1,4 @@
-//! Plans and the rest of a server: whoever waits for a plan keeps nobody else waiting.
+//! Tests that slow plans do not delay other requests of a server.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::support::Operator;
 use crate::support::component::of_wat;
 use crate::support::server::Server;
 
-/// Describes itself, and then plans until its deadline.
+/// A plugin that describes itself and then plans until its deadline.
 const SLOW: &str = r#"
 (module
   (memory (export "memory") 1)
@@ -26,7 +26,7 @@ const SLOW: &str = r#"
 
 const ORG: &str = "name: Acme\ndefaults: {runtime: x}\nworkspaces: [{name: One}]\n";
 
-/// A server with the plugin `slow`, whose plans take as long as `deadline_ms` says.
+/// A server with the plugin `slow`, whose plans take `deadline_ms` milliseconds.
 fn server(deadline_ms: u32) -> (Operator, Server) {
     let operator = Operator::new();
     let plugin = operator.file("slow.wasm", of_wat(SLOW, "plugin"));
@@ -46,7 +46,7 @@ fn server(deadline_ms: u32) -> (Operator, Server) {
     (operator, server)
 }
 
-/// A number of the server's metrics.
+/// The value of one of the server's metrics.
 async fn metric(server: &Server, name: &str) -> usize {
     let answer = server.request(Method::GET, "/metrics").send().await;
     let text = answer.unwrap().text().await.unwrap();
@@ -58,7 +58,7 @@ async fn metric(server: &Server, name: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_hundred_slow_plans_keep_nobody_else_waiting() {
+async fn slow_plans_do_not_delay_other_requests() {
     const PLANS: usize = 500;
     let (_operator, server) = server(600_000);
     let plan = || {
@@ -88,15 +88,15 @@ async fn five_hundred_slow_plans_keep_nobody_else_waiting() {
         );
         let waiting = metric(&server, "orghost_plans_waiting").await;
         let running = metric(&server, "orghost_plans_running").await;
-        assert_eq!(waiting + running, PLANS, "some did not wait until the end");
+        assert_eq!(waiting + running, PLANS, "not every plan waited");
         waiting
     };
     let waited = tokio::select! {
         waited = look => waited,
         ended = plans.next() => panic!("a plan ended: {ended:?}"),
     };
-    assert!(waited > PLANS / 2, "{waited} waited");
-    // Whoever goes away waits no longer.
+    assert!(waited > PLANS / 2, "{waited} plans waited");
+    // A caller that disconnects leaves the queue.
     drop(plans);
     while metric(&server, "orghost_plans_waiting").await > 0 {
         tokio::task::yield_now().await;
@@ -104,9 +104,9 @@ async fn five_hundred_slow_plans_keep_nobody_else_waiting() {
     server.kill();
 }
 
-/// One caller's plans are many and slow; another one's is neither.
+/// One caller has many slow plans, the other a single quick one.
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_take_turns_at_planning() {
+async fn planning_is_fair_among_callers() {
     let (operator, server) = server(300);
     let token = |name: &str| {
         let made = operator.run(&["token", "new", name, "--scope", "plan", "--json"]);
@@ -120,7 +120,11 @@ async fn callers_take_turns_at_planning() {
     };
     let mut slow: FuturesUnordered<_> = (0..200).map(|_| plan(&many, Some("slow"))).collect();
     let first = slow.next().await.unwrap().unwrap();
-    assert_eq!(first.status().as_u16(), 422, "it broke, after its deadline");
+    assert_eq!(
+        first.status().as_u16(),
+        422,
+        "the slow plan failed after its deadline"
+    );
     let mut ended = 1;
     let quick = plan(&few, None);
     tokio::pin!(quick);
@@ -131,7 +135,7 @@ async fn callers_take_turns_at_planning() {
         }
     };
     assert_eq!(answer.status().as_u16(), 200);
-    assert!(ended < 150, "{ended} of 200 came first");
+    assert!(ended < 150, "{ended} of 200 slow plans ended first");
     drop(slow);
     server.kill();
 }

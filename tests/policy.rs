@@ -1,4 +1,4 @@
-//! Policy: everything wrong at once, and safe when nothing is said.
+//! Tests of the policy: it reports every violation at once, and its defaults are safe.
 
 use orghost::model::engine_kind::EngineKind;
 use orghost::model::isolation::{Barrier, Isolation, Target, Unconfined};
@@ -106,7 +106,7 @@ fn codes(policy: &Policy, plan: Plan) -> Vec<&'static str> {
 }
 
 #[test]
-fn one_rule_broken_gives_its_code() {
+fn each_broken_rule_gives_its_code() {
     type Break = fn(&mut Plan);
     let table: &[(&str, Break)] = &[
         ("tier-not-allowed", |p| p.workspaces[0].tier = 3),
@@ -184,7 +184,7 @@ fn one_rule_broken_gives_its_code() {
     assert_eq!(
         codes(&policy(), plan()),
         Vec::<&str>::new(),
-        "the plan that the table breaks is harmless"
+        "the plan without a broken rule passes"
     );
     for (number, (code, break_it)) in table.iter().enumerate() {
         let mut plan = plan();
@@ -206,7 +206,7 @@ fn requirement(key: &str) -> Requirement {
 }
 
 #[test]
-fn everything_is_reported_at_once() {
+fn all_violations_are_reported_at_once() {
     let mut plan = plan();
     plan.workspaces[0].tier = 4;
     plan.workspaces[0].runtime = "hermes".into();
@@ -226,7 +226,7 @@ fn everything_is_reported_at_once() {
 }
 
 #[test]
-fn the_operator_can_allow_what_is_not_safe() {
+fn the_operator_can_allow_unsafe_settings() {
     let mut plan = plan();
     plan.workspaces[0].tier = 4;
     plan.workspaces[0].runtime = "hermes".into();
@@ -248,7 +248,7 @@ fn the_operator_can_allow_what_is_not_safe() {
 }
 
 #[test]
-fn an_allowed_root_does_not_contain_its_namesakes() {
+fn an_allowed_root_does_not_allow_directories_with_the_same_prefix() {
     for (dir, allowed) in [
         ("/srv", true),
         ("/srv/a", true),
@@ -267,7 +267,7 @@ fn an_allowed_root_does_not_contain_its_namesakes() {
 }
 
 #[test]
-fn access_none_ignores_the_directory() {
+fn workspace_access_none_ignores_the_directory() {
     let mut plan = plan();
     mount(&mut plan, "/etc");
     plan.workspaces[0].workspace_access = Access::None;
@@ -279,7 +279,7 @@ fn access_none_ignores_the_directory() {
 }
 
 #[test]
-fn an_external_workspace_needs_no_runtime_no_config_and_no_tier() {
+fn an_external_workspace_needs_neither_runtime_nor_config_nor_tier() {
     let mut plan = plan();
     let workspace = &mut plan.workspaces[0];
     workspace.external = true;
@@ -295,7 +295,7 @@ fn an_external_workspace_needs_no_runtime_no_config_and_no_tier() {
 }
 
 #[test]
-fn no_violation_tells_a_secret() {
+fn violations_hold_no_secret() {
     let mut plan = plan();
     plan.workspaces[0].env = vec![
         var("A B", "hunter2"),
@@ -308,7 +308,7 @@ fn no_violation_tells_a_secret() {
 }
 
 #[test]
-fn required_isolation_is_more_than_a_partial_one() {
+fn require_isolation_refuses_partial_isolation() {
     let policy = Policy {
         require_isolation: true,
         ..policy()

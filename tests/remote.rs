@@ -1,4 +1,4 @@
-//! Commands that ask a server.
+//! Tests of the commands that use a server.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use crate::support::server::Server;
 
 const ORG: &str = "name: Acme\nworkspaces: [{name: One, runtime: x, children: [{name: Two, runtime: x, tier: 1}]}]\n";
 
-/// A server of one machine, and an operator on another one.
+/// A server on one machine, and an operator on another one.
 fn server_and_operator(args: &[&str]) -> (Operator, Server, Operator) {
     let machine = Operator::new();
     let mut all = vec!["--demo", "--engine", "local"];
@@ -21,7 +21,7 @@ fn server_and_operator(args: &[&str]) -> (Operator, Server, Operator) {
 }
 
 #[test]
-fn an_org_is_brought_up_shown_and_taken_down() {
+fn an_org_can_be_brought_up_shown_and_taken_down_over_a_server() {
     let (_machine, _server, operator) = server_and_operator(&[]);
     let template = operator.template(&[("org.yaml", ORG)]);
     let plan = operator.run(&["plan", &template, "--json"]).exits(0).json();
@@ -36,7 +36,7 @@ fn an_org_is_brought_up_shown_and_taken_down() {
         (&2.into(), &0.into()),
         "{summary}"
     );
-    // The same events, in the same order, as an `up` on this machine.
+    // The events equal those of an `up` without a server, in the same order.
     let steps: Vec<_> = events
         .iter()
         .filter(|event| event["workspace"] == "one" && event["event"] == "step")
@@ -65,12 +65,12 @@ fn an_org_is_brought_up_shown_and_taken_down() {
     assert!(status.stdout.contains("no orgs"), "{}", status.stdout);
     assert!(
         !operator.state().exists(),
-        "nothing of it was on this machine"
+        "the operator's machine has no state"
     );
 }
 
 #[test]
-fn one_workspace_is_stopped_started_and_restarted() {
+fn one_workspace_can_be_stopped_started_and_restarted_over_a_server() {
     let (_machine, _server, operator) = server_and_operator(&[]);
     let template = operator.template(&[("org.yaml", ORG)]);
     operator.run(&["up", &template]).exits(0);
@@ -90,7 +90,7 @@ fn one_workspace_is_stopped_started_and_restarted() {
 }
 
 #[test]
-fn errors_and_exit_codes_are_those_of_this_machine() {
+fn errors_and_exit_codes_are_the_same_with_and_without_a_server() {
     let (_machine, server, operator) = server_and_operator(&[]);
     let here = Operator::new();
     for (text, code) in [
@@ -109,7 +109,7 @@ fn errors_and_exit_codes_are_those_of_this_machine() {
                 .run(&[&[command, &template][..], &flags].concat())
                 .exits(code)
                 .json();
-            // A refused `up` is one problem of the API, whose errors are the violations.
+            // The API answers a refused `up` with one problem document that lists the violations.
             let told = |json: &Value| {
                 let list = json.get("errors").or(json.get("violations")).cloned();
                 list.map(|list| list[0]["code"].clone())
@@ -145,7 +145,7 @@ fn errors_and_exit_codes_are_those_of_this_machine() {
 }
 
 #[test]
-fn a_token_does_not_travel_in_the_clear() {
+fn a_token_is_not_sent_without_tls() {
     let operator = Operator::new()
         .with_env("ORGHOST_SERVER", "http://orghost.example:7420")
         .with_env("ORGHOST_TOKEN", "secret-token");
@@ -154,7 +154,7 @@ fn a_token_does_not_travel_in_the_clear() {
     assert!(!ran.stdout.contains("secret-token"), "{}", ran.stdout);
 }
 
-/// An org of one workspace that crashes, and the server's configuration for it.
+/// An org with one crashing workspace, and the server's configuration for it.
 fn crashing(machine: &Operator, command: &str) -> [String; 2] {
     let org = "name: Acme\nworkspaces: [{name: One, runtime: crash}]\n";
     let template = machine.template(&[("org.yaml", org)]);
@@ -163,13 +163,13 @@ fn crashing(machine: &Operator, command: &str) -> [String; 2] {
     [template, config]
 }
 
-/// The only failure of an `up --json`.
+/// The only failure in the output of `up --json`.
 fn failure(events: &[Value]) -> Value {
     events.last().unwrap()["workspaces"][0]["failure"].clone()
 }
 
 #[test]
-fn what_a_workspace_printed_before_it_failed_is_shown() {
+fn the_last_lines_of_a_failed_workspace_are_shown() {
     let machine = Operator::new();
     let [template, config] = crashing(&machine, "echo boom; echo password=hunter2 >&2; exit 3");
     let flags = ["--engine", "local", "--config", &config];
@@ -184,7 +184,7 @@ fn what_a_workspace_printed_before_it_failed_is_shown() {
     let here = Operator::new();
     let up = [&["up", &template, "--wait"][..], &flags].concat();
     let here = here.run(&up).exits(4).stderr;
-    assert_eq!(there, here, "as on this machine");
+    assert_eq!(there, here, "as without a server");
 
     let summary = operator
         .run(&["up", &template, "--wait", "--json"])
@@ -195,11 +195,11 @@ fn what_a_workspace_printed_before_it_failed_is_shown() {
         (&lines[0], &lines[1]),
         (&json!("boom"), &json!("password=hunter2"))
     );
-    // Who restarts it is told the same.
+    // A restart shows the same lines.
     let restart = operator.run(&["restart", "one"]).exits(4).stderr;
     assert!(restart.contains("  | boom"), "{restart}");
     operator.run(&["down", "acme", "--volumes"]).exits(0);
-    // It may be a secret: nothing at rest holds it.
+    // The lines may hold a secret, so the host stores them nowhere.
     drop(server);
     for entry in std::fs::read_dir(machine.state()).unwrap().flatten() {
         let bytes = std::fs::read(entry.path()).unwrap_or_default();
@@ -209,7 +209,7 @@ fn what_a_workspace_printed_before_it_failed_is_shown() {
 }
 
 #[test]
-fn nothing_is_said_of_last_lines_where_there_are_none() {
+fn a_failure_without_output_shows_no_last_lines() {
     let machine = Operator::new();
     let [template, config] = crashing(&machine, "exit 3");
     let flags = ["--engine", "local", "--config", &config];
@@ -264,7 +264,7 @@ async fn last_lines_need_the_scope_write() {
 }
 
 #[test]
-fn an_interrupt_ends_the_following_and_not_the_operation() {
+fn an_interrupt_ends_following_but_not_the_operation() {
     let machine = Operator::new();
     let gate = machine.home.path().join("gate");
     let program = env!("CARGO_BIN_EXE_orghost");
@@ -301,7 +301,7 @@ fn an_interrupt_ends_the_following_and_not_the_operation() {
         );
     }
     std::fs::write(gate, "").unwrap();
-    // They come up all the same.
+    // The workspaces come up although the command was interrupted.
     for code in [130, 143] {
         let template = operator.template(&[("org.yaml", &org(code))]);
         operator.run(&["up", &template, "--wait"]).exits(0);
@@ -311,7 +311,7 @@ fn an_interrupt_ends_the_following_and_not_the_operation() {
 }
 
 #[test]
-fn a_workspace_is_named_by_key_name_or_identity() {
+fn a_workspace_can_be_named_by_key_name_or_identity() {
     let org = "name: Acme\ndefaults: {runtime: x}\nworkspaces:\n  - {name: 'Dev Lead', children: [{name: Twin}]}\n  - {name: Other, children: [{name: Twin}]}\n";
     let (_machine, _server, there) = server_and_operator(&[]);
     let here = Operator::new();

@@ -1,5 +1,5 @@
-//! A replacement at the wire, call by call: whatever goes wrong, the old one or the new one runs and never both (the fake
-//! engine itself fails the test), and after the next run exactly one of them is there.
+//! Tests of a replacement, call by call. Whatever fails, the old or the new generation runs and never both (the fake
+//! engine checks that), and after the next run exactly one of them is left.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use orghost::provision::{Outcome, Prune};
 use crate::support::fake_docker::{FakeDocker, Fault, When};
 use crate::support::world::{World, workspace};
 
-/// The calls of one replacement, after the org's own.
+/// The calls of one replacement, after the org's own calls.
 const REPLACE: [&str; 13] = [
     "POST volumes/create ws-a-1-configs",
     "POST volumes/create ws-a-workspace",
@@ -28,16 +28,16 @@ const REPLACE: [&str; 13] = [
     "GET volumes/ws-a-configs",
     "DELETE volumes/ws-a-configs",
 ];
-/// The step of each, but of the ninth, which may fail without harm.
+/// The step of each call. The ninth may fail without harm.
 const STEPS: [&str; 13] = [
     "volumes", "volumes", "create", "seed", "verify", "stop", "start", "start", "", "remove",
     "remove", "remove", "remove",
 ];
-/// With the first of these the new one runs.
+/// From this call on, the new generation runs.
 const STARTED: usize = 7;
 const ORG: [&str; 2] = ["GET containers/json", "GET networks"];
 
-/// Workspaces `a` and `b` run, and nothing is recorded.
+/// Workspaces `a` and `b` run, and the recorded calls are cleared.
 async fn running() -> (FakeDocker, World) {
     let fake = FakeDocker::start();
     let world = World::new(&fake.endpoint(), "agent:1").await;
@@ -47,7 +47,7 @@ async fn running() -> (FakeDocker, World) {
     (fake, world)
 }
 
-/// The same workspace, with one more variable: another spec.
+/// The same workspace with one more variable, so with another spec.
 fn changed(key: &str) -> Workspace {
     let mut workspace = workspace(key);
     workspace.env.push(EnvVar {
@@ -64,15 +64,15 @@ fn change() -> [Workspace; 2] {
     [changed("a"), workspace("b")]
 }
 
-/// Which containers of `a` run.
+/// The running containers of `a`.
 fn running_of_a(fake: &FakeDocker) -> Vec<String> {
     let containers = fake.containers().into_iter();
     let of_a = containers.filter(|c| c.starts_with("ws-a") && c.ends_with(" running"));
     of_a.collect()
 }
 
-/// Exactly one generation of each workspace is there, and it runs; nothing else of them is left.
-fn is_whole(fake: &FakeDocker, case: &str) {
+/// Checks that exactly one generation of each workspace is left and runs.
+fn one_generation_is_left(fake: &FakeDocker, case: &str) {
     let containers = fake.containers();
     let running = running_of_a(fake);
     assert_eq!(running.len(), 1, "{case}: {containers:?}");
@@ -85,7 +85,7 @@ fn is_whole(fake: &FakeDocker, case: &str) {
 }
 
 #[tokio::test]
-async fn the_new_one_is_made_and_verified_before_the_old_one_is_stopped() {
+async fn the_new_generation_is_verified_before_the_old_one_is_stopped() {
     let (fake, world) = running().await;
     let outcomes = world.up(&change()).await;
     assert!(
@@ -93,8 +93,8 @@ async fn the_new_one_is_made_and_verified_before_the_old_one_is_stopped() {
         "{outcomes:?}"
     );
     assert_eq!(fake.calls(), [&ORG[..], &REPLACE[..]].concat());
-    is_whole(&fake, "replaced");
-    // Others reach it by the same name as before.
+    one_generation_is_left(&fake, "replaced");
+    // Other workspaces reach it by the same name as before.
     let body = fake.body("ws-a-1");
     let network = &body["HostConfig"]["NetworkMode"];
     let endpoint = &body["NetworkingConfig"]["EndpointsConfig"][network.as_str().unwrap()];
@@ -102,9 +102,9 @@ async fn the_new_one_is_made_and_verified_before_the_old_one_is_stopped() {
     assert_eq!(endpoint["Aliases"][0], format!("ws-{id}"));
 }
 
-/// What a version made that knew no generations is the first one.
+/// A container of an older version without the generation label counts as the first generation.
 #[tokio::test]
-async fn what_an_older_version_made_is_replaced_and_taken_back_to() {
+async fn a_container_without_a_generation_is_the_first_generation() {
     let (fake, mut world) = running().await;
     fake.drop_label("orghost.generation");
     let unchanged = world.up(&[workspace("a"), workspace("b")]).await;
@@ -113,34 +113,34 @@ async fn what_an_older_version_made_is_replaced_and_taken_back_to() {
     let outcomes = world.up(&[changed("a")]).await;
     assert_eq!(outcomes.failure("a"), "ready not-ready", "{outcomes:?}");
     assert_eq!(running_of_a(&fake), ["ws-a running"]);
-    is_whole(&fake, "taken back");
+    one_generation_is_left(&fake, "taken back");
     world.options.wait = None;
     assert!(world.up(&change()).await.is_up("a"));
     assert_eq!(running_of_a(&fake), ["ws-a-1 running"]);
-    is_whole(&fake, "replaced");
+    one_generation_is_left(&fake, "replaced");
 }
 
 #[tokio::test]
-async fn generations_count_on() {
+async fn generation_numbers_increase() {
     let (fake, world) = running().await;
     world.up(&change()).await;
     world.up(&[workspace("a"), workspace("b")]).await;
     assert_eq!(fake.containers(), ["ws-a-2 running", "ws-b running"]);
-    is_whole(&fake, "twice replaced");
+    one_generation_is_left(&fake, "twice replaced");
 }
 
 #[tokio::test]
-async fn a_restart_replaces_in_the_same_order() {
+async fn restart_replaces_in_the_same_order() {
     let (fake, world) = running().await;
     let restarted = world.restart(&workspace("a")).await;
     assert!(matches!(restarted, Outcome::Up(Some(_))), "{restarted:?}");
     let calls = fake.calls();
     assert_eq!(calls[calls.len() - REPLACE.len()..], REPLACE);
-    is_whole(&fake, "restarted");
+    one_generation_is_left(&fake, "restarted");
 }
 
 #[tokio::test]
-async fn a_mistyped_image_takes_nothing_down() {
+async fn a_missing_image_does_not_stop_the_old_generation() {
     let (fake, mut world) = running().await;
     world.image = "team/absent".to_owned();
     let outcomes = world.up(&[workspace("a"), workspace("b")]).await;
@@ -152,17 +152,17 @@ async fn a_mistyped_image_takes_nothing_down() {
             "{before:?}"
         );
     }
-    is_whole(&fake, "image missing");
+    one_generation_is_left(&fake, "image missing");
     let stops = fake.calls().into_iter().filter(|c| c.ends_with("/stop"));
     assert_eq!(stops.count(), 0);
-    // Where it answers is still known.
+    // The store still knows the address.
     let rows = world.store.workspaces("acme").await.unwrap();
     assert!(rows.iter().all(|row| row.url.is_some()), "{rows:?}");
 }
 
-/// Every call fails in turn, in every way: one of the two runs, and the next run leaves exactly one.
+/// Every call fails in turn, in every way: one of the two generations runs, and the next run leaves exactly one.
 #[tokio::test]
-async fn every_call_of_a_replacement_may_fail() {
+async fn a_replacement_survives_the_failure_of_any_call() {
     let faults: [fn() -> Fault; 4] = [
         || Fault::Answer(500, "something is wrong"),
         || Fault::Answer(500, "write /x: no space left on device"),
@@ -191,7 +191,7 @@ async fn every_call_of_a_replacement_may_fail() {
             };
             assert_eq!(running_of_a(&fake), [wanted], "{case}");
             if nth <= STARTED {
-                is_whole(&fake, &case);
+                one_generation_is_left(&fake, &case);
                 let before = outcomes.before("a");
                 assert!(
                     matches!(before, Some(Before::Runs { .. } | Before::RunsAgain { .. })),
@@ -207,16 +207,17 @@ async fn every_call_of_a_replacement_may_fail() {
                 again.is_up("a") || again.is_unchanged("a"),
                 "{case}: {again:?}"
             );
-            is_whole(&fake, &case);
+            one_generation_is_left(&fake, &case);
             let current = world.current(&changed("a")).await.unwrap();
             assert_eq!(current.spec, world.spec(&changed("a")).digest, "{case}");
         }
     }
 }
 
-/// The host vanishes during any call, performed or not: never both run, and after the next run exactly one does.
+/// The host is killed during each call, performed or not: the two never run together, and the next run leaves exactly
+/// one.
 #[tokio::test]
-async fn a_host_that_vanishes_during_a_replacement_is_made_good_by_the_next_run() {
+async fn the_next_up_completes_a_replacement_of_a_killed_host() {
     for (nth, call) in REPLACE.iter().enumerate() {
         for performed in [false, true] {
             let case = format!("vanished at {call}, performed: {performed}");
@@ -237,12 +238,12 @@ async fn a_host_that_vanishes_during_a_replacement_is_made_good_by_the_next_run(
                 ended = world.try_up(&org) => panic!("{case}: not reached: {ended:?}"),
             }
             if performed {
-                // The call goes on in the engine although nobody waits for it.
+                // The engine finishes the call although the host is gone.
                 while !fake.is_idle() {
                     tokio::task::yield_now().await;
                 }
             }
-            // Between the stop of the old one and the start of the new one none runs.
+            // Between the stop of the old generation and the start of the new one, none runs.
             let may_be_down = (5..=STARTED).contains(&nth);
             let at_least = usize::from(!may_be_down);
             assert!(running_of_a(&fake).len() >= at_least, "{case}");
@@ -250,14 +251,15 @@ async fn a_host_that_vanishes_during_a_replacement_is_made_good_by_the_next_run(
             let outcomes = world.up(&org).await;
             let good = |key| outcomes.is_up(key) || outcomes.is_unchanged(key);
             assert!(good("a") && good("b"), "{case}: {outcomes:?}");
-            is_whole(&fake, &case);
+            one_generation_is_left(&fake, &case);
         }
     }
 }
 
-/// A host that vanishes between the stop and the start leaves none running. When the next run fails too, the old one runs.
+/// A host killed between the stop and the start leaves none running. When the next run fails too, the old one runs
+/// again.
 #[tokio::test]
-async fn what_was_stopped_is_not_lost_when_the_next_run_fails_too() {
+async fn the_old_generation_runs_again_when_the_next_up_fails_too() {
     let (fake, world) = running().await;
     let gone = Arc::new(tokio::sync::Notify::new());
     let reached = gone.clone();
@@ -286,12 +288,12 @@ async fn what_was_stopped_is_not_lost_when_the_next_run_fails_too() {
         Some(Before::RunsAgain { .. })
     ));
     assert_eq!(running_of_a(&fake), ["ws-a running"]);
-    is_whole(&fake, "taken back");
+    one_generation_is_left(&fake, "taken back");
 }
 
-/// Cancelled at any call before the new one has started: it is taken back, and the old one runs.
+/// A replacement that is cancelled at any call before the new generation started is rolled back to the old one.
 #[tokio::test]
-async fn a_cancelled_replacement_is_taken_back() {
+async fn a_cancelled_replacement_is_rolled_back() {
     for call in REPLACE.iter().take(STARTED) {
         let (fake, world) = running().await;
         let cancel = world.cancel.clone();
@@ -300,16 +302,16 @@ async fn a_cancelled_replacement_is_taken_back() {
             Fault::Meanwhile(Box::new(move || cancel.cancel())),
         );
         let outcomes = world.up(&change()).await;
-        // The start is one step: it ends, and what has started is not undone by a cancellation that came too late.
+        // The start is a single step: it finishes, and a cancellation after it does not undo it.
         let failed = outcomes.failure("a").ends_with(" cancelled");
         assert!(failed || outcomes.is_up("a"), "{call}: {outcomes:?}");
         assert_eq!(failed, !call.ends_with("/update"), "{call}");
-        is_whole(&fake, call);
+        one_generation_is_left(&fake, call);
     }
 }
 
 #[tokio::test]
-async fn a_replacement_that_is_not_ready_in_time_is_taken_back() {
+async fn a_replacement_that_is_not_ready_in_time_is_rolled_back() {
     let (fake, mut world) = running().await;
     world.options.wait = Some(Duration::from_millis(50));
     let outcomes = world.up(&[changed("a")]).await;
@@ -319,13 +321,13 @@ async fn a_replacement_that_is_not_ready_in_time_is_taken_back() {
         Some(Before::RunsAgain { url: Some(_) })
     ));
     assert_eq!(running_of_a(&fake), ["ws-a running"]);
-    is_whole(&fake, "not ready");
+    one_generation_is_left(&fake, "not ready");
 }
 
-/// A host that is killed while it waits leaves the new one running and nobody knows whether it holds. The next run waits
-/// again, and goes back when it does not.
+/// A host that is killed during the wait leaves the new generation running and unproven. The next run waits again and
+/// rolls back when it does not become ready.
 #[tokio::test]
-async fn a_wait_that_was_cut_off_is_gone_on_with() {
+async fn the_next_up_resumes_an_interrupted_wait() {
     for holds in [true, false] {
         let (fake, mut world) = running().await;
         let gone = Arc::new(tokio::sync::Notify::new());
@@ -357,12 +359,12 @@ async fn a_wait_that_was_cut_off_is_gone_on_with() {
         };
         assert_eq!(outcomes.is_up("a"), holds, "{outcomes:?}");
         assert_eq!(running_of_a(&fake), [wanted]);
-        is_whole(&fake, wanted);
+        one_generation_is_left(&fake, wanted);
     }
 }
 
 #[tokio::test]
-async fn a_failed_replacement_is_kept_when_asked_and_the_next_run_ends_with_one() {
+async fn keep_failed_keeps_a_failed_replacement_until_the_next_up() {
     let (fake, mut world) = running().await;
     world.keep_failed = true;
     world.options.wait = Some(Duration::from_millis(50));
@@ -374,18 +376,18 @@ async fn a_failed_replacement_is_kept_when_asked_and_the_next_run_ends_with_one(
         fake.containers(),
         ["ws-a exited", "ws-a-1 running", "ws-b running"]
     );
-    // A mended template replaces the one that was kept.
+    // A repaired template replaces the kept container.
     world.keep_failed = false;
     world.options.wait = None;
     let outcomes = world.up(&[workspace("a")]).await;
     assert!(outcomes.is_up("a"), "{outcomes:?}");
     assert_eq!(running_of_a(&fake), ["ws-a-2 running"]);
-    is_whole(&fake, "mended");
+    one_generation_is_left(&fake, "mended");
 }
 
-/// Where the engine started the old one again, perhaps because its machine did, the newer one is kept.
+/// When the engine restarted the old generation by itself, for example after a reboot, the newer one is kept.
 #[tokio::test]
-async fn two_that_run_become_one() {
+async fn two_running_generations_become_one() {
     let (fake, world) = running().await;
     fake.fault(
         When::Call("DELETE containers/ws-a"),
@@ -397,11 +399,11 @@ async fn two_that_run_become_one() {
     let outcomes = world.up(&change()).await;
     assert!(outcomes.is_up("a"), "{outcomes:?}");
     assert_eq!(running_of_a(&fake), ["ws-a-1 running"]);
-    is_whole(&fake, "one of two");
+    one_generation_is_left(&fake, "one of two");
 }
 
 #[tokio::test]
-async fn down_and_prune_take_every_generation() {
+async fn down_and_prune_remove_every_generation() {
     for prune in [false, true] {
         let (fake, mut world) = running().await;
         fake.fault(
@@ -431,7 +433,7 @@ fn three(of: fn(&str) -> Workspace) -> [Workspace; 3] {
 }
 
 #[tokio::test]
-async fn an_update_stops_at_the_first_failed_canary_when_asked() {
+async fn max_failures_stops_an_update_at_the_failed_canary() {
     let (fake, mut world) = running().await;
     world.up(&three(workspace)).await;
     fake.forget();
@@ -452,7 +454,7 @@ async fn an_update_stops_at_the_first_failed_canary_when_asked() {
     let touched = |call: &String| call.contains("ws-b") || call.contains("ws-c");
     assert!(!fake.calls().iter().any(touched), "{:?}", fake.calls());
 
-    // Without the limit the others go on.
+    // Without `--max-failures` the others are replaced.
     world.options.max_failures = None;
     let outcomes = world.up(&three(changed)).await;
     assert_eq!(outcomes.failure("a"), "seed engine-refused");
@@ -460,7 +462,7 @@ async fn an_update_stops_at_the_first_failed_canary_when_asked() {
 }
 
 #[tokio::test]
-async fn the_canary_goes_alone_and_the_others_follow_together() {
+async fn the_canary_is_replaced_before_the_others() {
     let (fake, mut world) = running().await;
     world.up(&three(workspace)).await;
     fake.forget();
@@ -483,7 +485,7 @@ async fn the_canary_goes_alone_and_the_others_follow_together() {
 }
 
 #[tokio::test]
-async fn pruning_more_than_half_of_what_runs_needs_a_yes() {
+async fn prune_of_more_than_half_needs_confirmation() {
     let (fake, mut world) = running().await;
     world.up(&three(workspace)).await;
     fake.forget();

@@ -1,4 +1,4 @@
-//! Nothing grows for ever: what is forgotten, what never is, and what a listener is told of it.
+//! Tests of retention: what is deleted, what is kept, and what a listener is told about it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,8 +20,8 @@ use crate::support::service::{import, service};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
-/// A clock that a test sets, and what it is set with.
-fn made_up() -> (Clock, Arc<AtomicI64>) {
+/// A clock under the control of the test, and the number that sets it.
+fn manual_clock() -> (Clock, Arc<AtomicI64>) {
     let now = Arc::new(AtomicI64::new(1_700_000_000_000));
     let read = now.clone();
     (Clock::of(move || read.load(Ordering::SeqCst)), now)
@@ -36,13 +36,13 @@ async fn ended(service: &Service, accepted: &OperationRow) -> OperationRow {
         if row.state.is_final() {
             return row;
         }
-        // The end itself is no event.
+        // The end of an operation is not an event, so the row is read again after a pause.
         let pause = std::time::Duration::from_millis(1);
         let _ = tokio::time::timeout(pause, events.next()).await;
     }
 }
 
-/// Rows of events and operations, bytes of the database, files of snapshots.
+/// The rows of events and operations, the bytes of the database, the files of snapshots.
 fn size(state: &std::path::Path) -> [usize; 4] {
     let db = rusqlite::Connection::open(state.join("orghost.db")).unwrap();
     let number = |query: &str| -> usize {
@@ -58,10 +58,10 @@ fn size(state: &std::path::Path) -> [usize; 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_year_of_imports_leaves_the_store_as_large_as_a_season() {
+async fn retention_bounds_the_store_over_a_year_of_imports() {
     let docker = FakeDocker::start();
     let folder = tempfile::tempdir().unwrap();
-    let (clock, now) = made_up();
+    let (clock, now) = manual_clock();
     let store = Store::open_with(folder.path(), clock).unwrap();
     let config = Config {
         engine: Some(EngineKind::Docker),
@@ -77,7 +77,7 @@ async fn a_year_of_imports_leaves_the_store_as_large_as_a_season() {
     let mut sizes = Vec::new();
     for day in 1..=365 {
         now.fetch_add(DAY_MS, Ordering::SeqCst);
-        // Another name each day, so that there is something to do, and another template to keep.
+        // A changed role each day gives work to do and a new snapshot to keep.
         let template = format!(
             "name: Acme\ndefaults: {{runtime: x}}\nworkspaces: [{{name: One, role: Day {day}}}]\n"
         );
@@ -101,9 +101,9 @@ async fn a_year_of_imports_leaves_the_store_as_large_as_a_season() {
 }
 
 #[tokio::test]
-async fn what_an_operation_under_way_needs_is_never_forgotten() {
+async fn retention_keeps_what_a_running_operation_needs() {
     let folder = tempfile::tempdir().unwrap();
-    let (clock, now) = made_up();
+    let (clock, now) = manual_clock();
     let store = Store::open_with(folder.path(), clock).unwrap();
     let event = |org: &str| orghost::model::event::Event {
         org: org.to_owned(),
@@ -133,13 +133,13 @@ async fn what_an_operation_under_way_needs_is_never_forgotten() {
     };
     let kept = store.events(0, &of(open.as_str()), 100).await.unwrap();
     assert_eq!(kept.len(), 10);
-    // Places go on where they were.
+    // Event numbers continue after the deletion.
     assert_eq!(store.newest().await.unwrap(), 20);
 
-    // Whoever follows it misses nothing; whoever follows all is told what is missing.
+    // A listener for the open operation misses nothing. A listener for everything is told what was deleted.
     let mut one = std::pin::pin!(store.follow(0, of(open.as_str())));
     let Followed::Event(first) = one.next().await.unwrap().unwrap() else {
-        panic!("nothing of this operation is gone");
+        panic!("no event of this operation was deleted");
     };
     assert_eq!(first.seq, kept[0].seq);
     let mut all = std::pin::pin!(store.follow(3, Filter::default()));
@@ -152,13 +152,13 @@ async fn what_an_operation_under_way_needs_is_never_forgotten() {
         })
     );
     let Followed::Event(next) = all.next().await.unwrap().unwrap() else {
-        panic!("a gap is told once");
+        panic!("a gap is reported once");
     };
     assert!(next.seq > 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_that_was_away_too_long_is_told_what_it_missed() {
+async fn a_listener_is_told_that_it_missed_deleted_events() {
     let docker = FakeDocker::start();
     let operator = Operator::new().with_env("DOCKER_HOST", &docker.endpoint());
     let config = operator.file("orghost.toml", "[server]\nkeep_events = 3\n");
@@ -174,7 +174,7 @@ async fn a_listener_that_was_away_too_long_is_told_what_it_missed() {
     server.import(json!({"inline": org})).await;
     assert_eq!(server.stop(), 0);
 
-    // It forgets what is too much when it is started.
+    // The server deletes old events at its start.
     let server = Server::start(&operator, &args);
     let said = loop {
         let request = server.request(Method::GET, "/v1/events");
@@ -191,7 +191,7 @@ async fn a_listener_that_was_away_too_long_is_told_what_it_missed() {
 }
 
 #[test]
-fn a_retention_of_nothing_is_refused() {
+fn a_retention_of_zero_is_refused() {
     for key in ["keep_days", "keep_events", "keep_operations"] {
         let operator = Operator::new();
         let config = operator.file("orghost.toml", format!("[server]\n{key} = 0\n"));

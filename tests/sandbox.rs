@@ -1,5 +1,4 @@
-//! What a plugin is granted, and what it gets: its terms, a closed WASI, the
-//! versions of the contract, and its log.
+//! Tests of a plugin's limits, its closed WASI, the versions of the contract, and its log.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ const CLOSED: PluginLimits = PluginLimits {
     wasi: Wasi::Closed,
 };
 
-/// A core module whose `import-org` returns a plan with a name of eight bytes, which stand at 72, behind the result.
+/// A core module whose `import-org` returns a plan with a name of eight bytes at address 72, behind the result.
 fn module(version: &str, imports: &str, import_org: &str) -> String {
     format!(
         r#"(module
@@ -60,7 +59,7 @@ fn reason<T: std::fmt::Debug>(reply: Reply<T>) -> String {
 }
 
 #[test]
-fn each_plugin_has_its_own_terms_and_messages_name_them() {
+fn each_plugin_has_its_own_limits_and_errors_name_them() {
     let sandbox = Sandbox::new(None).unwrap();
     let short = PluginLimits {
         deadline: Duration::from_millis(250),
@@ -78,11 +77,11 @@ fn each_plugin_has_its_own_terms_and_messages_name_them() {
     };
     let grow = sandbox.load(&component("grow-memory"), &small).unwrap();
     let reply = grow.plan_measured(&studio(), &PluginInput::default());
-    // One page at first, and then 16 MiB at a time.
+    // The memory begins with one page and grows by 16 MiB.
     assert_eq!(reply.usage.memory, (32 << 20) + (64 << 10));
     assert!(reason(reply).contains("48 MiB"));
 
-    // In the same process, another plugin keeps its own.
+    // Another plugin in the same process keeps its own limits.
     let ordinary = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
     let reply = ordinary.plan_measured(&studio(), &PluginInput::default());
     assert_eq!(reply.result.unwrap().workspaces.len(), 4);
@@ -97,7 +96,7 @@ fn each_plugin_has_its_own_terms_and_messages_name_them() {
 }
 
 #[test]
-fn more_callers_than_slots_wait_for_one() {
+fn callers_above_the_concurrency_limit_wait() {
     let sandbox = Sandbox::new(None).unwrap();
     let terms = PluginLimits {
         deadline: Duration::from_millis(100),
@@ -116,7 +115,7 @@ fn more_callers_than_slots_wait_for_one() {
 }
 
 #[test]
-fn an_hour_passes_at_once() {
+fn a_sleep_in_a_closed_wasi_returns_at_once() {
     let sleeper = with_wasi(
         r#"(import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
            (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $timer (param i64) (result i32)))
@@ -134,7 +133,7 @@ fn an_hour_passes_at_once() {
 }
 
 #[test]
-fn the_wall_clock_stands_still() {
+fn the_wall_clock_of_a_closed_wasi_stands_still() {
     let clock = with_wasi(
         r#"(import "wasi:clocks/wall-clock@0.2.0" "now" (func $now (param i32)))"#,
         "(call $now (i32.const 200))
@@ -145,10 +144,10 @@ fn the_wall_clock_stands_still() {
 }
 
 #[test]
-fn randomness_is_made_of_the_input() {
+fn randomness_in_a_closed_wasi_depends_on_the_input_only() {
     let import =
         r#"(import "wasi:random/random@0.2.0" "get-random-u64" (func $random (result i64)))"#;
-    // Eight letters, of four random bits each.
+    // The name is eight letters of four random bits each.
     let letters = "(i64.store (i32.const 72) (i64.add (i64.const 0x6161616161616161)
         (i64.and (call $random) (i64.const 0x0f0f0f0f0f0f0f0f))))";
     let one = with_wasi(import, letters);
@@ -169,12 +168,12 @@ fn randomness_is_made_of_the_input() {
     assert_eq!(name(&other, &request(&[("A", "1")], &[])), first);
     assert_ne!(name(&one, &request(&[("A", "2")], &[])), first);
 
-    // A number in a plan says nothing about a secret.
+    // Values of granted variables do not influence the numbers.
     let granted = name(&one, &request(&[("A", "1")], &[("S", "x")]));
     assert_ne!(granted, first);
     assert_eq!(name(&one, &request(&[("A", "1")], &[("S", "y")])), granted);
 
-    // Another plugin, other numbers.
+    // Another plugin gets other numbers.
     let another = with_wasi(import, &format!("{letters} (drop (i32.const 0))"));
     assert_ne!(name(&another, &request(&[("A", "1")], &[])), first);
 
@@ -192,7 +191,7 @@ const STDOUT: &str = r#"
         (func $write (param i32 i32 i32 i32)))"#;
 
 #[test]
-fn output_becomes_log_lines() {
+fn output_of_a_plugin_becomes_log_lines() {
     let writer = with_wasi(
         STDOUT,
         "(call $write (call $stdout) (i32.const 128) (i32.const 4) (i32.const 200))
@@ -204,8 +203,8 @@ fn output_becomes_log_lines() {
 }
 
 #[test]
-fn the_log_has_a_limit_and_says_so() {
-    // 4 KiB of `x`, a hundred times, without the end of a line.
+fn the_log_of_a_plugin_is_limited() {
+    // The plugin writes 4 KiB of `x` a hundred times, without a line end.
     let flood = with_wasi(
         STDOUT,
         "(memory.fill (i32.const 8192) (i32.const 120) (i32.const 4096))
@@ -238,10 +237,10 @@ fn of_0_2_0() -> Vec<u8> {
 }
 
 #[test]
-fn two_versions_of_the_contract_are_carried_at_once() {
+fn two_contract_versions_work_side_by_side() {
     let sandbox = Sandbox::new(None).unwrap();
     let old = sandbox.load(ORG_IMPORT, &PluginLimits::default()).unwrap();
-    // Which is taken from the lock, since that is quicker.
+    // The digest comes from the lock file, which is faster than hashing.
     assert_eq!(old.digest(), &PluginDigest::of(ORG_IMPORT));
     let new = sandbox.load(&of_0_2_0(), &PluginLimits::default()).unwrap();
     let reply = new.plan_measured(&studio(), &PluginInput::default());
@@ -264,9 +263,9 @@ fn log_lines_are_shown_beside_the_plan() {
     assert_eq!(ran.stderr, "plugin: one line\n");
 }
 
-/// `up` plans within an asynchronous runtime, in which nothing may block as WASI does.
+/// `up` plans inside an asynchronous runtime, where a blocking call of WASI would panic.
 #[test]
-fn a_plugin_with_wasi_plans_within_up_too() {
+fn a_plugin_with_wasi_can_plan_during_up() {
     let operator = Operator::new();
     let text = std::fs::read_to_string(root().join("tests/hostile/open-socket.wat")).unwrap();
     let file = operator.file("plugin.wasm", of_wat_with_wasi(&text));
@@ -280,9 +279,9 @@ fn a_plugin_with_wasi_plans_within_up_too() {
     assert!(ran.stdout.contains("exit code 1"), "{}", ran.stdout);
 }
 
-/// Released: plugins that are out there were built against exactly this.
+/// This version is released: existing plugins were built against exactly this file.
 #[test]
-fn version_0_1_0_is_frozen() {
+fn contract_version_0_1_0_is_unchanged() {
     let wit = std::fs::read(root().join("wit/v0.1.0/plugin.wit")).unwrap();
     let digest: String = Sha256::digest(&wit)
         .iter()

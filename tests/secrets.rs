@@ -1,4 +1,4 @@
-//! What holds a secret does not show it to whoever formats it: a log line, a panic, a failed test.
+//! Tests that the debug output of types with secrets is redacted, for log lines, panics and failed tests.
 
 use std::fmt::Debug;
 
@@ -29,7 +29,7 @@ const SECRET: &str = "hunter2-of-the-operator";
 fn shows_none(what: &str, value: &impl Debug) {
     let secrets = [
         SECRET.to_owned(),
-        // The same as a list of bytes.
+        // The secret as a list of bytes.
         format!("{:?}", SECRET.as_bytes())
             .trim_matches(['[', ']'])
             .to_owned(),
@@ -44,7 +44,7 @@ fn shows_none(what: &str, value: &impl Debug) {
     }
 }
 
-/// A plan with a secret wherever one may be.
+/// A plan with a secret in every place that can hold one.
 fn plan() -> Plan {
     let secret = || SECRET.to_owned();
     let mut one = workspace("one");
@@ -86,7 +86,7 @@ fn plan() -> Plan {
 }
 
 #[test]
-fn what_holds_a_secret_does_not_show_it() {
+fn debug_output_of_secret_types_is_redacted() {
     let vars = || EnvMap::from([("KEY".to_owned(), SECRET.to_owned())]);
     shows_none("a map of variables", &vars());
     let shown = format!("{:?}", vars());
@@ -148,9 +148,9 @@ fn what_holds_a_secret_does_not_show_it() {
     shows_none("what there is to do", &jobs);
 }
 
-/// The process environment is taken once, and holds every secret of the operator.
+/// The environment holds all secrets of the operator.
 #[test]
-fn the_environment_does_not_show_its_values() {
+fn debug_output_of_the_environment_hides_values() {
     let environment = orghost::config::Environment::of_process();
     let shown = format!("{environment:?}");
     assert!(shown.contains("PATH"), "names are shown: {shown}");

@@ -1,4 +1,4 @@
-//! What the README promises an operator: each promise has its test here.
+//! Tests of the promises on the security page, one or more for each promise.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::support::{Operator, root};
 const ORG: &str = "name: Acme\ndefaults: {runtime: x}\nworkspaces: [{name: One}]\n";
 const DEMO: [&str; 3] = ["--demo", "--engine", "local"];
 
-/// Makes a token, and gives its text and its id.
+/// Makes a token and returns its text and its id.
 fn token(operator: &Operator, scope: &str) -> (String, String) {
     let ran = operator.run(&["token", "new", scope, "--scope", scope, "--json"]);
     let json = ran.exits(0).json();
@@ -43,14 +43,14 @@ async fn problem(response: Response) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn without_a_token_it_listens_on_the_loopback_only() {
+async fn a_server_without_tokens_listens_on_the_loopback_only() {
     let operator = Operator::new();
     let ran = operator.run(&["serve", "--listen", "0.0.0.0:0", "--json"]);
     assert_eq!(ran.exits(2).error_codes(), ["listen-needs-token"]);
 }
 
 #[tokio::test]
-async fn without_a_token_pages_of_other_sites_and_proxies_are_refused() {
+async fn a_server_without_tokens_refuses_other_sites_and_proxies() {
     let operator = Operator::new();
     let server = Server::start(&operator, &DEMO);
     let own = server
@@ -60,9 +60,9 @@ async fn without_a_token_pages_of_other_sites_and_proxies_are_refused() {
     let cases = [
         ("origin", "https://evil.example", (403, "foreign-origin")),
         ("origin", "null", (403, "foreign-origin")),
-        // Another page on this machine.
+        // A page of another port on this machine.
         ("origin", "http://127.0.0.1:1", (403, "foreign-origin")),
-        // DNS rebinding: the browser believes that it speaks to its own site.
+        // DNS rebinding: the browser takes the server for a site of its own.
         ("host", "evil.example:7420", (401, "loopback-only")),
         ("host", "localhost.evil.example", (401, "loopback-only")),
         ("x-forwarded-for", "192.0.2.1", (401, "loopback-only")),
@@ -87,7 +87,7 @@ fn every_route_has_an_access_rule() {
         for method in methods.as_object().unwrap().keys() {
             let method: Method = method.to_uppercase().parse().unwrap();
             let Some(access) = needed(&method, path) else {
-                panic!("{method} {path} has no row in api/access.rs");
+                panic!("{method} {path} has no row in http/middleware/access.rs");
             };
             let changes = !method.is_safe() && access == RouteAccess::Needs(Scope::Read);
             assert!(
@@ -102,11 +102,11 @@ fn every_route_has_an_access_rule() {
 }
 
 #[tokio::test]
-async fn a_token_may_what_its_scope_says() {
+async fn a_tokens_scope_limits_what_it_can_do() {
     let operator = Operator::new();
     let tokens = ["read", "plan", "write", "admin"].map(|scope| token(&operator, scope).0);
     let server = Server::start(&operator, &DEMO);
-    // The status for each scope; what is let in finds nothing, or an empty body.
+    // The expected status for each scope. Allowed requests find nothing or have an empty body.
     let cases = [
         (Method::GET, "/v1/orgs", [200, 200, 200, 200]),
         (Method::POST, "/v1/plans", [403, 415, 415, 415]),
@@ -141,9 +141,9 @@ async fn a_token_may_what_its_scope_says() {
 }
 
 #[tokio::test]
-async fn tokens_are_kept_as_digests_and_end() {
+async fn tokens_are_stored_as_digests_and_can_be_revoked() {
     let operator = Operator::new();
-    // Made, and revoked, while a server runs.
+    // Tokens are made and revoked while the server runs.
     let server = Server::start(&operator, &DEMO);
     assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]));
     let (one, one_id) = token(&operator, "read");
@@ -159,7 +159,7 @@ async fn tokens_are_kept_as_digests_and_end() {
     let expired = database.execute("UPDATE tokens SET expires_ms = 1 WHERE id = ?1", [&two_id]);
     assert_eq!(expired, Ok(1));
     assert_eq!(status(&two).await, 401);
-    // A host that had a token does not open up when none is left.
+    // A host that once had a token never answers without one again.
     let nobody = server
         .request(Method::GET, "/v1/orgs")
         .send()
@@ -207,7 +207,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn who_changed_what_is_in_the_audit_and_no_secret_is() {
+async fn the_audit_records_every_change_and_no_secret() {
     let operator = Operator::new();
     let (admin, id) = token(&operator, "admin");
     let server = Server::start(&operator, &DEMO);
@@ -283,7 +283,7 @@ async fn who_changed_what_is_in_the_audit_and_no_secret_is() {
 }
 
 #[tokio::test]
-async fn the_same_key_does_nothing_again() {
+async fn a_repeated_idempotency_key_does_nothing_again() {
     let operator = Operator::new();
     let server = Server::start(&operator, &DEMO);
     let ask = async |server: &Server, key: &str, name: &str| {
@@ -300,7 +300,7 @@ async fn the_same_key_does_nothing_again() {
     let first: Value = first.json().await.unwrap();
     assert_eq!(server.stop(), 0);
 
-    // Also over a restart.
+    // The stored answer survives a restart.
     let server = Server::start(&operator, &DEMO);
     let again = ask(&server, "k1", "Acme").await;
     assert_eq!(again.status(), 200);
@@ -311,14 +311,14 @@ async fn the_same_key_does_nothing_again() {
         problem(ask(&server, "k1", "Other").await).await,
         (422, "idempotency-reused".to_owned())
     );
-    // An answer that says that nothing was done is not kept.
+    // An answer that says that nothing was done is not stored.
     for _ in 0..2 {
         let wrong = ask(&server, "k2", "{").await;
         assert!(!wrong.headers().contains_key("idempotency-replayed"));
         assert_eq!(wrong.status(), 422);
     }
     assert_eq!(ask(&server, "k2", "Acme").await.status(), 200);
-    // Two at the same time: one does it, the other is told so or gets its answer.
+    // Of two concurrent requests one does the work; the other gets 409 or the stored answer.
     let (one, two) = tokio::join!(ask(&server, "k3", "Acme"), ask(&server, "k3", "Acme"));
     let mut statuses = [one.status().as_u16(), two.status().as_u16()];
     statuses.sort_unstable();
@@ -332,7 +332,7 @@ async fn the_same_key_does_nothing_again() {
 }
 
 #[tokio::test]
-async fn a_change_goes_on_when_its_caller_hangs_up() {
+async fn a_change_is_finished_when_its_caller_disconnects() {
     let operator = Operator::new();
     let server = Server::start(&operator, &DEMO);
     let body = json!({"inline": ORG}).to_string();
@@ -345,7 +345,7 @@ async fn a_change_goes_on_when_its_caller_hangs_up() {
     socket
         .write_all(format!("{head}{body}").as_bytes())
         .unwrap();
-    // It is begun once it is in the audit, and cannot have been answered: nobody read.
+    // The audit entry shows that the change began. It cannot have been answered, because the client read nothing.
     let begun = async {
         while server.get("/v1/audit").await["requests"] == json!([]) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -369,11 +369,11 @@ async fn a_change_goes_on_when_its_caller_hangs_up() {
 }
 
 #[tokio::test]
-async fn requests_have_limits() {
+async fn request_size_and_rate_are_limited() {
     let operator = Operator::new();
     let config = operator.file("orghost.toml", "[server]\nrequests_per_second = 2\n");
     let server = Server::start(&operator, &["--config", config.to_str().unwrap(), "--demo"]);
-    // Refused by its length, before any of it is read.
+    // The server refuses by `Content-Length`, before it reads any of the body.
     let address = server.url.strip_prefix("http://").unwrap();
     let mut socket = std::net::TcpStream::connect(address).unwrap();
     let head =
@@ -408,7 +408,7 @@ async fn requests_have_limits() {
 }
 
 #[tokio::test]
-async fn answers_have_ids_and_are_not_kept_by_others() {
+async fn responses_have_request_ids_and_are_not_cached() {
     let operator = Operator::new();
     let server = Server::start(&operator, &DEMO);
     let ask = |id: &'static str| {
@@ -450,7 +450,7 @@ async fn answers_have_ids_and_are_not_kept_by_others() {
 }
 
 #[tokio::test]
-async fn tls_is_spoken_and_nothing_else() {
+async fn plain_http_is_refused_with_tls() {
     let operator = Operator::new();
     let pem = |name: &str| std::fs::read(root().join("tests/tls").join(name)).unwrap();
     let (cert, key) = (
@@ -480,7 +480,7 @@ async fn tls_is_spoken_and_nothing_else() {
     assert_eq!(answer.text().await.unwrap(), "ok\n");
     let plain = server.url.replace("https://", "http://");
     assert!(reqwest::get(format!("{plain}/healthz")).await.is_err());
-    // Nobody else trusts it.
+    // A client that does not trust the certificate refuses.
     assert!(
         reqwest::get(format!("{}/healthz", server.url))
             .await
@@ -503,10 +503,10 @@ async fn tls_is_spoken_and_nothing_else() {
     assert_eq!(ran.exits(1).error_codes(), ["tls"]);
 }
 
-/// An entry of an archive: path, type, content or target.
+/// An entry of an archive: path, type, and content or link target.
 type Made<'a> = (&'a [u8], u8, &'a [u8]);
 
-/// An archive of entries as they are, however wrong.
+/// Packs the entries as they are, however wrong.
 fn archive(entries: &[Made<'_>]) -> Vec<u8> {
     let mut tar = Vec::new();
     for (path, kind, content) in entries {
@@ -571,7 +571,7 @@ fn hostile_archives_are_refused() {
             assert!(said.contains(wanted), "{said}: {wanted}");
         }
     }
-    // A long name comes in an entry of its own.
+    // A long name is stored in its own entry.
     for name in [
         vec![b'a'; 256],
         vec![b'/'; 0]
@@ -594,7 +594,7 @@ fn hostile_archives_are_refused() {
 
 #[test]
 fn decompression_bombs_are_refused() {
-    // Many files that are allowed each, and together are too much.
+    // Each file is below its limit, and together they are above the limit of the archive.
     let file = vec![0; 8 << 20];
     let names: Vec<_> = (0..9).map(|n| format!("f{n}").into_bytes()).collect();
     let entries: Vec<Made<'_>> = names
@@ -610,7 +610,7 @@ fn decompression_bombs_are_refused() {
         .unwrap_err()
         .to_string();
     assert!(said.contains("larger than 8 MiB"), "{said}");
-    // What is in no file: a long name of 200 MB.
+    // A long name of 200 MB, which is not part of a file.
     let name = vec![b'a'; 200 << 20];
     let said = Bundle::of_archive(&gzip(&archive(&[(b"x", b'L', &name), (b"a", b'0', b"")])))
         .unwrap_err()
@@ -627,7 +627,7 @@ fn decompression_bombs_are_refused() {
     assert!(said.contains("more than 20000 files"), "{said}");
 }
 
-/// Numbers that look random, and are the same in each run (splitmix64).
+/// Pseudo-random numbers that are the same in each run (splitmix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -645,7 +645,7 @@ impl Numbers {
 }
 
 #[test]
-fn no_archive_names_what_is_outside_of_its_folder() {
+fn no_archive_entry_leads_out_of_its_folder() {
     const PARTS: [&str; 10] = [
         "a", "b", "..", ".", "", ".git", "org.yaml", "c\\d", "\u{e9}", "con",
     ];
@@ -690,7 +690,7 @@ fn no_archive_names_what_is_outside_of_its_folder() {
 }
 
 #[tokio::test]
-async fn an_uploaded_archive_is_a_template() {
+async fn an_uploaded_archive_can_be_imported() {
     let operator = Operator::new();
     let server = Server::start(&operator, &DEMO);
     let tar = archive(&[
@@ -701,7 +701,7 @@ async fn an_uploaded_archive_is_a_template() {
             b"name: Acme\ndefaults: {runtime: x}\nworkspaces: !include w.yaml\n",
         ),
         (b"acme/w.yaml", b'0', b"[{name: One}]\n"),
-        // What macOS packs beside it.
+        // Files that macOS adds to an archive.
         (b"._acme", b'0', b"x"),
         (b"acme/._org.yaml", b'0', b"x"),
         (b"__MACOSX/", b'5', b""),
@@ -730,7 +730,7 @@ async fn an_uploaded_archive_is_a_template() {
         .await
         .unwrap();
     assert_eq!(problem(answer).await, (422, "archive".to_owned()));
-    // The same form again has another boundary, and is the same request.
+    // The same form sent again has another boundary and still counts as the same request.
     let again = async || {
         let tar = archive(&[(b"org.yaml", b'0', ORG.as_bytes())]);
         let form = Form::new().part("archive", Part::bytes(tar));

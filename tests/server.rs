@@ -1,4 +1,4 @@
-//! A server from outside, over a real socket.
+//! Tests of a server from outside, over a real socket.
 
 use reqwest::Method;
 use serde_json::json;
@@ -10,7 +10,7 @@ const ORG: &str =
     "name: Acme\ndefaults: {runtime: x}\nworkspaces: [{name: One, children: [{name: Two}]}]\n";
 
 #[tokio::test]
-async fn an_org_comes_up_and_goes() {
+async fn an_org_can_be_imported_and_removed() {
     let operator = Operator::new();
     let server = Server::start(&operator, &["--demo", "--engine", "local"]);
     let done = server
@@ -34,7 +34,7 @@ async fn an_org_comes_up_and_goes() {
 }
 
 #[tokio::test]
-async fn two_writers_on_one_state_folder_are_refused() {
+async fn a_second_writer_on_a_state_folder_is_refused() {
     let operator = Operator::new();
     let _server = Server::start(&operator, &["--demo", "--engine", "local"]);
     let template = operator.template(&[("org.yaml", ORG)]);
@@ -45,7 +45,7 @@ async fn two_writers_on_one_state_folder_are_refused() {
 }
 
 #[tokio::test]
-async fn a_killed_server_goes_on_with_what_it_accepted() {
+async fn a_killed_server_resumes_accepted_work() {
     let operator = Operator::new();
     let args = ["--demo", "--engine", "local", "--concurrency", "1"];
     let server = Server::start(&operator, &args);

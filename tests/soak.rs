@@ -1,5 +1,5 @@
-//! A host that lives long: a hundred thousand calls into hostile plugins cost
-//! errors and time, and no memory. A test of its own process, as nextest runs it.
+//! A hundred thousand calls into hostile plugins must cost errors and time, and no memory. nextest runs the test in its
+//! own process.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::hostile::component;
 use crate::support::root;
 
 const CALLS: usize = 100_000;
-/// After these every slot and every arena has what it will keep.
+/// After this many calls, every slot and arena has reached its size.
 const WARM_UP: usize = 10_000;
-/// How much more may be resident at the end: what an allocator's arenas vary by.
+/// The memory that may be added until the end, in bytes: allocator arenas vary by this much.
 const SLACK: usize = 24 << 20;
 
-/// Ended at once: most of the calls.
+/// Plugins that end at once, for most of the calls.
 const QUICK: [&str; 15] = [
     "trap",
     "recurse",
@@ -35,7 +35,7 @@ const QUICK: [&str; 15] = [
     "no-reason",
     "exit",
 ];
-/// Ended by a deadline, or by a limit that takes its time: one call in a hundred.
+/// Plugins that run into a deadline or a slow limit, for one call in a hundred.
 const SLOW: [&str; 5] = [
     "spin",
     "spin-in-start",
@@ -45,12 +45,12 @@ const SLOW: [&str; 5] = [
 ];
 
 #[test]
-fn a_hundred_thousand_hostile_calls_leave_memory_as_it_was() {
+fn a_hundred_thousand_hostile_calls_leak_no_memory() {
     let sandbox = Sandbox::new(None).unwrap();
     let load = |name: &&str| {
         let terms = PluginLimits {
             deadline: Duration::from_millis(20),
-            // What holds on to memory shall get it.
+            // The plugin that holds memory needs a higher limit.
             memory: if *name == "hold-memory" {
                 256 << 20
             } else {
@@ -76,9 +76,9 @@ fn a_hundred_thousand_hostile_calls_leave_memory_as_it_was() {
         }
     };
     calls(0, WARM_UP, &call);
-    let warm = resident();
+    let warm = resident_bytes();
     calls(WARM_UP, CALLS, &call);
-    let end = resident();
+    let end = resident_bytes();
     assert!(
         end < warm + SLACK,
         "{} MiB were resident after {WARM_UP} calls, and {} MiB after {CALLS}",
@@ -89,7 +89,7 @@ fn a_hundred_thousand_hostile_calls_leave_memory_as_it_was() {
     assert_eq!(plan.workspaces.len(), 4);
 }
 
-/// Makes the calls from `begin` to `end`, on two threads.
+/// Makes the calls from `begin` to `end` on two threads.
 fn calls(begin: usize, end: usize, call: &(impl Fn(usize) + Sync)) {
     let next = AtomicUsize::new(begin);
     std::thread::scope(|scope| {
@@ -107,8 +107,8 @@ fn calls(begin: usize, end: usize, call: &(impl Fn(usize) + Sync)) {
     });
 }
 
-/// Bytes of this process that are in memory.
-fn resident() -> usize {
+/// The resident memory of this process, in bytes.
+fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes: usize = line

@@ -1,4 +1,4 @@
-//! State that survives: backups, damaged stores, keys, and where no secret may be.
+//! Tests of the state folder: backups, damaged stores, encryption keys, and no secret in the clear.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -17,7 +17,7 @@ const ORG: &str =
 const SERVE: [&str; 4] = ["serve", "--listen", "127.0.0.1:0", "--json"];
 const OTHER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-/// An operator whose engine is the fake one, with an org that is up.
+/// An operator with a fake engine and one org that is up.
 fn with_org(fake: &FakeDocker) -> Operator {
     let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
     let template = operator.template(&[("org.yaml", ORG), (".env", "IN_FILE=one\n")]);
@@ -38,7 +38,7 @@ fn rows(operator: &Operator, table: &str) -> u32 {
     db.query_row(&count, [], |row| row.get(0)).unwrap()
 }
 
-/// Everything below a folder, by path.
+/// The content of every file below a folder, by path.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -67,7 +67,7 @@ fn refuses(operator: &Operator, args: &[&str], code: &str) -> Ran {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_of_a_running_server_is_restored_elsewhere_and_knows_what_runs() {
+async fn a_backup_of_a_running_server_can_be_restored_elsewhere() {
     let fake = FakeDocker::start();
     let operator = with_org(&fake);
     let args = ["--demo", "--engine", "docker"];
@@ -78,7 +78,7 @@ async fn a_backup_of_a_running_server_is_restored_elsewhere_and_knows_what_runs(
     let ran = operator.run(&["backup", file]).exits(0);
     assert!(ran.stderr.contains("the encryption key"), "{}", ran.stderr);
     assert!(ran.stderr.contains("local engine"), "{}", ran.stderr);
-    // The server did not notice.
+    // The running server is not disturbed.
     assert_eq!(server.get("/v1/orgs/late").await["org"], "late");
     assert_eq!(server.stop(), 0);
     let bytes = std::fs::read(file).unwrap();
@@ -88,12 +88,16 @@ async fn a_backup_of_a_running_server_is_restored_elsewhere_and_knows_what_runs(
         .any(|window| window == key.trim().as_bytes());
     assert!(!has_key, "the backup holds the secret key");
     refuses(&operator, &["backup", file, "--json"], "backup-exists");
-    assert_eq!(std::fs::read(file).unwrap(), bytes, "it was overwritten");
+    assert_eq!(
+        std::fs::read(file).unwrap(),
+        bytes,
+        "the existing file was overwritten"
+    );
 
     let elsewhere = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
     let restored = elsewhere.run(&["restore", file, "--json"]).exits(0).json();
     assert_eq!(restored["orgs"], json!(["acme", "late"]));
-    // Without the key it is of no use, and nothing is made in its place.
+    // Without the encryption key the server does not start, and no new key is made.
     refuses(&elsewhere, &SERVE, "secret-key");
     assert!(!elsewhere.state().join("secret.key").exists());
     std::fs::write(elsewhere.state().join("secret.key"), &key).unwrap();
@@ -116,13 +120,13 @@ async fn a_backup_of_a_running_server_is_restored_elsewhere_and_knows_what_runs(
     assert_eq!(server.stop(), 0);
     assert_eq!(
         (rows(&elsewhere, "sources"), rows(&elsewhere, "sealed")),
-        // What agents' tokens are made with stays.
+        // The key material of the agents' tokens stays.
         (0, 1)
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_whole_backup_is_not_restored() {
+async fn a_damaged_backup_is_not_restored() {
     let fake = FakeDocker::start();
     let operator = with_org(&fake);
     let file = operator.home.path().join("state.backup");
@@ -144,7 +148,7 @@ async fn what_is_no_whole_backup_is_not_restored() {
     for part in [3, 5, 9] {
         restore(&whole[..whole.len() * part / 10], "backup-damaged");
     }
-    // One bit, in the middle of the first file.
+    // Flip one bit in the middle of the first file.
     let mut altered = whole.clone();
     altered[512 + 4096 + 100] ^= 1;
     restore(&altered, "backup-damaged");
@@ -166,7 +170,7 @@ async fn what_is_no_whole_backup_is_not_restored() {
     hostile.append(&header, &b"x"[..]).unwrap();
     restore(&hostile.into_inner().unwrap(), "backup-damaged");
 
-    // A folder that is in use stays as it is.
+    // A state folder in use is not changed.
     let before = files(&operator.state());
     refuses(
         &operator,
@@ -174,7 +178,7 @@ async fn what_is_no_whole_backup_is_not_restored() {
         "state-not-empty",
     );
     assert_eq!(files(&operator.state()), before);
-    // An empty one that has the key already is as good as an empty one.
+    // A folder with only the encryption key counts as empty.
     let elsewhere = Operator::new();
     elsewhere.file(
         "state/secret.key",
@@ -195,7 +199,7 @@ async fn what_is_no_whole_backup_is_not_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_is_killed_leaves_no_half_store() {
+async fn a_killed_restore_leaves_no_partial_store() {
     let fake = FakeDocker::start();
     let operator = with_org(&fake);
     let file = operator.home.path().join("state.backup");
@@ -212,7 +216,7 @@ async fn a_restore_that_is_killed_leaves_no_half_store() {
         let snapshots = elsewhere.state().join("snapshots").exists();
         assert!(
             snapshots || !is_whole,
-            "the database came before what it needs"
+            "the database was restored before the files that it needs"
         );
         if !is_whole {
             refuses(
@@ -226,7 +230,7 @@ async fn a_restore_that_is_killed_leaves_no_half_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_damaged_or_newer_is_refused_and_not_touched() {
+async fn a_damaged_or_newer_store_is_refused_and_not_changed() {
     let fake = FakeDocker::start();
     let operator = with_org(&fake);
     let file = database(&operator);
@@ -275,7 +279,7 @@ async fn a_store_that_is_damaged_or_newer_is_refused_and_not_touched() {
 }
 
 #[test]
-fn a_state_folder_that_cannot_be_written_is_refused() {
+fn an_unwritable_state_folder_is_refused() {
     let disk = SmallDisk::new(4096);
     let state = disk.path().join("state");
     let operator = Operator::new().with_env("ORGHOST_STATE", state.to_str().unwrap());
@@ -309,7 +313,7 @@ async fn a_full_disk_loses_nothing() {
         said.contains("full") || said.contains("No space left"),
         "{said}"
     );
-    // What is there can still be asked for.
+    // Reads still work on the full disk.
     assert_eq!(
         server.get("/v1/orgs/acme").await["workspaces"]
             .as_array()
@@ -318,7 +322,7 @@ async fn a_full_disk_loses_nothing() {
         2
     );
     server.kill();
-    // Where there is no room for a store, none is begun.
+    // Without space, no new store is made.
     let other = disk.path().join("other");
     let ran = operator.run(&["status", "--json", "--state", other.to_str().unwrap()]);
     let codes = ran.exits(1).error_codes();
@@ -327,7 +331,7 @@ async fn a_full_disk_loses_nothing() {
         "{codes:?}"
     );
     assert!(!other.join("orghost.db").exists());
-    // A backup that has no room leaves nothing of itself.
+    // A failed backup leaves no file behind.
     let backup = disk.path().join("backup");
     refuses(
         &operator,
@@ -358,7 +362,7 @@ async fn a_full_disk_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_does_not_fit_is_found_at_the_start_and_never_replaced() {
+async fn a_wrong_encryption_key_is_refused_at_start_and_never_replaced() {
     let fake = FakeDocker::start();
     let operator = with_org(&fake);
     let key = operator.state().join("secret.key");
@@ -379,11 +383,11 @@ async fn a_key_that_does_not_fit_is_found_at_the_start_and_never_replaced() {
         !key.exists(),
         "a new key was made although secrets need the old one"
     );
-    // Root reads every file; nobody reads a folder.
+    // Root can read any file, so the unreadable key is a folder.
     std::fs::create_dir(&key).unwrap();
     refuses(&operator, &SERVE, "secret-key");
     std::fs::remove_dir(&key).unwrap();
-    // The variable wins over the file, also when it is wrong.
+    // The variable wins over the file, even with a wrong key.
     std::fs::write(&key, &right).unwrap();
     let mut command = operator.command(&SERVE);
     let ran = Ran::of(
@@ -404,7 +408,7 @@ async fn a_key_that_does_not_fit_is_found_at_the_start_and_never_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_takes_over_and_the_old_one_opens_nothing() {
+async fn after_rotation_the_old_encryption_key_decrypts_nothing() {
     let fake = FakeDocker::start();
     let operator = with_org(&fake);
     let key = operator.state().join("secret.key");
@@ -424,7 +428,7 @@ async fn a_new_key_takes_over_and_the_old_one_opens_nothing() {
         with_key(&old, &SERVE).exits(1).error_codes(),
         ["secret-key"]
     );
-    // Of the older seals not a byte is left.
+    // No byte of the old encrypted values is left.
     let id = rusqlite::Connection::open(database(&operator)).unwrap();
     let id: Vec<u8> = id
         .query_row("SELECT substr(value, 2, 8) FROM sealed", [], |row| {
@@ -435,7 +439,7 @@ async fn a_new_key_takes_over_and_the_old_one_opens_nothing() {
         assert_eq!(bytes[1..9], id, "{path:?}");
     }
 
-    // With the key in the environment the operator is told what to do, and can.
+    // With the key in the environment, the error says what to do, and that works.
     let alone = with_key(new.trim(), &["rotate-key", "--json"]);
     assert_eq!(alone.exits(2).error_codes(), ["key-in-environment"]);
     let both = format!("{OTHER_KEY}\n{new}");
@@ -453,14 +457,14 @@ async fn a_new_key_takes_over_and_the_old_one_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_that_is_killed_anywhere_loses_no_secret() {
+async fn a_killed_key_rotation_loses_no_secret() {
     let fake = FakeDocker::start();
     for write in 1.. {
         let operator = with_org(&fake);
         let mut command = operator.command(&["rotate-key"]);
         command.env("ORGHOST_KILL_AFTER_WRITES", write.to_string());
         let was_killed = command.output().unwrap().status.signal() == Some(9);
-        // Whatever was sealed with which key, the file has it.
+        // The key file has every key that encrypted a value.
         Server::start(&operator, &["--demo"]).stop();
         operator.run(&["rotate-key"]).exits(0);
         let key = std::fs::read_to_string(operator.state().join("secret.key")).unwrap();
@@ -476,7 +480,7 @@ async fn a_rotation_that_is_killed_anywhere_loses_no_secret() {
 }
 
 #[test]
-fn what_up_brought_up_a_server_can_make_again() {
+fn a_server_can_replan_an_org_that_up_made() {
     let operator = Operator::new();
     let template = operator.template(&[("org.yaml", ORG)]);
     let up = [
@@ -485,7 +489,7 @@ fn what_up_brought_up_a_server_can_make_again() {
     let mut command = operator.command(&up);
     command.env("ORGHOST_KILL_AFTER_WRITES", "5");
     assert_eq!(command.output().unwrap().status.signal(), Some(9));
-    // The template is gone; what it was made from is not.
+    // The template folder is deleted, but the snapshot is kept.
     std::fs::remove_dir_all(&template).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -502,7 +506,7 @@ fn what_up_brought_up_a_server_can_make_again() {
         }
         assert_eq!(server.stop(), 0);
     });
-    // Once it is gone, nothing of it is kept.
+    // After `down`, the snapshot and the values are deleted.
     operator.run(&["down", "acme", "--volumes"]).exits(0);
     assert_eq!(
         (rows(&operator, "sources"), rows(&operator, "sealed")),
@@ -518,7 +522,7 @@ const GIVEN: &str = "marker-that-was-given-91bc";
 const OF_HOST: &str = "marker-of-the-host-55d0";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_anywhere_in_the_clear() {
+async fn no_secret_is_stored_in_the_clear() {
     let org = "name: Acme\ndefaults: {runtime: x}\nworkspaces:\n- name: One\n  channels: [{type: telegram, config: {bot_token: $GIVEN, chat_id: $OF_HOST}}]\n  children: [{name: Two}]\n";
     let operator = Operator::new().with_env("OF_HOST", OF_HOST);
     let dotenv = format!("IN_FILE={IN_FILE}\n");
@@ -542,7 +546,7 @@ async fn no_secret_is_anywhere_in_the_clear() {
     let env = json!({"GIVEN": GIVEN, "IN_FILE": IN_FILE});
     let bodies = [
         json!({"inline": org.replace("Acme", "Served"), "env": env, "grant": ["OF_HOST"]}),
-        // Refused, invalid, and a runtime that cannot be: none says what it was given.
+        // Refused, invalid and impossible requests must not show their values in the answer.
         json!({"inline": "name: X\nworkspaces: [{name: A, tier: 4}]", "env": env}),
         json!({"inline": "name: [", "env": env}),
         json!({"inline": org, "env": {"GIVEN": GIVEN, "NOT A NAME": GIVEN}}),
@@ -575,7 +579,7 @@ async fn no_secret_is_anywhere_in_the_clear() {
         .await
         .unwrap();
     said.push(events_until(events, newest).await);
-    // While it runs: the write-ahead log too.
+    // While the server runs, the write-ahead log is searched too.
     is_nowhere(&operator, &said);
     assert_eq!(server.stop(), 0);
     let backup = operator.home.path().join("state.backup");
@@ -583,13 +587,10 @@ async fn no_secret_is_anywhere_in_the_clear() {
     said.push(String::from_utf8_lossy(&std::fs::read(backup).unwrap()).into_owned());
     said.push(std::fs::read_to_string(operator.home.path().join("serve.log")).unwrap());
     is_nowhere(&operator, &said);
-    // The workspaces did get them: this test would see them.
+    // The workspaces did get the secrets, so a leak could be found.
     let local = files(&operator.state().join("local"));
     let has = |marker: &str| local.values().any(|bytes| holds(bytes, marker));
-    assert!(
-        has(GIVEN) && has(IN_FILE),
-        "nobody got the secrets that are looked for"
-    );
+    assert!(has(GIVEN) && has(IN_FILE), "no workspace got the secrets");
     for (path, bytes) in &local {
         let is_config = path.file_name().is_some_and(|name| name == "config.yaml");
         for marker in [IN_FILE, GIVEN, OF_HOST] {
@@ -628,15 +629,19 @@ fn is_nowhere(operator: &Operator, said: &[String]) {
 async fn events_until(mut events: reqwest::Response, newest: i64) -> String {
     let mut text = String::new();
     while !text.contains(&format!("id: {newest}\n")) && !text.contains(&format!("id:{newest}\n")) {
-        let chunk = events.chunk().await.unwrap().expect("the stream goes on");
+        let chunk = events
+            .chunk()
+            .await
+            .unwrap()
+            .expect("the stream did not end");
         text.push_str(&String::from_utf8_lossy(&chunk));
     }
     text
 }
 
-/// The order of everything is that of its numbers: the clock may be moved.
+/// Order follows the sequence numbers, so a moved clock changes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_was_moved_changes_no_order() {
+async fn event_order_does_not_depend_on_the_clock() {
     let fake = FakeDocker::start();
     let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
     let args = ["--demo", "--engine", "docker"];
@@ -652,7 +657,7 @@ async fn a_clock_that_was_moved_changes_no_order() {
         );
     }
     server.kill();
-    // As if the first had been accepted an hour after the second, and neither were done.
+    // As if the first operation had been accepted an hour after the second, with both still queued.
     let db = rusqlite::Connection::open(database(&operator)).unwrap();
     db.execute_batch("UPDATE operations SET state = 'queued', ended_ms = NULL, began_ms = began_ms - rowid * 3600000; UPDATE events SET at_ms = at_ms - seq * 60000").unwrap();
     drop(db);

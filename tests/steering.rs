@@ -1,5 +1,5 @@
-//! A template, a plugin and a server's caller steer no program of this machine: what the loader, a shell, an interpreter,
-//! git, TLS or a proxy setting reads is the operator's alone where a workspace is a process of the machine.
+//! Tests of steering variables: a name that the loader, a shell, an interpreter, git, TLS or a proxy setting reads can
+//! be set only by the operator where a workspace is a process of this machine.
 
 use orghost::model::engine_kind::EngineKind;
 use orghost::model::plan::{
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::support::server::Server;
 use crate::support::{Operator, Ran};
 
-/// A name that some program reads: of each pattern, in any letters where they do not count.
+/// A name from each pattern, in random letter case where case does not matter.
 fn steering_name() -> impl Strategy<Value = String> {
     let patterns: Vec<_> = FAMILIES
         .iter()
@@ -56,7 +56,7 @@ fn not_the_operator() -> impl Strategy<Value = Origin> {
 
 proptest! {
     #[test]
-    fn only_the_operator_sets_a_name_that_steers(name in steering_name(), origin in not_the_operator()) {
+    fn only_the_operator_can_set_variables_that_steer_programs(name in steering_name(), origin in not_the_operator()) {
         let judged = |engine, origin: &Origin| {
             let policy = Policy { runtimes: ["shell".to_owned()].into(), ..Policy::default() };
             let judged = policy.judge(plan(&name, origin.clone()), &target(engine));
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn a_name_of_nobodys_is_everybodys(name in "APP_[A-Z_]{1,12}", origin in not_the_operator()) {
+    fn other_variables_can_be_set_by_templates(name in "APP_[A-Z_]{1,12}", origin in not_the_operator()) {
         let policy = Policy { runtimes: ["shell".to_owned()].into(), ..Policy::default() };
         prop_assert!(policy.judge(plan(&name, origin), &target(EngineKind::Local)).is_ok());
     }
@@ -132,7 +132,7 @@ fn plan(name: &str, origin: Origin) -> Plan {
 
 const ORG: &str = "name: Steer\ndefaults: {runtime: agent}\nworkspaces: [{name: A, files_dir: r}, {name: B, files_dir: s}]\n";
 
-/// What the templates set, and who reads it.
+/// The variables of the test templates, and the program that reads each.
 const INPUTS: [(&str, &str); 4] = [
     ("LD_PRELOAD=../configs/evil.so", "the dynamic loader"),
     ("PATH=../configs", "searches for another program"),
@@ -140,7 +140,7 @@ const INPUTS: [(&str, &str); 4] = [
     ("HOME=../configs", "look for a home"),
 ];
 
-/// A template with a line in one of its `.env` files, the third line of it.
+/// A template with this line as the third line of one of its `.env` files.
 fn template(operator: &Operator, file: &str, line: &str) -> String {
     let text = format!("# settings\nA=1\n{line}\n");
     operator.template(&[
@@ -156,7 +156,7 @@ fn violations(ran: &Ran) -> Vec<Value> {
 }
 
 #[test]
-fn a_template_that_steers_is_refused_with_its_place_and_nothing_is_made() {
+fn a_steering_variable_is_refused_with_its_line_and_creates_nothing() {
     for (line, reader) in INPUTS {
         for (file, whose) in [(".env", &["a", "b"][..]), ("r/.env", &["a"])] {
             let operator = Operator::new();
@@ -192,14 +192,14 @@ fn a_template_that_steers_is_refused_with_its_place_and_nothing_is_made() {
             }
             assert!(
                 !operator.state().exists(),
-                "nothing is made of what is refused"
+                "a refused template creates nothing"
             );
         }
     }
 }
 
 #[test]
-fn people_read_the_place_too() {
+fn the_human_output_names_the_line_of_a_steering_variable() {
     let operator = Operator::new();
     let folder = template(&operator, ".env", "LD_PRELOAD=../configs/evil.so");
     let ran = operator.run(&["up", &folder, "--demo", "--engine", "local"]);
@@ -215,7 +215,7 @@ fn people_read_the_place_too() {
 }
 
 #[test]
-fn everything_that_steers_is_told_at_once() {
+fn all_steering_variables_are_reported_at_once() {
     let operator = Operator::new();
     let folder = template(
         &operator,
@@ -229,7 +229,7 @@ fn everything_that_steers_is_told_at_once() {
 }
 
 #[test]
-fn containers_are_steered_by_whom_they_like() {
+fn steering_variables_are_allowed_in_containers() {
     let operator = Operator::new();
     let folder = template(&operator, ".env", "PATH=../configs");
     let ran = operator.run(&["plan", &folder, "--demo", "--engine", "docker", "--json"]);
@@ -239,7 +239,7 @@ fn containers_are_steered_by_whom_they_like() {
 }
 
 #[test]
-fn the_operator_sets_what_a_template_may_not() {
+fn the_operator_can_set_steering_variables() {
     let operator = Operator::new();
     let folder = operator.template(&[("org.yaml", ORG), ("r/x", ""), ("s/x", "")]);
     let config = operator.file(
@@ -283,7 +283,7 @@ fn the_operator_sets_what_a_template_may_not() {
 }
 
 #[tokio::test]
-async fn callers_of_a_server_steer_nothing_either() {
+async fn callers_of_a_server_cannot_set_steering_variables() {
     let operator = Operator::new();
     let config = operator.file(
         "orghost.toml",
@@ -293,7 +293,7 @@ async fn callers_of_a_server_steer_nothing_either() {
     let server = Server::start(&operator, &["--engine", "local", "--config", &config]);
     let inline = "name: Steer\ndefaults: {runtime: agent}\nworkspaces: [{name: A}]\n";
 
-    // As JSON, with the request's own variables.
+    // As JSON, with variables in the request.
     let body = json!({"inline": inline, "env": {"LD_PRELOAD": "../configs/evil.so"}});
     let (status, answer) = server
         .ask(Method::POST, "/v1/orgs", Some(body.clone()))
@@ -312,7 +312,7 @@ async fn callers_of_a_server_steer_nothing_either() {
     assert_eq!(answer["violations"][0]["code"], "steering-env");
     assert_eq!(answer["engine"], "local");
 
-    // As an archive, by its own files.
+    // As an archive with `.env` files.
     for (line, _) in INPUTS {
         for file in [".env", "r/.env"] {
             let archive = archive(&[
@@ -335,7 +335,7 @@ async fn callers_of_a_server_steer_nothing_either() {
     }
     assert_eq!(server.get("/v1/orgs").await["orgs"], json!([]));
 
-    // The configuration file steers, and the org comes up.
+    // A variable in the configuration file is allowed, and the org comes up.
     server.import(json!({"inline": inline})).await;
     let (status, _) = server
         .ask(Method::DELETE, "/v1/orgs/steer?volumes=true&wait=60", None)
@@ -344,9 +344,9 @@ async fn callers_of_a_server_steer_nothing_either() {
     assert_eq!(server.stop(), 0);
 }
 
-/// The operator's variables stay the operator's when a server goes on with the org.
+/// After a restart, the server still knows which variables came from the operator.
 #[tokio::test]
-async fn a_server_goes_on_with_what_the_operator_set_on_the_command_line() {
+async fn a_server_resumes_with_the_operators_variables() {
     let operator = Operator::new();
     let folder = operator.template(&[("org.yaml", ORG), ("r/x", ""), ("s/x", "")]);
     let config = operator.file(

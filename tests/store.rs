@@ -1,5 +1,5 @@
-//! The store: what fails fails alone, what cannot be read is an error that names the row, and nobody changes a store under
-//! the hands of an older orghost.
+//! Tests of the store: a failed write fails alone, an unreadable row is an error with its name, and a store in use by
+//! an older orghost is not migrated.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use orghost::state::store::{
 
 use crate::support::Operator;
 
-/// The schema of version 2, as it was released.
+/// The schema of version 2, as released.
 const VERSION_2: &str = include_str!("stores/version-2.sql");
 
 fn database(state: &Path) -> rusqlite::Connection {
@@ -55,9 +55,9 @@ fn event(org: &str) -> Event {
     }
 }
 
-/// Many writers share one transaction: those that fail take nothing of the others with them.
+/// Concurrent writers share one transaction. A failed write does not undo the writes of others.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_to_be_written_fails_alone() {
+async fn a_failed_write_does_not_fail_others_in_its_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let keyring = Keyring::of_text(&Keyring::new_key().unwrap()).unwrap();
@@ -84,12 +84,12 @@ async fn what_fails_to_be_written_fails_alone() {
     assert_eq!(places, (1..=200).collect::<Vec<_>>());
     assert!(
         store.orgs().await.unwrap().is_empty() && store.all_encrypted().await.unwrap().is_empty(),
-        "half of it is there"
+        "a failed write left a part of its rows"
     );
 }
 
 #[tokio::test]
-async fn what_was_written_is_read_by_who_asks_next() {
+async fn a_read_sees_every_finished_write() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     for number in 0..200 {
@@ -97,14 +97,14 @@ async fn what_was_written_is_read_by_who_asks_next() {
         let read = store.operation(id.as_str()).await.unwrap();
         assert!(
             read.is_some(),
-            "operation {number} was answered and is not there"
+            "operation {number} was stored and cannot be read"
         );
     }
 }
 
-/// Stored data that this orghost does not understand is never taken for something else.
+/// Stored data that this version does not understand is an error, never a guess.
 #[tokio::test]
-async fn what_cannot_be_understood_is_an_error_that_names_its_row() {
+async fn an_unreadable_row_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let keyring = Keyring::of_text(&Keyring::new_key().unwrap()).unwrap();
@@ -179,7 +179,7 @@ fn version(operator: &Operator) -> u32 {
 }
 
 #[test]
-fn a_store_that_an_older_orghost_works_on_is_left_as_it_is() {
+fn a_store_in_use_by_an_older_orghost_is_not_migrated() {
     let operator = Operator::new();
     of_version_2(&operator);
     let lock = std::fs::File::create(operator.state().join("orghost.lock")).unwrap();
@@ -196,7 +196,7 @@ fn a_store_that_an_older_orghost_works_on_is_left_as_it_is() {
     assert_eq!(version(&operator), 2);
     drop(lock);
 
-    // Nobody works on it any more.
+    // The older orghost has ended.
     let ran = operator.run(&["status", "--json"]).exits(0);
     assert_eq!(ran.json()["orgs"][0]["org"], "acme");
     assert!(version(&operator) > 2);
@@ -208,7 +208,7 @@ fn a_store_that_an_older_orghost_works_on_is_left_as_it_is() {
 }
 
 #[test]
-fn a_command_reads_beside_a_server_of_the_same_version() {
+fn a_command_can_read_the_store_beside_a_running_server() {
     let operator = Operator::new();
     operator.run(&["status"]).exits(0);
     let lock = std::fs::File::create(operator.state().join("orghost.lock")).unwrap();

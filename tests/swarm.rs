@@ -1,5 +1,5 @@
-//! The contract of an engine on a real swarm of one node (`scripts/docker-swarm`)
-//! with the image `orghost-demo:latest`, and what is a swarm's alone. A test without them fails.
+//! Runs the engine contract and tests of swarm features on a real swarm of one node (`scripts/docker-swarm`) with the
+//! image `orghost-demo:latest`. A test fails when either is missing.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -24,14 +24,14 @@ use orghost::provision::generation::Generation;
 use orghost::provision::observed::{State, Volume};
 
 use crate::crash::{nothing_is_left, recovers_after};
-use crate::engines::{FORTY, forty, the_whole_way};
+use crate::engines::{FORTY, forty, up_check_and_down};
 use crate::support::fake_docker::FakeDocker;
 use crate::support::world::{World, workspace};
 use crate::support::{Operator, root, scenario};
 
 const IMAGE: &str = "orghost-demo:latest";
 
-/// Everything that an org may have on a swarm, as lists of the `docker` command.
+/// All resources of an org on a swarm, as lists of the `docker` command.
 const LISTS: [&[&str]; 6] = [
     &["service", "ls", "--quiet"],
     &["config", "ls", "--quiet"],
@@ -41,7 +41,7 @@ const LISTS: [&[&str]; 6] = [
     &["ps", "--all", "--quiet"],
 ];
 
-/// A world that takes down what it brought up, also when its test fails.
+/// A world that takes its org down at the end, even when its test fails.
 struct Real {
     endpoint: String,
     world: Option<World<Swarm>>,
@@ -95,7 +95,7 @@ fn name(Generation { id, number }: &Generation) -> String {
 
 impl Drop for Real {
     fn drop(&mut self) {
-        // Its own thread and runtime: a test that panicked has none to wait on.
+        // Uses its own thread and runtime, because a panicked test has no runtime to block on.
         let Some(mut world) = self.world.take() else {
             return;
         };
@@ -124,18 +124,18 @@ fn file(path: &str, bytes: Vec<u8>, secret: bool) -> SeedFile {
 }
 
 #[tokio::test]
-async fn up_and_again() {
-    scenario::up_and_again(Real::new().await.world()).await;
+async fn a_second_up_changes_nothing() {
+    scenario::a_second_up_changes_nothing(Real::new().await.world()).await;
 }
 
 #[tokio::test]
-async fn changed_is_replaced() {
-    scenario::changed_is_replaced(Real::new().await.world()).await;
+async fn a_changed_workspace_is_replaced() {
+    scenario::a_changed_workspace_is_replaced(Real::new().await.world()).await;
 }
 
 #[tokio::test]
-async fn a_failed_replacement_is_taken_back() {
-    scenario::a_failed_replacement_is_taken_back(Real::new().await.world()).await;
+async fn a_failed_replacement_is_rolled_back() {
+    scenario::a_failed_replacement_is_rolled_back(Real::new().await.world()).await;
 }
 
 #[tokio::test]
@@ -144,25 +144,25 @@ async fn down_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn image_missing() {
-    scenario::image_missing(Real::new().await.world()).await;
+async fn a_missing_image_fails_only_its_workspace() {
+    scenario::a_missing_image_fails_only_its_workspace(Real::new().await.world()).await;
 }
 
 #[tokio::test]
-async fn name_in_use() {
+async fn resources_of_others_are_not_changed() {
     let mut real = Real::new().await;
     let endpoint = real.endpoint.clone();
-    scenario::name_in_use(real.world(), &endpoint).await;
+    scenario::resources_of_others_are_not_changed(real.world(), &endpoint).await;
 }
 
 #[tokio::test]
-async fn mount_outside() {
-    scenario::mount_outside(Real::new().await.world()).await;
+async fn a_mount_that_leads_out_of_its_root_is_refused() {
+    scenario::a_mount_that_leads_out_of_its_root_is_refused(Real::new().await.world()).await;
 }
 
-/// Somebody else's service of a workspace's name is left alone.
+/// A service of somebody else with a workspace's name is not changed.
 #[tokio::test]
-async fn a_foreign_service_is_left_alone() {
+async fn a_foreign_service_is_not_changed() {
     let mut real = Real::new().await;
     let client = real.client();
     let name = format!("ws-{}", real.world().spec(&workspace("pm")).id);
@@ -190,9 +190,9 @@ async fn a_foreign_service_is_left_alone() {
     assert_eq!(outcomes.failure("pm"), "create name-in-use", "{outcomes:?}");
 }
 
-/// The demonstration runtime reads its config at its first instruction, and answers only then.
+/// The demonstration runtime reads its config first and answers only after that.
 #[tokio::test]
-async fn a_runtime_finds_its_seed_at_its_first_instruction() {
+async fn the_seed_is_there_before_the_runtime_starts() {
     let mut real = Real::new().await;
     let world = real.world();
     world.options.wait = Some(Duration::from_secs(60));
@@ -205,7 +205,7 @@ async fn a_runtime_finds_its_seed_at_its_first_instruction() {
     }
     let id = Generation::first(&world.spec(&workspace("pm")).id);
     let lines = world.engine.last_lines(&id, 20).await.unwrap();
-    assert!(!lines.is_empty(), "it says that it has started");
+    assert!(!lines.is_empty(), "the log has a line of the start");
     let log = world.engine.logs(&id, None, false);
     let log: Vec<_> = log.try_collect().await.unwrap();
     assert_eq!(
@@ -214,9 +214,9 @@ async fn a_runtime_finds_its_seed_at_its_first_instruction() {
     );
 }
 
-/// Every file has its bytes, owner and mode where the task sees it, the empty ones too. Nothing is published.
+/// Every file, also an empty one, has its bytes, owner and mode inside the task. No port is published.
 #[tokio::test]
-async fn the_seed_is_mounted_as_it_was_put() {
+async fn the_mounted_seed_has_its_bytes_owners_and_modes() {
     let mut real = Real::new().await;
     let mut pm = workspace("pm");
     pm.files.push(file("empty", Vec::new(), false));
@@ -232,7 +232,7 @@ async fn the_seed_is_mounted_as_it_was_put() {
         .inspect_container(&container, None::<InspectContainerOptions>)
         .await
         .unwrap();
-    // The engine's archives leave these mounts out, and the image has no shell: only root can look.
+    // The engine's archives leave mounts out and the image has no shell, so the test reads `/proc` as root.
     let pid = seen.state.as_ref().unwrap().pid.unwrap();
     let configs = PathBuf::from(format!("/proc/{pid}/root/configs"));
     for (path, size, mode) in [
@@ -256,9 +256,9 @@ async fn the_seed_is_mounted_as_it_was_put() {
     assert!(published.values().all(Option::is_none), "{published:?}");
 }
 
-/// A step that was not taken leaves a service that cannot run: no replica, and no label that says it was started.
+/// Before the start, a service has no replica and no label that says that it was started.
 #[tokio::test]
-async fn nothing_runs_before_its_seed_was_verified() {
+async fn no_task_runs_before_its_seed_was_verified() {
     let mut real = Real::new().await;
     let spec = real.world().spec(&workspace("pm"));
     let world = real.world();
@@ -283,20 +283,20 @@ async fn nothing_runs_before_its_seed_was_verified() {
     assert_eq!(replicas(&before), Some(0));
     let engine = &real.world().engine;
     engine.start(verified).await.unwrap();
-    // A seed under a running task would be a restart without anybody having looked.
+    // A new seed below a running task would restart it unverified, so it is refused.
     let archive = spec.seed.archive().unwrap();
     engine.put_seed(id, archive).await.unwrap_err();
     let after = real.service(id).await;
     assert_eq!(replicas(&after), Some(1));
     assert_eq!(
         after.task_template, before.task_template,
-        "what was verified is what runs"
+        "the running seed is the verified one"
     );
 }
 
-/// A service that names something else than was put does not pass.
+/// A service that refers to other configs than the seed fails the verification.
 #[tokio::test]
-async fn another_seed_is_not_started() {
+async fn a_service_with_another_seed_is_not_started() {
     let mut real = Real::new().await;
     let (pm, mut other) = (workspace("pm"), workspace("pm"));
     other.files[0] = file("channels.yaml", b"token: other\n".to_vec(), true);
@@ -312,7 +312,7 @@ async fn another_seed_is_not_started() {
     let read = world.engine.read_seed(&id).await.unwrap();
     let mismatch = spec.seed.manifest().verify(&read, &id).unwrap_err();
     assert!(mismatch.to_string().contains("channels.yaml"), "{mismatch}");
-    // Put anew, it does; what nobody names any more is gone.
+    // A new seed passes, and configs without a reference are removed.
     let archive = spec.seed.archive().unwrap();
     world.engine.put_seed(&id, archive).await.unwrap();
     let read = world.engine.read_seed(&id).await.unwrap();
@@ -330,9 +330,9 @@ async fn another_seed_is_not_started() {
     assert_eq!(secrets.count(), 1);
 }
 
-/// Who asks for more than a swarm can hold or give is told what, and nothing of it stays.
+/// A workspace that a swarm cannot hold or serve is refused with the reason and leaves nothing behind.
 #[tokio::test]
-async fn what_a_swarm_cannot_do_is_said() {
+async fn what_a_swarm_cannot_do_is_refused_with_the_reason() {
     let mut real = Real::new().await;
     let world = real.world();
     let with = |path: &str, size: usize, secret: bool| {
@@ -388,9 +388,9 @@ async fn what_a_swarm_cannot_do_is_said() {
     }
 }
 
-/// As much as fits, in one seed: many files, and all that policy lets through.
+/// The largest seed that policy allows: many files and large ones.
 #[tokio::test]
-async fn the_largest_seeds_arrive() {
+async fn the_largest_allowed_seeds_are_stored() {
     let mut real = Real::new().await;
     let (mut large, mut many) = (workspace("large"), workspace("many"));
     let pieces = limits::SEED_BYTES as usize / limits::SWARM_CONFIG_BYTES;
@@ -411,9 +411,9 @@ async fn the_largest_seeds_arrive() {
     );
 }
 
-/// The engine has taken a tier's bounds for what they are.
+/// The engine accepts every limit of a tier.
 #[tokio::test]
-async fn the_engine_sees_every_tiers_bounds() {
+async fn every_tiers_limits_reach_the_engine() {
     let mut real = Real::new().await;
     real.world().options.wait = Some(Duration::from_secs(60));
     for tier in [1, 2] {
@@ -421,7 +421,7 @@ async fn the_engine_sees_every_tiers_bounds() {
         pm.tier = tier;
         let outcomes = real.world().up(std::slice::from_ref(&pm)).await;
         assert!(outcomes.is_up("pm"), "tier {tier}: {outcomes:?}");
-        // Each tier replaces the one before.
+        // Each tier replaces the previous generation.
         let generation = real.world().current(&pm).await.unwrap().generation;
         let container = real.container(&generation).await;
         let seen = real
@@ -458,13 +458,13 @@ async fn the_engine_sees_every_tiers_bounds() {
     }
 }
 
-/// A workspace that crashes is seen as such, its exit code and its last words too; the next `up` replaces it.
+/// A crash is reported with its exit code and last lines, and the next `up` replaces the workspace.
 #[tokio::test]
-async fn a_crash_is_seen_and_replaced() {
+async fn a_crash_is_detected_and_replaced_by_the_next_up() {
     let mut real = Real::new().await;
     real.world().options.wait = Some(Duration::from_secs(60));
     let mut pm = workspace("pm");
-    // The demonstration runtime ends with 78 when there is no sense in its config.
+    // The demonstration runtime exits with 78 for an invalid config.
     let config = pm.files.iter_mut().find(|file| file.path == "config.yaml");
     config.unwrap().content = Content::Inline(b" ".to_vec());
     let outcomes = real.world().up(std::slice::from_ref(&pm)).await;
@@ -476,9 +476,9 @@ async fn a_crash_is_seen_and_replaced() {
     assert!(outcomes.is_up("pm"), "{outcomes:?}");
 }
 
-/// A task that was killed is started again by the swarm, with its seed; a stopped service stays stopped.
+/// The swarm restarts a killed task with its seed. A stopped service stays stopped.
 #[tokio::test]
-async fn a_killed_task_comes_back_and_a_stopped_one_does_not() {
+async fn a_killed_task_restarts_and_a_stopped_one_does_not() {
     let mut real = Real::new().await;
     real.world().options.wait = Some(Duration::from_secs(60));
     let pm = workspace("pm");
@@ -510,16 +510,16 @@ async fn a_killed_task_comes_back_and_a_stopped_one_does_not() {
     stopped.unwrap();
     assert!(
         !log.unwrap().is_empty(),
-        "what is followed ends with the service"
+        "the followed log ends with the service"
     );
     let seen = engine.inspect(&id).await.unwrap();
     assert!(matches!(seen.state, State::Exited { .. }), "{seen:?}");
     assert_eq!(seen.url, None);
 }
 
-/// Whoever is asked for twice is asked once: removals and stops of what is not there are no errors.
+/// Removing and stopping an absent service is not an error.
 #[tokio::test]
-async fn what_is_not_there_is_no_error_to_remove() {
+async fn removing_an_absent_resource_succeeds() {
     let mut real = Real::new().await;
     let swarm = &real.world().engine;
     let id = WorkspaceId::parse(&"0".repeat(32)).unwrap();
@@ -538,7 +538,7 @@ async fn what_is_not_there_is_no_error_to_remove() {
     assert_eq!(swarm.last_lines(&id, 5).await.unwrap_err(), not_found);
 }
 
-/// An engine in no swarm is said to be in none, and is left as it is.
+/// An engine outside a swarm is refused and not changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_in_no_swarm_is_refused() {
     let fake = FakeDocker::start();
@@ -558,22 +558,23 @@ async fn an_engine_in_no_swarm_is_refused() {
 }
 
 #[test]
-fn studio_the_whole_way() {
+fn the_studio_example_runs_on_a_swarm() {
     let operator = Operator::new();
     let template = root().join("examples/studio").display().to_string();
-    the_whole_way(&operator, "swarm", &template, "studio", &["--demo"]);
+    up_check_and_down(&operator, "swarm", &template, "studio", &["--demo"]);
     nothing_is_left(&operator, &LISTS);
 }
 
 #[test]
-fn forty_workspaces_the_whole_way() {
+fn forty_workspaces_run_on_a_swarm() {
     let operator = Operator::new();
-    the_whole_way(&operator, "swarm", &forty(), "forty", &FORTY);
+    up_check_and_down(&operator, "swarm", &forty(), "forty", &FORTY);
     nothing_is_left(&operator, &LISTS);
 }
 
-/// After every step of the first workspace, and in the middle of the second. A swarm takes some seconds to end a task,
-/// so not after every write, as on the other engines; what comes between the writes is the same for all.
+/// Kills after every step of the first workspace and in the middle of the second. Ending a task takes seconds on a
+/// swarm, so the kills do not follow every write as on the other engines; the code between the writes is the same for
+/// all.
 #[test]
 fn a_swarm_recovers_from_a_kill() {
     // began, volumes, create, seed, verify, start, up; and the same again

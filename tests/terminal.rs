@@ -1,4 +1,4 @@
-//! What the program writes when a person watches: on a pseudo-terminal.
+//! Tests of the program's output on a pseudo-terminal.
 
 use crate::support::server::Server;
 use crate::support::terminal::on_a_terminal;
@@ -6,18 +6,18 @@ use crate::support::{Operator, Ran};
 
 const ORG: &str = "name: Acme\nworkspaces: [{name: One, runtime: loud}]\n";
 
-/// Clears the screen, sets a title, writes to the clipboard, asks for the cursor's place; and is a text all the same.
-const LOUD: &str = r"printf '\033[2J\033]0;owned\007\033]52;c;cm0=\007\033[6n\033[31mgr\303\274n\033[0m\nnext\n'; exec sleep 1000";
+/// Clears the screen, sets a title, writes to the clipboard, asks for the cursor position, and prints text in between.
+const CONTROL_SEQUENCES: &str = r"printf '\033[2J\033]0;owned\007\033]52;c;cm0=\007\033[6n\033[31mgr\303\274n\033[0m\nnext\n'; exec sleep 1000";
 
-/// What of it is text.
+/// The text in it.
 const TEXT: &str = "grün\r\nnext\r\n";
 
-fn loud() -> (Operator, String, String) {
+fn with_control_sequences() -> (Operator, String, String) {
     let operator = Operator::new();
     let template = operator.template(&[("org.yaml", ORG)]);
     let config = format!(
         "[runtimes.loud]\ncommand = ['/bin/sh', '-c', \"\"\"{}\"\"\"]\n",
-        LOUD.replace('\\', "\\\\")
+        CONTROL_SEQUENCES.replace('\\', "\\\\")
     );
     let config = operator.file("orghost.toml", config).display().to_string();
     (operator, template, config)
@@ -37,7 +37,7 @@ fn has_printed(operator: &Operator, logs: &[&str]) -> Ran {
 
 fn logs_are_harmless(operator: &Operator) {
     let printed = has_printed(operator, &["logs", "one"]);
-    // Who reads bytes gets bytes.
+    // Standard output that is not a terminal gets the bytes unchanged.
     assert!(
         printed.stdout.starts_with("\u{1b}[2J\u{1b}]0;owned\u{7}"),
         "{:?}",
@@ -57,8 +57,8 @@ fn logs_are_harmless(operator: &Operator) {
 }
 
 #[test]
-fn logs_on_a_terminal_do_not_steer_it() {
-    let (operator, template, config) = loud();
+fn logs_send_no_control_sequences_to_a_terminal() {
+    let (operator, template, config) = with_control_sequences();
     let up = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&up).exits(0);
     logs_are_harmless(&operator);
@@ -66,8 +66,8 @@ fn logs_on_a_terminal_do_not_steer_it() {
 }
 
 #[test]
-fn logs_of_a_server_do_not_steer_a_terminal() {
-    let (machine, template, config) = loud();
+fn logs_over_a_server_send_no_control_sequences_to_a_terminal() {
+    let (machine, template, config) = with_control_sequences();
     let server = Server::start(&machine, &["--engine", "local", "--config", &config]);
     let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
     operator.run(&["up", &template]).exits(0);
@@ -76,9 +76,9 @@ fn logs_of_a_server_do_not_steer_a_terminal() {
 }
 
 #[test]
-fn following_a_log_ends_with_an_interrupt() {
+fn an_interrupt_ends_following_a_log() {
     use std::io::{BufRead as _, BufReader};
-    let (operator, template, config) = loud();
+    let (operator, template, config) = with_control_sequences();
     let up = ["up", &template, "--engine", "local", "--config", &config];
     operator.run(&up).exits(0);
     let mut command = operator.command(&["logs", "one", "--follow", "--json"]);
@@ -98,7 +98,7 @@ fn following_a_log_ends_with_an_interrupt() {
 }
 
 #[test]
-fn progress_on_a_terminal_tells_what_is_removed() {
+fn progress_on_a_terminal_shows_removals() {
     let summary =
         "acme: 1 workspace: 0 started, 1 unchanged; 2 removed (no longer in the template)";
     for kind in ["xterm", ""] {

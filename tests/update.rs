@@ -1,5 +1,5 @@
-//! An org is brought up to date, from the command line and over the API: what fails is taken back, what left the template
-//! is not taken down by accident.
+//! Tests of updates, from the command line and over the API: a failure is rolled back, and workspaces are not removed
+//! by accident.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::Operator;
 use crate::support::server::Server;
 
 const FULL: &str = "name: Emptied\ndefaults: {runtime: x}\nworkspaces:\n  - name: W\n";
-/// Somebody commented the last workspace out.
+/// The only workspace is commented out.
 const EMPTY: &str = "name: Emptied\ndefaults: {runtime: x}\nworkspaces:\n#  - name: W\n";
 
 fn template(operator: &Operator, text: &str) -> String {
@@ -24,7 +24,7 @@ fn states(operator: &Operator) -> Vec<Value> {
 }
 
 #[test]
-fn pruning_an_emptied_template_needs_a_yes() {
+fn prune_with_an_emptied_template_needs_confirmation() {
     let operator = Operator::new();
     let up = |template: &str, more: &[&str], code| {
         let mut args = vec!["up", template, "--demo", "--engine", "local", "--json"];
@@ -39,7 +39,7 @@ fn pruning_an_emptied_template_needs_a_yes() {
     ] {
         let empty = format!("name: Emptied\ndefaults: {{runtime: x}}\n{workspaces}\n");
         let empty = template(&operator, &empty);
-        // Without --prune it is told, and nothing is removed.
+        // Without `--prune` the workspace is reported and not removed.
         let summary = up(&empty, &[], 0).events().pop().unwrap();
         assert_eq!(summary["orphans"], json!(["w"]), "{summary}");
         let refused = up(&empty, &["--prune"], 2).events().pop().unwrap();
@@ -56,7 +56,7 @@ fn pruning_an_emptied_template_needs_a_yes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_asks_for_the_same_yes() {
+async fn a_server_needs_the_same_confirmation() {
     let machine = Operator::new();
     let server = Server::start(&machine, &["--demo", "--engine", "local"]);
     assert_eq!(
@@ -77,7 +77,7 @@ async fn a_server_asks_for_the_same_yes() {
     let running = async || server.get("/v1/orgs/emptied").await["workspaces"].clone();
     assert_eq!(running().await[0]["state"], "running");
 
-    // The same from the command line of another machine.
+    // The command line of another machine needs the same confirmation.
     let operator = Operator::new().with_env("ORGHOST_SERVER", &server.url);
     let empty = template(&operator, EMPTY);
     let up = |more: &[&str], code| {
@@ -100,7 +100,7 @@ async fn a_server_asks_for_the_same_yes() {
         .await;
 }
 
-/// Two runtimes of the local engine: one that answers, and one that ends.
+/// Two runtimes of the local engine: one that answers, and one that exits.
 fn runtimes(operator: &Operator) -> String {
     let program = env!("CARGO_BIN_EXE_orghost");
     let config = format!(
@@ -117,7 +117,7 @@ fn org_of(runtime: &str) -> String {
 }
 
 #[test]
-fn what_fails_is_taken_back_and_said() {
+fn a_failed_update_is_rolled_back_and_reported() {
     let operator = Operator::new();
     let config = runtimes(&operator);
     let up = |runtime: &str, more: &[&str], code| {
@@ -141,7 +141,7 @@ fn what_fails_is_taken_back_and_said() {
     let again = up("good", &[], 0);
     assert!(again.stdout.contains("2 unchanged"), "{}", again.stdout);
 
-    // The first is the canary; the second is left as it is.
+    // The first workspace is the canary; the second is not changed.
     let summary = up("bad", &["--max-failures", "1", "--json"], 4);
     let summary = summary.events().pop().unwrap();
     assert_eq!(
@@ -154,7 +154,7 @@ fn what_fails_is_taken_back_and_said() {
     let reason = summary["workspaces"][1]["reason"].as_str().unwrap();
     assert!(reason.starts_with("left as it was"), "{reason}");
 
-    // Kept for diagnosis: its log is there, and the one before stays stopped.
+    // The failed generation is kept for diagnosis with its log, and the previous one stays stopped.
     let kept = up(
         "bad",
         &["--max-failures", "1", "--no-rollback", "--json"],

@@ -1,5 +1,4 @@
-//! What goes over the wire to a Docker engine, call by call, and what happens
-//! when any of the calls goes wrong.
+//! Tests of the calls to a Docker engine, one by one, and of the effect when any of them fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,8 +21,8 @@ use crate::support::fake_docker::{FakeDocker, Fault, Files, When};
 use crate::support::scenario;
 use crate::support::world::{World, workspace};
 
-/// The calls of one workspace from nothing to running, after the org's own three.
-const CLIMB: [&str; 8] = [
+/// The calls of one workspace from nothing to running, after the three calls of the org.
+const PROVISION: [&str; 8] = [
     "POST volumes/create ws-a-configs",
     "POST volumes/create ws-a-workspace",
     "POST containers/create ws-a",
@@ -50,14 +49,14 @@ fn pair() -> [Workspace; 2] {
 }
 
 #[tokio::test]
-async fn one_workspace_takes_these_calls_in_this_order() {
+async fn a_workspace_is_seeded_and_verified_before_it_starts() {
     let (fake, world) = world().await;
     assert!(world.up(&[workspace("a")]).await.is_up("a"));
-    assert_eq!(fake.calls(), [&ORG[..], &CLIMB[..]].concat());
+    assert_eq!(fake.calls(), [&ORG[..], &PROVISION[..]].concat());
 }
 
 #[tokio::test]
-async fn a_second_up_makes_one_call_and_changes_nothing() {
+async fn a_second_up_makes_one_call() {
     let (fake, world) = world().await;
     world.up(&pair()).await;
     fake.forget();
@@ -70,14 +69,14 @@ async fn a_second_up_makes_one_call_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn parents_come_first_and_no_more_at_once_than_allowed() {
+async fn parents_come_first_and_concurrency_is_limited() {
     let (fake, mut world) = world().await;
     world.options.concurrency = 3;
     fake.fault(When::Always, Fault::Delay(Duration::from_millis(10)));
     let keys = ["a", "a/1", "a/2", "a/3", "a/4", "a/5", "b"];
     let outcomes = world.up(&keys.map(workspace)).await;
     assert!(keys.iter().all(|key| outcomes.is_up(key)), "{outcomes:?}");
-    assert_eq!(fake.most_busy(), 3);
+    assert_eq!(fake.most_concurrent_calls(), 3);
     let calls = fake.calls();
     let at = |call: &str| calls.iter().position(|c| c == call).unwrap();
     for child in &keys[1..6] {
@@ -89,11 +88,10 @@ async fn parents_come_first_and_no_more_at_once_than_allowed() {
     }
 }
 
-/// Every call of a workspace goes wrong in turn, in every way. Whatever
-/// happens: nothing unseeded starts (the fake engine itself fails the test),
-/// nothing half-made stays, and the sibling comes up.
+/// Every call of a workspace fails in turn, in every way. Nothing unseeded starts (the fake engine checks that),
+/// nothing half-made is left, and the sibling comes up.
 #[tokio::test]
-async fn every_call_may_fail() {
+async fn a_failed_call_starts_nothing_unseeded_and_leaves_nothing_half_made() {
     let steps = [
         "volumes", "volumes", "create", "seed", "verify", "start", "start",
     ];
@@ -109,9 +107,12 @@ async fn every_call_may_fail() {
             let (fake, world) = world().await;
             let fault = fault();
             let performed = matches!(fault, Fault::CutAfter);
-            fake.fault(When::Call(CLIMB[nth]), fault);
+            fake.fault(When::Call(PROVISION[nth]), fault);
             let outcomes = world.up(&pair()).await;
-            let case = format!("{} fails with {code}, performed: {performed}", CLIMB[nth]);
+            let case = format!(
+                "{} fails with {code}, performed: {performed}",
+                PROVISION[nth]
+            );
             assert_eq!(outcomes.failure("a"), format!("{step} {code}"), "{case}");
             assert!(outcomes.is_up("b"), "{case}: {outcomes:?}");
             assert_eq!(fake.containers(), ["ws-b running"], "{case}");
@@ -133,7 +134,7 @@ async fn every_call_may_fail() {
 
             let mut volumes = vec!["ws-b-configs", "ws-b-workspace"];
             if nth >= 5 && code == "engine-away" {
-                // Nobody knows whether it ran, so the volume may hold its work. It is named.
+                // The container may have run, so its volume may hold work. It is kept and named.
                 volumes.insert(0, "ws-a-workspace");
                 assert_eq!(
                     outcomes.left_behind("a"),
@@ -155,7 +156,7 @@ async fn every_call_may_fail() {
 }
 
 #[tokio::test]
-async fn a_failure_of_the_orgs_own_calls_creates_no_workspace() {
+async fn a_failed_call_of_the_org_creates_no_workspace() {
     for call in ORG {
         for fault in [Fault::Answer(500, "no"), Fault::CutBefore, Fault::CutAfter] {
             let (fake, world) = world().await;
@@ -172,9 +173,9 @@ async fn a_failure_of_the_orgs_own_calls_creates_no_workspace() {
     }
 }
 
-/// Without its address a workspace is up all the same.
+/// A workspace without a known address still counts as up.
 #[tokio::test]
-async fn the_last_inspect_may_fail() {
+async fn a_failed_inspect_after_the_start_is_no_failure() {
     let (fake, world) = world().await;
     fake.fault(
         When::Call("GET containers/ws-a/json"),
@@ -183,11 +184,11 @@ async fn the_last_inspect_may_fail() {
     assert!(world.up(&[workspace("a")]).await.is_up("a"));
 }
 
-/// An engine that answers 200 has not necessarily stored what it was given.
+/// A 200 from the engine does not prove that the archive was stored.
 #[tokio::test]
-async fn a_torn_seed_is_found_and_never_started() {
+async fn an_incomplete_seed_is_detected_and_never_started() {
     let tears: [fn(&mut Files); 5] = [
-        // Cut at the boundary of a member; the last is alphabetically the last, too.
+        // Cut at a member boundary: the last member is also the last in the sorted order.
         |files| drop(files.pop_last()),
         |files| files.clear(),
         |files| {
@@ -220,10 +221,10 @@ async fn a_torn_seed_is_found_and_never_started() {
     }
 }
 
-/// Cancelled at any call: the step that was begun ends, no other begins, and nothing half-made stays.
+/// Cancelled at any call: the running step ends, no further step begins, and nothing half-made is left.
 #[tokio::test]
-async fn cancellation_leaves_nothing_half_made() {
-    for (nth, call) in CLIMB.iter().enumerate().take(5) {
+async fn a_cancelled_up_leaves_nothing_half_made() {
+    for (nth, call) in PROVISION.iter().enumerate().take(5) {
         let (fake, world) = world().await;
         let cancel = world.cancel.clone();
         fake.fault(
@@ -247,10 +248,10 @@ async fn cancellation_leaves_nothing_half_made() {
     }
 }
 
-/// The host vanishes during any call, performed or not. The next run brings everything up, once.
+/// The host is killed during any call, performed or not. The next run brings everything up once.
 #[tokio::test]
-async fn a_host_that_vanishes_is_made_good_by_the_next_run() {
-    let all = [&ORG[..], &CLIMB[..]].concat();
+async fn the_next_up_completes_the_work_of_a_killed_host() {
+    let all = [&ORG[..], &PROVISION[..]].concat();
     for call in all {
         for performed in [false, true] {
             let (fake, world) = world().await;
@@ -270,7 +271,7 @@ async fn a_host_that_vanishes_is_made_good_by_the_next_run() {
                 ended = world.try_up(&org) => panic!("{call} was not reached: {ended:?}"),
             }
             if performed {
-                // The call goes on in the engine although nobody waits for it.
+                // The engine finishes the call although the host is gone.
                 while !fake.is_idle() {
                     tokio::task::yield_now().await;
                 }
@@ -289,9 +290,9 @@ async fn a_host_that_vanishes_is_made_good_by_the_next_run() {
     }
 }
 
-/// The image's absence and a foreign container are the engine's answers, not silence: there is nothing to remove.
+/// A missing image and a foreign container are definite answers of the engine, so there is nothing to remove.
 #[tokio::test]
-async fn a_foreign_container_of_the_same_name_is_left_alone() {
+async fn a_foreign_container_of_the_same_name_is_not_changed() {
     let (fake, world) = world().await;
     let id = world.spec(&workspace("a")).id.to_string();
     fake.insert_foreign_container(&format!("ws-{id}"), &json!({}));
@@ -300,7 +301,7 @@ async fn a_foreign_container_of_the_same_name_is_left_alone() {
     assert!(outcomes.is_up("b"));
     assert_eq!(fake.containers(), ["ws-a running", "ws-b running"]);
     assert_eq!(fake.volumes(), ["ws-b-configs", "ws-b-workspace"]);
-    // Nor when nobody knows whether the container is ours.
+    // Without an answer, the container may belong to somebody else, so it is not removed either.
     fake.forget();
     fake.fault(When::Call("POST containers/create ws-a"), Fault::CutBefore);
     let outcomes = world.up(&pair()).await;
@@ -308,7 +309,7 @@ async fn a_foreign_container_of_the_same_name_is_left_alone() {
     assert_eq!(fake.containers(), ["ws-a running", "ws-b running"]);
 }
 
-/// The fake engine's own rule holds: without it, half of these tests would prove nothing.
+/// Checks the fake engine's own rule, because many of these tests rely on it.
 #[tokio::test]
 #[should_panic(expected = "unseeded start of ws-a")]
 async fn the_fake_engine_catches_an_unseeded_start() {
@@ -329,7 +330,7 @@ async fn the_fake_engine_catches_an_unseeded_start() {
     world.engine.put_seed(&first, archive).await.unwrap();
     let endpoint = fake.endpoint();
     let client = bollard::Docker::connect_with_unix(&endpoint, 5, bollard::API_DEFAULT_VERSION);
-    // Put, and nobody has looked.
+    // The seed was put and not verified.
     let name = format!("ws-{}", spec.id);
     let started = client.unwrap();
     let started = started.start_container(&name, None::<StartContainerOptions>);
@@ -337,7 +338,7 @@ async fn the_fake_engine_catches_an_unseeded_start() {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_workspace_is_left_alone() {
+async fn a_container_with_copied_labels_is_not_changed() {
     let (fake, world) = world().await;
     world.up(&[workspace("a")]).await;
     fake.insert_foreign_container("copy", &fake.body("ws-a")["Labels"]);
@@ -347,7 +348,7 @@ async fn a_copy_of_a_workspace_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_volume_that_was_there_before_survives_a_failure() {
+async fn a_volume_that_existed_before_survives_a_failure() {
     let (fake, world) = world().await;
     world.up(&[workspace("a")]).await;
     world.down(false).await;
@@ -363,7 +364,7 @@ async fn a_volume_that_was_there_before_survives_a_failure() {
     assert_eq!(fake.volumes(), ["ws-a-workspace"]);
 }
 
-/// When even the removal fails, the report says what is left.
+/// When the removal fails too, the report names what is left.
 #[tokio::test]
 async fn a_failed_removal_is_reported() {
     let (fake, world) = world().await;
@@ -390,7 +391,7 @@ async fn a_failed_removal_is_reported() {
 }
 
 #[tokio::test]
-async fn a_missing_image_is_pulled_once_for_all_who_wait() {
+async fn a_missing_image_is_pulled_once() {
     let (fake, mut world) = world().await;
     world.image = "team/absent".to_owned();
     world.options.concurrency = 3;
@@ -416,7 +417,7 @@ async fn a_missing_image_is_pulled_once_for_all_who_wait() {
 }
 
 #[tokio::test]
-async fn a_pull_is_read_to_its_end() {
+async fn a_broken_pull_is_an_error_although_its_status_was_200() {
     let (fake, mut world) = world().await;
     world.image = "team/present".to_owned();
     assert!(world.up(&[workspace("a")]).await.is_up("a"));
@@ -433,13 +434,13 @@ async fn a_pull_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn tiers_are_what_they_say() {
+async fn each_tier_sets_its_limits() {
     let (fake, world) = world().await;
     for tier in 1..=4 {
         let mut a = workspace("a");
         a.tier = tier;
         assert!(world.up(&[a]).await.is_up("a"));
-        // Each replaces the one before.
+        // Each tier replaces the previous generation.
         let body = fake.body(["ws-a", "ws-a-1", "ws-a-2", "ws-a-3"][usize::from(tier) - 1]);
         let host = &body["HostConfig"];
         let targets: Vec<_> = host["Mounts"]
@@ -487,9 +488,9 @@ async fn tiers_are_what_they_say() {
     }
 }
 
-/// A read-back has an end, whatever an engine sends.
+/// The size of a read-back is limited, whatever the engine sends.
 #[tokio::test]
-async fn a_read_back_is_bounded() {
+async fn the_size_of_a_read_back_is_limited() {
     let (fake, world) = world().await;
     let flood = |files: &mut Files| {
         let mut flood = files["config.yaml"].clone();
@@ -508,7 +509,7 @@ async fn a_read_back_is_bounded() {
 }
 
 #[tokio::test]
-async fn an_engine_behind_tcp_is_the_same() {
+async fn an_engine_over_tcp_works_like_a_local_one() {
     let fake = FakeDocker::start();
     let path = fake.endpoint().replace("unix://", "");
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -523,11 +524,11 @@ async fn an_engine_behind_tcp_is_the_same() {
             });
         }
     });
-    scenario::up_and_again(&World::new(&endpoint, "agent:1").await).await;
+    scenario::a_second_up_changes_nothing(&World::new(&endpoint, "agent:1").await).await;
 }
 
 #[tokio::test]
-async fn an_engine_that_is_away_is_told_at_once() {
+async fn an_unreachable_engine_is_reported_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("docker.sock");
     let endpoint = format!("unix://{}", path.display());
@@ -554,13 +555,13 @@ async fn an_engine_that_is_away_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn up_and_again() {
-    scenario::up_and_again(&world().await.1).await;
+async fn a_second_up_changes_nothing() {
+    scenario::a_second_up_changes_nothing(&world().await.1).await;
 }
 
 #[tokio::test]
-async fn changed_is_replaced() {
-    scenario::changed_is_replaced(&world().await.1).await;
+async fn a_changed_workspace_is_replaced() {
+    scenario::a_changed_workspace_is_replaced(&world().await.1).await;
 }
 
 #[tokio::test]
@@ -573,17 +574,17 @@ async fn down_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn image_missing() {
-    scenario::image_missing(&mut world().await.1).await;
+async fn a_missing_image_fails_only_its_workspace() {
+    scenario::a_missing_image_fails_only_its_workspace(&mut world().await.1).await;
 }
 
 #[tokio::test]
-async fn name_in_use() {
+async fn resources_of_others_are_not_changed() {
     let (fake, world) = world().await;
-    scenario::name_in_use(&world, &fake.endpoint()).await;
+    scenario::resources_of_others_are_not_changed(&world, &fake.endpoint()).await;
 }
 
 #[tokio::test]
-async fn mount_outside() {
-    scenario::mount_outside(&mut world().await.1).await;
+async fn a_mount_that_leads_out_of_its_root_is_refused() {
+    scenario::a_mount_that_leads_out_of_its_root_is_refused(&mut world().await.1).await;
 }

@@ -1,4 +1,4 @@
-//! Background work: turns, queues, tasks that break, hosts that stop while something is under way, and too much of it.
+//! Tests of background work: permits, queues, tasks that panic, hosts that stop during work, and full queues.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::support::Operator;
 use crate::support::fake_docker::{FakeDocker, Fault, When};
 use crate::support::server::Server;
 
-/// Numbers that are the same in every run (xorshift64).
+/// Pseudo-random numbers that are the same in every run (xorshift64).
 pub struct Dice(pub u64);
 
 impl Dice {
-    /// The n-th of many.
+    /// The generator of the n-th run.
     pub fn number(n: u64) -> Self {
         Self(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -40,8 +40,8 @@ fn org(name: &str, workspaces: usize) -> Value {
     json!({"inline": format!("name: {name}\ndefaults: {{runtime: x}}\nworkspaces: [{all}]\n")})
 }
 
-/// An engine that does nothing before it is let go, and an operator who uses it.
-fn held() -> (FakeDocker, Arc<Semaphore>, Operator) {
+/// A fake engine that holds every call until the test releases it, and an operator who uses it.
+fn held_engine() -> (FakeDocker, Arc<Semaphore>, Operator) {
     let fake = FakeDocker::start();
     let gate = Arc::new(Semaphore::new(0));
     fake.fault(When::Always, Fault::Hold(gate.clone()));
@@ -49,7 +49,7 @@ fn held() -> (FakeDocker, Arc<Semaphore>, Operator) {
     (fake, gate, operator)
 }
 
-fn let_go(gate: &Semaphore) {
+fn release(gate: &Semaphore) {
     gate.add_permits(1_000_000);
 }
 
@@ -70,7 +70,7 @@ async fn ended(server: &Server, id: &str) -> Value {
     row
 }
 
-/// Waits until the server has logged some words.
+/// Waits until the server's log contains these words.
 async fn logged(operator: &Operator, words: &str) {
     let log = operator.home.path().join("serve.log");
     while !std::fs::read_to_string(&log).unwrap().contains(words) {
@@ -78,7 +78,7 @@ async fn logged(operator: &Operator, words: &str) {
     }
 }
 
-/// The events of the store, in their order: their names, orgs and workspaces.
+/// The events of the store in order: name, org and workspace.
 fn events(operator: &Operator) -> Vec<(String, String, Option<String>)> {
     let db = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
     let mut query = db
@@ -98,30 +98,31 @@ async fn take_down(server: &Server, org: &str) {
     );
 }
 
-/// What is polled more often than tokio lets a task poll in one go must be told from what is not ready.
+/// tokio limits how often a task polls in one go. Without `unconstrained`, a future polled above that limit would look
+/// like one that is not ready.
 #[tokio::test]
-async fn turns_are_never_lost_and_never_too_many() {
-    tokio::task::unconstrained(random_turns()).await;
+async fn permits_are_never_lost_and_never_exceed_the_limit() {
+    tokio::task::unconstrained(random_permits()).await;
 }
 
-async fn random_turns() {
+async fn random_permits() {
     for seed in 1..=300 {
         let mut dice = Dice::number(seed);
         let most = 1 + dice.below(3);
-        let turns = FairSemaphore::new(most);
+        let semaphore = FairSemaphore::new(most);
         let (mut waiting, mut held) = (Vec::new(), Vec::new());
         for _ in 0..200 {
             match dice.below(4) {
                 0 | 1 => {
-                    let (turns, org) = (turns.clone(), ["a", "b", "c"][dice.below(3)]);
-                    let mut wait = async move { turns.take(org).await }.boxed();
+                    let (semaphore, org) = (semaphore.clone(), ["a", "b", "c"][dice.below(3)]);
+                    let mut wait = async move { semaphore.take(org).await }.boxed();
                     match poll!(&mut wait) {
-                        Poll::Ready(turn) => held.push(turn),
+                        Poll::Ready(permit) => held.push(permit),
                         Poll::Pending => waiting.push(wait),
                     }
                 }
                 2 if !waiting.is_empty() => {
-                    // Whoever goes may have been given a turn that it never looked at.
+                    // A dropped waiter may hold a permit that it has not seen yet.
                     drop(waiting.swap_remove(dice.below(waiting.len())));
                 }
                 _ if !held.is_empty() => drop(held.swap_remove(dice.below(held.len()))),
@@ -131,44 +132,44 @@ async fn random_turns() {
                 let mut still = Vec::new();
                 for mut wait in std::mem::take(&mut waiting) {
                     match poll!(&mut wait) {
-                        Poll::Ready(turn) => held.push(turn),
+                        Poll::Ready(permit) => held.push(permit),
                         Poll::Pending => still.push(wait),
                     }
                 }
                 waiting = still;
-                assert_eq!(turns.waiting(), waiting.len(), "seed {seed}");
+                assert_eq!(semaphore.waiting(), waiting.len(), "seed {seed}");
                 assert!(
                     waiting.is_empty() || held.len() == most,
-                    "seed {seed}: a turn is lost"
+                    "seed {seed}: a permit is lost"
                 );
             }
             assert!(held.len() <= most, "seed {seed}");
         }
         drop((waiting, held));
-        assert_eq!(turns.waiting(), 0, "seed {seed}");
+        assert_eq!(semaphore.waiting(), 0, "seed {seed}");
         for _ in 0..most {
-            let turn = turns.take("z").now_or_never();
-            held_for_ever(turn.unwrap_or_else(|| panic!("seed {seed}: a turn is lost")));
+            let permit = semaphore.take("z").now_or_never();
+            hold_forever(permit.unwrap_or_else(|| panic!("seed {seed}: a permit is lost")));
         }
         assert!(
-            turns.take("z").now_or_never().is_none(),
-            "seed {seed}: one too many"
+            semaphore.take("z").now_or_never().is_none(),
+            "seed {seed}: too many permits"
         );
     }
 }
 
-fn held_for_ever<T>(turn: T) {
-    std::mem::forget(turn);
+fn hold_forever<T>(permit: T) {
+    std::mem::forget(permit);
 }
 
 #[tokio::test]
-async fn orgs_take_turns() {
-    let turns = FairSemaphore::new(1);
-    let first = turns.take("big").await;
+async fn permits_are_fair_among_orgs() {
+    let semaphore = FairSemaphore::new(1);
+    let first = semaphore.take("big").await;
     let mut waiting = Vec::new();
     for org in ["big", "big", "big", "small", "big", "tiny"] {
-        let turns = turns.clone();
-        let mut wait = async move { (org, turns.take(org).await) }.boxed();
+        let semaphore = semaphore.clone();
+        let mut wait = async move { (org, semaphore.take(org).await) }.boxed();
         assert!(poll!(&mut wait).is_pending());
         waiting.push(wait);
     }
@@ -182,51 +183,51 @@ async fn orgs_take_turns() {
 }
 
 #[tokio::test]
-async fn a_line_keeps_its_order_whoever_leaves_it() {
-    tokio::task::unconstrained(random_lines()).await;
+async fn a_queue_keeps_its_order_when_tickets_leave() {
+    tokio::task::unconstrained(random_queues()).await;
 }
 
-async fn random_lines() {
+async fn random_queues() {
     for seed in 1..=300 {
         let mut dice = Dice::number(seed);
         let queues = OrgQueues::default();
         let longest = 2 + dice.below(6);
-        // By org, in their order; the first one's turn it is.
+        // By org, in order of arrival; the first ticket of an org is active.
         let mut model: BTreeMap<usize, VecDeque<(u32, orghost::service::queue::Ticket)>> =
             BTreeMap::new();
         for number in 0..300 {
             let org = dice.below(3);
-            let line = model.entry(org).or_default();
+            let queue = model.entry(org).or_default();
             match dice.below(3) {
                 0 | 1 => match queues.ticket(&format!("org-{org}"), longest) {
-                    Some(place) => {
-                        assert!(line.len() < longest, "seed {seed}");
-                        line.push_back((number, place));
+                    Some(ticket) => {
+                        assert!(queue.len() < longest, "seed {seed}");
+                        queue.push_back((number, ticket));
                     }
-                    None => assert_eq!(line.len(), longest, "seed {seed}"),
+                    None => assert_eq!(queue.len(), longest, "seed {seed}"),
                 },
-                _ if !line.is_empty() => drop(line.remove(dice.below(line.len()))),
+                _ if !queue.is_empty() => drop(queue.remove(dice.below(queue.len()))),
                 _ => {}
             }
             assert_eq!(
                 queues.length(),
                 model.values().map(VecDeque::len).sum::<usize>()
             );
-            for line in model.values_mut() {
-                for (position, (_, place)) in line.iter_mut().enumerate() {
-                    let is_turn = place.wait().now_or_never().is_some();
-                    assert_eq!(is_turn, position == 0, "seed {seed}, step {number}");
+            for queue in model.values_mut() {
+                for (position, (_, ticket)) in queue.iter_mut().enumerate() {
+                    let is_active = ticket.wait().now_or_never().is_some();
+                    assert_eq!(is_active, position == 0, "seed {seed}, step {number}");
                 }
             }
         }
         drop(model);
-        assert_eq!(queues.length(), 0, "seed {seed}: a line that nobody is in");
+        assert_eq!(queues.length(), 0, "seed {seed}: an empty queue is kept");
     }
 }
 
-/// More than followers are kept in memory, from several writers, to followers that come at any time and are slow.
+/// Several writers write more events than the store keeps in memory, to slow followers that join at any time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn followers_see_every_event_once_and_in_order() {
+async fn followers_get_every_event_once_and_in_order() {
     const EACH: usize = 900;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
@@ -258,11 +259,11 @@ async fn followers_see_every_event_once_and_in_order() {
         let wanted = org.map_or(2 * EACH - usize::try_from(after).unwrap(), |_| EACH);
         while seen.len() < wanted {
             let Followed::Event(event) = events.next().await.unwrap().unwrap() else {
-                panic!("nothing is forgotten here");
+                panic!("no event was deleted");
             };
             seen.push(event.seq);
             if pause > 0 && seen.len().is_multiple_of(pause) {
-                // Falls behind by more than is kept for it.
+                // Falls behind by more events than the store keeps in memory.
                 let behind = store.newest().await.unwrap() + 1100;
                 while store.newest().await.unwrap() < behind.min(2 * EACH as i64) {
                     tokio::task::yield_now().await;
@@ -292,7 +293,7 @@ async fn followers_see_every_event_once_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_ends_its_operation_and_nothing_else() {
+async fn a_panic_fails_only_its_own_operation() {
     let fake = FakeDocker::start();
     let mut operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
     operator = operator.with_env("ORGHOST_PANIC_AT", "begun bad");
@@ -305,7 +306,7 @@ async fn a_panic_ends_its_operation_and_nothing_else() {
         (Some("failed"), Some("operation-broke")),
         "{bad}"
     );
-    // Those behind it in its line are not stuck.
+    // Operations behind it in the queue still run.
     assert_eq!(ended(&server, &waits).await["state"], "failed");
     assert!(
         events(&operator)
@@ -325,7 +326,7 @@ async fn a_panic_ends_its_operation_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_while_planning_is_an_answer() {
+async fn a_panic_while_planning_is_answered_with_an_error() {
     let operator = Operator::new().with_env("ORGHOST_PANIC_AT", "planning");
     let server = Server::start(&operator, &["--demo", "--engine", "local"]);
     let (status, problem) = server
@@ -341,16 +342,16 @@ async fn a_panic_while_planning_is_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_asked_to_stop_leaves_the_rest_to_the_next() {
-    let (fake, gate, operator) = held();
+async fn a_stopped_server_leaves_its_work_to_the_next_one() {
+    let (fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let first = accepted(&server, org("Acme", 3)).await;
     let second = accepted(&server, org("Other", 1)).await;
     server.ask_to_stop();
     logged(&operator, "stopping: running operations").await;
-    let_go(&gate);
+    release(&gate);
     assert_eq!(server.ended(), 0);
-    // Closed last: nothing of it is left in the write-ahead log.
+    // The store was closed properly: its write-ahead log is gone.
     let log = operator.state().join("orghost.db-wal");
     assert!(!log.exists(), "the store was not closed");
     fake.forget();
@@ -365,8 +366,8 @@ async fn a_server_that_is_asked_to_stop_leaves_the_rest_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_has_a_limit_and_names_what_still_runs() {
-    let (fake, gate, operator) = held();
+async fn a_drain_ends_at_its_limit_and_names_what_still_runs() {
+    let (fake, gate, operator) = held_engine();
     let config = operator.file("orghost.toml", "[server]\ndrain_seconds = 1\n");
     let args = [&["--config", config.to_str().unwrap()][..], &SERVE].concat();
     let server = Server::start(&operator, &args);
@@ -378,7 +379,7 @@ async fn a_drain_has_a_limit_and_names_what_still_runs() {
         "still running; the next start resumes it: up acme",
     )
     .await;
-    let_go(&gate);
+    release(&gate);
     fake.forget();
     let server = Server::start(&operator, &SERVE);
     assert_eq!(ended(&server, &id).await["state"], "done");
@@ -387,8 +388,8 @@ async fn a_drain_has_a_limit_and_names_what_still_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once() {
-    let (fake, gate, operator) = held();
+async fn a_second_signal_ends_the_server_at_once() {
+    let (fake, gate, operator) = held_engine();
     let config = operator.file("orghost.toml", "[server]\ndrain_seconds = 3600\n");
     let args = [&["--config", config.to_str().unwrap()][..], &SERVE].concat();
     let server = Server::start(&operator, &args);
@@ -398,7 +399,7 @@ async fn a_second_signal_ends_it_at_once() {
     server.ask_to_stop();
     assert_eq!(server.ended(), 1);
     logged(&operator, "stopped at once").await;
-    let_go(&gate);
+    release(&gate);
     fake.forget();
     let server = Server::start(&operator, &SERVE);
     assert_eq!(ended(&server, &id).await["state"], "done");
@@ -407,13 +408,13 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_small_org_does_not_wait_for_a_big_one() {
-    let (_fake, gate, operator) = held();
+async fn a_small_org_does_not_wait_for_a_large_one() {
+    let (_fake, gate, operator) = held_engine();
     let args = [&SERVE[..], &["--concurrency", "1"]].concat();
     let server = Server::start(&operator, &args);
     let big = accepted(&server, org("Big", 30)).await;
     let small = accepted(&server, org("Small", 1)).await;
-    let_go(&gate);
+    release(&gate);
     assert_eq!(ended(&server, &small).await["state"], "done");
     assert_eq!(ended(&server, &big).await["state"], "done");
     let came: Vec<_> = events(&operator)
@@ -430,8 +431,8 @@ async fn a_small_org_does_not_wait_for_a_big_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_much_of_one_org_is_refused_with_a_time_to_come_back() {
-    let (_fake, gate, operator) = held();
+async fn a_full_queue_of_one_org_is_refused_with_retry_after() {
+    let (_fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let mut ids = Vec::new();
     for _ in 0..orghost::limits::OPERATIONS_OF_ORG {
@@ -449,9 +450,9 @@ async fn too_much_of_one_org_is_refused_with_a_time_to_come_back() {
         .unwrap();
     assert!(seconds > 0);
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], "busy");
-    // Nobody else has to wait for that.
+    // Other orgs are not delayed.
     ids.push(accepted(&server, org("Other", 1)).await);
-    let_go(&gate);
+    release(&gate);
     for id in &ids {
         assert_eq!(ended(&server, id).await["state"], "done");
     }
@@ -462,10 +463,10 @@ async fn too_much_of_one_org_is_refused_with_a_time_to_come_back() {
     assert_eq!(server.stop(), 0);
 }
 
-/// What was taken down and brought up again meanwhile is up at the end, also when the host is killed in between.
+/// An org that is removed and imported again is up at the end, also when the host is killed in between.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_behind_a_removal_keeps_what_it_needs() {
-    let (fake, gate, operator) = held();
+async fn an_import_queued_behind_a_removal_keeps_its_snapshot() {
+    let (fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let mut ids = vec![accepted(&server, org("Acme", 1)).await];
     let (_, down) = server
@@ -474,7 +475,7 @@ async fn an_import_behind_a_removal_keeps_what_it_needs() {
     ids.push(down["id"].as_str().unwrap().to_owned());
     ids.push(accepted(&server, org("Acme", 2)).await);
     server.kill();
-    let_go(&gate);
+    release(&gate);
     fake.forget();
     let server = Server::start(&operator, &SERVE);
     let mut states = Vec::new();
@@ -492,10 +493,10 @@ async fn an_import_behind_a_removal_keeps_what_it_needs() {
     assert_eq!(server.stop(), 0);
 }
 
-/// What was cancelled is not gone on with, whatever happens to the host before it could take back what was under way.
+/// A cancelled operation is not resumed, even when the host was killed before it could roll back.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_cancelled_stays_cancelled_after_a_kill() {
-    let (fake, gate, operator) = held();
+async fn a_cancelled_operation_stays_cancelled_after_a_kill() {
+    let (fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let under_way = accepted(&server, org("Acme", 2)).await;
     let waits = accepted(&server, org("Acme", 3)).await;
@@ -506,7 +507,7 @@ async fn what_was_cancelled_stays_cancelled_after_a_kill() {
         assert_eq!(status, 202, "{answer}");
     }
     server.kill();
-    let_go(&gate);
+    release(&gate);
     fake.forget();
     let server = Server::start(&operator, &SERVE);
     assert_eq!(ended(&server, &other).await["state"], "done");
@@ -516,7 +517,7 @@ async fn what_was_cancelled_stays_cancelled_after_a_kill() {
         let (status, answer) = server.ask(Method::DELETE, &path, None).await;
         assert_eq!((status, &answer["code"]), (409, &json!("operation-ended")));
     }
-    // Nothing of it was begun, and nothing waits for it.
+    // No step of it began, and no workspace waits for it.
     assert_eq!(fake.containers().len(), 1, "{:?}", fake.containers());
     for workspace in server.get("/v1/orgs/acme").await["workspaces"]
         .as_array()
@@ -528,17 +529,17 @@ async fn what_was_cancelled_stays_cancelled_after_a_kill() {
     assert_eq!(server.stop(), 0);
 }
 
-/// A host that stops does not take what was cancelled for what it has to leave to the next one.
+/// A stopping host does not leave a cancelled operation to the next one.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_cancelled_stays_cancelled_when_the_host_stops() {
-    let (fake, gate, operator) = held();
+async fn a_cancelled_operation_stays_cancelled_when_the_host_stops() {
+    let (fake, gate, operator) = held_engine();
     let server = Server::start(&operator, &SERVE);
     let id = accepted(&server, org("Acme", 2)).await;
     let path = format!("/v1/operations/{id}");
     assert_eq!(server.ask(Method::DELETE, &path, None).await.0, 202);
     server.ask_to_stop();
     logged(&operator, "stopping: running operations").await;
-    let_go(&gate);
+    release(&gate);
     assert_eq!(server.ended(), 0);
     fake.forget();
     let server = Server::start(&operator, &SERVE);

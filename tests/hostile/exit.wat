@@ -1,4 +1,4 @@
-;; Ends itself instead of answering; needs a closed WASI.
+;; Exits instead of answering; needs a closed WASI.
 (module
   (import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))
   (memory (export "memory") 1)

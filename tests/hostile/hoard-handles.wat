@@ -1,4 +1,4 @@
-;; Asks for timers and never lets go of one; needs a closed WASI.
+;; Asks for timers and never drops one; needs a closed WASI.
 (module
   (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $timer (param i64) (result i32)))
   (memory (export "memory") 1)

@@ -1,4 +1,4 @@
-;; Takes 200 MiB, touches every page of them, and then gives up.
+;; Takes 200 MiB, touches every page, and then traps.
 (module
   (memory (export "memory") 1)
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)

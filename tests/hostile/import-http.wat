@@ -1,4 +1,4 @@
-;; Imports what not even a closed WASI has.
+;; Imports an interface that even a closed WASI does not have.
 (component
   (import "orghost:plugin/template-files@0.1.0" (instance))
   (import "wasi:http/outgoing-handler@0.2.3" (instance))

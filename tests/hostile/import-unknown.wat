@@ -1,4 +1,4 @@
-;; Imports what nobody has.
+;; Imports an interface that does not exist.
 (component
   (import "orghost:plugin/template-files@0.1.0" (instance))
   (import "acme:tools/everything" (instance))

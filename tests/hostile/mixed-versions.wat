@@ -1,4 +1,4 @@
-;; Imports of one version of the contract, exports of another.
+;; Imports one version of the contract and exports another.
 (component
   (import "orghost:plugin/log@0.2.0-dev" (instance))
   (instance $importer)

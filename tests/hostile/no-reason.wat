@@ -1,4 +1,4 @@
-;; Fails and names no problem.
+;; Fails with an empty list of problems.
 (module
   (memory (export "memory") 1)
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)

@@ -9,7 +9,7 @@
   (func (export "orghost:plugin/importer@0.1.0#import-org") (param i32 i32 i32 i32 i32 i32 i32) (result i32)
     (call $udp (i32.const 0) (i32.const 128))
     (call $tcp (i32.const 0) (i32.const 136))
-    ;; Both were refused: then it breaks in its own way.
+    ;; Both were refused: trap on purpose.
     (if (i32.and (i32.load8_u (i32.const 128)) (i32.load8_u (i32.const 136))) (then (call $exit (i32.const 1))))
     unreachable
   ))

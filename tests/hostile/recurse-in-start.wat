@@ -1,4 +1,4 @@
-;; Recurses before anything is asked of it.
+;; Recurses without end in its start function.
 (module
   (memory (export "memory") 1)
   (func $recurse (param i32) (result i32) (i32.add (i32.const 1) (call $recurse (local.get 0))))

@@ -1,4 +1,4 @@
-;; Never even starts.
+;; Loops without end in its start function.
 (module
   (memory (export "memory") 1)
   (func $spin (loop $again br $again))

@@ -1,4 +1,4 @@
-;; Never answers.
+;; Loops without end in `import-org`.
 (module
   (memory (export "memory") 1)
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)

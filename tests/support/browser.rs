@@ -1,4 +1,4 @@
-//! A real browser of a test's own: headless Chromium through its WebDriver, with a profile that goes with it.
+//! A headless Chromium for one test, driven through its WebDriver, with a temporary profile.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
-/// What a page is given to become as a test wants it.
+/// The longest wait for a state of the page.
 const LIMIT: Duration = Duration::from_secs(90);
 
 pub struct Browser {
@@ -24,7 +24,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// A browser whose window is so many CSS pixels wide and high.
+    /// Opens a browser with a window of this size in CSS pixels.
     pub async fn open(width: u32, height: u32) -> Self {
         let (driver, port) = start_driver();
         let profile = tempfile::tempdir().unwrap();
@@ -62,7 +62,7 @@ impl Browser {
         browser
     }
 
-    /// Goes to an address.
+    /// Opens an address.
     pub async fn goto(&self, url: &str) {
         self.client.goto(url).await.unwrap();
     }
@@ -95,7 +95,7 @@ impl Browser {
         }
     }
 
-    /// The element, as soon as it is there.
+    /// Waits for the element.
     pub async fn find(&self, css: &str) -> Element {
         let found = self
             .client
@@ -128,7 +128,7 @@ impl Browser {
         self.find(css).await.text().await.unwrap()
     }
 
-    /// Presses and releases one key of the keyboard, wherever the focus is.
+    /// Presses and releases one key, wherever the focus is.
     pub async fn key(&self, key: impl Into<char>) {
         let value = key.into();
         let keys = KeyActions::new("keys".to_owned())
@@ -137,7 +137,7 @@ impl Browser {
         self.client.perform_actions(keys).await.unwrap();
     }
 
-    /// Light or dark, as an operating system would say it.
+    /// Sets the colour scheme, light or dark, as an operating system does.
     pub async fn prefer(&self, scheme: &str) {
         let features = json!({"features": [
             {"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}
@@ -145,7 +145,7 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// Runs a script in each new page before the page's own.
+    /// Runs a script in each new page before the page's own scripts.
     pub async fn before_each_page(&self, script: &str) {
         self.devtools(
             "Page.addScriptToEvaluateOnNewDocument",
@@ -154,7 +154,7 @@ impl Browser {
         .await;
     }
 
-    /// What stands on the console: messages of scripts, violations of the page's policy, requests that failed.
+    /// The console messages: output of scripts, violations of the page's policy, failed requests.
     pub async fn console(&self) -> Vec<String> {
         let entries = self.driver("se/log", json!({"type": "browser"})).await;
         let entries = entries.as_array().unwrap().iter();
@@ -188,7 +188,7 @@ impl Browser {
         self.driver("goog/cdp/execute", body).await;
     }
 
-    /// What WebDriver's standard does not have.
+    /// Sends a command of the driver that is not in the WebDriver standard.
     async fn driver(&self, path: &str, body: Value) -> Value {
         let url = format!(
             "http://127.0.0.1:{}/session/{}/{path}",
@@ -201,7 +201,7 @@ impl Browser {
         value
     }
 
-    /// Ends the session, and with it the browser: a driver that is only killed leaves its browser behind.
+    /// Ends the session and the browser: a killed driver would leave its browser running.
     fn quit(&self) -> std::io::Result<()> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -223,8 +223,8 @@ impl Drop for Browser {
     }
 }
 
-/// A driver that listens, and its port. It chooses a free port of IPv4 and wants the same one of IPv6 then: where another
-/// program was faster it ends, and the next one chooses anew.
+/// Starts a driver and returns its port. The driver takes a free port of IPv4 and then needs the same port of IPv6;
+/// when another program has that one, the driver exits, and the next attempt takes another port.
 fn start_driver() -> (Child, u16) {
     for _ in 0..10 {
         let mut driver = Command::new("chromedriver")
@@ -235,16 +235,16 @@ fn start_driver() -> (Child, u16) {
             .expect("chromedriver is not installed: run scripts/browser");
         let mut said = BufReader::new(driver.stdout.take().unwrap());
         if let Some(port) = port_of(&mut said) {
-            // Whatever else it says is read, so that it never waits for a reader.
+            // Reads the rest of the output, so that the driver never blocks on a full pipe.
             std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
             return (driver, port);
         }
         driver.wait().unwrap();
     }
-    panic!("chromedriver ends before it listens");
+    panic!("chromedriver exited before it listened");
 }
 
-/// The port that a driver has chosen, of what it says; `None` when it ended.
+/// The port in the driver's output; `None` when the driver exited.
 fn port_of(said: &mut impl std::io::BufRead) -> Option<u16> {
     said.lines().find_map(|line| {
         let line = line.unwrap();

@@ -1,15 +1,14 @@
-//! Makes components from small core modules in text form, so that a test can
-//! have a plugin that no compiler would produce.
+//! Makes components from small core modules in text form, for plugins that no compiler would produce.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// A component of a world of 0.1.0, from a core module that exports `importer`'s functions.
+/// A component for version 0.1.0, from a core module that exports the functions of `importer`.
 pub fn of_wat(wat: &str, world: &str) -> Vec<u8> {
     of_wat_in("0.1.0", wat, world)
 }
 
-/// The same, of the version that the folder `wit/v<version>` holds.
+/// The same for the version in the folder `wit/v<version>`.
 pub fn of_wat_in(version: &str, wat: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let folder = super::root().join(format!("wit/v{version}"));
@@ -53,7 +52,7 @@ fn encoded(wat: &str, resolve: &Resolve, world: wit_parser::WorldId) -> Vec<u8> 
         .unwrap()
 }
 
-/// As much of WASI 0.2.0 as the tests import: names and signatures of the standard.
+/// The part of WASI 0.2.0 that the tests import, with the names and signatures of the standard.
 const WASI: [(&str, &str); 5] = [
     (
         "io.wit",

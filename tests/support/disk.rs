@@ -1,4 +1,4 @@
-//! A small disk of one's own: a tmpfs. Needs root, and says so.
+//! A small disk for one test: a tmpfs. It needs root and fails with that message without it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,7 +27,7 @@ impl SmallDisk {
         self.mount(&["-o", "remount,ro"]);
     }
 
-    /// Leaves no byte; gives the file that has them all.
+    /// Fills the disk completely and returns the file that does so.
     pub fn fill(&self) -> PathBuf {
         use std::io::Write as _;
         let path = self.path().join("filler");
@@ -45,7 +45,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: what a failed test left running may still use it.
+        // Unmounts lazily, because a process of a failed test may still use the disk.
         let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }

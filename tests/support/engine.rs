@@ -1,25 +1,25 @@
-//! A real Docker engine of a test's own, which it may kill and start: with its own socket, data and processes. The engine
-//! that others use is asked for the demonstration image, and left alone.
+//! A real Docker engine for one test, which may kill and start it: with its own socket, data and processes. The shared
+//! engine is only asked for the demonstration image.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// An engine; when it is dropped, everything of it is gone.
+/// An engine; dropping it removes everything that belongs to it.
 pub struct OwnEngine {
     dir: tempfile::TempDir,
     process: Option<Child>,
 }
 
 impl OwnEngine {
-    /// Starts an engine that has the image of the demonstration. Only root can.
+    /// Starts an engine that has the demonstration image. Needs root.
     pub fn start() -> Self {
         let mut engine = Self {
             dir: tempfile::tempdir().unwrap(),
             process: None,
         };
         engine.revive();
-        // The image as it is on the engine that scripts/docker-engine found.
+        // Copies the image from the engine that scripts/docker-engine found.
         let mut saved = Command::new("docker")
             .args(["save", "orghost-demo:latest"])
             .stdout(Stdio::piped())
@@ -39,19 +39,19 @@ impl OwnEngine {
         engine
     }
 
-    /// As in `DOCKER_HOST`.
+    /// The endpoint, in the form of `DOCKER_HOST`.
     pub fn endpoint(&self) -> String {
         format!("unix://{}", self.path("docker.sock").display())
     }
 
-    /// Ends it in the middle of whatever it does. What it runs goes on running.
+    /// Kills the engine at any moment. Its containers keep running.
     pub fn kill(&mut self) {
         let Some(mut process) = self.process.take() else {
             return;
         };
         process.kill().unwrap();
         process.wait().unwrap();
-        // Its helper ends with it, a little later; an engine that finds its pid would wait for it.
+        // containerd ends a little later; a new engine that finds its pid file would wait for it.
         let file = self.path("exec/containerd/containerd.pid");
         let pid: i32 = std::fs::read_to_string(&file)
             .unwrap()
@@ -62,7 +62,7 @@ impl OwnEngine {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         let runs = || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-            // Nobody may be there to wait for its end.
+            // The process may be collected already.
             stat.is_ok_and(|stat| !stat.contains(") Z "))
         };
         while runs() {
@@ -71,7 +71,7 @@ impl OwnEngine {
         std::fs::remove_file(file).unwrap();
     }
 
-    /// Starts it again, with all that it had.
+    /// Starts the engine again on its data.
     pub fn revive(&mut self) {
         let _ = std::fs::remove_file(self.path("docker.pid"));
         let log = std::fs::File::options()
@@ -84,7 +84,7 @@ impl OwnEngine {
             .arg(format!("--host={}", self.endpoint()))
             .args([at("data-root", "data"), at("exec-root", "exec")])
             .arg(at("pidfile", "docker.pid"))
-            // Of the machine's network it takes nothing that another engine has.
+            // Uses no bridge and no firewall rules, so it does not disturb another engine.
             .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
             .arg("--default-address-pool=base=10.213.0.0/16,size=24")
             .stdout(Stdio::null())
@@ -102,7 +102,7 @@ impl OwnEngine {
         }
     }
 
-    /// What the command says, line by line.
+    /// The output of the `docker` command, line by line.
     pub fn lines(&self, args: &[&str]) -> Vec<String> {
         let said = said(self.docker(args).output().unwrap());
         said.lines().map(str::to_owned).collect()
@@ -140,7 +140,7 @@ impl Drop for OwnEngine {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let _ = process.wait();
         }
-        // An engine that a failed test left dead leaves the processes that it ran, and those that look after them.
+        // An engine that a failed test left killed has left processes of containers and their shims.
         let folder = self.dir.path().display().to_string();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let read = |name: &str| std::fs::read_to_string(entry.path().join(name));
@@ -161,7 +161,7 @@ impl Drop for OwnEngine {
                 }
             }
         }
-        // And its mounts, so that its folder can be removed.
+        // Unmounts what is below, so that the folder can be removed.
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let ours = mounts.lines().filter_map(|line| line.split(' ').nth(1));
         let ours = ours.filter(|place| Path::new(place).starts_with(self.dir.path()));

@@ -1,11 +1,8 @@
-//! A Docker engine that is not one: HTTP on a Unix socket, everything in
-//! memory, every call recorded, and any call can be made to go wrong. Stands at
-//! the wire, so that what is tested is what goes out.
+//! A fake Docker engine: HTTP on a Unix socket and everything in memory. It records every call, and a test can make any
+//! call fail. It stands at the wire, so the tests see the real requests.
 //!
-//! It knows two rules that no test may break: a container that is started has
-//! under `/configs` exactly what was put there, and somebody has looked; and
-//! no two containers of one workspace run at the same time. A start without
-//! that fails the test when the engine is dropped.
+//! It fails the test, when the engine is dropped, for two violations: a container was started before its seed was put
+//! under `/configs` and read back, or two containers of one workspace ran at the same time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
@@ -21,35 +18,35 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
-/// What goes wrong with a call.
+/// A fault of a call.
 pub enum Fault {
-    /// It is answered with this status and message, and not performed.
+    /// Answers with this status and message and does not perform the call.
     Answer(u16, &'static str),
-    /// The connection ends before it is performed.
+    /// Closes the connection before the call is performed.
     CutBefore,
-    /// The connection ends after it was performed.
+    /// Closes the connection after the call was performed.
     CutAfter,
-    /// It is performed later.
+    /// Performs the call after this time.
     Delay(Duration),
-    /// It is performed when there is a permit.
+    /// Performs the call when a permit is available.
     Hold(Arc<tokio::sync::Semaphore>),
-    /// It is never answered.
+    /// Never answers.
     Hang,
-    /// What is stored of an uploaded archive is not what was uploaded.
+    /// Stores another content than the uploaded archive.
     Tear(fn(&mut Files)),
-    /// Something happens elsewhere first.
+    /// Runs this function first.
     Meanwhile(Box<dyn Fn() + Send + Sync>),
 }
 
-/// Which calls a fault is for.
+/// The calls that a fault applies to.
 pub enum When {
-    /// Every call whose line is this.
+    /// Every call with this line.
     Call(&'static str),
     /// Every call.
     Always,
 }
 
-/// What a volume holds, by path.
+/// The files of a volume, by path.
 pub type Files = BTreeMap<String, Entry>;
 
 /// One entry of an archive.
@@ -57,7 +54,7 @@ pub type Files = BTreeMap<String, Entry>;
 pub struct Entry {
     pub mode: u32,
     pub owner: u64,
-    /// `None`: a folder.
+    /// The content of a file; `None` for a folder.
     pub bytes: Option<Vec<u8>>,
 }
 
@@ -77,13 +74,13 @@ struct State {
     networks: BTreeMap<String, Value>,
     images: Vec<String>,
     violations: Vec<String>,
-    /// Identities and what stands for them in recorded lines.
+    /// Identities and the keys that replace them in recorded lines.
     names: HashMap<String, String>,
     made: u16,
-    /// Where the next containers answer; 0: nowhere.
+    /// The port where new containers answer; 0 for none.
     port: Option<u16>,
     busy: usize,
-    most_busy: usize,
+    most_concurrent_calls: usize,
 }
 
 struct Container {
@@ -91,9 +88,9 @@ struct Container {
     port: u16,
     body: Value,
     status: &'static str,
-    /// What was last uploaded, whatever became of it.
+    /// The last upload, even when a fault changed what was stored.
     uploaded: Option<Files>,
-    /// The upload was read back since.
+    /// Whether the upload was read back.
     looked: bool,
 }
 
@@ -103,7 +100,7 @@ struct Volume {
 }
 
 impl FakeDocker {
-    /// Starts an engine that has the image `agent:1`, and that of the demonstration.
+    /// Starts an engine that has the image `agent:1` and the demonstration image.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("docker.sock")).unwrap();
@@ -122,7 +119,7 @@ impl FakeDocker {
         }
     }
 
-    /// As in `DOCKER_HOST`.
+    /// The endpoint, in the form of `DOCKER_HOST`.
     pub fn endpoint(&self) -> String {
         format!("unix://{}", self.dir.path().join("docker.sock").display())
     }
@@ -131,26 +128,26 @@ impl FakeDocker {
         self.state().faults.push((when, Arc::new(fault)));
     }
 
-    /// Every call since the last [`forget`](Self::forget), such as
-    /// `PUT containers/ws-pm/dev/archive`; keys stand for identities.
+    /// Every call since the last [`forget`](Self::forget), such as `PUT containers/ws-pm/dev/archive`, with keys in
+    /// place of identities.
     pub fn calls(&self) -> Vec<String> {
         self.state().calls.clone()
     }
 
-    /// Forgets calls and faults, and nothing else.
+    /// Clears recorded calls and faults, and nothing else.
     pub fn forget(&self) {
         let mut state = self.state();
         state.calls.clear();
         state.faults.clear();
-        state.most_busy = 0;
+        state.most_concurrent_calls = 0;
     }
 
-    /// The most calls that were under way at the same time.
-    pub fn most_busy(&self) -> usize {
-        self.state().most_busy
+    /// The largest number of concurrent calls.
+    pub fn most_concurrent_calls(&self) -> usize {
+        self.state().most_concurrent_calls
     }
 
-    /// The names of all containers, with their states; keys stand for identities.
+    /// The names and states of all containers, with keys in place of identities.
     pub fn containers(&self) -> Vec<String> {
         let state = self.state();
         let shown = |(name, container): (&String, &Container)| {
@@ -161,7 +158,7 @@ impl FakeDocker {
         containers
     }
 
-    /// The names of all volumes; keys stand for identities.
+    /// The names of all volumes, with keys in place of identities.
     pub fn volumes(&self) -> Vec<String> {
         let state = self.state();
         let mut volumes: Vec<_> = state
@@ -178,7 +175,7 @@ impl FakeDocker {
         self.state().networks.keys().cloned().collect()
     }
 
-    /// What the body of a container's creation said.
+    /// The body of the request that created a container.
     pub fn body(&self, name: &str) -> Value {
         let state = self.state();
         let mut found = state.containers.iter();
@@ -186,12 +183,12 @@ impl FakeDocker {
         found.expect("a container of that name").1.body.clone()
     }
 
-    /// Containers that are made from now on answer at this port of the loopback; with 0, nowhere.
+    /// Sets the loopback port where new containers answer; 0 for none.
     pub fn answer_at(&self, port: u16) {
         self.state().port = Some(port);
     }
 
-    /// Nothing carries this label any more, as if a version had made it that knew none.
+    /// Removes a label everywhere, as if an older version had made the resources.
     pub fn drop_label(&self, label: &str) {
         let mut state = self.state();
         let State {
@@ -206,12 +203,12 @@ impl FakeDocker {
         }
     }
 
-    /// The engine starts a container by itself.
+    /// Starts a container without a request of the host, as an engine does after a reboot.
     pub fn start_again(&self, name: &str) {
         self.set_status(name, "running");
     }
 
-    /// A container ends, and nobody starts it again.
+    /// Ends a container without a restart.
     pub fn end(&self, name: &str) {
         self.set_status(name, "exited");
     }
@@ -228,13 +225,13 @@ impl FakeDocker {
         found.expect("a container of that name").1.status = status;
     }
 
-    /// Whether no call is under way.
+    /// Whether no call is running.
     pub fn is_idle(&self) -> bool {
         self.state().busy == 0
     }
 
-    /// A running container that nobody here made, perhaps from an image that
-    /// was made of one of ours and has its labels.
+    /// Inserts a running container that this host did not make. It may carry our labels, as a container from an image
+    /// of one of ours does.
     pub fn insert_foreign_container(&self, name: &str, labels: &Value) {
         let foreign = Container {
             id: format!("foreign-{name}"),
@@ -270,16 +267,16 @@ async fn serve(listener: UnixListener, state: Arc<Mutex<State>>) {
             let serving = hyper::server::conn::http1::Builder::new()
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), service);
-            // A cut connection is an error on purpose.
+            // A fault cuts the connection on purpose, so the error is ignored.
             let _ = serving.await;
         });
     }
 }
 
-/// One call, taken apart.
+/// The parts of one call.
 struct Call {
     method: String,
-    /// Without the version.
+    /// The path without the API version.
     path: Vec<String>,
     query: HashMap<String, String>,
     body: Bytes,
@@ -329,14 +326,14 @@ async fn handle(
     if cut_after { Err(Cut) } else { Ok(answer) }
 }
 
-/// Counts a call that is under way.
+/// Counts a running call.
 struct Busy<'a>(&'a Mutex<State>);
 
 impl<'a> Busy<'a> {
     fn new(state: &'a Mutex<State>) -> Self {
         let mut counts = state.lock().unwrap();
         counts.busy += 1;
-        counts.most_busy = counts.most_busy.max(counts.busy);
+        counts.most_concurrent_calls = counts.most_concurrent_calls.max(counts.busy);
         Self(state)
     }
 }
@@ -389,7 +386,7 @@ impl Call {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The values of `filters`' entry `label`, or of another.
+    /// The values of one key of `filters`, such as `label`.
     fn filters(&self, name: &str) -> Vec<String> {
         let filters: Value =
             serde_json::from_str(self.query.get("filters").map_or("{}", String::as_str)).unwrap();
@@ -483,7 +480,7 @@ impl State {
                 if self.networks.len() < before {
                     empty(204)
                 } else {
-                    no_such("network")
+                    not_found("network")
                 }
             }
             (method, ["containers", name, rest @ ..]) => {
@@ -491,7 +488,7 @@ impl State {
                 let found = found.find(|(own, c)| own == name || c.id == *name);
                 match found.map(|(own, _)| own.clone()) {
                     Some(name) => self.one_container(method, &name, rest, call, tear),
-                    None => no_such("container"),
+                    None => not_found("container"),
                 }
             }
             other => panic!("the fake engine does not know {other:?}"),
@@ -662,7 +659,7 @@ impl State {
         Some(found["Source"].as_str()?.to_owned())
     }
 
-    /// Pulls `team/present`; `team/broken` breaks half-way, long after the status was sent.
+    /// Pulls `team/present`. The pull of `team/broken` fails in its stream, after the status 200 was sent.
     fn pull(&mut self, call: &Call) -> Response<Full<Bytes>> {
         if !call.query.contains_key("tag") {
             self.violations.push("every tag would be pulled".to_owned());
@@ -695,7 +692,7 @@ impl State {
 
     fn one_volume(&mut self, method: &str, name: &str) -> Response<Full<Bytes>> {
         let Some(found) = self.volumes.get(name) else {
-            return no_such("volume");
+            return not_found("volume");
         };
         let is_used = self.containers.values().any(|container| {
             let mounts = container.body["HostConfig"]["Mounts"].as_array();
@@ -740,7 +737,7 @@ fn empty(status: u16) -> Response<Full<Bytes>> {
     response
 }
 
-fn no_such(what: &str) -> Response<Full<Bytes>> {
+fn not_found(what: &str) -> Response<Full<Bytes>> {
     answer(404, &json!({"message": format!("No such {what}")}))
 }
 
@@ -764,7 +761,7 @@ fn untar(archive: &[u8]) -> Option<Files> {
     Some(files)
 }
 
-/// As an engine does: below a folder with the name of the path.
+/// Packs the files as an engine does: below a folder with the name of the path.
 fn tar_of(files: &Files) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, entry) in files {

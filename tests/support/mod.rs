@@ -1,5 +1,4 @@
-//! How the tests run the program: always with a state, a cache and an
-//! environment of their own.
+//! Runs the program with its own state, cache and environment for each test.
 
 pub mod browser;
 pub mod component;
@@ -21,13 +20,13 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// One operator with a machine of their own.
+/// One operator with their own machine.
 pub struct Operator {
     pub home: TempDir,
     pub env: Vec<(String, String)>,
 }
 
-/// What the program did.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -52,7 +51,7 @@ impl Operator {
         self.home.path().join("state")
     }
 
-    /// The program, not yet started: a cleared environment but for what it needs.
+    /// The program, not yet started, with a cleared environment except for what it needs.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orghost"));
         command
@@ -61,9 +60,9 @@ impl Operator {
             .env("HOME", self.home.path())
             .env("PATH", "/usr/bin:/bin")
             .env("ORGHOST_STATE", self.state())
-            // Compiled plugins are shared: compiling takes seconds, and a cache has no influence on results.
+            // Tests share the compiled plugins: compiling takes seconds, and the cache does not change results.
             .env("ORGHOST_CACHE", shared_cache())
-            // Where the engine is that scripts/docker-engine found.
+            // The engine that scripts/docker-engine found.
             .envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)))
             .envs(self.env.iter().map(|(name, value)| (name, value)));
         command
@@ -73,7 +72,7 @@ impl Operator {
         Ran::of(self.command(args).output().unwrap())
     }
 
-    /// Writes a file below the home folder and gives its path.
+    /// Writes a file below the home folder and returns its path.
     pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.home.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -81,7 +80,7 @@ impl Operator {
         path
     }
 
-    /// How many processes of the local engine keep this operator's workspaces alive: one each.
+    /// The number of supervisors of the local engine that run this operator's workspaces, one for each.
     pub fn supervisors(&self) -> usize {
         let state = self.state().display().to_string();
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
@@ -92,7 +91,7 @@ impl Operator {
             .count()
     }
 
-    /// A template of files; `org.yaml` and whatever else.
+    /// Writes a template of `org.yaml` and other files.
     pub fn template(&self, files: &[(&str, &str)]) -> String {
         for (name, text) in files {
             self.file(&format!("template/{name}"), text);
@@ -104,14 +103,14 @@ impl Operator {
 impl Ran {
     pub fn of(output: Output) -> Self {
         Self {
-            // No code: a signal ended it.
+            // A process without a code was ended by a signal.
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
 
-    /// Ends the test unless the program ended with this code.
+    /// Fails the test unless the program exited with this code.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(

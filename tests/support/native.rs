@@ -1,12 +1,12 @@
-//! The default plugin as a native crate, reading through the host's own
-//! [`TemplateDir`]. The benchmarks use it, too.
+//! Runs the default plugin as a native crate, which reads through the host's own [`TemplateDir`]. The benchmarks use it
+//! too.
 
 use org_import::{Entry, EntryKind, Environment, FileError, Options, TemplateFiles, Variable};
 use orghost::model::env_map::EnvMap;
 use orghost::template::directory::TemplateDir;
 use orghost::template::path::{self, TemplatePath};
 
-/// The template's files for the native crate.
+/// Serves the template's files to the native crate.
 pub struct Files(pub TemplateDir);
 
 /// A request with these variables and nothing else.

@@ -1,4 +1,4 @@
-//! A real registry server of a test's own, on a free port of the loopback.
+//! A real registry server for one test, on a free port of the loopback.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Open to everybody.
+    /// Starts a registry without authentication.
     pub fn start() -> Self {
         Self::with("")
     }
 
-    /// For the user `ann` with the password `s3cret`.
+    /// Starts a registry for the user `ann` with the password `s3cret`.
     pub fn with_password() -> Self {
         Self::with("auth: {htpasswd: {realm: orghost, path: HTPASSWD}}\n")
     }
@@ -66,12 +66,12 @@ impl Registry {
         }
     }
 
-    /// A reference into it.
+    /// A reference to a tag of this registry.
     pub fn reference(&self, rest: &str) -> String {
         format!("127.0.0.1:{}/{rest}", self.port)
     }
 
-    /// Where it keeps the bytes of a digest (`sha256:…`).
+    /// The file with the bytes of a digest (`sha256:…`).
     pub fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").unwrap();
         let blobs = self.folder.path().join("data/docker/registry/v2/blobs");

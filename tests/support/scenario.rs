@@ -1,5 +1,5 @@
-//! The contract of an engine: what must hold on every one of them alike, the
-//! local one, a real Docker engine, the fake one at the wire, and a swarm.
+//! The engine contract: rules that hold on every engine, which are the local engine, a real Docker engine, the fake one
+//! and a swarm.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use orghost::provision::observed::{State, VolumeKind};
 use super::world::{World, workspace};
 
 /// An org comes up with exactly its seed, and a second `up` finds nothing to do.
-pub async fn up_and_again<E: Engine>(world: &World<E>) {
+pub async fn a_second_up_changes_nothing<E: Engine>(world: &World<E>) {
     world.write("scripts/run.sh", b"#!/bin/sh\r\n");
     let mut pm = workspace("pm");
     pm.files.push(SeedFile {
@@ -56,8 +56,8 @@ pub async fn up_and_again<E: Engine>(world: &World<E>) {
     );
 }
 
-/// Whether a URL leads to this machine and to nobody else's. A swarm binds no port to an address, so there it is the
-/// task's own on the engine's bridge; everywhere else it is this machine's loopback.
+/// Whether a URL is reachable from this machine only. A swarm cannot bind a port to an address, so there it is the
+/// task's own address on the engine's bridge; elsewhere it is the loopback.
 pub fn is_reachable_from_here(engine: EngineKind, url: &str) -> bool {
     let Some((host, port)) = url
         .strip_prefix("http://")
@@ -73,8 +73,8 @@ pub fn is_reachable_from_here(engine: EngineKind, url: &str) -> bool {
     is_there && port.parse::<u16>().is_ok()
 }
 
-/// A workspace that changed is replaced, and its sibling is not; the agent's own volume stays.
-pub async fn changed_is_replaced<E: Engine>(world: &World<E>) {
+/// A changed workspace is replaced, and its sibling is not. The agent's own volume stays.
+pub async fn a_changed_workspace_is_replaced<E: Engine>(world: &World<E>) {
     let mut org = [workspace("pm"), workspace("qa")];
     world.up(&org).await;
     let operations = async || {
@@ -97,22 +97,22 @@ pub async fn changed_is_replaced<E: Engine>(world: &World<E>) {
     assert_eq!(
         stored.manifest(),
         spec.seed.manifest(),
-        "nothing of the older seed is left"
+        "no file of the older seed is left"
     );
     let after = operations().await;
     let same = |kind| before[&(spec.id.clone(), kind)] == after[&(spec.id.clone(), kind)];
     assert!(!same(VolumeKind::Configs) && same(VolumeKind::Workspace));
 }
 
-/// A replacement that ends before it is ready is removed, and the one before runs again, with its own seed.
-pub async fn a_failed_replacement_is_taken_back<E: Engine>(world: &mut World<E>) {
+/// A replacement that exits before it is ready is removed, and the old generation runs again with its own seed.
+pub async fn a_failed_replacement_is_rolled_back<E: Engine>(world: &mut World<E>) {
     world.options.wait = Some(Duration::from_secs(60));
     let good = workspace("pm");
     assert!(world.up(std::slice::from_ref(&good)).await.is_up("pm"));
     let before = world.current(&good).await.unwrap();
 
     let mut bad = good.clone();
-    // The demonstration runtime ends with 78 when there is no sense in its config.
+    // The demonstration runtime exits with 78 for an invalid config.
     let config = bad.files.iter_mut().find(|file| file.path == "config.yaml");
     config.unwrap().content = Content::Inline(b" ".to_vec());
     let outcomes = world.up(&[bad]).await;
@@ -130,12 +130,12 @@ pub async fn a_failed_replacement_is_taken_back<E: Engine>(world: &mut World<E>)
     assert_eq!(stored.manifest(), world.spec(&good).seed.manifest());
     assert_eq!(world.engine.observe(&world.org()).await.unwrap().len(), 1);
     assert_eq!(world.engine.volumes(&world.org()).await.unwrap().len(), 2);
-    // It answers, and there is nothing to do.
+    // The old generation answers, and there is nothing to do.
     let outcomes = world.up(&[good]).await;
     assert!(outcomes.is_unchanged("pm"), "{outcomes:?}");
 }
 
-/// `down` keeps the agents' work unless told, and leaves nothing else.
+/// `down` keeps the agents' work unless `--volumes` is given, and leaves nothing else.
 pub async fn down_leaves_nothing<E: Engine>(world: &World<E>) {
     let org = [workspace("pm"), workspace("pm/dev")];
     world.up(&org).await;
@@ -153,7 +153,7 @@ pub async fn down_leaves_nothing<E: Engine>(world: &World<E>) {
         "{kept:?}"
     );
 
-    // The kept volumes are taken up again.
+    // The kept volumes are used again.
     assert!(world.up(&org).await.is_up("pm"));
     let removal = world.down(true).await;
     assert!(
@@ -164,8 +164,8 @@ pub async fn down_leaves_nothing<E: Engine>(world: &World<E>) {
     assert!(world.engine.volumes(&world.org()).await.unwrap().is_empty());
 }
 
-/// Without its image a workspace fails, its sibling does not, and nothing of it stays.
-pub async fn image_missing<E: Engine>(world: &mut World<E>) {
+/// A workspace without its image fails and leaves nothing behind, and its sibling comes up.
+pub async fn a_missing_image_fails_only_its_workspace<E: Engine>(world: &mut World<E>) {
     world.image = "localhost:1/orghost-absent".to_owned();
     let outcomes = world.up(&[workspace("pm")]).await;
     assert_eq!(
@@ -177,10 +177,10 @@ pub async fn image_missing<E: Engine>(world: &mut World<E>) {
     assert!(world.engine.volumes(&world.org()).await.unwrap().is_empty());
 }
 
-/// A volume, a container and a network that somebody else made are left alone.
-pub async fn name_in_use<E: Engine>(world: &World<E>, endpoint: &str) {
+/// A volume, a container and a network of somebody else are not changed.
+pub async fn resources_of_others_are_not_changed<E: Engine>(world: &World<E>, endpoint: &str) {
     let client = bollard::Docker::connect_with_unix(endpoint, 30, bollard::API_DEFAULT_VERSION);
-    // The fake engine is strict about what this host sends, and lenient with others.
+    // The fake engine checks this host's requests strictly and others loosely.
     let client = client.unwrap().with_request_modifier(|mut request| {
         let other = "x-other-client".parse().unwrap();
         request.headers_mut().insert("x-other-client", other);
@@ -229,7 +229,7 @@ pub async fn name_in_use<E: Engine>(world: &World<E>, endpoint: &str) {
 }
 
 /// A directory whose links lead out of its allowed root is not mounted.
-pub async fn mount_outside<E: Engine>(world: &mut World<E>) {
+pub async fn a_mount_that_leads_out_of_its_root_is_refused<E: Engine>(world: &mut World<E>) {
     let root = world.path().join("allowed");
     let inside = root.join("inside");
     std::fs::create_dir_all(&inside).unwrap();

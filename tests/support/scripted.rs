@@ -1,4 +1,4 @@
-//! A server of a few scripted answers: what it was asked is what the tests look at.
+//! A server with a few scripted answers that records its requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 pub enum Answer {
     /// A status, headers, a body.
     Says(u16, Vec<(&'static str, String)>, String),
-    /// Events, after which the stream stays open.
+    /// Events; then the stream stays open.
     Tells(Vec<(i64, Value)>),
-    /// Events, after which the stream ends.
+    /// Events; then the stream ends.
     EndsAfter(Vec<(i64, Value)>),
     /// No answer: the connection is closed.
     HangsUp,
@@ -27,7 +27,7 @@ pub enum Answer {
 /// One request, as it arrived.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// `GET /v1/orgs`.
+    /// The method and path, such as `GET /v1/orgs`.
     pub what: String,
     pub query: String,
     pub key: Option<String>,
@@ -35,7 +35,7 @@ pub struct Asked {
     pub at: Instant,
 }
 
-/// The last answer of a path is repeated for ever; a path without answers is 404.
+/// Answers by request. The last answer is repeated without end; a request without answers gets 404.
 #[derive(Clone, Default)]
 pub struct Scripted(Arc<Mutex<Script>>);
 
@@ -50,7 +50,7 @@ impl Answer {
         Self::Says(status, Vec::new(), body.to_string())
     }
 
-    /// 429, as orghost says it.
+    /// The 429 answer of orghost.
     pub fn busy(retry_after: Option<&str>) -> Self {
         Self::problem(429, "busy", retry_after)
     }
@@ -61,7 +61,7 @@ impl Answer {
         Self::Says(status, headers.into_iter().collect(), body.to_string())
     }
 
-    /// An operation of acme.
+    /// An operation of the org `acme`.
     pub fn operation(status: u16, state: &str) -> Self {
         let operation = json!({
             "id": "7", "org": "acme", "operation": "up", "state": state, "failed": 0, "began_ms": 0,
@@ -71,7 +71,7 @@ impl Answer {
 }
 
 impl Scripted {
-    /// The answers of a request, such as `GET /v1/orgs`, one after the other.
+    /// Sets the answers of a request such as `GET /v1/orgs`, in order.
     pub fn on(self, what: &str, answers: impl IntoIterator<Item = Answer>) -> Self {
         let answers = answers.into_iter().collect();
         let mut script = self.0.lock().unwrap();
@@ -80,7 +80,7 @@ impl Scripted {
         self
     }
 
-    /// Its address. It serves until the test's runtime ends.
+    /// Starts the server and returns its address. It runs until the test's runtime ends.
     pub async fn start(&self) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -89,7 +89,7 @@ impl Scripted {
         url
     }
 
-    /// What was asked of it so far.
+    /// The requests so far, of one method and path.
     pub fn asked(&self, what: &str) -> Vec<Asked> {
         let script = self.0.lock().unwrap();
         let asked = script.asked.iter().filter(|asked| asked.what == what);
@@ -111,7 +111,7 @@ async fn answer(State(scripted): State<Scripted>, request: Request) -> Response<
         last_event: header("last-event-id"),
         at: Instant::now(),
     };
-    // As a server does that reads a request before it answers.
+    // Reads the whole request before it answers, as a real server does.
     let _ = axum::body::to_bytes(body, usize::MAX).await;
     let answer = {
         let mut script = scripted.0.lock().unwrap();
@@ -149,7 +149,7 @@ async fn answer(State(scripted): State<Scripted>, request: Request) -> Response<
             streamed(Body::from_stream(endless))
         }
         Some(Answer::EndsAfter(events)) => streamed(Body::from_stream(stream(&events))),
-        // Without a message on the test's output.
+        // Ends the connection without a panic message in the test's output.
         Some(Answer::HangsUp) => std::panic::resume_unwind(Box::new("hangs up")),
     }
 }

@@ -1,4 +1,4 @@
-//! One `orghost serve`, and a client that asks it.
+//! One `orghost serve` process, and a client for it.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -17,12 +17,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one on a free port of the loopback, and waits until it listens.
+    /// Starts one on a free port of the loopback and waits until it listens.
     pub fn start(operator: &Operator, args: &[&str]) -> Self {
         let mut all = vec!["serve", "--json", "--listen", "127.0.0.1:0"];
         all.extend(args);
         let mut command = operator.command(&all);
-        // What it logs is beside its state, for whoever looks at a failed test.
+        // The log is beside the state folder, for a look after a failed test.
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -74,28 +74,28 @@ impl Server {
         json
     }
 
-    /// SIGTERM, and the exit code.
+    /// Sends SIGTERM and returns the exit code.
     pub fn stop(mut self) -> i32 {
         self.signal(Signal::TERM);
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 
-    /// Its process.
+    /// The id of its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// SIGTERM, and nothing more.
+    /// Sends SIGTERM and does not wait.
     pub fn ask_to_stop(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Waits for its end; the exit code, or -1 when a signal ended it.
+    /// Waits for the end and returns the exit code, or -1 after a signal.
     pub fn ended(mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 
-    /// SIGKILL: what a power cut is to a process.
+    /// Sends SIGKILL, which has the effect of a power cut.
     pub fn kill(mut self) {
         self.signal(Signal::KILL);
         self.child.wait().unwrap();

@@ -1,4 +1,4 @@
-//! A host in the test's own process: with a store, and so with a clock, that the test made.
+//! A service in the test's own process, with a store and clock that the test made.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use orghost::state::encryption::Keyring;
 use orghost::state::snapshots::Snapshots;
 use orghost::state::store::Store;
 
-/// A host on a state folder, whose Docker engine is at `docker`. The demonstration stands in for every runtime.
+/// A service on a state folder, with a Docker engine at `docker`. The demonstration stands in for every runtime.
 pub fn service(state: &Path, store: Store, config: Config, docker: String) -> Service {
     let config = Arc::new(config);
     let key = Keyring::new_key().unwrap();

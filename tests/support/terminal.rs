@@ -1,9 +1,9 @@
-//! The program on a terminal.
+//! Runs the program on a pseudo-terminal.
 
 use std::io::Read as _;
 use std::process::Command;
 
-/// Runs a command on a pseudo-terminal of its own; what it wrote there, and its exit code.
+/// Runs a command on its own pseudo-terminal and returns its output and exit code.
 pub fn on_a_terminal(command: Command) -> (Vec<u8>, i32) {
     let (mut pty, pts) = pty_process::blocking::open().unwrap();
     pty.resize(pty_process::Size::new(40, 200)).unwrap();
@@ -12,7 +12,7 @@ pub fn on_a_terminal(command: Command) -> (Vec<u8>, i32) {
         .unwrap();
     let mut written = Vec::new();
     let mut piece = [0; 4096];
-    // At its end, Linux answers with an error.
+    // Linux answers with an error at the end.
     while let Ok(length @ 1..) = pty.read(&mut piece) {
         written.extend_from_slice(&piece[..length]);
     }

@@ -57,7 +57,7 @@ impl World<Swarm> {
 }
 
 impl World<Local> {
-    /// A world on the local engine, whose runtime is the demonstration.
+    /// A world on the local engine, with the demonstration as its runtime.
     pub fn local() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let program = env!("CARGO_BIN_EXE_orghost").into();
@@ -68,7 +68,7 @@ impl World<Local> {
 }
 
 impl<E: Engine> World<E> {
-    /// Waits for nothing and works on one workspace after the other, unless told otherwise.
+    /// By default it does not wait for readiness and has a concurrency of one.
     fn on(engine: E, dir: tempfile::TempDir, image: &str) -> Self {
         std::fs::create_dir(dir.path().join("template")).unwrap();
         Self {
@@ -122,7 +122,7 @@ impl<E: Engine> World<E> {
         }
     }
 
-    /// What counts as a workspace now.
+    /// The current generation of a workspace.
     pub async fn current(&self, workspace: &Workspace) -> Option<Observed> {
         let id = self.spec(workspace).id;
         Generations::of(self.engine.find(&id).await.unwrap()).current
@@ -212,7 +212,7 @@ impl<E: Engine> World<E> {
     }
 }
 
-/// How an `up` ended, by key.
+/// The outcome of an `up`, by key.
 #[derive(Debug)]
 pub struct Outcomes(pub BTreeMap<String, Outcome>);
 
@@ -225,7 +225,7 @@ impl Outcomes {
         matches!(self.0[key], Outcome::Unchanged(_))
     }
 
-    /// Its step and code, as `create image-missing`.
+    /// The step and code of a failure, such as `create image-missing`.
     pub fn failure(&self, key: &str) -> String {
         match &self.0[key] {
             Outcome::Failed(failure) | Outcome::Cancelled(Some(failure)) => {
@@ -235,7 +235,7 @@ impl Outcomes {
         }
     }
 
-    /// What became of the one before, when it failed.
+    /// What happened to the previous generation after a failure.
     pub fn before(&self, key: &str) -> Option<&Before> {
         match &self.0[key] {
             Outcome::Failed(failure) => failure.before.as_ref(),
@@ -253,7 +253,7 @@ impl Outcomes {
     }
 }
 
-/// Who the workspace of a key is in a plan that a test made up: its slugs are its names.
+/// The identity of a workspace in a plan that a test made; its names equal the slugs of its key.
 pub fn path(key: &WorkspaceKey) -> NamePath {
     let names: Vec<String> = key.as_str().split('/').map(str::to_owned).collect();
     NamePath::try_from(names).unwrap()
