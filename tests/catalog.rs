@@ -580,6 +580,31 @@ fn installed_files_are_private_verified_and_removed_with_their_last_name() {
     }
 }
 
+/// The lock was once called `orghost.lock`, as the write lock of the state folder is.
+#[test]
+fn a_lock_of_the_old_name_is_read_and_replaced() {
+    let operator = Operator::new();
+    let plugin = file(&operator, "acme.wasm", &import(1));
+    let add = ["plugin", "add", &plugin, "--name", "acme"];
+    operator.run(&add).exits(0);
+    let folder = operator.state().join("plugins");
+    let (new, old) = (folder.join("plugins.lock"), folder.join("orghost.lock"));
+    std::fs::rename(&new, &old).unwrap();
+    assert_eq!(
+        installed_digest(&operator, "acme"),
+        Some(digest(&import(1)))
+    );
+
+    let other = file(&operator, "other.wasm", &import(2));
+    let add = ["plugin", "add", &other, "--name", "other"];
+    operator.run(&add).exits(0);
+    assert!(new.exists() && !old.exists());
+    assert_eq!(
+        installed_digest(&operator, "acme"),
+        Some(digest(&import(1)))
+    );
+}
+
 #[test]
 fn concurrent_installs_lose_nothing() {
     let operator = Operator::new();

@@ -75,7 +75,10 @@ pub enum CatalogError {
     },
 }
 
-const LOCK: &str = "orghost.lock";
+const LOCK: &str = "plugins.lock";
+
+/// Its name in earlier versions, which the write lock of the state folder has, too.
+const OLD_LOCK: &str = "orghost.lock";
 const LOCK_VERSION: u32 = 1;
 const HEADER: &str = "# The installed plugins of this state folder, pinned by digest.\n\
                       # Written by `orghost plugin add` and `remove`, not by hand; what each may do is in orghost.toml.\n\n";
@@ -93,26 +96,17 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Disk`] when the file cannot be read, and [`CatalogError::Lock`] when it is not valid.
     pub fn lock(&self) -> Result<Lock, CatalogError> {
-        let file = self.folder.join(LOCK);
-        let text = match read(&file, limits::PLUGIN_LOCK_BYTES) {
-            Ok(bytes) => String::from_utf8(bytes).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Lock::default());
+        for name in [LOCK, OLD_LOCK] {
+            let file = self.folder.join(name);
+            match read(&file, limits::PLUGIN_LOCK_BYTES) {
+                Ok(bytes) => {
+                    return parse(bytes).map_err(|reason| CatalogError::Lock { file, reason });
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(reason) => return Err(CatalogError::Disk { file, reason }),
             }
-            Err(reason) => return Err(CatalogError::Disk { file, reason }),
-        };
-        let parsed = text.and_then(|text| {
-            let lock: Lock = toml::from_str(&text).map_err(|error| error.message().to_owned())?;
-            if lock.version == LOCK_VERSION {
-                Ok(lock)
-            } else {
-                let found = lock.version;
-                Err(format!(
-                    "it has version {found}, and this orghost supports version {LOCK_VERSION}"
-                ))
-            }
-        });
-        parsed.map_err(|reason| CatalogError::Lock { file, reason })
+        }
+        Ok(Lock::default())
     }
 
     /// The pin of a name.
@@ -265,6 +259,8 @@ impl Catalog {
             reason: error.to_string(),
         })?;
         self.write(&file, format!("{HEADER}{text}").as_bytes())?;
+        // The file of the old name holds what was true before. It is not read while the new one is there.
+        let _ = std::fs::remove_file(self.folder.join(OLD_LOCK));
         sweep(&blobs, &lock);
         Ok(result)
     }
@@ -306,6 +302,17 @@ pub fn read_signature(file: &Path) -> Result<Option<String>, CatalogError> {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(reason) => Err(disk(file, reason)),
+    }
+}
+
+fn parse(bytes: Vec<u8>) -> Result<Lock, String> {
+    let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let lock: Lock = toml::from_str(&text).map_err(|error| error.message().to_owned())?;
+    match lock.version {
+        LOCK_VERSION => Ok(lock),
+        found => Err(format!(
+            "it has version {found}, and this orghost supports version {LOCK_VERSION}"
+        )),
     }
 }
 

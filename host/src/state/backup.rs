@@ -1,5 +1,5 @@
 //! Writes a state folder into one file and restores it: the database, the snapshots that it needs, and the installed
-//! plugins. Never the secret key, and never the folders in which the workspaces of the local engine work.
+//! plugins. Never the encryption key, and never the folders in which the workspaces of the local engine work.
 //!
 //! The file is a tar archive. Its last entry lists the other entries with their digests, so that a truncated or altered
 //! file is detected.
@@ -37,7 +37,7 @@ pub struct Backup {
     pub instance: String,
     /// The slugs of its orgs.
     pub orgs: Vec<String>,
-    /// The ids of the secret keys that its encrypted values need. More than one when a key rotation was not finished.
+    /// The ids of the encryption keys that its encrypted values need. More than one when a key rotation was not finished.
     pub keys: BTreeSet<String>,
     /// The SHA-256 of each file, in hexadecimal, by its name in the archive.
     files: BTreeMap<String, String>,

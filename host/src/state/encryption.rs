@@ -39,10 +39,10 @@ pub struct Encrypted(pub(crate) Vec<u8>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncryptionError {
     /// The text is not a key.
-    #[error("a secret key is 64 hexadecimal digits, one key on each line")]
+    #[error("an encryption key is 64 hexadecimal digits, one key on each line")]
     NotAKey,
     /// No key of the keyring encrypted the value.
-    #[error("it was encrypted with the key {0}, which is not among the secret keys")]
+    #[error("it was encrypted with the key {0}, which is not among the encryption keys")]
     OtherKey(String),
     /// The key is right, but the authentication failed: the value was altered, or it has another purpose.
     #[error("it was altered, or belongs to something else")]
@@ -187,8 +187,8 @@ impl SecretKey {
     }
 }
 
-/// Says where the secret key is read from. The help of every error about keys.
-pub(super) const KEY_HELP: &str = "the secret key is the one of ORGHOST_SECRET_KEY, else of `secret_key_file` under [server], else of secret.key in the state folder";
+/// Says where the encryption key is read from. The help of every error about keys.
+pub(super) const KEY_HELP: &str = "the encryption key is the one of ORGHOST_SECRET_KEY, else of `secret_key_file` under [server], else of secret.key in the state folder";
 
 impl From<EncryptionError> for Problem {
     fn from(error: EncryptionError) -> Self {

@@ -34,7 +34,7 @@ pub enum EncryptedValueError {
     #[error(transparent)]
     NoKey(EncryptionError),
     /// The key file cannot be read or written.
-    #[error("the secret key {file} cannot be read or written: {reason}")]
+    #[error("the encryption key {file} cannot be read or written: {reason}")]
     KeyFile {
         /// The path of the key file.
         file: PathBuf,

@@ -58,7 +58,7 @@ async fn on_this_machine(host: &Host, command: &DownCommand) -> Result<Exit, Pro
     let work = provision::destroy(&run, &org, command.volumes, concurrency);
     host.interrupts.cancel(
         &cancel,
-        "stopping after the workspaces under way (again to stop at once)",
+        "stopping after the workspaces in progress (interrupt again to stop at once)",
     );
     let removal = work.await?;
     print_removal(host.json, &org, &removal)?;

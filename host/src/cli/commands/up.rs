@@ -131,7 +131,7 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
     };
     host.interrupts.cancel(
         &cancel,
-        "stopping: workspaces under way are taken back (again to stop at once)",
+        "stopping: unfinished workspaces are undone (interrupt again to stop at once)",
     );
     let summary = provision::apply(&run, org, &admitted.jobs, &provisioning).await?;
     drop(progress);
@@ -225,7 +225,8 @@ fn keep_source(
     };
     let reason = problem.errors.first().map_or("", |error| &error.message);
     let message = format!("what this org is made from is not kept: {reason}");
-    let help = "it comes up; but a server on this state folder cannot seed its workspaces anew";
+    let help =
+        "the org comes up, but a server on this state folder cannot seed its workspaces again";
     let warning = Diagnostic::new("source-not-kept", message).help(help);
     if host.json {
         print_json(&json!({"event": "warning", "warning": warning}))?;
@@ -244,7 +245,7 @@ fn warn_of_former_name(orgs: &[OrgRow], name: &str, template: &str) {
             "this template is also up under its former name, as {}",
             other.slug
         );
-        let help = format!("`orghost down {}` takes that one down", other.slug);
+        let help = format!("`orghost down {}` removes that org", other.slug);
         let warning = Diagnostic::new("org-renamed", message).help(help);
         report::print(&warning, miette::Severity::Warning, None);
     }

@@ -17,7 +17,7 @@ use crate::problem::{Class, Problem};
 use crate::state::store::{OperationState, Store};
 
 /// `orghost restart`, `stop` and `start`. On this machine it starts the service of `orghost serve` for one operation,
-/// because making a workspace anew needs what its org was made from.
+/// because seeding a workspace again needs what its org was made from.
 ///
 /// # Errors
 /// There is no such workspace, or the operation failed.
@@ -41,7 +41,7 @@ async fn on_this_machine(
     let service = serve::service(host, (*host.config).clone(), &PolicyKeys::default()).await?;
     let Candidate { org, workspace } = find(service.store(), at).await?;
     host.interrupts
-        .say("interrupted half-way: run the same command again to resume it");
+        .say("interrupted: run the same command again to resume the operation");
     // An engine that is away is an error at once: a person waits at the terminal.
     let engine = service.org(&org).await?.engine;
     service.engines().get(engine).await?;
