@@ -280,11 +280,10 @@ impl World {
             operation: self.store.begin(self.org.slug(), Operation::Up).await?,
             cancel: CancellationToken::new(),
             observer: &|_| {},
-            permits: &provision::concurrency::FairSemaphore::new(16),
+            permits: &provision::concurrency::FairSemaphore::new(CONCURRENCY),
             keep_failed: false,
         };
         let options = Options {
-            concurrency: CONCURRENCY,
             wait: None,
             prune: provision::Prune::No,
             max_failures: None,

@@ -13,6 +13,7 @@ use orghost::limits;
 use orghost::model::event::Operation;
 use orghost::model::ids::WorkspaceId;
 use orghost::model::plan::{Content, SeedFile};
+use orghost::provision::concurrency::FairSemaphore;
 use orghost::provision::engine::Engine as _;
 use orghost::provision::engine::error::EngineError;
 use orghost::provision::generation::Generation;
@@ -134,7 +135,7 @@ async fn the_seed_is_there_before_the_runtime_starts() {
     let mut real = Real::new().await;
     let world = real.world();
     world.options.wait = Some(Duration::from_secs(30));
-    world.options.concurrency = 4;
+    world.permits = FairSemaphore::new(4);
     let keys = ["pm", "pm/a", "pm/b", "pm/c", "qa"];
     let outcomes = world.up(&keys.map(workspace)).await;
     assert!(keys.iter().all(|key| outcomes.is_up(key)), "{outcomes:?}");

@@ -50,7 +50,7 @@ struct World {
     command: Vec<String>,
     executable_seed: bool,
     wait: Option<Duration>,
-    turns: std::sync::Arc<provision::concurrency::FairSemaphore>,
+    permits: std::sync::Arc<provision::concurrency::FairSemaphore>,
 }
 
 impl World {
@@ -71,7 +71,7 @@ impl World {
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             executable_seed: false,
             wait: None,
-            turns: provision::concurrency::FairSemaphore::new(16),
+            permits: provision::concurrency::FairSemaphore::new(4),
         }
     }
 
@@ -87,7 +87,7 @@ impl World {
             operation,
             cancel: CancellationToken::new(),
             observer: &|_| {},
-            permits: &self.turns,
+            permits: &self.permits,
             keep_failed: false,
         }
     }
@@ -138,7 +138,6 @@ impl World {
             template: self.root.path().display().to_string(),
         };
         let options = Options {
-            concurrency: 4,
             wait: self.wait,
             prune: Prune::No,
             max_failures: None,
@@ -152,9 +151,7 @@ impl World {
     async fn down(&self, volumes: bool) -> Removal {
         let operation = self.store.begin(self.org.slug(), Operation::Down).await;
         let run = self.run(operation.unwrap());
-        let removal = provision::destroy(&run, &self.org, volumes, 4)
-            .await
-            .unwrap();
+        let removal = provision::destroy(&run, &self.org, volumes).await.unwrap();
         assert!(removal.failed.is_empty(), "{:?}", removal.failed);
         removal
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use orghost::model::event::Before;
 use orghost::model::plan::{EnvVar, Origin, Workspace};
+use orghost::provision::concurrency::FairSemaphore;
 use orghost::provision::{Outcome, Prune};
 
 use crate::support::fake_docker::{FakeDocker, Fault, When};
@@ -438,7 +439,7 @@ async fn max_failures_stops_an_update_at_the_failed_canary() {
     world.up(&three(workspace)).await;
     fake.forget();
     world.options.max_failures = NonZeroUsize::new(1);
-    world.options.concurrency = 3;
+    world.permits = FairSemaphore::new(3);
     fake.fault(
         When::Call("PUT containers/ws-a-1/archive"),
         Fault::Answer(500, "no"),
@@ -467,7 +468,7 @@ async fn the_canary_is_replaced_before_the_others() {
     world.up(&three(workspace)).await;
     fake.forget();
     world.options.max_failures = NonZeroUsize::new(1);
-    world.options.concurrency = 3;
+    world.permits = FairSemaphore::new(3);
     let outcomes = world.up(&three(changed)).await;
     assert!(
         ["a", "b", "c"].iter().all(|key| outcomes.is_up(key)),

@@ -8,6 +8,7 @@ use bollard::query_parameters::StartContainerOptions;
 use orghost::limits;
 use orghost::model::event::Operation;
 use orghost::model::plan::Workspace;
+use orghost::provision::concurrency::FairSemaphore;
 use orghost::provision::engine::Engine as _;
 use orghost::provision::engine::docker::Docker;
 use orghost::provision::engine::error::EngineError;
@@ -71,7 +72,7 @@ async fn a_second_up_makes_one_call() {
 #[tokio::test]
 async fn parents_come_first_and_concurrency_is_limited() {
     let (fake, mut world) = world().await;
-    world.options.concurrency = 3;
+    world.permits = FairSemaphore::new(3);
     fake.fault(When::Always, Fault::Delay(Duration::from_millis(10)));
     let keys = ["a", "a/1", "a/2", "a/3", "a/4", "a/5", "b"];
     let outcomes = world.up(&keys.map(workspace)).await;
@@ -394,7 +395,7 @@ async fn a_failed_removal_is_reported() {
 async fn a_missing_image_is_pulled_once() {
     let (fake, mut world) = world().await;
     world.image = "team/absent".to_owned();
-    world.options.concurrency = 3;
+    world.permits = FairSemaphore::new(3);
     let pulls = Arc::new(AtomicUsize::new(0));
     let counted = pulls.clone();
     let count = move || {

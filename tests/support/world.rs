@@ -37,7 +37,8 @@ pub struct World<E = Docker> {
     pub options: Options,
     pub cancel: CancellationToken,
     pub keep_failed: bool,
-    turns: std::sync::Arc<FairSemaphore>,
+    /// How many workspaces are provisioned at the same time.
+    pub permits: std::sync::Arc<FairSemaphore>,
 }
 
 impl World {
@@ -82,14 +83,13 @@ impl<E: Engine> World<E> {
                 ..Policy::default()
             },
             options: Options {
-                concurrency: 1,
                 wait: None,
                 prune: Prune::No,
                 max_failures: None,
             },
             cancel: CancellationToken::new(),
             keep_failed: false,
-            turns: FairSemaphore::new(16),
+            permits: FairSemaphore::new(1),
         }
     }
 
@@ -167,7 +167,7 @@ impl<E: Engine> World<E> {
             operation: self.store.begin("acme", operation).await.unwrap(),
             cancel: self.cancel.clone(),
             observer: &|_| {},
-            permits: &self.turns,
+            permits: &self.permits,
             keep_failed: self.keep_failed,
         }
     }
@@ -206,7 +206,7 @@ impl<E: Engine> World<E> {
 
     pub async fn down(&self, volumes: bool) -> Removal {
         let run = self.run(Operation::Down).await;
-        provision::destroy(&run, &self.org(), volumes, 4)
+        provision::destroy(&run, &self.org(), volumes)
             .await
             .unwrap()
     }

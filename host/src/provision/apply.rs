@@ -26,8 +26,6 @@ use crate::state::store::{LastOutcome, StoreError, WorkspaceRow};
 /// How to apply a plan.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The most workspaces that are provisioned at the same time. 0 counts as 1.
-    pub concurrency: usize,
     /// How long to wait for each workspace until it answers; `None`: do not wait.
     pub wait: Option<Duration>,
     /// What happens to workspaces that left the template.
@@ -100,7 +98,7 @@ async fn apply_jobs<E: Engine>(
     loop {
         let concurrency = match options.max_failures {
             Some(_) if started == 0 => 1,
-            _ => options.concurrency.max(1),
+            _ => run.permits.size(),
         };
         while under_way.len() < concurrency
             && !is_enough(failed)
@@ -140,7 +138,7 @@ async fn apply_jobs<E: Engine>(
     let is_doomed = |(_, found): &Found| prunes || found.current.is_none();
     let (doomed, left): (Vec<_>, Vec<_>) = unplanned.into_iter().partition(is_doomed);
     let names = Names::of(run.store, org).await?;
-    let pruned = remove_all(run, org, &names, doomed, options.concurrency).await?;
+    let pruned = remove_all(run, org, &names, doomed).await?;
     let left: Vec<_> = left.into_iter().chain(pruned.left).collect();
     let summary = Summary {
         outcomes: order.outcomes(),

@@ -63,6 +63,11 @@ impl FairSemaphore {
         waiters.filter(|waiter| !waiter.is_closed()).count()
     }
 
+    /// The number of all permits: the most workspaces that are provisioned at the same time.
+    pub fn size(&self) -> usize {
+        self.permits
+    }
+
     /// The number of permits that are held.
     pub fn taken(&self) -> usize {
         self.permits.saturating_sub(self.state().free)

@@ -25,9 +25,8 @@ pub async fn destroy<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
     volumes: bool,
-    concurrency: usize,
 ) -> Result<Removal, ProvisionError> {
-    let result = remove_org(run, org, volumes, concurrency).await;
+    let result = remove_org(run, org, volumes).await;
     let failed = result.as_ref().map_or(1, |removal| removal.failed.len());
     // The store forgets the org only when nothing of it is left, so that `orghost down` still finds it. It forgets it before
     // the operation is closed, so that a host that is killed in between resumes the operation.
@@ -49,13 +48,12 @@ async fn remove_org<E: Engine>(
     run: &Run<'_, E>,
     org: &OrgId,
     volumes: bool,
-    concurrency: usize,
 ) -> Result<Removal, ProvisionError> {
     let observed = Generations::by_workspace(run.engine.observe(org).await?);
     run.announce(org, Operation::Down, observed.len()).await?;
     let names = Names::of(run.store, org).await?;
     let observed = observed.into_iter().collect();
-    let gone = remove_all(run, org, &names, observed, concurrency).await?;
+    let gone = remove_all(run, org, &names, observed).await?;
     let key = |found: &Found| names.key(found);
     let mut removal = Removal {
         removed: gone.removed.iter().map(key).collect(),
@@ -120,7 +118,6 @@ pub(super) async fn remove_all<E: Engine>(
     org: &OrgId,
     names: &Names,
     workspaces: Vec<Found>,
-    concurrency: usize,
 ) -> Result<Gone, StoreError> {
     let depth = |key: &str| key.matches('/').count();
     let keyed = workspaces.into_iter();
@@ -132,7 +129,7 @@ pub(super) async fn remove_all<E: Engine>(
         let mut waiting = level.iter();
         let mut under_way = FuturesUnordered::new();
         loop {
-            while under_way.len() < concurrency.max(1)
+            while under_way.len() < run.permits.size()
                 && let Some((key, found)) = waiting.next()
             {
                 under_way.push(async move { (found, remove(run, org, key, found).await) });

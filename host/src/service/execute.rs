@@ -139,7 +139,7 @@ impl Service {
             Err(_) if cancel.is_cancelled() => return Ok(Ended::Interrupted),
             engine => engine?,
         };
-        let options = request.provisioning(self.0.config.concurrency());
+        let options = request.provisioning();
         let record_last_lines = |event: &Event| self.0.last_lines.record(&row.id, event);
         let mut run = self.run(&engine, row, cancel);
         run.observer = &record_last_lines;
@@ -177,10 +177,7 @@ impl Service {
         };
         let volumes = flag(&row.request, "volumes");
         let run = self.run(&engine, row, cancel);
-        let concurrency = self.0.config.concurrency();
-        provision::destroy(&run, &org, volumes, concurrency)
-            .boxed()
-            .await?;
+        provision::destroy(&run, &org, volumes).boxed().await?;
         // If everything was removed before the cancellation took effect, nothing is left to resume.
         let is_incomplete = cancel.is_cancelled() && self.org(&row.org).await.is_ok();
         Ok(match is_incomplete {

@@ -74,10 +74,9 @@ pub struct ImportOptions {
 }
 
 impl ImportOptions {
-    /// How the org is provisioned, with at most `concurrency` workspaces at the same time.
-    pub fn provisioning(&self, concurrency: usize) -> Options {
+    /// How the org is provisioned.
+    pub fn provisioning(&self) -> Options {
         Options {
-            concurrency,
             wait: self.ready_seconds.map(Duration::from_secs),
             prune: Prune::new(self.prune, self.yes),
             max_failures: self.max_failures,

@@ -45,17 +45,16 @@ async fn on_this_machine(host: &Host, command: &DownCommand) -> Result<Exit, Pro
     let progress = Progress::new(host.json, &[]);
     let observer = |event: &Event| progress.show(event);
     let cancel = CancellationToken::new();
-    let concurrency = host.config.concurrency();
     let run = Run {
         engine: &*engine,
         store: &store,
         operation: store.begin(org.slug(), Operation::Down).await?,
         cancel: cancel.clone(),
         observer: &observer,
-        permits: &FairSemaphore::new(concurrency),
+        permits: &FairSemaphore::new(host.config.concurrency()),
         keep_failed: false,
     };
-    let work = provision::destroy(&run, &org, command.volumes, concurrency);
+    let work = provision::destroy(&run, &org, command.volumes);
     host.interrupts.cancel(
         &cancel,
         "stopping after the workspaces in progress (interrupt again to stop at once)",

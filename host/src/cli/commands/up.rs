@@ -108,7 +108,7 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
     let concurrency = command
         .concurrency
         .map_or(host.config.concurrency(), usize::from);
-    let provisioning = options.provisioning(concurrency);
+    let provisioning = options.provisioning();
     let engine = engines.get(admitted.row.engine).await?;
     provision::check_prune(&*engine, org, &admitted.jobs, provisioning.prune).await?;
     let given = (&request.vars, &options);

@@ -128,7 +128,6 @@ impl Service {
                     Problem::one(Class::Conflict, Diagnostic::new("not-planned", message))
                 })?;
                 let options = Options {
-                    concurrency: 1,
                     wait: request.ready_seconds.map(Duration::from_secs),
                     prune: Prune::No,
                     max_failures: None,
