@@ -79,7 +79,7 @@ impl<'a> Request<'a> {
 
     /// Adds a new idempotency key, so that the server acts once however often the request is sent.
     pub fn once(mut self) -> Result<Self, NoRandomness> {
-        self.repeatable = Repeatable::Key(hex(&random::<16>()?));
+        self.repeatable = Repeatable::Key(hex(random::<16>()?));
         Ok(self)
     }
 

@@ -36,7 +36,7 @@ pub fn digest() -> String {
         sha.update((bytes.len() as u64).to_be_bytes());
         sha.update(bytes);
     }
-    crate::model::digest::hex(&sha.finalize())
+    crate::model::digest::hex(sha.finalize())
 }
 
 pub fn checks() -> Vec<Check> {

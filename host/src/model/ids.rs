@@ -101,7 +101,7 @@ impl WorkspaceId {
         for name in path.names() {
             part(name);
         }
-        let mut digits = hex(&hash.finalize());
+        let mut digits = hex(hash.finalize());
         digits.truncate(32);
         Self(digits)
     }
@@ -147,7 +147,7 @@ fn slug(name: &str) -> String {
     let name: String = name.nfc().collect();
     let mut slug = readable(&name).unwrap_or_default();
     if slug.is_empty() || slug.len() > LONGEST || !name.is_ascii() {
-        let digest = hex(&Sha256::digest(&name));
+        let digest = hex(Sha256::digest(&name));
         slug.truncate(LONGEST);
         let digits = digest.get(..8).unwrap_or_default();
         slug = [slug.trim_end_matches('-'), digits].join("-");

@@ -113,7 +113,7 @@ fn distinct<'a>(names: &BTreeSet<&'a str>, taken: &BTreeSet<String>) -> BTreeMap
 
 /// The slug of a name, with this number of digits of the name's digest at its end.
 fn slug(name: &str, digits: usize) -> String {
-    let digest = hex(&Sha256::digest(name));
+    let digest = hex(Sha256::digest(name));
     let suffix = digest.get(..digits).unwrap_or(&digest);
     let readable = readable(name).unwrap_or_else(|| "workspace".to_owned());
     if suffix.is_empty() {

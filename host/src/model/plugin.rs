@@ -140,7 +140,7 @@ impl std::str::FromStr for Wasi {
 impl PluginDigest {
     /// The digest of the bytes of a plugin file.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(hex(&Sha256::digest(bytes)))
+        Self(hex(Sha256::digest(bytes)))
     }
 
     /// A digest that is already known as 64 hexadecimal digits.

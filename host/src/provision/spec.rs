@@ -114,6 +114,6 @@ impl Spec {
         if self.runtime.unix_sockets {
             part("unix_sockets");
         }
-        hex(&hash.finalize())
+        hex(hash.finalize())
     }
 }

@@ -36,7 +36,7 @@ impl AgentTokens {
     /// The token of a workspace: HMAC-SHA-256 (RFC 2104) of its id, in hexadecimal.
     pub fn token(&self, id: &WorkspaceId) -> String {
         self.mac(id)
-            .map(|mac| hex(&mac.finalize().into_bytes()))
+            .map(|mac| hex(mac.finalize().into_bytes()))
             .unwrap_or_default()
     }
 

@@ -347,7 +347,7 @@ impl<R> HashingReader<R> {
     }
 
     fn end(self) -> String {
-        hex(&self.digest.finalize())
+        hex(self.digest.finalize())
     }
 }
 

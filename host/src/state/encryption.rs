@@ -74,7 +74,7 @@ impl Keyring {
     /// # Errors
     /// [`EncryptionError::NoRandomness`] when the operating system gives no random bytes.
     pub fn new_key() -> Result<String, EncryptionError> {
-        Ok(hex(&random::<KEY>()?))
+        Ok(hex(random::<KEY>()?))
     }
 
     /// Encrypts a text with the first key. [`Keyring::decrypt`] needs the same `purpose`.

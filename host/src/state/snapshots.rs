@@ -63,7 +63,7 @@ impl Snapshots {
             reason,
         };
         let tar = bundle.to_tar().map_err(|e| failed(&self.folder, e))?;
-        let digest = hex(&Sha256::digest(&tar));
+        let digest = hex(Sha256::digest(&tar));
         let file = self.file(&digest);
         // A snapshot of an older key is written again, because that key may be dropped.
         let is_there =

@@ -71,7 +71,7 @@ impl TokenDigest {
 /// # Errors
 /// [`NoRandomness`] when the operating system gives no random bytes.
 pub fn mint() -> Result<(String, TokenDigest), NoRandomness> {
-    let text = format!("{PREFIX}{}", hex(&random::<BYTES>()?));
+    let text = format!("{PREFIX}{}", hex(random::<BYTES>()?));
     let digest = TokenDigest(Sha256::digest(text.as_bytes()).into());
     Ok((text, digest))
 }

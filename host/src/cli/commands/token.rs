@@ -44,7 +44,7 @@ pub async fn token(host: &Host, command: &TokenCommand) -> Result<Exit, Problem>
                 return Err(Problem::one(Class::Invalid, diagnostic));
             }
             let (text, digest) = token::mint()?;
-            let id = hex(&random::<6>()?);
+            let id = hex(random::<6>()?);
             let lifetime = expires.map(|days| i64::from(days) * DAY_MS);
             let row = store.put_token(&id, name, *scope, lifetime, digest).await?;
             if host.json {

@@ -208,5 +208,5 @@ fn digest(path: &str, query: Option<&str>, headers: &HeaderMap, body: &Bytes) ->
         rest = after.get(boundary.len()..).unwrap_or_default();
     }
     digest.update(rest);
-    hex(&digest.finalize())
+    hex(digest.finalize())
 }

@@ -23,7 +23,7 @@ pub async fn identify(mut request: Request, next: Next) -> Response {
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     let id = match (1..=64).contains(&given.len()) && given.bytes().all(is_plain) {
         true => given.to_owned(),
-        false => hex(&random::<8>().unwrap_or_default()),
+        false => hex(random::<8>().unwrap_or_default()),
     };
     let Ok(id) = HeaderValue::from_str(&id) else {
         return next.run(request).await;

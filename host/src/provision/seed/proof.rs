@@ -145,7 +145,7 @@ impl Manifest {
                 facts.mode, facts.size, facts.sha256
             ));
         }
-        ManifestDigest(hex(&hash.finalize()))
+        ManifestDigest(hex(hash.finalize()))
     }
 
     /// Compares with what was read back; the result is the proof that a start needs.
@@ -201,7 +201,7 @@ impl FileFacts {
         Self {
             mode,
             size: bytes.len() as u64,
-            sha256: hex(&Sha256::digest(bytes)),
+            sha256: hex(Sha256::digest(bytes)),
         }
     }
 }

@@ -89,7 +89,7 @@ fn named(
         let position = row.get(10)?;
         let known = WorkspaceId::parse(&row.get::<_, String>(0)?);
         // How older versions computed identities.
-        let by_key = || hex(&Sha256::digest(format!("{instance}\0{org}\0{key}")));
+        let by_key = || hex(Sha256::digest(format!("{instance}\0{org}\0{key}")));
         let id = known.or_else(|| WorkspaceId::parse(by_key().get(..32)?));
         let wrong = || rusqlite::Error::InvalidColumnType(0, "id".to_owned(), Type::Text);
         let row = WorkspaceRow {

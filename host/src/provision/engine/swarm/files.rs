@@ -94,7 +94,7 @@ impl File {
         let mut hash = Sha256::new();
         hash.update(format!("{}\0{:o}\0", self.path, self.mode));
         hash.update(&self.bytes);
-        let mut digits = hex(&hash.finalize());
+        let mut digits = hex(hash.finalize());
         digits.truncate(16);
         format!("{}-{digits}", names::container(generation))
     }
