@@ -20,7 +20,7 @@ pub mod planning;
 pub mod plugin;
 pub mod problem;
 pub mod provision;
-mod random;
+pub mod random;
 pub mod service;
 pub mod state;
 pub mod template;
