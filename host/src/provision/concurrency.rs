@@ -19,7 +19,7 @@ pub struct Permit(Arc<FairSemaphore>);
 
 #[derive(Debug)]
 struct State {
-    /// Permits that nobody holds.
+    /// Free permits.
     free: usize,
     /// The orgs that wait, in the order of their turns; each with its waiters, the longest-waiting first.
     waiting: VecDeque<(String, VecDeque<oneshot::Sender<Permit>>)>,

@@ -33,7 +33,7 @@ pub enum ProvisionError {
     Prune(#[from] TooMuchPruned),
 }
 
-/// More than half of the running workspaces would be removed, and nobody consented to that.
+/// More than half of the running workspaces would be removed, and there was no consent to that.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{doomed} of the {running} workspaces that run are no longer in the template, and would be removed"

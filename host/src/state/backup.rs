@@ -274,7 +274,7 @@ fn unpack(file: &Path, folder: &Path) -> Result<Backup, BackupError> {
     if list.files != found {
         let differs = |(name, digest): &(&String, &String)| found.get(*name) != Some(*digest);
         let first = list.files.iter().find(differs);
-        let first = first.map_or("a file that nobody listed", |(name, _)| name.as_str());
+        let first = first.map_or("a file that is not listed", |(name, _)| name.as_str());
         return Err(BackupError::Damaged(format!(
             "{first} differs from the list of files"
         )));

@@ -94,7 +94,7 @@ impl WorkspaceViolations<'_> {
     }
 }
 
-/// The first five names of a list and the number of the others: a message with 42 names helps nobody.
+/// The first five names of a list and the number of the others: a message with 42 names is not read.
 pub(super) fn listed(names: &[&str]) -> String {
     const SHOWN: usize = 5;
     match names.get(..SHOWN) {

@@ -162,7 +162,7 @@ pub(in crate::provision) fn volume(spec: &Spec, volume: &Volume, operation: &Ope
         volume_options: Some(MountVolumeOptions {
             // What the image has in this folder is not a part of the seed.
             no_copy: Some(true),
-            // Somebody may remove the volume just now, and then the engine makes it again, with these labels.
+            // Another process may remove the volume at this moment, and then the engine makes it again, with these labels.
             labels: Some(volume_labels(spec, volume, operation)),
             ..MountVolumeOptions::default()
         }),
