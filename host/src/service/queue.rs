@@ -198,5 +198,8 @@ mod tests {
         let _second = queues.ticket("acme", 2).unwrap();
         assert!(queues.ticket("acme", 2).is_none());
         assert!(queues.ticket("other", 2).is_some());
+        // Served and waiting tickets count; that of the other org was dropped.
+        assert_eq!(queues.length(), 2);
+        assert!(queues.is_busy("acme") && !queues.is_busy("other"));
     }
 }
