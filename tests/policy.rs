@@ -337,3 +337,19 @@ fn require_isolation_refuses_partial_isolation() {
         assert!(!isolated(local, Isolation::None { reason }));
     }
 }
+
+#[test]
+fn the_limits_of_variables_are_the_largest_allowed_values() {
+    use orghost::limits::{ENV_VALUE_BYTES, ENV_VARS};
+    let with = |env: Vec<EnvVar>| {
+        let mut plan = plan();
+        plan.workspaces[0].env = env;
+        codes(&policy(), plan)
+    };
+    let many = |count: usize| (0..count).map(|n| var(&format!("V{n}"), "x")).collect();
+    assert_eq!(with(many(ENV_VARS)), [""; 0]);
+    assert_eq!(with(many(ENV_VARS + 1)), ["too-many-variables"]);
+    let long = |bytes| vec![var("LONG", &"x".repeat(bytes))];
+    assert_eq!(with(long(ENV_VALUE_BYTES)), [""; 0]);
+    assert_eq!(with(long(ENV_VALUE_BYTES + 1)), ["env-value"]);
+}
