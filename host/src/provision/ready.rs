@@ -82,7 +82,10 @@ async fn ask<E: Engine>(
                 (State::Running, None) => return Ok(None),
                 (State::Running, Some(url)) => {
                     match health::check(&url, spec.runtime.health.as_deref()).await {
-                        Ok(()) => return Ok(Some(url)),
+                        Ok(()) if is_still_at(engine, generation, &url).await => {
+                            return Ok(Some(url));
+                        }
+                        Ok(()) => "it ended while it was checked".to_owned(),
                         Err(why) => why,
                     }
                 }
@@ -94,4 +97,14 @@ async fn ask<E: Engine>(
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(500));
     }
+}
+
+/// Whether the workspace still runs at the address that answered. A swarm gives the address of a task that has ended to
+/// another task at once, which then answers in its place. A port of the loopback is not given away like that.
+async fn is_still_at<E: Engine>(engine: &E, generation: &Generation, url: &str) -> bool {
+    if url.starts_with("http://127.0.0.1:") {
+        return true;
+    }
+    let seen = engine.inspect(generation).await;
+    seen.is_ok_and(|seen| seen.state == State::Running && seen.url.as_deref() == Some(url))
 }
