@@ -28,7 +28,6 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use orghost::config::{Environment, Runtime};
 use orghost::limits;
 use orghost::model::engine_kind::EngineKind;
-use orghost::model::event::Operation;
 use orghost::model::ids::OrgId;
 use orghost::model::plugin::PluginLimits;
 use orghost::planning::policy::Policy;
@@ -41,7 +40,7 @@ use orghost::provision::run::Run;
 use orghost::provision::spec::Spec;
 use orghost::provision::{self, Job, Options, Work};
 use orghost::service::admission::identify;
-use orghost::state::store::{OrgRow, Store, WorkspaceRow};
+use orghost::state::store::{OrgRow, Start, Store, WorkspaceRow};
 use orghost::template::directory::TemplateDir;
 use table::{Row, Target};
 use tempfile::TempDir;
@@ -274,10 +273,14 @@ impl World {
             engine: EngineKind::Docker,
             template: "bench".to_owned(),
         };
+        let store = &self.store;
+        let operation = store
+            .accept(row, self.rows.clone(), None, Start::AtOnce)
+            .await?;
         let run = Run {
             engine: &self.engine,
             store: &self.store,
-            operation: self.store.begin(self.org.slug(), Operation::Up).await?,
+            operation,
             cancel: CancellationToken::new(),
             observer: &|_| {},
             permits: &provision::concurrency::FairSemaphore::new(CONCURRENCY),
@@ -288,7 +291,6 @@ impl World {
             prune: provision::Prune::No,
             max_failures: None,
         };
-        self.store.put_org(row, self.rows.clone()).await?;
         let up = provision::apply(&run, &self.org, &self.jobs, &options).await?;
         match up.failed() {
             0 => Ok(()),

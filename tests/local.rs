@@ -30,7 +30,7 @@ use orghost::provision::spec::Spec;
 use orghost::provision::workspace::volumes;
 use orghost::provision::{self, Options, Outcome, Prune, Removal, Summary, Work};
 use orghost::service::admission::identify;
-use orghost::state::store::{OrgRow, Store, WorkspaceRow};
+use orghost::state::store::{OrgRow, Start, Store, WorkspaceRow};
 use orghost::template::directory::TemplateDir;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
@@ -129,8 +129,6 @@ impl World {
 
     async fn up(&self, workspaces: &[Workspace]) -> Summary {
         let (rows, jobs) = self.jobs(workspaces);
-        let operation = self.store.begin(self.org.slug(), Operation::Up).await;
-        let run = self.run(operation.unwrap());
         let row = OrgRow {
             slug: self.org.slug().to_owned(),
             name: "Acme".to_owned(),
@@ -142,7 +140,8 @@ impl World {
             prune: Prune::No,
             max_failures: None,
         };
-        self.store.put_org(row, rows).await.unwrap();
+        let accepted = self.store.accept(row, rows, None, Start::AtOnce).await;
+        let run = self.run(accepted.unwrap());
         provision::apply(&run, &self.org, &jobs, &options)
             .await
             .unwrap()

@@ -589,3 +589,25 @@ async fn resources_of_others_are_not_changed() {
 async fn a_mount_that_leads_out_of_its_root_is_refused() {
     scenario::a_mount_that_leads_out_of_its_root_is_refused(&mut world().await.1).await;
 }
+
+/// The port of a container that has ended is free: what answers there now may be another workspace.
+#[tokio::test]
+async fn a_workspace_that_ends_while_its_port_answers_is_not_ready() {
+    let (fake, mut world) = world().await;
+    world.options.wait = Some(Duration::from_secs(30));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fake.answer_at(listener.local_addr().unwrap().port());
+    let answers = async {
+        let mut open = Vec::new();
+        loop {
+            open.push(listener.accept().await.unwrap());
+            fake.end("ws-a");
+        }
+    };
+    let workspaces = [workspace("a")];
+    let outcomes = tokio::select! {
+        outcomes = world.up(&workspaces) => outcomes,
+        () = answers => unreachable!("it accepts for ever"),
+    };
+    assert_eq!(outcomes.failure("a"), "ready ended", "{outcomes:?}");
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use orghost::config::Runtime;
 use orghost::model::event::{Before, Operation};
-use orghost::model::ids::OrgId;
+use orghost::model::ids::{OperationId, OrgId};
 use orghost::model::names::NamePath;
 use orghost::model::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, SeedFile, Workspace, WorkspaceKey,
@@ -24,7 +24,7 @@ use orghost::provision::{
     self, Job, Options, Outcome, ProvisionError, Prune, Removal, Summary, Work,
 };
 use orghost::service::admission::identify;
-use orghost::state::store::{OrgRow, Store, WorkspaceRow};
+use orghost::state::store::{OrgRow, Start, Store, WorkspaceRow};
 use orghost::template::directory::TemplateDir;
 use tokio_util::sync::CancellationToken;
 
@@ -161,10 +161,14 @@ impl<E: Engine> World<E> {
     }
 
     async fn run(&self, operation: Operation) -> Run<'_, E> {
+        self.run_of(self.store.begin("acme", operation).await.unwrap())
+    }
+
+    fn run_of(&self, operation: OperationId) -> Run<'_, E> {
         Run {
             engine: &self.engine,
             store: &self.store,
-            operation: self.store.begin("acme", operation).await.unwrap(),
+            operation,
             cancel: self.cancel.clone(),
             observer: &|_| {},
             permits: &self.permits,
@@ -189,8 +193,8 @@ impl<E: Engine> World<E> {
             engine: self.engine.kind(),
             template: "template".to_owned(),
         };
-        self.store.put_org(row, rows).await?;
-        let run = self.run(Operation::Up).await;
+        let accepted = self.store.accept(row, rows, None, Start::AtOnce).await?;
+        let run = self.run_of(accepted);
         provision::apply(&run, &self.org(), &jobs, &self.options).await
     }
 

@@ -99,12 +99,9 @@ async fn ask<E: Engine>(
     }
 }
 
-/// Whether the workspace still runs at the address that answered. A swarm gives the address of a task that has ended to
-/// another task at once, which then answers in its place. A port of the loopback is not given away like that.
+/// Whether the workspace still runs at the address that answered. When it ends, its address or port is free, and another
+/// workspace that gets it answers in its place.
 async fn is_still_at<E: Engine>(engine: &E, generation: &Generation, url: &str) -> bool {
-    if url.starts_with("http://127.0.0.1:") {
-        return true;
-    }
     let seen = engine.inspect(generation).await;
     seen.is_ok_and(|seen| seen.state == State::Running && seen.url.as_deref() == Some(url))
 }

@@ -45,15 +45,6 @@ impl Store {
         .await
     }
 
-    /// Stores an org and its planned workspaces with their identities. Workspaces that are known keep their outcome.
-    pub async fn put_org(
-        &self,
-        org: OrgRow,
-        workspaces: Vec<WorkspaceRow>,
-    ) -> Result<(), StoreError> {
-        self.write(move |db| write_org(db, &org, &workspaces)).await
-    }
-
     /// Forgets an org, its workspaces, its source and its encrypted variables; its events are kept. Does nothing while an
     /// accepted import of the org is queued, because that import needs all of them.
     pub async fn forget_org(&self, org: &str) -> Result<(), StoreError> {
@@ -89,6 +80,7 @@ fn org(row: &Row<'_>) -> rusqlite::Result<OrgRow> {
     of_row(format_args!("org {slug}"), read())
 }
 
+/// Stores an org and its planned workspaces with their identities. Workspaces that are known keep their outcome.
 pub(super) fn write_org(
     tx: &Connection,
     org: &OrgRow,
