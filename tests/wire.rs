@@ -590,18 +590,22 @@ async fn a_mount_that_leads_out_of_its_root_is_refused() {
     scenario::a_mount_that_leads_out_of_its_root_is_refused(&mut world().await.1).await;
 }
 
-/// The port of a container that has ended is free: what answers there now may be another workspace.
+/// The port of a container that has ended is free: what answers there now may be another workspace. The fake engine reports
+/// the exit code 0, so the workspace counts as done, without an address.
 #[tokio::test]
-async fn a_workspace_that_ends_while_its_port_answers_is_not_ready() {
+async fn a_workspace_that_ends_while_its_port_answers_has_no_address() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let (fake, mut world) = world().await;
     world.options.wait = Some(Duration::from_secs(30));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     fake.answer_at(listener.local_addr().unwrap().port());
     let answers = async {
-        let mut open = Vec::new();
         loop {
-            open.push(listener.accept().await.unwrap());
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read(&mut [0; 1024]).await.unwrap();
             fake.end("ws-a");
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
         }
     };
     let workspaces = [workspace("a")];
@@ -609,5 +613,6 @@ async fn a_workspace_that_ends_while_its_port_answers_is_not_ready() {
         outcomes = world.up(&workspaces) => outcomes,
         () = answers => unreachable!("it accepts for ever"),
     };
-    assert_eq!(outcomes.failure("a"), "ready ended", "{outcomes:?}");
+    let outcomes = format!("{outcomes:?}");
+    assert!(outcomes.contains("Up(None)"), "{outcomes}");
 }
