@@ -11,10 +11,8 @@ use super::render::text::{in_line, note};
 use crate::config::{PolicyKeys, env_file};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::engine_kind::EngineKind;
-use crate::model::isolation::Target;
 use crate::model::plan::is_identifier;
-use crate::planning::planner::{Giver, Loaded, PlanRequest};
-use crate::planning::policy::{Approved, Rejected};
+use crate::planning::planner::{Giver, Judgement, Loaded, PlanRequest};
 use crate::plugin::sandbox::PluginInput;
 use crate::problem::{Class, Problem};
 use crate::service::admission::choose_engine;
@@ -24,14 +22,12 @@ use crate::template::directory::TemplateDir;
 pub struct JudgedTemplate {
     /// The template that was planned.
     pub template: TemplateDir,
-    /// The approved plan, or the rejected plan with its violations.
-    pub verdict: Result<Approved, Box<Rejected>>,
-    /// The engine that the plan was judged for.
-    pub target: Target,
-    /// The plugin that made the plan; none for the built-in one.
-    pub planned_by: Option<String>,
+    /// The plan and the verdict on it.
+    pub judgement: Judgement,
     /// The other input of the plan: variables, grants and the plugin's name.
     pub request: PlanRequest,
+    /// The sandbox that ran the plugin.
+    pub loaded: Loaded,
 }
 
 /// Plans a template and judges its plan.
@@ -57,13 +53,11 @@ pub async fn judge(
     let (store, engines) = (host.existing_store()?, host.engines()?);
     let name = &planned.plan.org.name;
     let target = choose_engine(name, engine, store.as_ref(), &host.config, &engines).await?;
-    let judged = planned.judge(&host.planner.policy(&flags), target);
     Ok(JudgedTemplate {
         template,
-        verdict: judged.verdict,
-        target: judged.target,
-        planned_by: judged.planned_by,
+        judgement: planned.judge(&host.planner.policy(&flags), target),
         request,
+        loaded,
     })
 }
 

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::execute::Work;
+use super::follow::Follower;
+use super::import::JudgedImport;
+use super::planning::Draft;
 use super::{Import, Prepared, Service, blocking, source};
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
@@ -27,14 +30,39 @@ impl Service {
     pub async fn import(&self, import: Import) -> Result<OperationRow, Problem> {
         self.check_capacity()?;
         let (vars, request) = (import.vars.clone(), import.request.clone());
-        let draft = self.draft(import).await?;
-        let bundle = draft.bundle.clone();
+        let (bundle, draft) = self.draft(import).await?;
         let prepared = self.prepare(draft, request).await?;
         self.check_prune(&prepared).await?;
         let name = format!("accept {}", prepared.admitted.org.slug());
         let this = self.clone();
-        let work = async move { this.accept_import(bundle, vars, prepared).await };
+        let work = async move {
+            let kept = Some((bundle, vars));
+            this.accept_import(kept, prepared, None).await
+        };
         self.run_detached(name, work).await
+    }
+
+    /// Accepts a template that the operator's command line planned and judged in this process, and lets it follow the
+    /// operation.
+    ///
+    /// # Errors
+    /// It conflicts with an org of this host, or its engine does not answer: a person waits at the terminal, so nothing is
+    /// stored for later.
+    pub async fn import_judged(
+        &self,
+        judged: JudgedImport,
+        follower: Follower,
+    ) -> Result<OperationRow, Problem> {
+        let draft = Draft {
+            template: judged.template,
+            judgement: judged.judgement,
+            memory: self.0.memory.request(0).await,
+        };
+        let prepared = self.prepare(draft, judged.request).await?;
+        self.0.engines.get(prepared.admitted.row.engine).await?;
+        self.check_prune(&prepared).await?;
+        let kept = judged.bundle.map(|bundle| (bundle, judged.vars));
+        self.accept_import(kept, prepared, Some(follower)).await
     }
 
     /// Checks that an import would not prune more workspaces than it may. Asks the engine only if it prunes.
@@ -53,9 +81,9 @@ impl Service {
     /// Stores an org with its source and operation, and starts the operation.
     async fn accept_import(
         &self,
-        bundle: Arc<Bundle>,
-        vars: EnvMap,
+        source: Option<(Arc<Bundle>, EnvMap)>,
         prepared: Prepared,
+        follower: Option<Follower>,
     ) -> Result<OperationRow, Problem> {
         let host = &self.0;
         let admitted = &prepared.admitted;
@@ -79,22 +107,36 @@ impl Service {
             let (this, org, options) = (self.clone(), org.clone(), prepared.request.clone());
             move || {
                 let state = (&this.0.snapshots, &this.0.keyring);
-                source::keep(&org, &bundle, &vars, &options, state)
+                let keep = |(bundle, vars): (Arc<Bundle>, EnvMap)| {
+                    source::keep(&org, &bundle, &vars, &options, state)
+                };
+                source.map(keep).transpose()
             }
         })
         .await??;
         let rows = provision::rows(&admitted.approved, &admitted.identities);
         let store = &host.store;
-        let id = store.accept(row, rows, Some(kept), Start::Queued).await?;
-        self.start_stored(id, ticket, Work::Apply(Box::new(prepared)))
+        // A follower's process has nothing else to do.
+        let start = match follower {
+            Some(_) => Start::AtOnce,
+            None => Start::Queued,
+        };
+        let id = store.accept(row, rows, kept, start).await?;
+        self.start_stored(id, ticket, Work::Apply(Box::new(prepared)), follower)
             .await
     }
 
-    /// Accepts that an org is taken down; with `volumes`, the volumes with the agents' own work are removed too.
+    /// Accepts that an org is taken down; with `volumes`, the volumes with the agents' own work are removed too. A caller in
+    /// this process can follow it.
     ///
     /// # Errors
     /// [`Class::NotFound`] when there is no such org, [`Class::Busy`] when the host has too much to do.
-    pub async fn take_down(&self, org: &str, volumes: bool) -> Result<OperationRow, Problem> {
+    pub async fn take_down(
+        &self,
+        org: &str,
+        volumes: bool,
+        follower: Option<Follower>,
+    ) -> Result<OperationRow, Problem> {
         self.check_capacity()?;
         let row = self.org(org).await?;
         let (this, name) = (self.clone(), format!("accept {}", row.slug));
@@ -106,7 +148,7 @@ impl Service {
             let id = store
                 .enqueue(&row.slug, Operation::Down, None, request)
                 .await?;
-            this.start_stored(id, ticket, Work::Destroy).await
+            this.start_stored(id, ticket, Work::Destroy, follower).await
         };
         self.run_detached(name, work).await
     }
@@ -129,6 +171,7 @@ impl Service {
         id: OperationId,
         ticket: Ticket,
         work: Work,
+        follower: Option<Follower>,
     ) -> Result<OperationRow, Problem> {
         #[cfg(feature = "fault-injection")]
         crate::fault::at("accepted");
@@ -138,7 +181,7 @@ impl Service {
             Problem::one(Class::Failed, Diagnostic::new("store", message))
         })?;
         // Fails when the host is stopping. The operation is in the store, and the next process resumes it.
-        let _ = self.begin(row.clone(), ticket, work, Duration::ZERO);
+        let _ = self.begin(row.clone(), ticket, work, Duration::ZERO, follower);
         Ok(row)
     }
 

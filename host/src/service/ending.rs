@@ -20,7 +20,7 @@ pub(super) enum Ended {
 
 impl Service {
     /// Stores the end of an operation, unless it is stored already.
-    pub(super) async fn record_end(&self, row: &OperationRow, ended: Result<Ended, Problem>) {
+    pub(super) async fn record_end(&self, row: &OperationRow, ended: Result<Ended, &Problem>) {
         let store = &self.0.store;
         let stored = match ended {
             Ok(Ended::Completed) => Ok(()),

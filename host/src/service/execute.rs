@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::ending::Ended;
+use super::follow::{Follower, Report};
 use super::memory::MemoryRequest;
 use super::tasks::Closed;
 use super::{Prepared, Service};
@@ -35,6 +36,9 @@ pub(super) enum Work {
     Replan(MemoryRequest),
 }
 
+/// Is called with every event of an operation.
+type Observer<'a> = &'a (dyn Fn(&Event) + Send + Sync);
+
 impl Work {
     /// Waits for the memory that the work needs.
     async fn with_memory(self) -> Self {
@@ -53,14 +57,26 @@ impl Service {
         ticket: Ticket,
         work: Work,
         patience: Duration,
+        follower: Option<Follower>,
     ) -> Result<(), Closed> {
         let name = format!("{} {}", row.operation.as_str(), row.org);
-        let cancel = self.0.tasks.stopping().child_token();
+        let cancel = match &follower {
+            Some(follower) => follower.cancel.clone(),
+            None => self.0.tasks.stopping().child_token(),
+        };
         self.cancellations().insert(row.id.clone(), cancel.clone());
         let (this, id, org) = (self.clone(), row.id.clone(), row.org.clone());
         let task = async move {
-            this.run_operation(row, ticket, work, cancel, patience)
-                .await
+            let observe = |event: &Event| {
+                if let Some(follower) = &follower {
+                    follower.show(event);
+                }
+            };
+            let run = this.run_operation(row, ticket, work, (&cancel, patience), &observe);
+            let report = run.await;
+            if let Some(follower) = follower {
+                follower.end(report);
+            }
         };
         let (this, broken_id) = (self.clone(), id.clone());
         let broken =
@@ -78,9 +94,9 @@ impl Service {
         row: OperationRow,
         mut ticket: Ticket,
         work: Work,
-        cancel: CancellationToken,
-        patience: Duration,
-    ) {
+        (cancel, patience): (&CancellationToken, Duration),
+        observe: Observer<'_>,
+    ) -> Result<Report, Problem> {
         let ready = async {
             let work = work.with_memory().await;
             ticket.wait().await;
@@ -89,10 +105,12 @@ impl Service {
         let ended = tokio::select! {
             biased;
             // A cancelled operation, or one of a stopping host, ends without waiting for its ticket.
-            () = cancel.cancelled() => Ok(Ended::Interrupted),
-            work = ready => self.execute(&row, work, &cancel, patience).await,
+            () = cancel.cancelled() => Ok((Ended::Interrupted, Report::Nothing)),
+            work = ready => self.execute(&row, work, cancel, patience, observe).await,
         };
-        self.record_end(&row, ended).await;
+        let how = ended.as_ref().map(|(ended, _)| *ended);
+        self.record_end(&row, how).await;
+        ended.map(|(_, report)| report)
     }
 
     /// Executes an operation whose ticket is served.
@@ -102,21 +120,27 @@ impl Service {
         work: Work,
         cancel: &CancellationToken,
         patience: Duration,
-    ) -> Result<Ended, Problem> {
+        observe: Observer<'_>,
+    ) -> Result<(Ended, Report), Problem> {
         if !self.0.store.run(&row.id).await? {
-            return Ok(Ended::Interrupted);
+            return Ok((Ended::Interrupted, Report::Nothing));
         }
         #[cfg(feature = "fault-injection")]
         crate::fault::at(&format!("begun {}", row.org));
         match work {
-            Work::Destroy => self.execute_down(row, cancel, patience).await,
-            Work::Apply(prepared) => self.execute_up(row, *prepared, cancel, patience).await,
+            Work::Destroy => self.execute_down(row, cancel, patience, observe).await,
+            Work::Apply(prepared) => {
+                self.execute_up(row, *prepared, cancel, patience, observe)
+                    .await
+            }
             Work::Replan(memory) => {
                 let replanned = async { self.replan(&row.org, memory.await).boxed().await };
                 tokio::select! {
                     biased;
-                    () = cancel.cancelled() => Ok(Ended::Interrupted),
-                    prepared = replanned => self.execute_up(row, prepared?, cancel, patience).await,
+                    () = cancel.cancelled() => Ok((Ended::Interrupted, Report::Nothing)),
+                    prepared = replanned => {
+                        self.execute_up(row, prepared?, cancel, patience, observe).await
+                    }
                 }
             }
         }
@@ -129,28 +153,33 @@ impl Service {
         prepared: Prepared,
         cancel: &CancellationToken,
         patience: Duration,
-    ) -> Result<Ended, Problem> {
+        observe: Observer<'_>,
+    ) -> Result<(Ended, Report), Problem> {
         let Prepared {
             admitted, request, ..
         } = &prepared;
         let engine = self.engine(admitted.row.engine, &admitted.org, cancel, patience);
         let engine = match engine.await {
             // The next process resumes the operation, and the engine may answer then.
-            Err(_) if cancel.is_cancelled() => return Ok(Ended::Interrupted),
+            Err(_) if cancel.is_cancelled() => return Ok((Ended::Interrupted, Report::Nothing)),
             engine => engine?,
         };
         let options = request.provisioning();
-        let record_last_lines = |event: &Event| self.0.last_lines.record(&row.id, event);
+        let observe = |event: &Event| {
+            self.0.last_lines.record(&row.id, event);
+            observe(event);
+        };
         let mut run = self.run(&engine, row, cancel);
-        run.observer = &record_last_lines;
+        run.observer = &observe;
         run.keep_failed = request.keep_failed;
         let Admitted { org, jobs, .. } = admitted;
         let summary = provision::apply(&run, org, jobs, &options).boxed().await?;
         let mut outcomes = summary.outcomes.iter();
-        Ok(match outcomes.any(|(_, outcome)| outcome.is_cancelled()) {
+        let ended = match outcomes.any(|(_, outcome)| outcome.is_cancelled()) {
             true => Ended::Interrupted,
             false => Ended::Completed,
-        })
+        };
+        Ok((ended, Report::Applied(summary)))
     }
 
     /// Takes an org down.
@@ -159,31 +188,34 @@ impl Service {
         row: &OperationRow,
         cancel: &CancellationToken,
         patience: Duration,
-    ) -> Result<Ended, Problem> {
+        observe: Observer<'_>,
+    ) -> Result<(Ended, Report), Problem> {
         let known = match self.org(&row.org).await {
             Ok(known) => known,
             // The org was removed, and the process was killed before it stored the end.
             Err(problem) if problem.class == Class::NotFound => {
                 self.0.store.end(&row.org, 0).await?;
-                return Ok(Ended::Completed);
+                return Ok((Ended::Completed, Report::Nothing));
             }
             Err(problem) => return Err(problem),
         };
         let org = OrgId::known(self.0.store.instance().clone(), &known.slug);
         let engine = match self.engine(known.engine, &org, cancel, patience).await {
             // The next process resumes the operation, and the engine may answer then.
-            Err(_) if cancel.is_cancelled() => return Ok(Ended::Interrupted),
+            Err(_) if cancel.is_cancelled() => return Ok((Ended::Interrupted, Report::Nothing)),
             engine => engine?,
         };
         let volumes = flag(&row.request, "volumes");
-        let run = self.run(&engine, row, cancel);
-        provision::destroy(&run, &org, volumes).boxed().await?;
+        let mut run = self.run(&engine, row, cancel);
+        run.observer = observe;
+        let removal = provision::destroy(&run, &org, volumes).boxed().await?;
         // If everything was removed before the cancellation took effect, nothing is left to resume.
         let is_incomplete = cancel.is_cancelled() && self.org(&row.org).await.is_ok();
-        Ok(match is_incomplete {
+        let ended = match is_incomplete {
             true => Ended::Interrupted,
             false => Ended::Completed,
-        })
+        };
+        Ok((ended, Report::Destroyed(removal)))
     }
 
     /// The engine of an org. While it does not answer, tries again for as long as `patience`: after a reboot the engine may

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::engine_kind::EngineKind;
 use crate::model::env_map::EnvMap;
-use crate::planning::planner::Giver;
+use crate::planning::planner::{Giver, Judgement};
 use crate::problem::{Class, Problem};
 use crate::provision::{Options, Prune};
 use crate::state::snapshots::SnapshotError;
@@ -27,6 +28,21 @@ pub struct Import {
     pub template: Source,
     /// Variables: for expansion, and for the environment of every workspace.
     pub vars: EnvMap,
+    /// The other options.
+    pub request: ImportOptions,
+}
+
+/// A template that the operator's command line planned and judged.
+#[derive(Debug)]
+pub struct JudgedImport {
+    /// The template's folder, from which the seeds are read.
+    pub template: TemplateDir,
+    /// What to keep, so that a later process can make the org again. None for a template that is too large to be kept.
+    pub bundle: Option<Arc<Bundle>>,
+    /// Variables, as in [`Import`].
+    pub vars: EnvMap,
+    /// The plan and the verdict on it.
+    pub judgement: Judgement,
     /// The other options.
     pub request: ImportOptions,
 }

@@ -34,9 +34,8 @@ pub struct Prepared {
     _memory: MemoryPermit,
 }
 
-/// A planned and judged template, in memory.
+/// A planned and judged template.
 pub(super) struct Draft {
-    pub(super) bundle: Arc<Bundle>,
     pub(super) template: TemplateDir,
     pub(super) judgement: Judgement,
     pub(super) memory: MemoryPermit,
@@ -56,11 +55,11 @@ impl Service {
     /// The request asks for something that callers may not, the template cannot be loaded, the plugin makes no plan, or the host
     /// has too much to do ([`Class::Busy`]). A plan that policy refuses is no error.
     pub async fn plan(&self, import: Import) -> Result<Judgement, Problem> {
-        Ok(self.draft(import).await?.judgement)
+        Ok(self.draft(import).await?.1.judgement)
     }
 
     /// Loads a template when there is memory for it, then plans and judges it. Fails as [`Service::plan`].
-    pub(super) async fn draft(&self, import: Import) -> Result<Draft, Problem> {
+    pub(super) async fn draft(&self, import: Import) -> Result<(Arc<Bundle>, Draft), Problem> {
         let host = &self.0;
         self.check_options(&import.request)?;
         let memory = host.memory.request(import.template.max_bytes());
@@ -75,12 +74,12 @@ impl Service {
         let permit = host.plugin_calls.take(&import.caller).await;
         let planned = self.plan_bundle(permit, bundle.clone(), import.vars, &import.request);
         let (template, judgement) = planned.await?;
-        Ok(Draft {
-            bundle,
+        let draft = Draft {
             template,
             judgement,
             memory,
-        })
+        };
+        Ok((bundle, draft))
     }
 
     /// Admits a draft to this host. Fails when policy refuses it, or as [`admit`].
@@ -94,7 +93,6 @@ impl Service {
             template,
             judgement,
             memory,
-            ..
         } = draft;
         let approved = judgement
             .verdict

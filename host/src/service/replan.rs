@@ -44,12 +44,10 @@ impl Service {
             .decrypt(Label::vars(org).as_str(), &encrypted)?;
         let vars: EnvMap =
             serde_json::from_slice(&vars).map_err(|error| unreadable(org, &error))?;
-        let bundle = Arc::new(bundle);
         let permit = host.plugin_calls.take(org).await;
-        let planned = self.plan_bundle(permit, bundle.clone(), vars, &request);
+        let planned = self.plan_bundle(permit, Arc::new(bundle), vars, &request);
         let (template, judgement) = planned.await?;
         let draft = Draft {
-            bundle,
             template,
             judgement,
             memory,

@@ -57,7 +57,10 @@ impl Service {
                 _ => Work::Replan(self.request_memory(&row.org).await?),
             };
             match host.queues.ticket(&row.org, usize::MAX) {
-                Some(ticket) => self.begin(row.clone(), ticket, work, limits::ENGINE_BACK)?,
+                Some(ticket) => {
+                    let patience = limits::ENGINE_BACK;
+                    self.begin(row.clone(), ticket, work, patience, None)?;
+                }
                 None => return Err(busy("too many operations are open")),
             }
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{ended, unknown_org};
+use super::{ended, serve, unknown_org};
 use crate::cli::args::DownCommand;
 use crate::cli::exit::Exit;
 use crate::cli::render::progress::Progress;
@@ -11,12 +11,10 @@ use crate::cli::render::summary::print_removal;
 use crate::cli::render::text::{count, note, print_line};
 use crate::cli::server::{self, Server};
 use crate::cli::{Host, print_json};
-use crate::model::event::{Event, Operation, What};
-use crate::model::ids::OrgId;
+use crate::model::event::What;
 use crate::problem::Problem;
-use crate::provision;
-use crate::provision::concurrency::FairSemaphore;
-use crate::provision::run::Run;
+use crate::provision::Removal;
+use crate::service::follow::{Report, follow};
 
 /// `orghost down`.
 ///
@@ -34,32 +32,28 @@ pub async fn down(
 }
 
 async fn on_this_machine(host: &Host, command: &DownCommand) -> Result<Exit, Problem> {
-    let store = host.store()?;
-    let _lock = store.lock()?;
+    let service = serve::service_for_one(host, (*host.config).clone()).await?;
+    let store = service.store();
     let orgs = store.orgs().await?;
     let Some(row) = orgs.iter().find(|row| row.is_called(&command.org)) else {
-        return Err(unknown_org(&store, &command.org).await?);
+        return Err(unknown_org(store, &command.org).await?);
     };
-    let org = OrgId::known(store.instance().clone(), &row.slug);
-    let engine = host.engines()?.get(row.engine).await?;
-    let progress = Progress::new(host.json, &[]);
-    let observer = |event: &Event| progress.show(event);
+    // A person waits at the terminal: an engine that does not answer is an error at once, and nothing is stored.
+    service.engines().get(row.engine).await?;
     let cancel = CancellationToken::new();
-    let run = Run {
-        engine: &*engine,
-        store: &store,
-        operation: store.begin(org.slug(), Operation::Down).await?,
-        cancel: cancel.clone(),
-        observer: &observer,
-        permits: &FairSemaphore::new(host.config.concurrency()),
-        keep_failed: false,
-    };
-    let work = provision::destroy(&run, &org, command.volumes);
+    let (follower, following) = follow(cancel.clone());
     host.interrupts.cancel(
         &cancel,
         "stopping after the workspaces in progress (interrupt again to stop at once)",
     );
-    let removal = work.await?;
+    let accepted = service.take_down(&row.slug, command.volumes, Some(follower));
+    let org = accepted.await?.org;
+    let progress = Progress::new(host.json, &[]);
+    let report = following.end(|event| progress.show(event)).await?;
+    let removal = match report {
+        Report::Destroyed(removal) => removal,
+        Report::Applied(_) | Report::Nothing => Removal::default(),
+    };
     print_removal(host.json, &org, &removal)?;
     Ok(ended(host, removal.failed.is_empty()))
 }

@@ -41,7 +41,8 @@ pub async fn plan(
 
 async fn on_this_machine(host: &Host, command: &PlanCommand) -> Result<Exit, Problem> {
     let judged = judge(host, &command.plan, command.engine.engine).await?;
-    let (plan, violations): (&Plan, &[Violation]) = match &judged.verdict {
+    let judgement = judged.judgement;
+    let (plan, violations): (&Plan, &[Violation]) = match &judgement.verdict {
         Ok(approved) => (approved.plan(), &[]),
         Err(rejected) => (&rejected.plan, &rejected.violations),
     };
@@ -52,24 +53,24 @@ async fn on_this_machine(host: &Host, command: &PlanCommand) -> Result<Exit, Pro
     } else {
         plan
     };
-    if let (Ok(approved), Some(out)) = (&judged.verdict, &command.render) {
+    if let (Ok(approved), Some(out)) = (&judgement.verdict, &command.render) {
         render(host, approved, &judged.template, out, &command.plan)?;
     }
-    let changes = match (&judged.verdict, host.existing_store()?) {
+    let changes = match (&judgement.verdict, host.existing_store()?) {
         (Ok(approved), Some(store)) => changes(approved, &store).await?,
         _ => Vec::new(),
     };
     if host.json {
-        print_plan_json(shown, &judged.target, violations, &changes)?;
+        print_plan_json(shown, &judgement.target, violations, &changes)?;
     } else {
         print_plan(&shown_part(serde_json::json!(shown))?);
-        print_target(&judged.target);
+        print_target(&judgement.target);
         print_changes(&changes);
-        note_plugin(judged.planned_by.as_deref());
+        note_plugin(judgement.planned_by.as_deref());
         print_warnings(&plan.warnings, &command.plan.template);
         print_violations(&diagnostics(violations));
     }
-    match judged.verdict {
+    match judgement.verdict {
         Ok(_) => Ok(Exit::Done),
         Err(_) => Ok(Exit::Refused),
     }

@@ -47,26 +47,44 @@ async fn serving(host: &Host, command: &ServeCommand) -> Result<Exit, Problem> {
     server.tls_cert = command.tls_cert.clone().or(server.tls_cert.take());
     server.tls_key = command.tls_key.clone().or(server.tls_key.take());
     let policy = policy_keys(&command.policy)?;
-    let served = async { run(host, service(host, config, &policy).await?).await };
+    let served = async {
+        // The whole store is checked before anything is accepted, so that damage is found at the start and not months later.
+        let store = Store::open_sound(&host.folders.state)?;
+        let loaded = Loaded::new(host.sandbox()?);
+        run(host, service(host, config, &policy, store, loaded).await?).await
+    };
     let exit = served.await;
     log.finish().await;
     exit
 }
 
+/// Makes the service of a command that runs one operation in this process.
+///
+/// # Errors
+/// Those of [`service`].
+pub async fn service_for_one(host: &Host, config: Config) -> Result<Service, Problem> {
+    let loaded = Loaded::new(host.sandbox()?);
+    service(host, config, &PolicyKeys::default(), host.store()?, loaded).await
+}
+
 /// Makes the service for this configuration. It holds the write lock of the state folder.
 ///
 /// # Errors
-/// The store is damaged, another process has the write lock, or the encryption key or the plugin cannot be loaded.
-pub async fn service(host: &Host, config: Config, policy: &PolicyKeys) -> Result<Service, Problem> {
+/// Another process has the write lock, or the encryption key cannot be loaded.
+pub async fn service(
+    host: &Host,
+    config: Config,
+    policy: &PolicyKeys,
+    store: Store,
+    loaded: Loaded,
+) -> Result<Service, Problem> {
     let config = Arc::new(config);
     let state = &host.folders.state;
-    // The whole store is checked before anything is accepted, so that damage is found at the start and not months later.
-    let store = Store::open_sound(state)?;
     let lock = store.lock()?;
     let planner = Planner::new(config.clone(), host.environment.clone(), state);
     Ok(Service::new(Parts {
         policy: planner.policy(policy),
-        loaded: Loaded::new(host.sandbox()?),
+        loaded,
         keyring: host.keyring(&store).await?,
         snapshots: Snapshots::of(state),
         templates: config

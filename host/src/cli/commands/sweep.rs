@@ -6,7 +6,6 @@ use super::serve;
 use crate::cli::exit::Exit;
 use crate::cli::render::text::{print_line, printable};
 use crate::cli::{Host, print_json};
-use crate::config::PolicyKeys;
 use crate::problem::Problem;
 use crate::service::sweep::{Orphan, Seen};
 
@@ -17,7 +16,7 @@ use crate::service::sweep::{Orphan, Seen};
 pub async fn sweep(host: &Host, remove: bool) -> Result<Exit, Problem> {
     /// The pause between the two searches. It gives an operation that has just begun the time to store its org.
     const PAUSE: Duration = Duration::from_secs(1);
-    let service = serve::service(host, (*host.config).clone(), &PolicyKeys::default()).await?;
+    let service = serve::service_for_one(host, (*host.config).clone()).await?;
     let mut seen = Seen::default();
     let mut found = service.sweep(&mut seen, false).await?;
     if remove && found.iter().any(|orphan| orphan.removable) {

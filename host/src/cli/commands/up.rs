@@ -1,11 +1,12 @@
 //! `orghost up`: brings an org up, on this machine or by a server.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::ended;
+use super::{ended, serve};
 use crate::cli::args::UpCommand;
 use crate::cli::exit::Exit;
 use crate::cli::render::plan::{note_plugin, print_refusal, print_warnings};
@@ -15,19 +16,16 @@ use crate::cli::render::summary::print_summary;
 use crate::cli::request::{JudgedTemplate, judge};
 use crate::cli::server::{self, Server};
 use crate::cli::{Host, print_json};
+use crate::config::PolicyKeys;
 use crate::model::diagnostic::Diagnostic;
-use crate::model::env_map::EnvMap;
-use crate::model::event::{Event, What};
+use crate::model::event::What;
 use crate::problem::Problem;
-use crate::provision::concurrency::FairSemaphore;
-use crate::provision::run::Run;
-use crate::provision::{self, Outcome, Summary};
-use crate::service::admission::{AdmissionContext, TemplateOrigin, admit};
-use crate::service::agent_tokens::AgentTokens;
-use crate::service::{ImportOptions, source};
-use crate::state::encryption::Keyring;
-use crate::state::snapshots::{SnapshotError, Snapshots};
-use crate::state::store::{KeptSource, OrgRow, Start};
+use crate::provision::{Outcome, Summary};
+use crate::service::follow::{Report, follow};
+use crate::service::{ImportOptions, JudgedImport};
+use crate::state::snapshots::SnapshotError;
+use crate::state::store::OrgRow;
+use crate::template::bundle::Bundle;
 use crate::template::directory::TemplateDir;
 
 /// `orghost up`: brings an org up, or up to date.
@@ -47,95 +45,75 @@ pub async fn up(
 
 async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Problem> {
     let judged = judge(host, &command.plan, command.engine.engine).await?;
-    if !host.json {
-        note_plugin(judged.planned_by.as_deref());
-    }
     let JudgedTemplate {
         template,
-        verdict,
-        target,
+        judgement,
         request,
-        ..
+        loaded,
     } = judged;
-    let approved = match verdict {
-        Ok(approved) => approved,
+    if !host.json {
+        note_plugin(judgement.planned_by.as_deref());
+    }
+    let plan = match &judgement.verdict {
+        Ok(approved) => approved.plan(),
         Err(rejected) => {
-            print_refusal(host.json, &rejected, &target, command.plan.show_secrets)?;
+            let show_secrets = command.plan.show_secrets;
+            print_refusal(host.json, rejected, &judgement.target, show_secrets)?;
             return Ok(Exit::Refused);
         }
     };
     if host.json {
-        for warning in &approved.plan().warnings {
+        for warning in &plan.warnings {
             print_json(&json!({"event": "warning", "warning": warning}))?;
         }
     } else {
-        print_warnings(&approved.plan().warnings, &command.plan.template);
+        print_warnings(&plan.warnings, &command.plan.template);
     }
-    let store = host.store()?;
-    let _lock = store.lock()?;
+    let mut config = (*host.config).clone();
+    config.concurrency = command.concurrency.map(usize::from).or(config.concurrency);
+    let policy = PolicyKeys::default();
+    let service = serve::service(host, config, &policy, host.store()?, loaded).await?;
     let path = std::path::absolute(&command.plan.template);
     let path = path.unwrap_or_else(|_| command.plan.template.clone());
     let label = path.display().to_string();
-    warn_of_former_name(&store.orgs().await?, &approved.plan().org.name, &label);
-    let engines = host.engines()?;
-    let keyring = host.keyring(&store).await?;
-    let context = AdmissionContext {
-        store: &store,
-        config: &host.config,
-        engines: &engines,
-        tokens: &AgentTokens::of(&store, &keyring).await?,
+    warn_of_former_name(&service.store().orgs().await?, &plan.org.name, &label);
+    let keys: Vec<_> = plan.workspaces.iter().map(|w| w.key.clone()).collect();
+    let judged = JudgedImport {
+        bundle: bundle_to_keep(host, &template)?,
+        template,
+        vars: request.vars,
+        request: ImportOptions {
+            template: label,
+            plugin: request.plugin,
+            grant: request.grant,
+            giver: request.giver,
+            skip_external: request.skip_external,
+            engine: Some(judgement.target.engine),
+            prune: command.prune,
+            yes: command.yes,
+            max_failures: command.max_failures,
+            keep_failed: command.no_rollback,
+            ready_seconds: command.wait.then_some(command.timeout),
+            take_over: command.take_over,
+        },
+        judgement,
     };
-    let origin = TemplateOrigin {
-        template: label,
-        take_over: command.take_over,
-    };
-    let admitted = admit(approved, &template, origin, &context).await?;
-    let org = &admitted.org;
-    let options = ImportOptions {
-        template: admitted.row.template.clone(),
-        plugin: request.plugin,
-        grant: request.grant,
-        giver: request.giver,
-        skip_external: request.skip_external,
-        engine: Some(admitted.row.engine),
-        prune: command.prune,
-        yes: command.yes,
-        max_failures: command.max_failures,
-        keep_failed: command.no_rollback,
-        ready_seconds: command.wait.then_some(command.timeout),
-        take_over: command.take_over,
-    };
-    let concurrency = command
-        .concurrency
-        .map_or(host.config.concurrency(), usize::from);
-    let provisioning = options.provisioning();
-    let engine = engines.get(admitted.row.engine).await?;
-    provision::check_prune(&*engine, org, &admitted.jobs, provisioning.prune).await?;
-    let given = (&request.vars, &options);
-    let kept = keep_source(host, org.slug(), &template, given, &keyring)?;
-    let rows = provision::rows(&admitted.approved, &admitted.identities);
-    let row = admitted.row.clone();
-    let operation = store.accept(row, rows, kept, Start::AtOnce).await?;
-    let keys: Vec<_> = admitted.jobs.iter().map(|job| job.key.clone()).collect();
-    let progress = Progress::new(host.json, &keys);
-    let observer = |event: &Event| progress.show(event);
+    let engine = judged.judgement.target.engine;
     let cancel = CancellationToken::new();
-    let run = Run {
-        engine: &*engine,
-        store: &store,
-        operation,
-        cancel: cancel.clone(),
-        observer: &observer,
-        permits: &FairSemaphore::new(concurrency),
-        keep_failed: options.keep_failed,
-    };
+    let (follower, following) = follow(cancel.clone());
+    let accepted = service.import_judged(judged, follower).await?;
     host.interrupts.cancel(
         &cancel,
         "stopping: unfinished workspaces are undone (interrupt again to stop at once)",
     );
-    let summary = provision::apply(&run, org, &admitted.jobs, &provisioning).await?;
+    let progress = Progress::new(host.json, &keys);
+    let report = following.end(|event| progress.show(event)).await?;
     drop(progress);
-    print_summary(host.json, org.slug(), admitted.row.engine, &summary)?;
+    let summary = match report {
+        Report::Applied(summary) => summary,
+        Report::Destroyed(_) | Report::Nothing => Summary::default(),
+    };
+    print_summary(host.json, &accepted.org, engine, &summary)?;
     Ok(ended(host, summary.failed() == 0))
 }
 
@@ -205,23 +183,12 @@ fn outcome(what: &What) -> Option<Outcome> {
     }
 }
 
-/// What the org is made from, so that a server that is started later on this state folder can make it again. The org comes
-/// up without it, too: a template may have more than a snapshot can hold.
-fn keep_source(
-    host: &Host,
-    org: &str,
-    template: &TemplateDir,
-    (vars, options): (&EnvMap, &ImportOptions),
-    keyring: &Keyring,
-) -> Result<Option<KeptSource>, Problem> {
-    let snapshots = Snapshots::of(&host.folders.state);
-    let bundle = template.bundle().map_err(SnapshotError::from);
-    let kept = bundle
-        .map_err(Problem::from)
-        .and_then(|bundle| source::keep(org, &bundle, vars, options, (&snapshots, keyring)));
-    let problem = match kept {
-        Ok(kept) => return Ok(Some(kept)),
-        Err(problem) => problem,
+/// The template as the state folder keeps it, so that a server that is started later can make the org again. The org comes up
+/// without it, too: a template may have more than a snapshot can hold.
+fn bundle_to_keep(host: &Host, template: &TemplateDir) -> Result<Option<Arc<Bundle>>, Problem> {
+    let problem = match template.bundle().map_err(SnapshotError::from) {
+        Ok(bundle) => return Ok(Some(Arc::new(bundle))),
+        Err(error) => Problem::from(error),
     };
     let reason = problem.errors.first().map_or("", |error| &error.message);
     let message = format!("what this org is made from is not kept: {reason}");

@@ -10,7 +10,6 @@ use crate::cli::render::progress::{Progress, last_lines};
 use crate::cli::render::text::{note, print_line, printable};
 use crate::cli::server::{self, Server};
 use crate::cli::{Host, print_json};
-use crate::config::PolicyKeys;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::Operation;
 use crate::problem::{Class, Problem};
@@ -38,7 +37,7 @@ async fn on_this_machine(
     at: &WorkspaceArgs,
     operation: Operation,
 ) -> Result<Exit, Problem> {
-    let service = serve::service(host, (*host.config).clone(), &PolicyKeys::default()).await?;
+    let service = serve::service_for_one(host, (*host.config).clone()).await?;
     let Candidate { org, workspace } = find(service.store(), at).await?;
     host.interrupts
         .say("interrupted: run the same command again to resume the operation");

@@ -6,7 +6,6 @@ use super::progress::failure_details;
 use super::text::{count, note, print_line, printable};
 use crate::cli::print_json;
 use crate::model::engine_kind::EngineKind;
-use crate::model::ids::OrgId;
 use crate::problem::Problem;
 use crate::provision::engine::error::EngineError;
 use crate::provision::{Outcome, Removal, Summary};
@@ -124,22 +123,22 @@ fn note_not_removed(failed: &[(String, EngineError)]) {
 ///
 /// # Errors
 /// The summary cannot be written as JSON.
-pub fn print_removal(json: bool, org: &OrgId, removal: &Removal) -> Result<(), Problem> {
+pub fn print_removal(json: bool, org: &str, removal: &Removal) -> Result<(), Problem> {
     if json {
         return print_json(&json!({
-            "event": "summary", "org": org.slug(), "removed": removal.removed,
+            "event": "summary", "org": org, "removed": removal.removed,
             "failed": not_removed(&removal.failed), "kept": removal.kept,
         }));
     }
     note_not_removed(&removal.failed);
     print_line(&format!(
         "{}: {} removed",
-        org.slug(),
+        org,
         count(removal.removed.len(), "workspace")
     ));
     if !removal.kept.is_empty() {
         let kept = count(removal.kept.len(), "volume");
-        let command = format!("orghost down {} --volumes", org.slug());
+        let command = format!("orghost down {} --volumes", org);
         print_line(&format!(
             "kept {kept} with the agents' own work; `{command}` removes them"
         ));

@@ -189,7 +189,7 @@ pub async fn take_down(
     Path(org): Path<String>,
     Query(options): Query<TakeDown>,
 ) -> Result<Response, Problem> {
-    let row = api.service.take_down(&org, options.volumes).await?;
+    let row = api.service.take_down(&org, options.volumes, None).await?;
     followed(&api, row, options.wait.map(Bounded::get)).await
 }
 

@@ -112,7 +112,7 @@ impl Service {
         let work = async move {
             let executed = this.execute_for_workspace(&row, &id, &cancel, patience);
             let ended = executed.boxed().await;
-            this.record_end(&row, ended).await;
+            this.record_end(&row, ended.as_ref().copied()).await;
             drop(work_guard);
         };
         let this = self.clone();
