@@ -8,12 +8,14 @@ use syn::visit::Visit;
 
 use crate::support::root;
 
-/// The folders of `host/src`, lowest layer first. A folder uses only folders before it.
+/// The crates that are rooms of their own, and the folder of their sources.
+const CRATES: &[(&str, &str)] = &[("model", "model/src"), ("client", "client/src")];
+
+/// The crates and the folders of `host/src`, lowest layer first. Each uses only those before it.
 const LAYERS: &[&str] = &[
-    "limits",
+    "model",
     "fault",
     "atomic_file",
-    "model",
     "template",
     "problem",
     "random",
@@ -37,11 +39,9 @@ const SEPARATE: &[(&str, &[&str])] = &[
         "provision",
         &["plugin", "planning::planner", "model::plan::Plan"],
     ),
-    ("client", &["state", "planning", "provision"]),
-    ("http", &["client"]),
 ];
 
-/// A path that only the named files or folders under `host/src` may use.
+/// A path that only the named files or folders may use.
 const USES: &[(&str, &[&str])] = &[
     ("wasmtime::", &["plugin/sandbox"]),
     ("wasmtime_wasi::", &["plugin/sandbox"]),
@@ -73,6 +73,7 @@ const USES: &[(&str, &[&str])] = &[
     ("tracing_subscriber::", &["cli"]),
     ("axum_server::", &["cli/commands/serve.rs", "cli/tls.rs"]),
     ("governor::", &["http/middleware/auth.rs"]),
+    ("orghost_client::", &["cli/server.rs"]),
     ("reqwest::", &["client"]),
     ("vte::", &["cli/render/terminal.rs"]),
     ("opentelemetry", &["cli/traces.rs"]),
@@ -234,43 +235,56 @@ fn the_sdk_depends_on_nothing_of_this_workspace() {
     }
 }
 
-/// The sources of the host without `lib.rs` and `main.rs`.
+/// The sources of the host, the model and the client, without `lib.rs` and `main.rs`.
 struct Sources {
-    /// The text of each file, by path under `host/src`.
+    /// The text of each file, by path under `host/src`. The files of another crate are in a folder with its name.
     texts: BTreeMap<String, String>,
-    /// By module, such as `provision::seed`: the paths of this crate that it uses outside its tests.
+    /// By module, such as `provision::seed`: the paths of these crates that it uses outside its tests.
     uses: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Sources {
     fn read() -> Self {
-        let folder = root().join("host/src");
+        let mut sources = Self {
+            texts: BTreeMap::new(),
+            uses: BTreeMap::new(),
+        };
+        sources.add("", "host/src");
+        for (name, folder) in CRATES {
+            sources.add(name, folder);
+        }
+        assert!(sources.texts.len() > 100, "no sources were found");
+        sources
+    }
+
+    /// Adds the sources of the crate with this name. The host has no name.
+    fn add(&mut self, name: &str, folder: &str) {
+        let folder = root().join(folder);
         let mut files = Vec::new();
         collect(&folder, &mut files);
-        assert!(files.len() > 100, "no sources were found");
-        let mut texts = BTreeMap::new();
-        let mut uses = BTreeMap::new();
         for file in files {
-            let path = file
-                .strip_prefix(&folder)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
+            let path = file.strip_prefix(&folder).unwrap().to_str().unwrap();
             if path == "lib.rs" || path == "main.rs" {
                 continue;
             }
+            let path = match name {
+                "" => path.to_owned(),
+                name => format!("{name}/{path}"),
+            };
             let text = std::fs::read_to_string(&file).unwrap();
             let module = path.trim_end_matches(".rs").replace('/', "::");
             let mut found = Uses {
+                root: match name {
+                    "" => Vec::new(),
+                    name => vec![name.to_owned()],
+                },
                 module: module.split("::").map(str::to_owned).collect(),
                 paths: BTreeSet::new(),
             };
             found.visit_file(&syn::parse_file(&text).unwrap());
-            uses.insert(module, found.paths);
-            texts.insert(path, text);
+            self.uses.insert(module, found.paths);
+            self.texts.insert(path, text);
         }
-        Self { texts, uses }
     }
 
     /// Finds the module with its own file that defines a path.
@@ -285,8 +299,10 @@ impl Sources {
     }
 }
 
-/// Collects the paths of this crate that a file uses, in `use` trees (with groups) and in code.
+/// Collects the paths of these crates that a file uses, in `use` trees (with groups) and in code.
 struct Uses {
+    /// The path that `crate` stands for.
+    root: Vec<String>,
     module: Vec<String>,
     paths: BTreeSet<String>,
 }
@@ -297,7 +313,19 @@ impl Uses {
         let mut rest = path;
         match path.first().map(String::as_str) {
             Some("crate") => {
-                base.clear();
+                base.clone_from(&self.root);
+                rest = &path[1..];
+                // The host's name for a module of the model.
+                if rest.first().is_some_and(|part| part == "limits") {
+                    base = vec!["model".to_owned()];
+                }
+            }
+            Some(name) if name.starts_with("orghost_") => {
+                let name = name.trim_start_matches("orghost_");
+                if CRATES.iter().all(|(known, _)| *known != name) {
+                    return;
+                }
+                base = vec![name.to_owned()];
                 rest = &path[1..];
             }
             Some("self") => rest = &path[1..],

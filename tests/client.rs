@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use orghost::client::{Backoff, Client, ClientError, Operation, Pause, RetryReason, State, Upload};
 use orghost::model::event::{self, Event};
+use orghost_client::{Backoff, Client, ClientError, Operation, Pause, RetryReason, Upload};
+use orghost_model::status::OperationState;
 use serde_json::{Value, json};
 
 use crate::support::scripted::{Answer, Scripted};
@@ -215,7 +216,7 @@ async fn a_cut_event_stream_resumes_after_the_last_event() {
         );
     let (client, pauses) = client(&server, PATIENCE).await;
     let (shown, ended) = follow(&client).await;
-    assert!(ended.ok().unwrap().state == State::Done);
+    assert!(ended.ok().unwrap().state == OperationState::Done);
     assert_eq!(shown, ["a", "b"]);
     let asked = server.asked("GET /v1/events");
     let last: Vec<_> = asked.iter().map(|a| a.last_event.as_deref()).collect();
@@ -243,7 +244,7 @@ async fn a_refused_event_stream_is_retried_with_backoff() {
             .on("GET /v1/events", streams);
         let (client, pauses) = client(&server, PATIENCE).await;
         let (shown, ended) = follow(&client).await;
-        assert!(ended.ok().unwrap().state == State::Done);
+        assert!(ended.ok().unwrap().state == OperationState::Done);
         assert_eq!(shown, ["a"]);
         let waits = waits(&pauses);
         assert_eq!(waits.len(), refused);
@@ -272,7 +273,7 @@ async fn the_result_is_reported_without_an_event_stream() {
         .on("GET /v1/events", [Answer::problem(403, "scope", None)]);
     let (client, _) = client(&server, PATIENCE).await;
     let (shown, ended) = follow(&client).await;
-    assert!(ended.ok().unwrap().state == State::Failed);
+    assert!(ended.ok().unwrap().state == OperationState::Failed);
     assert!(shown.is_empty());
 }
 

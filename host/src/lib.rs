@@ -8,14 +8,11 @@
 
 pub mod atomic_file;
 pub mod cli;
-pub mod client;
 pub mod config;
 pub mod conformance;
 #[cfg(feature = "fault-injection")]
 mod fault;
 pub mod http;
-pub mod limits;
-pub mod model;
 pub mod planning;
 pub mod plugin;
 pub mod problem;
@@ -24,3 +21,5 @@ pub mod random;
 pub mod service;
 pub mod state;
 pub mod template;
+
+pub use orghost_model::{self as model, limits};

@@ -3,28 +3,10 @@
 
 use std::path::Path;
 
+pub use crate::model::diagnostic::Class;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::plugin::PluginName;
 use crate::template::directory::TemplateDir;
-
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// The engine, the store, the machine or the network failed. The operator can do something about it.
-    Failed,
-    /// The request, the template or the plugin is not valid. The caller can correct it.
-    Invalid,
-    /// Policy or a missing permission forbids it. The operator can allow it.
-    Refused,
-    /// What the caller named does not exist.
-    NotFound,
-    /// The request contradicts the present state, such as a start of a workspace that was removed.
-    Conflict,
-    /// Required variables have no value. The caller can set them.
-    MissingEnv,
-    /// The host has too much to do or is stopping. The caller can try again later.
-    Busy,
-}
 
 /// Why a request failed. It holds all errors, so that the caller can correct them at once.
 #[derive(Debug)]

@@ -6,12 +6,15 @@ use super::args::{PlanArgs, WorkspaceArgs};
 use super::interrupt::Interrupts;
 use super::render::text::note;
 use super::request::{open_template, plan_request};
-use crate::client::{AddressError, Backoff, Client, Operation, Pause, RetryReason, State, Upload};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::Event;
+use crate::model::status::OperationState;
 use crate::problem::{Class, Problem};
 use crate::state::snapshots::SnapshotError;
 use bytes::Bytes;
+use orghost_client::{
+    AddressError, Backoff, Client, ClientError, Operation, Pause, Rejection, RetryReason, Upload,
+};
 use serde_json::{Value, json};
 
 /// A server (`orghost serve`) that commands use.
@@ -106,6 +109,17 @@ impl Host {
     }
 }
 
+impl From<ClientError> for Problem {
+    fn from(error: ClientError) -> Self {
+        let Rejection { class, errors } = error.into();
+        Self {
+            class,
+            errors,
+            template: None,
+        }
+    }
+}
+
 fn not_a_server(url: &str, error: &AddressError) -> Problem {
     let diagnostic = Diagnostic::new("server-url", format!("--server {url:?}: {error}"))
         .help("give a URL such as https://orghost.example or http://127.0.0.1:7420");
@@ -138,7 +152,10 @@ pub fn failed_as_a_whole(operation: &Operation) -> Result<(), Problem> {
 /// # Errors
 /// `operation-cancelled`: the operation was cancelled or superseded.
 pub fn cancelled(operation: &Operation) -> Result<(), Problem> {
-    if !matches!(operation.state, State::Cancelled | State::Superseded) {
+    if !matches!(
+        operation.state,
+        OperationState::Cancelled | OperationState::Superseded
+    ) {
         return Ok(());
     }
     let message = format!("the operation was {}", operation.state.as_str());

@@ -28,6 +28,7 @@ use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 use crate::limits;
 use crate::model::env_map::EnvMap;
+use crate::model::expansion::Expansion;
 use crate::model::plan::Plan;
 use crate::model::plugin::{PluginDigest, PluginLimits, Wasi};
 use crate::template::directory::TemplateDir;
@@ -99,17 +100,6 @@ pub struct PluginInput {
     pub granted: EnvMap,
     /// Whether to leave out `!external` subtrees instead of failing. Default: false.
     pub skip_external: bool,
-}
-
-/// The result of expanding one text.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-pub struct Expansion {
-    /// The text with its references replaced.
-    pub text: String,
-    /// The names of references without a value.
-    pub unresolved: Vec<String>,
-    /// Malformed groups, as they are written.
-    pub malformed: Vec<String>,
 }
 
 impl Sandbox {

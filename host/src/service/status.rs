@@ -1,61 +1,17 @@
 //! The status of orgs: what the store has, and what their engine reports now. Changes nothing.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::model::engine_kind::EngineKind;
 use crate::model::ids::{OrgId, WorkspaceId};
 use crate::model::isolation::Isolation;
+use crate::model::status::{OrgStatus, WorkspaceStatus};
 use crate::provision::engine::Engine as _;
 use crate::provision::engine::backend::Engines;
 use crate::provision::engine::error::EngineError;
 use crate::provision::generations::Generations;
 use crate::provision::observed::{Observed, State};
-use crate::state::store::{OrgRow, Store, StoreError, WorkspaceRow};
-
-/// The status of an org.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct OrgStatus {
-    /// Its slug: its identity on this host.
-    pub org: String,
-    /// Its name in the template.
-    pub name: String,
-    /// The engine that runs it.
-    pub engine: EngineKind,
-    /// What separates its workspaces from the rest of the machine: the weakest isolation among them. Absent when there is no
-    /// workspace, or the engine did not answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub isolation: Option<Isolation>,
-    /// Where its template came from.
-    pub template: String,
-    /// Why the engine did not answer. Absent when it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub engine_error: Option<String>,
-    /// Operations that are running.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub under_way: Vec<String>,
-    /// Operations that were interrupted. The next `up` or `down` resumes them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub cut_off: Vec<String>,
-    /// Its workspaces, parents first.
-    pub workspaces: Vec<WorkspaceStatus>,
-}
-
-/// The status of a workspace.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct WorkspaceStatus {
-    /// Its row in the store.
-    #[serde(flatten)]
-    pub row: WorkspaceRow,
-    /// `running`, `restarting`, `exited`, `created`, `absent`, `external` or `unknown`.
-    pub state: Cow<'static, str>,
-    /// The exit code of its program, when it has ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exit_code: Option<i32>,
-}
+use crate::state::store::{OrgRow, Store, StoreError};
 
 /// The status of one org. When its engine does not answer, the status says so.
 ///

@@ -31,6 +31,7 @@ use tokio::sync::broadcast;
 
 use crate::model::clock::Clock;
 use crate::model::ids::InstanceId;
+pub use crate::model::status::{Desired, LastOutcome, OperationState, WorkspaceRow};
 pub use answers::{Answer, Earlier};
 pub use audit::AuditRow;
 use database::Database;
@@ -39,12 +40,11 @@ pub use error::StoreError;
 pub use events::{Filter, Followed, Gap, Stored};
 use opening::FILE;
 pub use opening::WriteLock;
-pub use operations::{CutOff, OperationRow, OperationState, Start, Subject};
+pub use operations::{CutOff, OperationRow, Start, Subject};
 pub use orgs::OrgRow;
 pub use retention::Pruned;
 pub use sources::{KeptSource, SourceRow};
 pub use tokens::{Admission, TokenRow};
-pub use workspaces::{Desired, LastOutcome, WorkspaceRow};
 
 /// An open store. Cheap to clone; the database closes with the last clone.
 #[derive(Debug, Clone)]

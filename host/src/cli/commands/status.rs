@@ -7,8 +7,9 @@ use crate::cli::render::text::{count, in_line, note, print_line};
 use crate::cli::server::Server;
 use crate::cli::{Host, print_json};
 use crate::model::isolation::Isolation;
+use crate::model::status::{OrgStatus, WorkspaceStatus};
 use crate::problem::{Class, Problem};
-use crate::service::status::{self, OrgStatus, WorkspaceStatus};
+use crate::service::status;
 
 /// `orghost status`.
 ///

@@ -12,10 +12,10 @@ use super::report;
 use super::text::{count, in_line, note, print_line, printable};
 use crate::cli::print_json;
 use crate::model::diagnostic::Diagnostic;
+use crate::model::expansion::Expansion;
 use crate::model::isolation::Target;
 use crate::model::plan::{Plan, WorkspaceKey};
 use crate::planning::policy::{Rejected, Violation};
-use crate::plugin::sandbox::Expansion;
 use crate::problem::{Class, Problem};
 use crate::service::admission::{Becomes, Change};
 

@@ -18,10 +18,11 @@ use crate::http::{
     Api, ImportBody, OperationView, Operations, OrgSummary, Orgs, PlanAnswer, ProblemDocument,
 };
 use crate::model::diagnostic::Diagnostic;
+use crate::model::status::OrgStatus;
 use crate::planning::planner::Giver;
 use crate::problem::{Class, Problem};
 use crate::service::admission::changes;
-use crate::service::status::{self, OrgStatus};
+use crate::service::status;
 use crate::service::{Import, ImportOptions, Source};
 use crate::state::store::{Filter, LastOutcome, OperationRow};
 use crate::state::token::{Caller, Scope};

@@ -9,10 +9,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::http::wire::body::{Component, Json};
 use crate::http::wire::parameters::{CallerKey, Path, Query};
 use crate::http::{Api, ProblemDocument};
+use crate::model::expansion::Expansion;
 use crate::model::plugin::PluginDigest;
 use crate::plugin::catalog::Fetched;
 use crate::plugin::installer::{InstalledPlugin, Plugins, name};
-use crate::plugin::sandbox::Expansion;
 use crate::problem::Problem;
 
 /// How an uploaded plugin is installed.

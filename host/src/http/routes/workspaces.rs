@@ -12,10 +12,11 @@ use super::orgs::Page;
 use crate::http::wire::parameters::{Bounded, Path, Query};
 use crate::http::{Api, ProblemDocument};
 use crate::model::diagnostic::Diagnostic;
+use crate::model::status::WorkspaceStatus;
 use crate::problem::{Class, Problem};
 use crate::provision::engine::Engine as _;
 use crate::provision::generations::Generations;
-use crate::service::status::{self, WorkspaceStatus};
+use crate::service::status;
 
 /// A page of an org's workspaces.
 #[derive(Debug, Serialize, ToSchema)]

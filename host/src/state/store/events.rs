@@ -114,7 +114,7 @@ impl Store {
             let seq = db.last_insert_rowid();
             if let (Some(id), Some((outcome, url, reason))) = (&id, outcome) {
                 db.prepare_cached("UPDATE workspaces SET outcome = ?2, url = iif(?5, url, ?3), reason = ?4 WHERE id = ?1")?
-                    .execute(params![id, outcome, url, reason, keeps_url])?;
+                    .execute(params![id, outcome.as_str(), url, reason, keeps_url])?;
             }
             if let What::Broke { reason } = &event.what {
                 // No running operation will end these workspaces any more.

@@ -10,6 +10,7 @@ use super::{KeptSource, OrgRow, Store, StoreError, WorkspaceRow};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::event::Operation;
 use crate::model::ids::{OperationId, WorkspaceId};
+use crate::model::status::OperationState;
 
 /// An operation that was interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,23 +59,6 @@ pub struct Subject {
     pub key: String,
 }
 
-/// The state of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OperationState {
-    /// It waits for earlier operations.
-    Queued,
-    /// It is being carried out, or was interrupted.
-    Running,
-    /// It ended, and no workspace failed.
-    Done,
-    /// It could not be carried out, or some workspaces failed.
-    Failed,
-    /// It was cancelled.
-    Cancelled,
-    /// A later operation includes its work.
-    Superseded,
-}
-
 /// When an accepted operation starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -82,37 +66,6 @@ pub enum Start {
     Queued,
     /// At once, in the process that stores it. It counts as interrupted until [`Store::end`].
     AtOnce,
-}
-
-impl OperationState {
-    /// The state as it is written in the store and in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Superseded => "superseded",
-        }
-    }
-
-    /// Whether the state never changes again.
-    pub fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        let all = [
-            Self::Queued,
-            Self::Running,
-            Self::Done,
-            Self::Failed,
-            Self::Cancelled,
-            Self::Superseded,
-        ];
-        all.into_iter().find(|state| state.as_str() == word)
-    }
 }
 
 /// Operations are ordered by `rowid`, which is higher for newer rows, because the clock may be changed.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, Row, params};
 
 use super::error::of_row;
+use super::words::word_at;
 use super::workspaces::{insert, path, path_json};
 use super::{Label, Store, StoreError, WorkspaceRow};
 use crate::model::engine_kind::EngineKind;
@@ -73,7 +74,7 @@ fn org(row: &Row<'_>) -> rusqlite::Result<OrgRow> {
         Ok(OrgRow {
             slug: slug.clone(),
             name: row.get(1)?,
-            engine: row.get(2)?,
+            engine: word_at(row, 2, &EngineKind::ALL, EngineKind::as_str)?,
             template: row.get(3)?,
         })
     };

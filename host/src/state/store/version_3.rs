@@ -7,12 +7,13 @@ use rusqlite::types::Type;
 use rusqlite::{Transaction, params};
 use sha2::{Digest as _, Sha256};
 
-use super::WorkspaceRow;
+use super::words::word_at;
 use super::workspaces::{insert, parsed, path_json};
 use crate::model::digest::hex;
 use crate::model::ids::WorkspaceId;
 use crate::model::names::NamePath;
 use crate::model::plan::WorkspaceKey;
+use crate::model::status::{Desired, LastOutcome, WorkspaceRow};
 
 /// Gives every workspace a path of names and an identity.
 pub(super) fn migrate_to_names(tx: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -101,9 +102,9 @@ fn named(
             tier: row.get(4)?,
             external: row.get(5)?,
             url: row.get(6)?,
-            outcome: row.get(7)?,
+            outcome: word_at(row, 7, &LastOutcome::ALL, LastOutcome::as_str)?,
             reason: row.get(8)?,
-            wanted: row.get(9)?,
+            wanted: word_at(row, 9, &Desired::ALL, Desired::as_str)?,
             planned: true,
         };
         Ok((position, row))

@@ -1,52 +1,19 @@
 //! Words as columns of the store: an unknown word is an error, never a default.
 
-use rusqlite::ToSql;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
+use rusqlite::Row;
+use rusqlite::types::Type;
 
-use super::{Desired, LastOutcome};
-use crate::model::engine_kind::EngineKind;
-
-/// The value that a word of the store stands for.
-fn known_word<T: Copy>(
+/// The value that the word in a column stands for.
+pub(super) fn word_at<T: Copy>(
+    row: &Row<'_>,
+    column: usize,
     all: &[T],
     as_str: fn(T) -> &'static str,
-    value: ValueRef<'_>,
-) -> FromSqlResult<T> {
-    let word = value.as_str()?;
+) -> rusqlite::Result<T> {
+    let word: String = row.get(column)?;
     let found = all.iter().copied().find(|one| as_str(*one) == word);
-    found.ok_or_else(|| FromSqlError::Other(format!("{word:?} is unknown").into()))
-}
-
-impl FromSql for LastOutcome {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        known_word(&Self::ALL, Self::as_str, value)
-    }
-}
-
-impl FromSql for Desired {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        known_word(&Self::ALL, Self::as_str, value)
-    }
-}
-
-impl FromSql for EngineKind {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        known_word(
-            &[Self::Docker, Self::Swarm, Self::Local],
-            Self::as_str,
-            value,
-        )
-    }
-}
-
-impl ToSql for LastOutcome {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.as_str().into())
-    }
-}
-
-impl ToSql for Desired {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.as_str().into())
-    }
+    found.ok_or_else(|| {
+        let unknown = format!("{word:?} is unknown").into();
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, unknown)
+    })
 }

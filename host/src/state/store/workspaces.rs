@@ -2,122 +2,15 @@
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::error::of_row;
+use super::words::word_at;
 use super::{Store, StoreError};
 use crate::model::identity::{Known, Presence};
 use crate::model::ids::WorkspaceId;
 use crate::model::names::NamePath;
 use crate::model::plan::WorkspaceKey;
-
-/// A workspace in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct WorkspaceRow {
-    /// Its identity on this host.
-    #[schema(value_type = String)]
-    pub id: WorkspaceId,
-    /// How people address it, unique in its org. It may change when a sibling is added or removed.
-    #[schema(value_type = String)]
-    pub key: WorkspaceKey,
-    /// Its path of names from the org down, which decides its identity.
-    #[schema(value_type = Vec<String>)]
-    pub path: NamePath,
-    /// Its name in the template.
-    pub name: String,
-    /// The runtime that the template names.
-    pub runtime: String,
-    /// The tier of isolation, 1 to 4.
-    pub tier: u8,
-    /// Whether it runs elsewhere. This host then only knows its URL.
-    pub external: bool,
-    /// The URL at which it answered when it came up.
-    pub url: Option<String>,
-    /// What the last operation did with it.
-    pub outcome: LastOutcome,
-    /// Why it failed or was skipped.
-    pub reason: Option<String>,
-    /// Whether it should run.
-    pub wanted: Desired,
-    /// Whether it is in the org's template. A workspace that left the template stays until it is removed.
-    pub planned: bool,
-}
-
-/// What the last operation did with a workspace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LastOutcome {
-    /// Nothing yet.
-    Planned,
-    /// It is being made.
-    Provisioning,
-    /// It came up.
-    Up,
-    /// It did not come up.
-    Failed,
-    /// It was not tried.
-    Skipped,
-    /// It was stopped on request.
-    Stopped,
-    /// It was removed.
-    Removed,
-    /// It runs elsewhere.
-    External,
-}
-
-impl LastOutcome {
-    pub(super) const ALL: [Self; 8] = [
-        Self::Planned,
-        Self::Provisioning,
-        Self::Up,
-        Self::Failed,
-        Self::Skipped,
-        Self::Stopped,
-        Self::Removed,
-        Self::External,
-    ];
-
-    /// The outcome as it is written in the store and in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Planned => "planned",
-            Self::Provisioning => "provisioning",
-            Self::Up => "up",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-            Self::Stopped => "stopped",
-            Self::Removed => "removed",
-            Self::External => "external",
-        }
-    }
-
-    /// Whether an operation is making it, or is about to.
-    pub fn is_on_its_way(self) -> bool {
-        matches!(self, Self::Planned | Self::Provisioning)
-    }
-}
-
-/// Whether a workspace should run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Desired {
-    /// It should run.
-    Running,
-    /// It should stay stopped.
-    Stopped,
-}
-
-impl Desired {
-    pub(super) const ALL: [Self; 2] = [Self::Running, Self::Stopped];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Stopped => "stopped",
-        }
-    }
-}
+use crate::model::status::{Desired, LastOutcome, WorkspaceRow};
 
 /// Parses a column of text.
 pub(super) fn parsed<T, E>(
@@ -154,9 +47,9 @@ fn workspace(row: &Row<'_>) -> rusqlite::Result<WorkspaceRow> {
             tier: row.get(5)?,
             external: row.get(6)?,
             url: row.get(7)?,
-            outcome: row.get(8)?,
+            outcome: word_at(row, 8, &LastOutcome::ALL, LastOutcome::as_str)?,
             reason: row.get(9)?,
-            wanted: row.get(10)?,
+            wanted: word_at(row, 10, &Desired::ALL, Desired::as_str)?,
             planned: row.get(11)?,
         })
     };
@@ -225,7 +118,7 @@ impl Store {
         let id = id.as_str().to_owned();
         self.write(move |db| {
             let change = "UPDATE workspaces SET wanted = ?2 WHERE id = ?1";
-            db.execute(change, params![id, wanted]).map(drop)
+            db.execute(change, params![id, wanted.as_str()]).map(drop)
         })
         .await
     }
@@ -286,9 +179,9 @@ pub(super) fn insert(
         row.tier,
         row.external,
         row.url,
-        row.outcome,
+        row.outcome.as_str(),
         row.reason,
-        row.wanted,
+        row.wanted.as_str(),
         row.planned,
     ])
 }

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::engine_kind::EngineKind;
-use crate::model::ids::{OrgId, WorkspaceId};
-use crate::model::plan::WorkspaceKey;
+use crate::engine_kind::EngineKind;
+use crate::ids::{OrgId, WorkspaceId};
+use crate::plan::WorkspaceKey;
 
 /// One event of an org or of one of its workspaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

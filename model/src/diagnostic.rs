@@ -62,3 +62,22 @@ impl Diagnostic {
         self
     }
 }
+
+/// What happened, when a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The engine, the store, the machine or the network failed. The operator can do something about it.
+    Failed,
+    /// The request, the template or the plugin is not valid. The caller can correct it.
+    Invalid,
+    /// Policy or a missing permission forbids it. The operator can allow it.
+    Refused,
+    /// What the caller named does not exist.
+    NotFound,
+    /// The request contradicts the present state, such as a start of a workspace that was removed.
+    Conflict,
+    /// Required variables have no value. The caller can set them.
+    MissingEnv,
+    /// The host has too much to do or is stopping. The caller can try again later.
+    Busy,
+}

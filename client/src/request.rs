@@ -6,8 +6,8 @@ use reqwest::{Method, RequestBuilder, Url};
 use serde_json::Value;
 
 use super::types::Upload;
-use crate::model::digest::hex;
-use crate::random::{NoRandomness, random};
+use crate::ClientError;
+use orghost_model::digest::hex;
 
 /// A request.
 pub struct Request<'a> {
@@ -78,8 +78,10 @@ impl<'a> Request<'a> {
     }
 
     /// Adds a new idempotency key, so that the server acts once however often the request is sent.
-    pub fn once(mut self) -> Result<Self, NoRandomness> {
-        self.repeatable = Repeatable::Key(hex(random::<16>()?));
+    pub fn once(mut self) -> Result<Self, ClientError> {
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).map_err(|error| ClientError::NoKey(error.to_string()))?;
+        self.repeatable = Repeatable::Key(hex(key));
         Ok(self)
     }
 

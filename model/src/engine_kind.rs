@@ -26,6 +26,9 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Local, Self::Docker, Self::Swarm];
+
     /// Whether a workspace is a process of this machine that uses the machine's loader and programs.
     pub fn runs_on_the_machine_itself(self) -> bool {
         match self {

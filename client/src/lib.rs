@@ -18,15 +18,15 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::limits;
-use crate::model::env_map::EnvMap;
-use crate::model::event;
-use crate::plugin::sandbox::Expansion;
-use crate::service::status::OrgStatus;
 pub use backoff::{Backoff, Pause, RetryReason};
-pub use error::{AddressError, ClientError};
+pub use error::{AddressError, ClientError, Rejection};
+use orghost_model::env_map::EnvMap;
+use orghost_model::event;
+use orghost_model::expansion::Expansion;
+use orghost_model::limits;
+use orghost_model::status::OrgStatus;
 use request::{Body, Request};
-pub use types::{Operation, State, Upload};
+pub use types::{Operation, Upload};
 
 /// A client of one server.
 pub struct Client {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::model::engine_kind::EngineKind;
+use crate::engine_kind::EngineKind;
 
 /// Where a plan is to run, as far as the policy needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

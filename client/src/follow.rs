@@ -10,8 +10,9 @@ use tokio::time::timeout;
 
 use super::backoff::{Pauses, RetryReason};
 use super::request::Request;
-use super::{Client, ClientError, Operation, State};
-use crate::model::event::{Event, What};
+use super::{Client, ClientError, Operation};
+use orghost_model::event::{Event, What};
+use orghost_model::status::OperationState;
 
 /// After so long without an event, the operation itself is read: it may have ended without an event.
 const QUIET: Duration = Duration::from_secs(5);
@@ -72,7 +73,7 @@ impl Client {
         struct Page {
             operations: Vec<Operation>,
         }
-        if ended.state != State::Superseded {
+        if ended.state != OperationState::Superseded {
             return Ok(None);
         }
         let path = ["v1", "orgs", &ended.org, "operations"];

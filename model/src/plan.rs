@@ -1,4 +1,4 @@
-//! A plan: what a plugin proposes for a template. It is untrusted until [`policy`](crate::planning::policy) has judged it.
+//! A plan: what a plugin proposes for a template. It is untrusted until the host's policy has judged it.
 //! No I/O.
 //!
 //! Serialising a plan always redacts the values that are flagged secret. [`Plan::revealed`] makes a copy without the flags.
@@ -10,8 +10,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::diagnostic::Diagnostic;
-use crate::model::names::NamePath;
+use crate::diagnostic::Diagnostic;
+use crate::names::NamePath;
 
 pub use key::{InvalidKey, WorkspaceKey, is_slug};
 

@@ -1,4 +1,5 @@
-//! The data types that all other modules share: plans, names, identities, events and diagnostics. No I/O.
+//! The data types that the host's modules and its client share: plans, names, identities, events, diagnostics and the
+//! limits. No I/O.
 
 pub mod clock;
 pub mod diagnostic;
@@ -6,10 +7,13 @@ pub mod digest;
 pub mod engine_kind;
 pub mod env_map;
 pub mod event;
+pub mod expansion;
 pub mod identity;
 pub mod ids;
 pub mod isolation;
 pub mod keys;
+pub mod limits;
 pub mod names;
 pub mod plan;
 pub mod plugin;
+pub mod status;

@@ -8,7 +8,7 @@ use crate::limits;
 
 /// A path of slugs, one for each ancestor and one for the workspace itself, such as `pm/dev-lead/core-lead`. A slug is
 /// `[a-z0-9]+(-[a-z0-9]+)*` and has at most 63 bytes. People address a workspace by its key. The key is not the workspace's
-/// identity, because adding or removing a sibling can change it; the identity is made from the [`NamePath`](crate::model::names::NamePath).
+/// identity, because adding or removing a sibling can change it; the identity is made from the [`NamePath`](crate::names::NamePath).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkspaceKey(String);
@@ -32,7 +32,7 @@ impl WorkspaceKey {
     }
 
     /// The key of a child of `parent`, or of a workspace at the top. `slug` must be a slug.
-    pub(crate) fn below(parent: Option<&Self>, slug: &str) -> Self {
+    pub fn below(parent: Option<&Self>, slug: &str) -> Self {
         Self(match parent {
             Some(parent) => format!("{parent}/{slug}"),
             None => slug.to_owned(),

@@ -5,9 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use crate::model::diagnostic::Diagnostic;
-use crate::problem::{Class, Problem};
-use crate::random::NoRandomness;
+use orghost_model::diagnostic::{Class, Diagnostic};
 
 /// Why an address cannot be a server's.
 #[derive(Debug, thiserror::Error)]
@@ -40,22 +38,31 @@ pub enum ClientError {
         sent: bool,
     },
     /// The server, or a proxy before it, asked to try again later until the retries were used up.
-    #[error("the server is busy: {}", first_message(.problem))]
+    #[error("the server is busy: {}", first_message(.rejection))]
     Busy {
-        /// The problem that the server reported last.
-        problem: Box<Problem>,
+        /// What the server said last.
+        rejection: Box<Rejection>,
         /// How long the server asks to wait (`Retry-After`).
         retry_after: Option<Duration>,
     },
     /// The server rejected the request.
     #[error("{}", first_message(.0))]
-    Rejected(Box<Problem>),
+    Rejected(Box<Rejection>),
     /// The answer is not one that orghost gives.
     #[error("the answer does not come from an orghost server: {0}")]
     NotOrghost(String),
     /// No idempotency key could be made.
-    #[error(transparent)]
-    NoKey(#[from] NoRandomness),
+    #[error("the operating system gives no random bytes: {0}")]
+    NoKey(String),
+}
+
+/// What a server said when it rejected a request.
+#[derive(Debug)]
+pub struct Rejection {
+    /// What happened.
+    pub class: Class,
+    /// The errors, at least one.
+    pub errors: Vec<Diagnostic>,
 }
 
 /// A problem document, without the members that repeat others.
@@ -72,7 +79,7 @@ pub fn from_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8
         // A proxy that cannot reach the server answers in its own format.
         return match status.as_u16() {
             429 | 502..=504 => ClientError::Busy {
-                problem: Box::new(foreign.into()),
+                rejection: Box::new(foreign.into()),
                 retry_after,
             },
             _ => foreign,
@@ -87,7 +94,7 @@ pub fn from_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8
         409 => code == Some("idempotency-busy"),
         _ => false,
     };
-    let problem = Box::new(Problem {
+    let rejection = Box::new(Rejection {
         class: match document.status {
             401 | 403 => Class::Refused,
             404 => Class::NotFound,
@@ -98,28 +105,34 @@ pub fn from_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8
             _ => Class::Failed,
         },
         errors: document.errors,
-        template: None,
     });
     match is_busy {
         true => ClientError::Busy {
-            problem,
+            rejection,
             retry_after,
         },
-        false => ClientError::Rejected(problem),
+        false => ClientError::Rejected(rejection),
     }
 }
 
-fn first_message(problem: &Problem) -> &str {
-    let first = problem.errors.first();
+fn first_message(rejection: &Rejection) -> &str {
+    let first = rejection.errors.first();
     first.map_or("the server gave no reason", |error| error.message.as_str())
 }
 
-impl From<ClientError> for Problem {
+impl From<ClientError> for Rejection {
     fn from(error: ClientError) -> Self {
         let message = error.to_string();
         let (class, code, help) = match error {
-            ClientError::Rejected(problem) | ClientError::Busy { problem, .. } => return *problem,
-            ClientError::NoKey(error) => return error.into(),
+            ClientError::Rejected(rejection) | ClientError::Busy { rejection, .. } => {
+                return *rejection;
+            }
+            ClientError::NoKey(_) => {
+                return Self {
+                    class: Class::Failed,
+                    errors: vec![Diagnostic::new("no-randomness", message)],
+                };
+            }
             ClientError::Away { .. } => (
                 Class::Failed,
                 "server-away",
@@ -131,7 +144,10 @@ impl From<ClientError> for Problem {
                 "check that --server is the address of `orghost serve`, and that its version is this program's",
             ),
         };
-        Self::one(class, Diagnostic::new(code, message).help(help))
+        Self {
+            class,
+            errors: vec![Diagnostic::new(code, message).help(help)],
+        }
     }
 }
 

@@ -19,12 +19,12 @@ pub struct OrgId {
 /// The random identity of a state folder. It separates the workspaces of two hosts on one engine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
-pub struct InstanceId(pub(crate) String);
+pub struct InstanceId(pub String);
 
 /// The identity of one operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
-pub struct OperationId(pub(crate) String);
+pub struct OperationId(pub String);
 
 /// The identity of a workspace: 32 hexadecimal digits. It is assigned once to a path of names in an org of a host, and the
 /// store keeps it. It is never shortened (`spec/provisioning.md` §2).

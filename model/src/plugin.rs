@@ -144,7 +144,7 @@ impl PluginDigest {
     }
 
     /// A digest that is already known as 64 hexadecimal digits.
-    pub(crate) fn known(digits: &str) -> Self {
+    pub fn known(digits: &str) -> Self {
         Self(digits.to_owned())
     }
 
@@ -219,7 +219,7 @@ impl PublicKey {
     }
 
     /// A key from the cryptographic library.
-    pub(crate) fn known(text: String) -> Self {
+    pub fn known(text: String) -> Self {
         Self(text)
     }
 
@@ -259,7 +259,7 @@ impl From<PublicKey> for String {
 }
 
 /// The text of a key's identifier. The bytes are a little-endian number, and minisign writes its highest byte first.
-pub(crate) fn key_id(bytes: &[u8]) -> String {
+pub fn key_id(bytes: &[u8]) -> String {
     let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
     hex::encode_upper(reversed)
 }

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::model::diagnostic::Diagnostic;
-use crate::model::event;
-use crate::model::plan::WorkspaceKey;
+use orghost_model::diagnostic::Diagnostic;
+use orghost_model::event;
+use orghost_model::plan::WorkspaceKey;
+use orghost_model::status::OperationState;
 
 /// A template's archive, and the options of its import or plan.
 #[derive(Clone)]
@@ -31,7 +32,7 @@ pub struct Operation {
     /// Its kind, such as `up`.
     pub operation: event::Operation,
     /// Its state.
-    pub state: State,
+    pub state: OperationState,
     /// How many workspaces failed.
     pub failed: u32,
     /// Why the whole operation failed; empty otherwise.
@@ -40,41 +41,4 @@ pub struct Operation {
     /// The last lines that each failed workspace printed. Empty unless the token has the scope `write`.
     #[serde(default)]
     pub last_lines: BTreeMap<WorkspaceKey, Vec<String>>,
-}
-
-/// The state of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It waits for earlier operations.
-    Queued,
-    /// It runs.
-    Running,
-    /// It ended, and no workspace failed.
-    Done,
-    /// It ended, and it or some of its workspaces failed.
-    Failed,
-    /// It was cancelled.
-    Cancelled,
-    /// A later operation of the same org replaced it before it ran.
-    Superseded,
-}
-
-impl State {
-    /// Whether the operation has ended.
-    pub fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
-    }
-
-    /// The state as the API writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Superseded => "superseded",
-        }
-    }
 }
