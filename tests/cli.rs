@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::Value;
+
 use crate::support::{Operator, Ran};
 
 const ORG: &str = "
@@ -474,5 +476,65 @@ fn status_shows_the_reason_below_the_state() {
     let lines: Vec<&str> = status.lines().skip(3).collect();
     assert!(lines[2].starts_with("  create: "), "{status}");
     assert_eq!(lines[4], "  its parent bad did not come up", "{status}");
+    operator.run(&["down", "acme", "--volumes"]).exits(0);
+}
+
+#[test]
+fn timings_show_every_part_and_write_a_trace() {
+    let operator = Operator::new();
+    let template = operator.template(&[(
+        "org.yaml",
+        "name: Acme\ndefaults: {runtime: demo}\nworkspaces: [{name: Lead}]\n",
+    )]);
+    let trace = operator.file("folder/readme", "").with_file_name("trace");
+    let file = format!("--timings={}", trace.display());
+    let up = ["up", &template, "--demo", "--engine", "local", &file];
+    let waterfall = operator.run(&up).exits(0).stderr;
+    let row = |text: &str, name: &str| {
+        let found = text.lines().find(|line| line.starts_with(name));
+        found.map(str::to_owned).unwrap_or_default()
+    };
+    for part in ["open the template", "plan", "admit", "total"] {
+        assert!(row(&waterfall, part).ends_with('s'), "{part}: {waterfall}");
+    }
+    let lead = row(&waterfall, "lead ");
+    assert!(lead.contains('s') && lead.contains('>'), "{waterfall}");
+    let legend = "v volumes   c create   s seed   = verify   > start";
+    assert!(waterfall.contains(legend), "{waterfall}");
+
+    let trace: Value = serde_json::from_slice(&std::fs::read(trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let named = |phase: &str, name: &str| {
+        let is_named = |event: &&Value| event["ph"] == phase && event["name"] == name;
+        events.iter().find(is_named).unwrap_or(&Value::Null)
+    };
+    let tracks = events.iter().filter(|event| event["ph"] == "M");
+    let lead = tracks.clone().find(|track| track["args"]["name"] == "lead");
+    assert_eq!(tracks.count(), 2, "{trace}");
+    assert_eq!(named("X", "start")["tid"], lead.unwrap()["tid"], "{trace}");
+    let (verify, start) = (named("X", "verify"), named("X", "start"));
+    let end = verify["ts"].as_u64().unwrap() + verify["dur"].as_u64().unwrap();
+    assert!(end <= start["ts"].as_u64().unwrap(), "{trace}");
+
+    let plan = ["plan", &template, "--demo", "--timings", "--json"];
+    let printed = operator.run(&plan).exits(0).stdout;
+    let last = printed.lines().last().unwrap();
+    let timings: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(timings["event"], "timings");
+    let parts = timings["parts"].as_array().unwrap();
+    let names: Vec<&Value> = parts.iter().map(|part| &part["name"]).collect();
+    assert!(names.contains(&&"judge the plan".into()), "{names:?}");
+    let total = timings["total_us"].as_u64().unwrap();
+    let in_order = |part: &Value| part["start_us"].as_u64() <= part["end_us"].as_u64();
+    assert!(parts.iter().all(in_order), "{timings}");
+    assert!(
+        parts
+            .iter()
+            .all(|part| part["end_us"].as_u64() <= Some(total))
+    );
+
+    let server = ["--server", "http://127.0.0.1:9"];
+    let refused = operator.run(&["plan", &template, "--timings", server[0], server[1]]);
+    assert!(refused.exits(2).stderr.contains("--timings"));
     operator.run(&["down", "acme", "--volumes"]).exits(0);
 }

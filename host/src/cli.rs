@@ -8,6 +8,7 @@ mod interrupt;
 mod render;
 mod request;
 mod server;
+mod timings;
 mod tls;
 #[cfg(feature = "otel")]
 mod traces;
@@ -34,6 +35,7 @@ use commands::{
 use exit::Exit;
 use interrupt::Interrupts;
 use render::{report, text};
+use timings::Recorder;
 
 /// What every command uses: the environment, the configuration and the planner.
 struct Host {
@@ -59,7 +61,14 @@ pub fn main(environment: Environment) -> ExitCode {
         Err(error) => return usage(&error, &arguments),
     };
     let json = cli.global.json;
-    match run(cli, environment) {
+    let timings = cli.command.timings();
+    let recorder = timings.as_ref().map(|_| Recorder::start());
+    let mut result = run(cli, environment);
+    if let (Some(recorder), Some(file)) = (recorder, timings) {
+        let shown = render::timings::show(&recorder, json, file.as_deref());
+        result = result.and_then(|exit| shown.map(|()| exit));
+    }
+    match result {
         Ok(_) if text::is_lost() => {
             text::note("standard output could not be written");
             Exit::Failed.into()
@@ -171,6 +180,7 @@ fn not_with_server() -> Problem {
 
 impl Host {
     fn new(environment: Environment, global: &args::Global) -> Result<Self, Problem> {
+        let _span = tracing::info_span!("read the configuration").entered();
         let config = match environment.config_file(global.config.as_deref()) {
             Some(file) => Config::read(&file)?,
             None => Config::default(),

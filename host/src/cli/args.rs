@@ -167,6 +167,17 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The `--timings` of the command: the file of the trace, if one is to be written.
+    pub fn timings(&self) -> Option<Option<PathBuf>> {
+        match self {
+            Self::Plan(command) => command.plan.timings.clone(),
+            Self::Up(command) => command.plan.timings.clone(),
+            _ => None,
+        }
+    }
+}
+
 /// The arguments of commands that plan a template.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -182,6 +193,15 @@ pub struct PlanArgs {
     /// Show the values of secrets
     #[arg(long)]
     pub show_secrets: bool,
+    /// Show where the time went. With a file, also write a trace that Perfetto and chrome://tracing open
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        value_hint = ValueHint::FilePath
+    )]
+    pub timings: Option<Option<PathBuf>>,
 }
 
 #[derive(Debug, Args)]

@@ -6,3 +6,4 @@ pub mod report;
 pub mod summary;
 pub mod terminal;
 pub mod text;
+pub mod timings;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use miette::Severity;
+use tracing::{Instrument as _, info_span};
 
 use super::Host;
 use super::args::{EnvArgs, PlanArgs, PolicyArgs};
@@ -41,21 +42,25 @@ pub async fn judge(
     engine: Option<EngineKind>,
 ) -> Result<JudgedTemplate, Problem> {
     let flags = policy_keys(&args.policy)?;
-    let template = open_template(&args.template)?;
+    let template = info_span!("open the template").in_scope(|| open_template(&args.template))?;
     let mut request = plan_request(&args.env)?;
     request.skip_external = flags.skip_external;
     request.plugin.clone_from(&args.plugin.plugin);
     request.wasi = args.plugin.wasi.wasi;
-    let loaded = Loaded::new(host.sandbox()?);
-    let planned = host.planner.plan(&loaded, &template, &request)?;
+    let loaded = info_span!("start the sandbox").in_scope(|| host.sandbox().map(Loaded::new))?;
+    let plan = || host.planner.plan(&loaded, &template, &request);
+    let planned = info_span!("plan").in_scope(plan)?;
     print_log(&planned.log);
     warn_of_unset(&planned.unset);
     let (store, engines) = (host.existing_store()?, host.engines()?);
     let name = &planned.plan.org.name;
-    let target = choose_engine(name, engine, store.as_ref(), &host.config, &engines).await?;
+    let target = choose_engine(name, engine, store.as_ref(), &host.config, &engines)
+        .instrument(info_span!("choose the engine"));
+    let target = target.await?;
+    let judge = || planned.judge(&host.planner.policy(&flags), target);
     Ok(JudgedTemplate {
         template,
-        judgement: planned.judge(&host.planner.policy(&flags), target),
+        judgement: info_span!("judge the plan").in_scope(judge),
         request,
         loaded,
     })

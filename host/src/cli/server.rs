@@ -171,6 +171,10 @@ pub fn cancelled(operation: &Operation) -> Result<(), Problem> {
 /// `not-with-server`: a flag that only the server's operator can decide was given. Or the template cannot be read.
 pub fn upload(args: &PlanArgs, mut request: Value) -> Result<Upload, Problem> {
     refuse_plugin_file(args.plugin.plugin.as_deref())?;
+    if args.timings.is_some() {
+        let why = "it measures this machine; a server sends traces to the collector that `otlp` under [server] names";
+        return Err(not_from_here("--timings", why));
+    }
     let policy = &args.policy;
     let operator_decides = [
         ("--max-tier", policy.max_tier.is_some()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info_span};
 
 use super::concurrency::FairSemaphore;
 use super::engine::Engine;
@@ -105,7 +106,8 @@ impl<'a, E: Engine> Run<'a, E> {
             Step::Create => limits::PULL + limits::ENGINE_CALL,
             _ => limits::ENGINE_CALL,
         };
-        match timeout(limit, work).await {
+        let span = info_span!("step", step = step.as_str(), workspace = spec.key.as_str());
+        match timeout(limit, work.instrument(span)).await {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(EngineError::TimedOut(limit.as_secs()).into()),
         }

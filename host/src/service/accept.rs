@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::info_span;
+
 use super::execute::Work;
 use super::follow::Follower;
 use super::import::JudgedImport;
@@ -110,7 +112,7 @@ impl Service {
                 let keep = |(bundle, vars): (Arc<Bundle>, EnvMap)| {
                     source::keep(&org, &bundle, &vars, &options, state)
                 };
-                source.map(keep).transpose()
+                info_span!("keep the template").in_scope(|| source.map(keep).transpose())
             }
         })
         .await??;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::time::timeout;
+use tracing::{Instrument as _, info_span};
 
 use super::capacity::busy;
 use super::memory::MemoryPermit;
@@ -107,7 +108,9 @@ impl Service {
             template: request.template.clone(),
             take_over: request.take_over,
         };
-        let admitted = admit(approved, &template, origin, &context).await?;
+        let admitted = admit(approved, &template, origin, &context)
+            .instrument(info_span!("admit"))
+            .await?;
         Ok(Prepared {
             admitted,
             request,
