@@ -237,7 +237,7 @@ async fn every_tiers_limits_reach_the_engine() {
             let operation = world.store.begin("acme", Operation::Up).await.unwrap();
             let first = Generation::first(&spec.id);
             world.engine.remove(&first).await.unwrap();
-            let created = world.engine.create(&spec, &first, &operation);
+            let created = world.engine.create(&spec, &first, &operation, None);
             created.await.unwrap();
         }
         let name = match tier {

@@ -325,7 +325,7 @@ async fn the_fake_engine_catches_an_unseeded_start() {
             .await
             .unwrap();
     }
-    let created = world.engine.create(&spec, &first, &operation);
+    let created = world.engine.create(&spec, &first, &operation, None);
     created.await.unwrap();
     let archive = spec.seed.archive().unwrap();
     world.engine.put_seed(&first, archive).await.unwrap();
