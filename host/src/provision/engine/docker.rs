@@ -227,9 +227,9 @@ impl Engine for Docker {
         };
         // For a name that exists, the engine answers with the volume that is there, with its old labels.
         let created = self.client.create_volume(request).await;
-        if let Ok(volume) = &created {
-            let folder = &volume.mountpoint;
-            self.disk.note(&self.endpoint, &name, folder).await;
+        if let Ok(made) = &created {
+            let folder = &made.mountpoint;
+            self.disk.note(&self.endpoint, volume, folder).await;
         }
         match created {
             Ok(volume) if !names::is_of_workspace(&volume.labels, &spec.id) => Err(in_use()),
@@ -272,7 +272,6 @@ impl Engine for Docker {
             cpus: self.cpus_for(spec).await?,
             restarts: verified.is_some_and(|verified| verified.generation() == generation),
         };
-        self.disk.sample_if_next(&spec.org, generation);
         let mut created = self.create_container(spec, &context).await;
         // Of what a create refers to, only the image can be missing.
         if let Err(error) = &created
@@ -282,7 +281,10 @@ impl Engine for Docker {
             created = self.create_container(spec, &context).await;
         }
         match created {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.disk.sample_if_next(&spec.org, generation);
+                Ok(())
+            }
             Err(error) if answer::status(&error) == Some(404) => Err(EngineError::ImageMissing {
                 image: image.to_owned(),
                 reason: "it was pulled, and then removed again".to_owned(),

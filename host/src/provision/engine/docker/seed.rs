@@ -67,14 +67,17 @@ struct Samples {
 }
 
 impl Disk {
-    /// Takes note of the folder of a volume, as an engine at `endpoint` reports it.
-    pub(super) async fn note(&self, endpoint: &str, volume: &str, folder: &str) {
+    /// Takes note of a volume that was made: where an engine at `endpoint` says that it is, and that what is in it is new.
+    pub(super) async fn note(&self, endpoint: &str, made: &Volume, folder: &str) {
+        if let Volume::Configs(generation) = made {
+            self.samples().generations.remove(generation);
+        }
         let mut place = self.place.lock().await;
         if matches!(*place, Place::Unknown) {
             // An engine on another machine must not choose where this one writes.
             let is_local = endpoint.starts_with("unix://");
-            let root = is_local.then(|| root_of(folder, volume)).flatten();
-            *place = root.map_or(Place::Elsewhere, Place::Claimed);
+            let root = is_local.then(|| root_of(folder, &names::volume(made)));
+            *place = root.flatten().map_or(Place::Elsewhere, Place::Claimed);
         }
     }
 
@@ -91,7 +94,7 @@ impl Disk {
         self.samples().orgs.insert(org.clone());
     }
 
-    /// Reads this generation's seed back as an archive, if it is the next of its org.
+    /// Has this generation's seed read back as an archive, if it is the next of its org. Its container is there.
     pub(super) fn sample_if_next(&self, org: &OrgId, generation: &Generation) {
         let mut samples = self.samples();
         if samples.orgs.remove(org) {
