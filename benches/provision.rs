@@ -4,8 +4,10 @@
 //!
 //! `ORGHOST_BENCH_ENGINES` names the endpoints of one or more engines, separated by spaces; by default it is the engine of
 //! `DOCKER_HOST`. `ORGHOST_BENCH_COMPOSE` is the path of the compose program; without it, compose is left out. Each engine
-//! needs the demonstration image. `scripts/bench-provision` starts an old and a new engine and sets both variables. The
-//! benchmark removes everything that it created, also when it fails or is interrupted.
+//! needs the demonstration image. `ORGHOST_BENCH_CPU` is the file with the processor time of a control group that holds the
+//! engines and this benchmark; on a machine with other load, it says more than the time. `scripts/bench-provision` starts
+//! an old and a new engine and sets the variables. The benchmark removes everything that it created, also when it fails or is
+//! interrupted.
 #![allow(missing_docs, reason = "a benchmark has no users")]
 
 mod table;
@@ -124,7 +126,7 @@ async fn bench() -> Result<()> {
         worlds.push(World::new(endpoint, compose).await?);
     }
     let measured = tokio::select! {
-        measured = rounds(&worlds) => measured,
+        measured = rounds(&worlds, environment.text("ORGHOST_BENCH_CPU").map(Path::new)) => measured,
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     };
     if measured.is_err() {
@@ -135,27 +137,33 @@ async fn bench() -> Result<()> {
         world.sweep().await?;
     }
     for (world, [floor, archive, orghost, command, compose]) in worlds.iter().zip(measured?) {
-        let what = format!("Docker {}: {WORKSPACES} workspaces", world.version);
-        let own = "orghost: make, seed, compare, start";
-        table::print(
-            &what,
-            &rows(&[
-                (
-                    "create and start, the files are ready",
-                    &floor,
-                    Target::Open,
-                ),
-                ("the requests of an archive", &archive, Target::Open),
-                (own, &orghost, Target::Ratio(1.05)),
-            ]),
-        );
-        table::print(
-            &what,
-            &rows(&[
-                ("docker compose up", &compose, Target::Open),
-                ("orghost up", &command, Target::Ratio(1.0 / 1.2)),
-            ]),
-        );
+        let kinds: [(&str, fn(&Taken) -> &[f64]); 2] = [
+            ("time", |taken| &taken.time),
+            ("processor time", |taken| &taken.processor),
+        ];
+        for (kind, of) in kinds {
+            let what = format!("{kind}, Docker {}", world.version);
+            let own = "orghost: make, seed, compare, start";
+            table::print(
+                &what,
+                &rows(&[
+                    (
+                        "create and start, the files are ready",
+                        of(&floor),
+                        Target::Open,
+                    ),
+                    ("the requests of an archive", of(&archive), Target::Open),
+                    (own, of(&orghost), Target::Ratio(1.05)),
+                ]),
+            );
+            table::print(
+                &what,
+                &rows(&[
+                    ("docker compose up", of(&compose), Target::Open),
+                    ("orghost up", of(&command), Target::Ratio(1.0 / 1.2)),
+                ]),
+            );
+        }
         let calls = world.count_calls().await? as f64 / WORKSPACES as f64;
         println!("  calls to the engine for each workspace: {calls:.1}\n");
     }
@@ -164,16 +172,17 @@ async fn bench() -> Result<()> {
 
 /// Runs every side once per round and engine, in a different order each time, so that other load does not affect only one
 /// side.
-async fn rounds(worlds: &[World]) -> Result<Vec<Seconds>> {
-    let mut measured = vec![Seconds::default(); worlds.len()];
+async fn rounds(worlds: &[World], counted: Option<&Path>) -> Result<Vec<Rounds>> {
+    let mut measured = vec![Rounds::default(); worlds.len()];
     for round in 0..ROUNDS {
-        for (world, seconds) in worlds.iter().zip(&mut measured) {
-            let mut order: Vec<_> = SIDES.into_iter().zip(&mut *seconds).collect();
+        for (world, taken) in worlds.iter().zip(&mut measured) {
+            let mut order: Vec<_> = SIDES.into_iter().zip(&mut *taken).collect();
             order.rotate_left(round % SIDES.len());
-            for (side, seconds) in order {
+            for (side, taken) in order {
                 if side == Side::Compose && world.compose.is_none() {
                     continue;
                 }
+                let before = processor_time(counted)?;
                 let start = Instant::now();
                 match side {
                     Side::Floor => world.requests(false).await?,
@@ -182,11 +191,14 @@ async fn rounds(worlds: &[World]) -> Result<Vec<Seconds>> {
                     Side::Command => world.command().await?,
                     Side::Compose => world.compose_up().await?,
                 }
-                seconds.push(start.elapsed().as_secs_f64());
+                taken.time.push(start.elapsed().as_secs_f64());
+                if let (Some(before), Some(after)) = (before, processor_time(counted)?) {
+                    taken.processor.push(after - before);
+                }
                 world.all_run().await?;
                 world.sweep().await?;
             }
-            let last: Vec<_> = seconds.iter().filter_map(|s| s.last()).collect();
+            let last: Vec<_> = taken.iter().filter_map(|side| side.time.last()).collect();
             let (round, version) = (round + 1, &world.version);
             eprintln!("provision: Docker {version}, round {round} of {ROUNDS}: {last:.2?} s");
         }
@@ -194,13 +206,35 @@ async fn rounds(worlds: &[World]) -> Result<Vec<Seconds>> {
     Ok(measured)
 }
 
-/// The time of each round (seconds), for each side.
-type Seconds = [Vec<f64>; SIDES.len()];
+/// What each round took, for each side.
+type Rounds = [Taken; SIDES.len()];
+
+/// What each round of one side took (seconds).
+#[derive(Clone, Default)]
+struct Taken {
+    time: Vec<f64>,
+    /// The processor time of the engine, its containers and this process, where it is counted.
+    processor: Vec<f64>,
+}
+
+/// The processor time so far (seconds), from the file of a control group. `None`: it is not counted.
+fn processor_time(file: Option<&Path>) -> Result<Option<f64>> {
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(file)?;
+    let first = text.lines().next().unwrap_or_default();
+    let seconds = match first.strip_prefix("usage_usec ") {
+        Some(microseconds) => microseconds.parse::<f64>()? / 1e6,
+        None => first.parse::<f64>()? / 1e9,
+    };
+    Ok(Some(seconds))
+}
 
 /// Makes table rows. Each ratio compares two times of the same round.
-fn rows(sides: &[(&'static str, &Vec<f64>, Target)]) -> Vec<Row> {
+fn rows(sides: &[(&'static str, &[f64], Target)]) -> Vec<Row> {
     let first = sides.first().map(|(_, first, _)| *first);
-    let row = |(name, seconds, target): &(&'static str, &Vec<f64>, Target)| {
+    let row = |(name, seconds, target): &(&'static str, &[f64], Target)| {
         let ratios = seconds.iter().zip(first?).map(|(own, first)| own / first);
         Some(Row {
             name,
@@ -277,7 +311,7 @@ impl World {
         let jobs = provision::jobs(&approved, &org, &identities, |_| runtime.clone(), &template)?;
         let of_command = Store::open(&dir.path().join("command"))?;
         let instances = [&store, &of_command].map(|store| store.instance().as_str().to_owned());
-        Ok(Self {
+        let world = Self {
             endpoint: endpoint.to_owned(),
             version,
             client,
@@ -289,7 +323,11 @@ impl World {
             rows: provision::rows(&approved, &identities),
             jobs,
             dir,
-        })
+        };
+        // The first run of the command compiles the plugin.
+        world.command().await?;
+        world.sweep().await?;
+        Ok(world)
     }
 
     async fn orghost(&self, engine: &Docker) -> Result<()> {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use orghost::model::plan::Workspace;
 use orghost::provision::seed::OWNER;
-use tokio::net::{TcpListener, UnixStream};
-use tokio::task::JoinSet;
 
 use crate::support::disk::SmallDisk;
+use crate::support::engine::OwnEngine;
 use crate::support::fake_docker::{FakeDocker, Fault, Files, When};
 use crate::support::scenario;
+use crate::support::tcp::OverTcp;
 use crate::support::world::{World, workspace};
 
 /// The calls of the first workspace: its seed is written after its container shows that the engine sees this disk.
@@ -164,6 +164,22 @@ async fn the_contract_of_engines_holds() {
     assert_eq!(fs::read_dir(&shared.volumes).unwrap().count(), 0);
 }
 
+/// An archive has no times, so a file with one was written by this machine.
+#[tokio::test]
+async fn a_real_engine_of_this_machine_shares_its_disk() {
+    let engine = OwnEngine::start();
+    let world = World::new(&engine.endpoint(), "orghost-demo:latest").await;
+    let outcomes = world.up(&pair()).await;
+    assert!(outcomes.is_up("a") && outcomes.is_up("b"), "{outcomes:?}");
+    for key in ["a", "b"] {
+        let name = format!("ws-{}-configs", world.spec(&workspace(key)).id);
+        let folder = engine.lines(&["volume", "inspect", "--format={{.Mountpoint}}", &name]);
+        let config = Path::new(&folder[0]).join("config.yaml");
+        assert_ne!(config.metadata().unwrap().mtime(), 0, "{key}");
+    }
+    world.down(true).await;
+}
+
 /// The engine is sent an archive when it does not see what this machine writes, or not as this machine wrote it.
 #[tokio::test]
 async fn an_engine_that_does_not_share_the_disk_is_sent_archives() {
@@ -219,20 +235,8 @@ async fn an_engine_that_does_not_share_the_disk_is_sent_archives() {
 #[tokio::test]
 async fn an_engine_over_tcp_is_sent_archives() {
     let shared = Shared::new().await;
-    let path = shared.fake.endpoint().replace("unix://", "");
-    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("tcp://{}", proxy.local_addr().unwrap());
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let mut going = JoinSet::new();
-        while let Ok((mut client, _)) = proxy.accept().await {
-            let mut engine = UnixStream::connect(&path).await.unwrap();
-            going.spawn(async move {
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut engine).await;
-            });
-        }
-    });
-    let world = World::new(&endpoint, "agent:1").await;
+    let tcp = OverTcp::to(&shared.fake.endpoint()).await;
+    let world = World::new(&tcp.endpoint, "agent:1").await;
     assert!(world.up(&[workspace("a")]).await.is_up("a"));
     assert!(shared.has_called("PUT containers/ws-a/archive"));
     assert!(!shared.has_called("GET info"));
