@@ -1,16 +1,24 @@
-//! Measures provisioning of an org of thirty workspaces in four ways, at the same concurrency: by orghost; by the `docker`
-//! command line doing the same work; by sending the engine the same requests as orghost; and by only creating and starting
-//! containers.
+//! Measures provisioning of an org of thirty workspaces: by orghost, in this process and as the command `orghost up`; by
+//! `docker compose`, which mounts the files and verifies nothing; by the requests of a seed that is sent and read back as an
+//! archive; and by only creating and starting containers whose files are ready.
 //!
-//! It needs a Docker engine (`scripts/docker-engine`) and the demonstration image (`scripts/demo-image`), and reports an
-//! error when one of them is missing. It removes everything that it created, also when it fails or is interrupted.
+//! `ORGHOST_BENCH_ENGINES` names the endpoints of one or more engines, separated by spaces; by default it is the engine of
+//! `DOCKER_HOST`. `ORGHOST_BENCH_COMPOSE` is the path of the compose program; without it, compose is left out. Each engine
+//! needs the demonstration image. `ORGHOST_BENCH_CPU` is the file with the processor time of a control group that holds the
+//! engines and this benchmark; on a machine with other load, it says more than the time. `scripts/bench-provision` starts
+//! an old and a new engine and sets the variables. The benchmark removes everything that it created, also when it fails or is
+//! interrupted.
 #![allow(missing_docs, reason = "a benchmark has no users")]
 
 mod table;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::process::{ExitCode, Output, Stdio};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bollard::models::{
@@ -19,7 +27,7 @@ use bollard::models::{
     RestartPolicyNameEnum, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
     UploadToContainerOptionsBuilder,
@@ -42,9 +50,13 @@ use orghost::provision::{self, Job, Options, Work};
 use orghost::service::admission::identify;
 use orghost::state::store::{OrgRow, Start, Store, WorkspaceRow};
 use orghost::template::directory::TemplateDir;
+use serde_json::json;
 use table::{Row, Target};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Command;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -55,43 +67,27 @@ const CONCURRENCY: usize = 4;
 const IMAGE: &str = "orghost-demo:latest";
 const PORT: u16 = 8000;
 
-/// Compares a seed with the archive that was read back, as a careful script around the `docker` command line would do.
-fn compare(spec: &Spec, archive: &[u8]) -> Result<()> {
-    let mut found = HashMap::new();
-    for entry in tar::Archive::new(archive).entries()? {
-        let mut entry = entry?;
-        let path = entry.path()?.to_string_lossy().into_owned();
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut entry, &mut bytes)?;
-        found.insert(path, bytes);
-    }
-    for file in spec.seed.files() {
-        let (path, bytes, _) = file?;
-        if found.get(&format!("configs/{path}")) != Some(&bytes) {
-            return Err(format!("{path} differs from the seed or is missing").into());
-        }
-    }
-    Ok(())
-}
-
 /// A way to provision the org.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
-    /// Only creates and starts containers.
+    /// Only creates and starts containers whose files are ready.
     Floor,
-    /// Only sends the engine the same requests as orghost.
-    Requests,
-    /// Runs orghost's own provisioning.
+    /// Only sends the engine the requests of a seed that is an archive.
+    Archive,
+    /// Runs orghost's own provisioning in this process.
     Orghost,
-    /// Runs the `docker` command line.
-    CommandLine,
+    /// Runs `orghost up`.
+    Command,
+    /// Runs `docker compose up`.
+    Compose,
 }
 
-const SIDES: [Side; 4] = [
+const SIDES: [Side; 5] = [
     Side::Floor,
-    Side::Requests,
+    Side::Archive,
     Side::Orghost,
-    Side::CommandLine,
+    Side::Command,
+    Side::Compose,
 ];
 
 fn main() -> ExitCode {
@@ -121,46 +117,124 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 
 async fn bench() -> Result<()> {
     let environment = Environment::of_process();
-    let world = World::new(environment.text("DOCKER_HOST")).await?;
+    let engines = environment.text("ORGHOST_BENCH_ENGINES");
+    let engines = engines.or(environment.text("DOCKER_HOST"));
+    let engines = engines.unwrap_or("unix:///var/run/docker.sock").split(' ');
+    let compose = environment.text("ORGHOST_BENCH_COMPOSE").map(Path::new);
+    let mut worlds = Vec::new();
+    for endpoint in engines {
+        worlds.push(World::new(endpoint, compose).await?);
+    }
     let measured = tokio::select! {
-        measured = world.rounds() => measured,
+        measured = rounds(&worlds, environment.text("ORGHOST_BENCH_CPU").map(Path::new)) => measured,
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     };
     if measured.is_err() {
         // The engine may still be working on the last requests.
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
-    let swept = world.sweep().await;
-    let [floor, requests, orghost, command_line] = measured?;
-    swept?;
-
-    let own = "orghost: make, seed, compare, start";
-    let engine_comparison = [
-        ("the engine's own create and start", &floor, Target::Open),
-        (
-            "the engine alone, the same requests",
-            &requests,
-            Target::Open,
-        ),
-        (own, &orghost, Target::Ratio(1.1)),
-    ];
-    let command_line_comparison = [
-        ("docker command line", &command_line, Target::Open),
-        (own, &orghost, Target::Ratio(1.0)),
-    ];
-    let what = format!("provision: {WORKSPACES} workspaces, {CONCURRENCY} at a time");
-    table::print(&what, &rows(&engine_comparison));
-    table::print(&what, &rows(&command_line_comparison));
+    for world in &worlds {
+        world.sweep().await?;
+    }
+    for (world, [floor, archive, orghost, command, compose]) in worlds.iter().zip(measured?) {
+        let kinds: [(&str, fn(&Taken) -> &[f64]); 2] = [
+            ("time", |taken| &taken.time),
+            ("processor time", |taken| &taken.processor),
+        ];
+        for (kind, of) in kinds {
+            let what = format!("{kind}, Docker {}", world.version);
+            let own = "orghost: make, seed, compare, start";
+            table::print(
+                &what,
+                &rows(&[
+                    (
+                        "create and start, the files are ready",
+                        of(&floor),
+                        Target::Open,
+                    ),
+                    ("the requests of an archive", of(&archive), Target::Open),
+                    (own, of(&orghost), Target::Ratio(1.05)),
+                ]),
+            );
+            table::print(
+                &what,
+                &rows(&[
+                    ("docker compose up", of(&compose), Target::Open),
+                    ("orghost up", of(&command), Target::Ratio(1.0 / 1.2)),
+                ]),
+            );
+        }
+        let calls = world.count_calls().await? as f64 / WORKSPACES as f64;
+        println!("  calls to the engine for each workspace: {calls:.1}\n");
+    }
     Ok(())
 }
 
-/// The time of each round (seconds), for each side.
-type Seconds = [Vec<f64>; SIDES.len()];
+/// Runs every side once per round and engine, in a different order each time, so that other load does not affect only one
+/// side.
+async fn rounds(worlds: &[World], counted: Option<&Path>) -> Result<Vec<Rounds>> {
+    let mut measured = vec![Rounds::default(); worlds.len()];
+    for round in 0..ROUNDS {
+        for (world, taken) in worlds.iter().zip(&mut measured) {
+            let mut order: Vec<_> = SIDES.into_iter().zip(&mut *taken).collect();
+            order.rotate_left(round % SIDES.len());
+            for (side, taken) in order {
+                if side == Side::Compose && world.compose.is_none() {
+                    continue;
+                }
+                let before = processor_time(counted)?;
+                let start = Instant::now();
+                match side {
+                    Side::Floor => world.requests(false).await?,
+                    Side::Archive => world.requests(true).await?,
+                    Side::Orghost => world.orghost(&world.engine).await?,
+                    Side::Command => world.command().await?,
+                    Side::Compose => world.compose_up().await?,
+                }
+                taken.time.push(start.elapsed().as_secs_f64());
+                if let (Some(before), Some(after)) = (before, processor_time(counted)?) {
+                    taken.processor.push(after - before);
+                }
+                world.all_run().await?;
+                world.sweep().await?;
+            }
+            let last: Vec<_> = taken.iter().filter_map(|side| side.time.last()).collect();
+            let (round, version) = (round + 1, &world.version);
+            eprintln!("provision: Docker {version}, round {round} of {ROUNDS}: {last:.2?} s");
+        }
+    }
+    Ok(measured)
+}
+
+/// What each round took, for each side.
+type Rounds = [Taken; SIDES.len()];
+
+/// What each round of one side took (seconds).
+#[derive(Clone, Default)]
+struct Taken {
+    time: Vec<f64>,
+    /// The processor time of the engine, its containers and this process, where it is counted.
+    processor: Vec<f64>,
+}
+
+/// The processor time so far (seconds), from the file of a control group. `None`: it is not counted.
+fn processor_time(file: Option<&Path>) -> Result<Option<f64>> {
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(file)?;
+    let first = text.lines().next().unwrap_or_default();
+    let seconds = match first.strip_prefix("usage_usec ") {
+        Some(microseconds) => microseconds.parse::<f64>()? / 1e6,
+        None => first.parse::<f64>()? / 1e9,
+    };
+    Ok(Some(seconds))
+}
 
 /// Makes table rows. Each ratio compares two times of the same round.
-fn rows(sides: &[(&'static str, &Vec<f64>, Target)]) -> Vec<Row> {
+fn rows(sides: &[(&'static str, &[f64], Target)]) -> Vec<Row> {
     let first = sides.first().map(|(_, first, _)| *first);
-    let row = |(name, seconds, target): &(&'static str, &Vec<f64>, Target)| {
+    let row = |(name, seconds, target): &(&'static str, &[f64], Target)| {
         let ratios = seconds.iter().zip(first?).map(|(own, first)| own / first);
         Some(Row {
             name,
@@ -173,33 +247,37 @@ fn rows(sides: &[(&'static str, &Vec<f64>, Target)]) -> Vec<Row> {
 }
 
 struct World {
+    endpoint: String,
+    version: String,
     client: bollard::Docker,
     engine: Docker,
+    compose: Option<PathBuf>,
     store: Store,
     org: OrgId,
     rows: Vec<WorkspaceRow>,
     jobs: Vec<Job>,
-    /// Holds the template, the state folder and the configuration for [`Side::Floor`].
+    /// The instances of this process and of the command, whose labels are on everything that is created.
+    instances: [String; 2],
+    /// Holds the template, the state folders and the files for [`Side::Floor`] and [`Side::Compose`].
     dir: TempDir,
 }
 
 impl World {
-    async fn new(endpoint: Option<&str>) -> Result<Self> {
-        let engine = Docker::connect(endpoint)
+    async fn new(endpoint: &str, compose: Option<&Path>) -> Result<Self> {
+        let engine = Docker::connect(Some(endpoint))
             .await
             .map_err(|error| format!("{error}; scripts/docker-engine starts one"))?;
-        let client = match endpoint {
-            None => bollard::Docker::connect_with_defaults(),
-            Some(endpoint) => bollard::Docker::connect_with_host(endpoint),
-        }?;
+        let client = bollard::Docker::connect_with_host(endpoint)?;
         let client = client.negotiate_version().await?;
         if let Err(error) = client.inspect_image(IMAGE).await {
             return Err(format!("{IMAGE}: {error}; scripts/demo-image makes it").into());
         }
-        docker(&["version".to_owned()], None).await?;
+        let version = client.version().await?.version.unwrap_or_default();
 
         let dir = tempfile::tempdir()?;
-        std::fs::write(dir.path().join("config.yaml"), "name: floor\n")?;
+        let ready = dir.path().join("ready");
+        std::fs::create_dir(&ready)?;
+        std::fs::write(ready.join("config.yaml"), "name: floor\n")?;
         let folder = dir.path().join("template");
         std::fs::create_dir(&folder)?;
         let mut org = "name: Bench\ndefaults: {runtime: agent}\nworkspaces:\n".to_owned();
@@ -231,42 +309,28 @@ impl World {
         let identities =
             identify(&approved, &org, &[]).map_err(|problem| format!("{problem:?}"))?;
         let jobs = provision::jobs(&approved, &org, &identities, |_| runtime.clone(), &template)?;
-        Ok(Self {
+        let of_command = Store::open(&dir.path().join("command"))?;
+        let instances = [&store, &of_command].map(|store| store.instance().as_str().to_owned());
+        let world = Self {
+            endpoint: endpoint.to_owned(),
+            version,
             client,
             engine,
+            compose: compose.map(Path::to_owned),
+            instances,
             store,
             org,
             rows: provision::rows(&approved, &identities),
             jobs,
             dir,
-        })
+        };
+        // The first run of the command compiles the plugin.
+        world.command().await?;
+        world.sweep().await?;
+        Ok(world)
     }
 
-    /// Runs every side once per round, in a different order each time, so that other load does not affect only one side.
-    async fn rounds(&self) -> Result<Seconds> {
-        let mut seconds = Seconds::default();
-        for round in 0..ROUNDS {
-            let mut order: Vec<_> = SIDES.into_iter().zip(&mut seconds).collect();
-            order.rotate_left(round % SIDES.len());
-            for (side, seconds) in order {
-                let start = Instant::now();
-                match side {
-                    Side::Floor => self.requests(false).await?,
-                    Side::Requests => self.requests(true).await?,
-                    Side::Orghost => self.orghost().await?,
-                    Side::CommandLine => self.command_line().await?,
-                }
-                seconds.push(start.elapsed().as_secs_f64());
-                self.all_run().await?;
-                self.sweep().await?;
-            }
-            let last: Vec<_> = seconds.iter().filter_map(|s| s.last()).collect();
-            eprintln!("provision: round {} of {ROUNDS}: {last:.2?} s", round + 1);
-        }
-        Ok(seconds)
-    }
-
-    async fn orghost(&self) -> Result<()> {
+    async fn orghost(&self, engine: &Docker) -> Result<()> {
         let row = OrgRow {
             slug: self.org.slug().to_owned(),
             name: "Bench".to_owned(),
@@ -278,7 +342,7 @@ impl World {
             .accept(row, self.rows.clone(), None, Start::AtOnce)
             .await?;
         let run = Run {
-            engine: &self.engine,
+            engine,
             store: &self.store,
             operation,
             cancel: CancellationToken::new(),
@@ -296,6 +360,92 @@ impl World {
             0 => Ok(()),
             _ => Err(format!("{:?}", up.outcomes).into()),
         }
+    }
+
+    async fn command(&self) -> Result<()> {
+        let mut up = Command::new(env!("CARGO_BIN_EXE_orghost"));
+        up.args(["up", "--demo", "--engine", "docker", "--concurrency"]);
+        up.arg(CONCURRENCY.to_string());
+        up.arg(self.dir.path().join("template"));
+        up.env_clear().env("HOME", self.dir.path());
+        up.env("ORGHOST_STATE", self.dir.path().join("command"));
+        up.env("DOCKER_HOST", &self.endpoint);
+        run(up).await
+    }
+
+    async fn compose_up(&self) -> Result<()> {
+        let Some(program) = &self.compose else {
+            return Ok(());
+        };
+        let file = self.dir.path().join("compose.yaml");
+        if !file.exists() {
+            std::fs::write(&file, self.compose_file()?)?;
+        }
+        let mut up = Command::new(program);
+        up.arg("--file").arg(file).args(["up", "--detach"]);
+        up.env_clear().env("HOME", self.dir.path());
+        up.env("DOCKER_HOST", &self.endpoint);
+        run(up).await
+    }
+
+    /// The same containers for compose, with their files in folders of this machine.
+    fn compose_file(&self) -> Result<String> {
+        let (mut services, mut volumes) = (HashMap::new(), HashMap::new());
+        for spec in self.specs() {
+            let name = container(spec);
+            let folder = self.dir.path().join("compose").join(&name);
+            for file in spec.seed.files() {
+                let (path, bytes, _) = file?;
+                let path = folder.join(path);
+                std::fs::create_dir_all(path.parent().unwrap_or(&folder))?;
+                std::fs::write(path, bytes)?;
+            }
+            let service = json!({
+                "image": IMAGE, "pull_policy": "never", "restart": "unless-stopped",
+                "hostname": spec.key.slug(), "labels": self.labels(),
+                "environment": process_env(spec, "/configs", "0.0.0.0", PORT),
+                "mem_limit": limits::TIER_2.memory, "pids_limit": limits::TIER_2.pids,
+                "cpus": limits::TIER_2.nano_cpus / 1_000_000_000,
+                "security_opt": ["no-new-privileges"], "ports": [format!("127.0.0.1::{PORT}")],
+                "volumes": [
+                    {"type": "bind", "source": folder, "target": "/configs"},
+                    {"type": "volume", "source": name, "target": "/workspace",
+                     "volume": {"nocopy": true}},
+                ],
+            });
+            services.insert(name.clone(), service);
+            volumes.insert(name, json!({"labels": self.labels()}));
+        }
+        let network = json!({"default": {"labels": self.labels()}});
+        let all = json!({"name": format!("bench-{}", self.network()), "services": services,
+                         "volumes": volumes, "networks": network});
+        Ok(all.to_string())
+    }
+
+    /// The requests that the engine gets from orghost for the whole org, once it is known where it keeps its volumes.
+    async fn count_calls(&self) -> Result<usize> {
+        let Some(socket) = self.endpoint.strip_prefix("unix://") else {
+            return Err("only calls over a Unix socket are counted".into());
+        };
+        let calls = Arc::new(AtomicUsize::new(0));
+        let path = self.dir.path().join("counted.sock");
+        let proxy = UnixListener::bind(&path)?;
+        let (socket, counted) = (socket.to_owned(), calls.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut going = JoinSet::new();
+            while let Ok((client, _)) = proxy.accept().await {
+                going.spawn(forward(client, socket.clone(), counted.clone()));
+            }
+        });
+        let engine = Docker::connect(Some(&format!("unix://{}", path.display()))).await?;
+        self.orghost(&engine).await?;
+        self.sweep().await?;
+        calls.store(0, Ordering::SeqCst);
+        self.orghost(&engine).await?;
+        let calls = calls.load(Ordering::SeqCst);
+        self.sweep().await?;
+        Ok(calls)
     }
 
     async fn requests(&self, seed: bool) -> Result<()> {
@@ -344,15 +494,23 @@ impl World {
             self.client
                 .start_container(&name, None::<StartContainerOptions>)
                 .await?;
+            if seed {
+                let inspected = self
+                    .client
+                    .inspect_container(&name, None::<InspectContainerOptions>);
+                inspected.await?;
+            }
             Ok(())
         })
         .await
     }
 
-    /// The same container as orghost's. Without a seed, the configuration comes from a folder of this machine, because a
-    /// runtime without a configuration ends at once, which would cost the engine time.
+    /// The same container as orghost's. Without a seed, its files come from a folder of this machine, because a runtime
+    /// without a configuration ends at once, which would cost the engine time.
     fn body(&self, spec: &Spec, seed: bool) -> ContainerCreateBody {
-        let mut mounts: Vec<Mount> = volumes(spec)
+        let wanted = volumes(spec).into_iter();
+        let wanted = wanted.filter(|(_, target)| seed || *target != "/configs");
+        let mut mounts: Vec<Mount> = wanted
             .map(|(name, target)| Mount {
                 typ: Some(MountType::VOLUME),
                 source: Some(name),
@@ -364,14 +522,16 @@ impl World {
                 }),
                 ..Mount::default()
             })
-            .into();
-        mounts.push(Mount {
-            typ: Some(MountType::BIND),
-            source: Some(self.dir.path().display().to_string()),
-            target: Some("/floor".to_owned()),
-            read_only: Some(true),
-            ..Mount::default()
-        });
+            .collect();
+        if !seed {
+            mounts.push(Mount {
+                typ: Some(MountType::BIND),
+                source: Some(self.dir.path().join("ready").display().to_string()),
+                target: Some("/configs".to_owned()),
+                read_only: Some(true),
+                ..Mount::default()
+            });
+        }
         let port = format!("{PORT}/tcp");
         let binding = PortBinding {
             host_ip: Some("127.0.0.1".to_owned()),
@@ -381,12 +541,7 @@ impl World {
             aliases: Some(vec![container(spec)]),
             ..EndpointSettings::default()
         };
-        let env = process_env(
-            spec,
-            if seed { "/configs" } else { "/floor" },
-            "0.0.0.0",
-            PORT,
-        );
+        let env = process_env(spec, "/configs", "0.0.0.0", PORT);
         ContainerCreateBody {
             image: Some(IMAGE.to_owned()),
             hostname: Some(spec.key.slug().to_owned()),
@@ -397,6 +552,14 @@ impl World {
                 mounts: Some(mounts),
                 memory: Some(limits::TIER_2.memory),
                 nano_cpus: Some(limits::TIER_2.nano_cpus),
+                pids_limit: Some(limits::TIER_2.pids),
+                restart_policy: Some(RestartPolicy {
+                    name: Some(match seed {
+                        true => RestartPolicyNameEnum::NO,
+                        false => RestartPolicyNameEnum::UNLESS_STOPPED,
+                    }),
+                    maximum_retry_count: None,
+                }),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 network_mode: Some(self.network()),
                 port_bindings: Some(HashMap::from([(port, Some(vec![binding]))])),
@@ -409,62 +572,15 @@ impl World {
         }
     }
 
-    async fn command_line(&self) -> Result<()> {
-        let mut network = arguments("network create --driver bridge");
-        network.extend(self.label_flags());
-        network.push(self.network());
-        docker(&network, None).await?;
-        self.each(async |spec| {
-            let name = container(spec);
-            for (volume, _) in volumes(spec) {
-                let mut create = arguments("volume create");
-                create.extend(self.label_flags());
-                create.push(volume);
-                docker(&create, None).await?;
-            }
-            let mut create =
-                arguments("create --security-opt no-new-privileges --restart unless-stopped");
-            create.extend(self.label_flags());
-            create.push(format!("--name={name}"));
-            create.push(format!("--hostname={}", spec.key.slug()));
-            create.push(format!("--network={}", self.network()));
-            create.push(format!("--network-alias={name}"));
-            create.push(format!("--memory={}", limits::TIER_2.memory));
-            create.push(format!(
-                "--cpus={}",
-                limits::TIER_2.nano_cpus / 1_000_000_000
-            ));
-            create.push(format!("--publish=127.0.0.1::{PORT}"));
-            for (volume, target) in volumes(spec) {
-                let mount = format!("type=volume,source={volume},target={target},volume-nocopy");
-                create.push(format!("--mount={mount}"));
-            }
-            for (variable, value) in process_env(spec, "/configs", "0.0.0.0", PORT) {
-                create.push(format!("--env={variable}={value}"));
-            }
-            create.push(IMAGE.to_owned());
-            docker(&create, None).await?;
-
-            let folder = format!("{name}:/configs");
-            let archive = spec.seed.archive()?;
-            let put = ["cp".to_owned(), "-".to_owned(), folder.clone()];
-            docker(&put, Some(&archive)).await?;
-            let get = ["cp".to_owned(), folder, "-".to_owned()];
-            let found = docker(&get, None).await?.stdout;
-            compare(spec, &found)?;
-
-            docker(&["start".to_owned(), name], None).await?;
-            Ok(())
+    fn specs(&self) -> impl Iterator<Item = &Spec> {
+        self.jobs.iter().filter_map(|job| match &job.work {
+            Work::Provision(spec) => Some(&**spec),
+            Work::External(_) => None,
         })
-        .await
     }
 
     async fn each(&self, work: impl AsyncFn(&Spec) -> Result<()>) -> Result<()> {
-        let specs = self.jobs.iter().filter_map(|job| match &job.work {
-            Work::Provision(spec) => Some(&**spec),
-            Work::External(_) => None,
-        });
-        futures_util::stream::iter(specs)
+        futures_util::stream::iter(self.specs())
             .map(|spec| work(spec))
             .buffer_unordered(CONCURRENCY)
             .try_collect()
@@ -482,53 +598,57 @@ impl World {
         HashMap::from([("orghost.instance".to_owned(), instance)])
     }
 
-    fn label_flags(&self) -> impl Iterator<Item = String> {
-        let labels = self.labels().into_iter();
-        labels.map(|(name, value)| format!("--label={name}={value}"))
-    }
-
-    fn filter(&self) -> HashMap<String, Vec<String>> {
-        let labels = self.labels().into_iter();
-        let labels = labels.map(|(name, value)| format!("{name}={value}"));
-        HashMap::from([("label".to_owned(), labels.collect())])
+    fn filters(&self) -> [HashMap<String, Vec<String>>; 2] {
+        let label = |instance: &String| vec![format!("orghost.instance={instance}")];
+        let filter = |instance| HashMap::from([("label".to_owned(), label(instance))]);
+        self.instances.each_ref().map(filter)
     }
 
     /// Checks that all containers run, so that no side is faster by doing less.
     async fn all_run(&self) -> Result<()> {
-        let listing = ListContainersOptionsBuilder::default().filters(&self.filter());
-        let running = self.client.list_containers(Some(listing.build())).await?;
-        match running.len() {
+        let mut running = 0;
+        for filter in self.filters() {
+            let listing = ListContainersOptionsBuilder::default().filters(&filter);
+            running += self
+                .client
+                .list_containers(Some(listing.build()))
+                .await?
+                .len();
+        }
+        match running {
             WORKSPACES => Ok(()),
             others => Err(format!("{others} of {WORKSPACES} containers run").into()),
         }
     }
 
-    /// Removes everything that carries this run's label.
+    /// Removes everything that carries a label of this run.
     async fn sweep(&self) -> Result<()> {
-        let listing = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&self.filter());
-        let containers = self.client.list_containers(Some(listing.build())).await?;
-        let ids = containers.into_iter().filter_map(|found| found.id);
-        futures_util::stream::iter(ids)
-            .map(async |id| {
-                let options = RemoveContainerOptionsBuilder::default().force(true).build();
-                self.client.remove_container(&id, Some(options)).await
-            })
-            .buffer_unordered(CONCURRENCY)
-            .try_collect::<()>()
-            .await?;
-        let listing = ListVolumesOptionsBuilder::default().filters(&self.filter());
-        let volumes = self.client.list_volumes(Some(listing.build())).await?;
-        for volume in volumes.volumes.into_iter().flatten() {
-            self.client
-                .remove_volume(&volume.name, None::<RemoveVolumeOptions>)
+        for filter in self.filters() {
+            let listing = ListContainersOptionsBuilder::default()
+                .all(true)
+                .filters(&filter);
+            let containers = self.client.list_containers(Some(listing.build())).await?;
+            let ids = containers.into_iter().filter_map(|found| found.id);
+            futures_util::stream::iter(ids)
+                .map(async |id| {
+                    let options = RemoveContainerOptionsBuilder::default().force(true).build();
+                    self.client.remove_container(&id, Some(options)).await
+                })
+                .buffer_unordered(CONCURRENCY)
+                .try_collect::<()>()
                 .await?;
-        }
-        let listing = ListNetworksOptionsBuilder::default().filters(&self.filter());
-        let networks = self.client.list_networks(Some(listing.build())).await?;
-        for id in networks.into_iter().filter_map(|network| network.id) {
-            self.client.remove_network(&id).await?;
+            let listing = ListVolumesOptionsBuilder::default().filters(&filter);
+            let volumes = self.client.list_volumes(Some(listing.build())).await?;
+            for volume in volumes.volumes.into_iter().flatten() {
+                self.client
+                    .remove_volume(&volume.name, None::<RemoveVolumeOptions>)
+                    .await?;
+            }
+            let listing = ListNetworksOptionsBuilder::default().filters(&filter);
+            let networks = self.client.list_networks(Some(listing.build())).await?;
+            for id in networks.into_iter().filter_map(|network| network.id) {
+                self.client.remove_network(&id).await?;
+            }
         }
         Ok(())
     }
@@ -547,31 +667,39 @@ fn volumes(spec: &Spec) -> [(String, &'static str); 2] {
     .map(|(kind, target)| (format!("{}-{kind}", container(spec)), target))
 }
 
-fn arguments(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_owned).collect()
+/// Forwards a connection to the engine, and counts its requests.
+async fn forward(client: UnixStream, engine: String, calls: Arc<AtomicUsize>) -> io::Result<()> {
+    const REQUEST: &[u8] = b" HTTP/1.1\r\n";
+    let (mut from_engine, mut to_engine) = UnixStream::connect(engine).await?.into_split();
+    let (mut from_client, mut to_client) = client.into_split();
+    let requests = async move {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = from_client.read(&mut buffer).await?;
+            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
+                return Ok(());
+            };
+            let lines = bytes.windows(REQUEST.len()).filter(|part| *part == REQUEST);
+            calls.fetch_add(lines.count(), Ordering::SeqCst);
+            to_engine.write_all(bytes).await?;
+        }
+    };
+    let answers = async move {
+        tokio::io::copy(&mut from_engine, &mut to_client).await?;
+        Ok(())
+    };
+    tokio::try_join!(requests, answers).map(drop)
 }
 
-/// Runs `docker` with these arguments and waits for its end.
-async fn docker(args: &[String], input: Option<&[u8]>) -> Result<Output> {
-    let mut child = tokio::process::Command::new("docker")
-        .args(args)
-        .stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("docker cannot be run: {error}"))?;
-    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
-        stdin.write_all(input).await?;
+/// Runs a program and waits for its end.
+async fn run(mut command: Command) -> Result<()> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{:?}: {}", command.as_std(), errors.trim()).into())
+        }
     }
-    let output = child.wait_with_output().await?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("docker {}: {}", args.join(" "), errors.trim()).into());
-    }
-    Ok(output)
 }

@@ -198,7 +198,13 @@ fn instance(operator: &Operator) -> String {
 /// `down` removes what a killed `up` left, without another `up` in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn down_removes_what_a_killed_up_left() {
-    let fake = FakeDocker::start();
+    down_removes_it_from(&FakeDocker::start());
+    let volumes = tempfile::tempdir().unwrap();
+    down_removes_it_from(&FakeDocker::on_disk(volumes.path()));
+    assert_eq!(std::fs::read_dir(volumes.path()).unwrap().count(), 0);
+}
+
+fn down_removes_it_from(fake: &FakeDocker) {
     for write in 1..=14 {
         let operator = Operator::new().with_env("DOCKER_HOST", &fake.endpoint());
         let template = operator.template(&[("org.yaml", ORG)]);

@@ -15,12 +15,14 @@ use orghost::model::ids::WorkspaceId;
 use orghost::model::plan::{Content, SeedFile};
 use orghost::provision::concurrency::FairSemaphore;
 use orghost::provision::engine::Engine as _;
+use orghost::provision::engine::docker::Docker;
 use orghost::provision::engine::error::EngineError;
 use orghost::provision::generation::Generation;
 use orghost::provision::observed::{State, Volume};
 use orghost::provision::seed::OWNER;
 
 use crate::support::scenario;
+use crate::support::tcp::OverTcp;
 use crate::support::world::{World, workspace};
 
 const IMAGE: &str = "orghost-demo:latest";
@@ -63,9 +65,7 @@ impl Drop for Real {
         let down = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
-                world.engine = orghost::provision::engine::docker::Docker::connect(Some(&endpoint))
-                    .await
-                    .unwrap();
+                world.engine = Docker::connect(Some(&endpoint)).await.unwrap();
                 world.down(true).await
             })
         });
@@ -85,6 +85,16 @@ async fn a_second_up_changes_nothing() {
 #[tokio::test]
 async fn a_changed_workspace_is_replaced() {
     scenario::a_changed_workspace_is_replaced(Real::new().await.world()).await;
+}
+
+/// The way of an engine on another machine.
+#[tokio::test]
+async fn seeds_are_archives_over_tcp() {
+    let mut real = Real::new().await;
+    let tcp = OverTcp::to(&real.endpoint).await;
+    real.world().engine = Docker::connect(Some(&tcp.endpoint)).await.unwrap();
+    scenario::a_second_up_changes_nothing(real.world()).await;
+    scenario::a_changed_workspace_is_replaced(real.world()).await;
 }
 
 #[tokio::test]
@@ -237,7 +247,7 @@ async fn every_tiers_limits_reach_the_engine() {
             let operation = world.store.begin("acme", Operation::Up).await.unwrap();
             let first = Generation::first(&spec.id);
             world.engine.remove(&first).await.unwrap();
-            let created = world.engine.create(&spec, &first, &operation);
+            let created = world.engine.create(&spec, &first, &operation, None);
             created.await.unwrap();
         }
         let name = match tier {

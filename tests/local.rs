@@ -874,7 +874,7 @@ async fn unseeded(world: &World) -> Box<Spec> {
         let made = world.local.create_volume(&spec, &volume, &operation);
         made.await.unwrap();
     }
-    let created = world.local.create(&spec, &first, &operation);
+    let created = world.local.create(&spec, &first, &operation, None);
     created.await.unwrap();
     spec
 }
@@ -1007,7 +1007,7 @@ async fn half_made_workspaces_are_listed_and_removed() {
         .await
         .unwrap();
     let first = world.first("pm");
-    let again = world.local.create(&spec, &first, &operation).await;
+    let again = world.local.create(&spec, &first, &operation, None).await;
     assert!(matches!(again, Err(EngineError::Refused(_))), "{again:?}");
     let Outcome::Up(_) = world.up_one(&workspace("pm")).await else {
         panic!()

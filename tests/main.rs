@@ -44,6 +44,7 @@ mod sandbox;
 mod secrets;
 mod security;
 mod server;
+mod shared_disk;
 mod soak;
 mod state;
 mod steering;

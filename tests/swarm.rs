@@ -266,7 +266,7 @@ async fn no_task_runs_before_its_seed_was_verified() {
     let operation = world.store.begin("acme", Operation::Up).await.unwrap();
     world.engine.prepare(&world.org()).await.unwrap();
     let id = &Generation::first(&spec.id);
-    let created = world.engine.create(&spec, id, &operation);
+    let created = world.engine.create(&spec, id, &operation, None);
     created.await.unwrap();
     let replicas = |service: &ServiceSpec| {
         let mode = service.mode.as_ref().unwrap();
@@ -306,7 +306,7 @@ async fn a_service_with_another_seed_is_not_started() {
     let operation = world.store.begin("acme", Operation::Up).await.unwrap();
     world.engine.prepare(&world.org()).await.unwrap();
     let id = Generation::first(&spec.id);
-    let created = world.engine.create(&spec, &id, &operation);
+    let created = world.engine.create(&spec, &id, &operation, None);
     created.await.unwrap();
     let archive = other.seed.archive().unwrap();
     world.engine.put_seed(&id, archive).await.unwrap();

@@ -15,11 +15,12 @@ use orghost::provision::engine::error::EngineError;
 use orghost::provision::generation::Generation;
 use orghost::provision::workspace::volumes;
 use serde_json::json;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::task::JoinSet;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::support::fake_docker::{FakeDocker, Fault, Files, When};
 use crate::support::scenario;
+use crate::support::tcp::OverTcp;
 use crate::support::world::{World, workspace};
 
 /// The calls of one workspace from nothing to running, after the three calls of the org.
@@ -325,7 +326,7 @@ async fn the_fake_engine_catches_an_unseeded_start() {
             .await
             .unwrap();
     }
-    let created = world.engine.create(&spec, &first, &operation);
+    let created = world.engine.create(&spec, &first, &operation, None);
     created.await.unwrap();
     let archive = spec.seed.archive().unwrap();
     world.engine.put_seed(&first, archive).await.unwrap();
@@ -512,20 +513,8 @@ async fn the_size_of_a_read_back_is_limited() {
 #[tokio::test]
 async fn an_engine_over_tcp_works_like_a_local_one() {
     let fake = FakeDocker::start();
-    let path = fake.endpoint().replace("unix://", "");
-    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("tcp://{}", proxy.local_addr().unwrap());
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let mut going = JoinSet::new();
-        while let Ok((mut client, _)) = proxy.accept().await {
-            let mut engine = UnixStream::connect(&path).await.unwrap();
-            going.spawn(async move {
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut engine).await;
-            });
-        }
-    });
-    scenario::a_second_up_changes_nothing(&World::new(&endpoint, "agent:1").await).await;
+    let tcp = OverTcp::to(&fake.endpoint()).await;
+    scenario::a_second_up_changes_nothing(&World::new(&tcp.endpoint, "agent:1").await).await;
 }
 
 #[tokio::test]
@@ -590,11 +579,42 @@ async fn a_mount_that_leads_out_of_its_root_is_refused() {
     scenario::a_mount_that_leads_out_of_its_root_is_refused(&mut world().await.1).await;
 }
 
+/// A workspace is asked itself whether it is ready, and its engine only now and then whether it still runs.
+#[tokio::test]
+async fn the_engine_is_not_asked_before_each_health_check() {
+    let (fake, mut world) = world().await;
+    world.options.wait = Some(Duration::from_secs(30));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fake.answer_at(listener.local_addr().unwrap().port());
+    let checks = AtomicUsize::new(0);
+    let answers = async {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let is_early = checks.fetch_add(1, Ordering::SeqCst) < 4;
+            let status = if is_early { "503 not yet" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    };
+    let workspaces = [workspace("a")];
+    let outcomes = tokio::select! {
+        outcomes = world.up(&workspaces) => outcomes,
+        () = answers => unreachable!("it accepts for ever"),
+    };
+    assert!(outcomes.is_up("a"), "{outcomes:?}");
+    let calls = fake.calls();
+    let asked = calls
+        .iter()
+        .filter(|call| *call == "GET containers/ws-a/json");
+    let (asked, checks) = (asked.count(), checks.load(Ordering::SeqCst));
+    assert!(asked < checks, "{asked} times for {checks} checks");
+}
+
 /// The port of a container that has ended is free: what answers there now may be another workspace. The fake engine reports
 /// the exit code 0, so the workspace counts as done, without an address.
 #[tokio::test]
 async fn a_workspace_that_ends_while_its_port_answers_has_no_address() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let (fake, mut world) = world().await;
     world.options.wait = Some(Duration::from_secs(30));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

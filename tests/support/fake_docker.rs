@@ -1,11 +1,15 @@
-//! A fake Docker engine: HTTP on a Unix socket and everything in memory. It records every call, and a test can make any
-//! call fail. It stands at the wire, so the tests see the real requests.
+//! A fake Docker engine: HTTP on a Unix socket and everything in memory, or with its volumes in a folder of this machine. It
+//! records every call, and a test can make any call fail. It stands at the wire, so the tests see the real requests.
 //!
-//! It fails the test, when the engine is dropped, for two violations: a container was started before its seed was put
-//! under `/configs` and read back, or two containers of one workspace ran at the same time.
+//! It fails the test, when the engine is dropped, for three violations: a container was started before its seed was put
+//! under `/configs` and read back, a container was made with a restart policy before there was a seed, or two containers of
+//! one workspace ran at the same time. What is put into a folder, or read there, the engine cannot see: there it looks at the
+//! content alone.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -32,10 +36,12 @@ pub enum Fault {
     Hold(Arc<tokio::sync::Semaphore>),
     /// Never answers.
     Hang,
-    /// Stores another content than the uploaded archive.
+    /// Stores another content than the uploaded archive, or shows another one than is on the disk.
     Tear(fn(&mut Files)),
     /// Runs this function first.
     Meanwhile(Box<dyn Fn() + Send + Sync>),
+    /// Runs this function after the call was performed, and then answers.
+    After(Arc<dyn Fn() + Send + Sync>),
 }
 
 /// The calls that a fault applies to.
@@ -81,6 +87,17 @@ struct State {
     port: Option<u16>,
     busy: usize,
     most_concurrent_calls: usize,
+    disk: Option<Disk>,
+}
+
+/// Where the volumes are when they are on this machine's disk.
+struct Disk {
+    root: PathBuf,
+    /// Where the engine says that they are.
+    claimed: PathBuf,
+    security_options: Vec<&'static str>,
+    /// What the engine adds to the owner of each file that it shows.
+    owners_from: u64,
 }
 
 struct Container {
@@ -117,6 +134,34 @@ impl FakeDocker {
             state,
             _server: server,
         }
+    }
+
+    /// Starts an engine that keeps its volumes in a folder of this machine.
+    pub fn on_disk(root: &Path) -> Self {
+        let fake = Self::start();
+        fake.state().disk = Some(Disk {
+            root: root.to_owned(),
+            claimed: root.to_owned(),
+            security_options: Vec::new(),
+            owners_from: 0,
+        });
+        fake
+    }
+
+    /// Says from now on that the volumes are in another folder.
+    pub fn claim(&self, root: &Path) {
+        self.state().disk.as_mut().unwrap().claimed = root.to_owned();
+    }
+
+    /// Reports this security option from now on.
+    pub fn report_security_option(&self, option: &'static str) {
+        let mut state = self.state();
+        state.disk.as_mut().unwrap().security_options.push(option);
+    }
+
+    /// Shows files with other owners from now on.
+    pub fn map_owners(&self, from: u64) {
+        self.state().disk.as_mut().unwrap().owners_from = from;
     }
 
     /// The endpoint, in the form of `DOCKER_HOST`.
@@ -308,6 +353,7 @@ async fn handle(
     let _busy = Busy::new(&state);
     let mut cut_after = false;
     let mut tear = None;
+    let mut after = None;
     for fault in &faults {
         match &**fault {
             Fault::Answer(status, message) => {
@@ -320,9 +366,13 @@ async fn handle(
             Fault::Hang => std::future::pending().await,
             Fault::Tear(by) => tear = Some(*by),
             Fault::Meanwhile(happens) => happens(),
+            Fault::After(happens) => after = Some(happens.clone()),
         }
     }
     let answer = state.lock().unwrap().perform(&call, tear);
+    if let Some(happens) = after {
+        happens();
+    }
     if cut_after { Err(Cut) } else { Ok(answer) }
 }
 
@@ -442,7 +492,11 @@ impl State {
     fn perform(&mut self, call: &Call, tear: Option<fn(&mut Files)>) -> Response<Full<Bytes>> {
         let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
         match (call.method.as_str(), path.as_slice()) {
-            ("GET", ["info"]) => answer(200, &json!({"NCPU": 2})),
+            ("GET", ["info"]) => {
+                let disk = self.disk.as_ref();
+                let options = disk.map(|disk| disk.security_options.clone());
+                answer(200, &json!({"NCPU": 2, "SecurityOptions": options}))
+            }
             ("GET", ["containers", "json"]) => self.list(call),
             ("POST", ["containers", "create"]) => self.create(call),
             ("POST", ["images", "create"]) => self.pull(call),
@@ -453,7 +507,8 @@ impl State {
                     .volumes
                     .iter()
                     .filter(|(_, v)| matches(&v.labels, &wanted));
-                let found: Vec<_> = found.map(|(name, v)| volume(name, &v.labels)).collect();
+                let found = found.map(|(name, v)| self.volume(name, &v.labels));
+                let found: Vec<_> = found.collect();
                 answer(200, &json!({"Volumes": found, "Warnings": null}))
             }
             (method, ["volumes", name]) => self.one_volume(method, name),
@@ -527,7 +582,8 @@ impl State {
                 &json!({"message": format!("No such image: {}", body["Image"])}),
             );
         }
-        if body["HostConfig"]["RestartPolicy"]["Name"] != "no" {
+        let seed = format!("{name}-configs");
+        if body["HostConfig"]["RestartPolicy"]["Name"] != "no" && !self.has_config_on_disk(&seed) {
             self.violations
                 .push(format!("{} could start by itself", self.render(&name)));
         }
@@ -567,6 +623,9 @@ impl State {
     ) -> Response<Full<Bytes>> {
         let configs = self.configs(name);
         let shown = self.render(name);
+        let data = self.data(configs.as_deref());
+        let owners_from = self.disk.as_ref().map_or(0, |disk| disk.owners_from);
+        let is_seeded_on_disk = configs.as_ref().is_some_and(|c| self.has_config_on_disk(c));
         let container = self.containers.get_mut(name).unwrap();
         match (method, rest) {
             ("GET", ["json"]) => {
@@ -595,9 +654,19 @@ impl State {
                 if let Some(tear) = tear {
                     tear(&mut stored);
                 }
+                if let Some(data) = data {
+                    tar::Archive::new(&call.body[..]).unpack(data).unwrap();
+                }
                 let volume = configs.and_then(|configs| self.volumes.get_mut(&configs));
                 volume.expect("a volume for /configs").files.extend(stored);
                 empty(200)
+            }
+            ("GET", ["archive"]) if data.is_some() => {
+                let path = &call.query["path"];
+                match tar_of_disk(&data.unwrap(), path, owners_from, tear) {
+                    Some(archive) => Response::new(Full::new(archive.into())),
+                    None => not_found("file"),
+                }
             }
             ("GET", ["archive"]) => {
                 container.looked = true;
@@ -616,7 +685,9 @@ impl State {
                 let config = stored.and_then(|files| files.get("config.yaml"));
                 let has_config = config
                     .is_some_and(|config| config.bytes.as_ref().is_some_and(|b| !b.is_empty()));
-                if container.uploaded.as_ref() != stored || !container.looked || !has_config {
+                let is_seeded =
+                    container.uploaded.as_ref() == stored && container.looked && has_config;
+                if !is_seeded && !is_seeded_on_disk {
                     self.violations.push(format!("unseeded start of {shown}"));
                 }
                 if container.status == "running" {
@@ -687,7 +758,32 @@ impl State {
             labels: body["Labels"].clone(),
             files: Files::new(),
         });
-        answer(201, &volume(&name, &made.labels))
+        let labels = made.labels.clone();
+        if let Some(data) = self.data(Some(&name)) {
+            std::fs::create_dir_all(data).unwrap();
+        }
+        answer(201, &self.volume(&name, &labels))
+    }
+
+    /// The folder with the content of a volume, when the volumes are on this machine's disk.
+    fn data(&self, volume: Option<&str>) -> Option<PathBuf> {
+        let disk = self.disk.as_ref()?;
+        Some(disk.root.join(volume?).join("_data"))
+    }
+
+    fn has_config_on_disk(&self, volume: &str) -> bool {
+        let config = self.data(Some(volume)).map(|data| data.join("config.yaml"));
+        config.is_some_and(|path| std::fs::metadata(path).is_ok_and(|found| found.len() > 0))
+    }
+
+    fn volume(&self, name: &str, labels: &Value) -> Value {
+        let claimed = self
+            .disk
+            .as_ref()
+            .map(|disk| disk.claimed.join(name).join("_data"));
+        let folder = claimed.unwrap_or_else(|| "/nowhere".into());
+        json!({"Name": name, "Driver": "local", "Mountpoint": folder, "Labels": labels,
+               "Scope": "local", "Options": null, "CreatedAt": "2026-01-01T00:00:00Z"})
     }
 
     fn one_volume(&mut self, method: &str, name: &str) -> Response<Full<Bytes>> {
@@ -702,20 +798,21 @@ impl State {
                 .any(|mount| mount["Source"] == *name)
         });
         match method {
-            "GET" => answer(200, &volume(name, &found.labels)),
+            "GET" => answer(200, &self.volume(name, &found.labels)),
             "DELETE" if is_used => answer(409, &json!({"message": "volume is in use"})),
             "DELETE" => {
+                let folder = self.disk.as_ref().map(|disk| disk.root.join(name));
+                if let Some(Err(error)) = folder.map(std::fs::remove_dir_all)
+                    && error.kind() != std::io::ErrorKind::NotFound
+                {
+                    return answer(500, &json!({"message": error.to_string()}));
+                }
                 self.volumes.remove(name);
                 empty(204)
             }
             other => panic!("the fake engine does not know {other} of a volume"),
         }
     }
-}
-
-fn volume(name: &str, labels: &Value) -> Value {
-    json!({"Name": name, "Driver": "local", "Mountpoint": "/nowhere", "Labels": labels,
-           "Scope": "local", "Options": null, "CreatedAt": "2026-01-01T00:00:00Z"})
 }
 
 fn matches(labels: &Value, wanted: &[String]) -> bool {
@@ -779,6 +876,46 @@ fn tar_of(files: &Files) -> Vec<u8> {
         tar.append_data(&mut header, path, bytes).unwrap();
     }
     tar.into_inner().unwrap()
+}
+
+/// Packs a path of a container from the folder of its volume, as an engine does.
+fn tar_of_disk(
+    data: &Path,
+    path: &str,
+    owners_from: u64,
+    tear: Option<fn(&mut Files)>,
+) -> Option<Vec<u8>> {
+    let below = path
+        .strip_prefix("/configs")
+        .unwrap()
+        .trim_start_matches('/');
+    let mut files = Files::new();
+    let mut paths = vec![data.join(below)];
+    while let Some(path) = paths.pop() {
+        let metadata = path.symlink_metadata().ok()?;
+        let inner = path.strip_prefix(data).unwrap().to_str().unwrap();
+        if metadata.is_symlink() {
+            // Enough for the host to see that something is wrong.
+            return Some(b"a link".repeat(200));
+        }
+        if metadata.is_dir() {
+            paths.extend(
+                std::fs::read_dir(&path)
+                    .ok()?
+                    .map(|entry| entry.unwrap().path()),
+            );
+        }
+        let entry = Entry {
+            mode: metadata.mode() & 0o7777,
+            owner: u64::from(metadata.uid()) + owners_from,
+            bytes: metadata.is_file().then(|| std::fs::read(&path).unwrap()),
+        };
+        files.insert(inner.to_owned(), entry);
+    }
+    if let Some(tear) = tear {
+        tear(&mut files);
+    }
+    Some(tar_of(&files))
 }
 
 fn decode(text: &str) -> String {

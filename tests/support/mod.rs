@@ -11,6 +11,7 @@ pub mod scenario;
 pub mod scripted;
 pub mod server;
 pub mod service;
+pub mod tcp;
 pub mod terminal;
 pub mod world;
 

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod docker;
 pub mod error;
+mod folder;
 pub mod local;
 mod mount;
 pub mod swarm;
@@ -71,13 +72,17 @@ pub trait Engine: Send + Sync {
         operation: &OperationId,
     ) -> impl Future<Output = Result<VolumeOutcome, EngineError>> + Send;
 
-    /// Makes the container of a generation, also while an older one runs. The container is not started, and has no restart
-    /// policy yet, so that nothing else starts it.
+    /// Whether a seed is put and read back before there is a container. Otherwise the container comes first.
+    fn seeds_first(&self) -> impl Future<Output = bool> + Send;
+
+    /// Makes the container of a generation, also while an older one runs. The container is not started. It gets its restart
+    /// policy only when its seed was `verified` before, so that nothing starts it unseeded.
     fn create(
         &self,
         spec: &Spec,
         generation: &Generation,
         operation: &OperationId,
+        verified: Option<&Verified>,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Unpacks an archive of regular files and folders under `/configs`.

@@ -81,7 +81,7 @@ async fn ask<E: Engine>(
                 // It publishes no port, so nothing can be asked.
                 (State::Running, None) => return Ok(None),
                 (State::Running, Some(url)) => {
-                    match health::check(&url, spec.runtime.health.as_deref()).await {
+                    match responds(&url, spec.runtime.health.as_deref(), deadline).await {
                         Ok(()) if is_still_at(engine, generation, &url).await => {
                             return Ok(Some(url));
                         }
@@ -96,6 +96,22 @@ async fn ask<E: Engine>(
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+/// Checks a workspace that runs at `url` until it responds, but only for a while: then the engine is asked again whether it
+/// still runs. So the engine is not asked before each check.
+async fn responds(url: &str, path: Option<&str>, deadline: Instant) -> Result<(), String> {
+    const WHILE: Duration = Duration::from_millis(250);
+    let end = deadline.min(Instant::now() + WHILE);
+    let mut pause = Duration::from_millis(10);
+    loop {
+        let checked = health::check(url, path).await;
+        if checked.is_ok() || Instant::now() + pause > end {
+            return checked;
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     }
 }
 

@@ -42,8 +42,8 @@ pub struct Workspace<'a, E, S> {
     state: S,
 }
 
-/// State: the container is made, and not seeded.
-pub struct Created(());
+/// State: the container is made, and not seeded, or its seed was verified before there was a container.
+pub struct Created(Option<Verified>);
 
 /// State: seeded, and proven by a read-back that matched. The container that it replaces still runs.
 pub struct Seeded(Verified);
@@ -74,7 +74,7 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
             generation: found.next(&spec.id),
             old: found.current.take(),
             made: Vec::new(),
-            state: Created(()),
+            state: Created(None),
         };
         if let Err(error) = run.remove_leftovers(spec, &found).await {
             return Err(workspace.undo(Step::Remove, &error, false).await);
@@ -89,9 +89,16 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
             }
             return Err(workspace.undo(Step::Volumes, &error, false).await);
         }
+        if run.engine.seeds_first().await {
+            match workspace.put().await {
+                Ok(verified) => workspace.state = Created(Some(verified)),
+                Err((step, error)) => return Err(workspace.undo(step, &error, false).await),
+            }
+        }
+        let (generation, Created(verified)) = (&workspace.generation, &workspace.state);
         let create = run
             .engine
-            .create(spec, &workspace.generation, &run.operation);
+            .create(spec, generation, &run.operation, verified.as_ref());
         match run.step(spec, Step::Create, create).await {
             Ok(()) => Ok(workspace),
             Err(error) => {
@@ -102,28 +109,45 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         }
     }
 
-    /// Writes the seed, reads it back, and compares.
+    /// Writes the seed, reads it back, and compares. A seed that came before the container is only read back again: from now
+    /// on nothing but the container can replace its volume.
     ///
     /// # Errors
     /// [`Failure`] when a step fails or the read-back differs; the container is removed by then.
     pub async fn seed(self) -> Result<Workspace<'a, E, Seeded>, Failure> {
+        let verified = match &self.state {
+            Created(None) => self.put().await,
+            Created(Some(before)) => {
+                let again = self.read_back().await;
+                again.map(|verified| verified.after(before))
+            }
+        };
+        match verified {
+            Ok(verified) => Ok(self.into_state(Seeded(verified)).1),
+            Err((step, error)) => Err(self.undo(step, &error, true).await),
+        }
+    }
+
+    async fn put(&self) -> Result<Verified, (Step, StepError)> {
         let Self { run, spec, .. } = self;
         let write = async {
             let archive = spec.seed.archive()?;
             run.engine.put_seed(&self.generation, archive).await?;
             Ok::<_, StepError>(())
         };
-        if let Err(error) = run.step(spec, Step::Seed, write).await {
-            return Err(self.undo(Step::Seed, &error, true).await);
-        }
+        let written = run.step(spec, Step::Seed, write).await;
+        written.map_err(|error| (Step::Seed, error))?;
+        self.read_back().await
+    }
+
+    async fn read_back(&self) -> Result<Verified, (Step, StepError)> {
+        let Self { run, spec, .. } = self;
         let read_back = async {
             let found = run.engine.read_seed(&self.generation).await?;
             Ok::<_, StepError>(spec.seed.manifest().verify(&found, &self.generation)?)
         };
-        match run.step(spec, Step::Verify, read_back).await {
-            Ok(verified) => Ok(self.into_state(Seeded(verified)).1),
-            Err(error) => Err(self.undo(Step::Verify, &error, true).await),
-        }
+        let verified = run.step(spec, Step::Verify, read_back).await;
+        verified.map_err(|error| (Step::Verify, error))
     }
 
     /// Adds to `made` the volumes of this generation that have this operation's label.

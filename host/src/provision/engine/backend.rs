@@ -175,13 +175,18 @@ impl Engine for Backend {
         forward!(self, engine => engine.create_volume(spec, volume, operation).await)
     }
 
+    async fn seeds_first(&self) -> bool {
+        forward!(self, engine => engine.seeds_first().await)
+    }
+
     async fn create(
         &self,
         spec: &Spec,
         generation: &Generation,
         operation: &OperationId,
+        verified: Option<&Verified>,
     ) -> Result<(), EngineError> {
-        forward!(self, engine => engine.create(spec, generation, operation).await)
+        forward!(self, engine => engine.create(spec, generation, operation, verified).await)
     }
 
     async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {

@@ -4,9 +4,9 @@
 //! engine touches nothing without this host's labels and starts nothing that was not verified. Volumes and folders are made
 //! explicitly, never as a side effect of a bind mount.
 //!
-//! A container is made with the restart policy `no`, and gets `unless-stopped` when it is started. Docker 20.10 does not
-//! start a container that never ran when the engine itself restarts, whatever its policy; but Docker does not promise
-//! that, so nothing here relies on it.
+//! A container has the restart policy `no` until its seed was verified: it gets `unless-stopped` when it is made after
+//! that, and otherwise when it is started. Docker 20.10 does not start a container that never ran when the engine itself
+//! restarts, whatever its policy; but Docker does not promise that, so nothing here relies on it.
 
 pub(in crate::provision) mod answer;
 pub(in crate::provision) mod body;
@@ -14,20 +14,17 @@ mod connect;
 pub(in crate::provision) mod names;
 mod network;
 mod pull;
+mod seed;
 
 use bollard::errors::Error;
-use bollard::models::{
-    ContainerInspectResponse, ContainerUpdateBody, RestartPolicy, RestartPolicyNameEnum,
-    VolumeCreateRequest,
-};
+use bollard::models::{ContainerInspectResponse, ContainerUpdateBody, VolumeCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
-    ListContainersOptionsBuilder, ListVolumesOptionsBuilder, LogsOptions, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveVolumeOptions, StartContainerOptions,
-    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    ListVolumesOptionsBuilder, LogsOptions, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveVolumeOptions, StartContainerOptions, StopContainerOptionsBuilder,
 };
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::Stream;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
@@ -43,7 +40,7 @@ use crate::provision::observed::{
 };
 use crate::provision::seed::{ReadBack, Verified};
 use crate::provision::spec::Spec;
-use body::{CONFIGS, Context};
+use body::Context;
 use pull::Pulls;
 
 /// A connection to a Docker engine that has answered. Cheap to clone.
@@ -52,8 +49,17 @@ pub struct Docker {
     pub(in crate::provision) client: bollard::Docker,
     pub(in crate::provision) endpoint: String,
     pub(in crate::provision) pulls: Pulls,
-    /// The number of the engine's processors, once it was asked for.
-    cpus: OnceCell<i64>,
+    facts: OnceCell<Facts>,
+    disk: seed::Disk,
+}
+
+/// What an engine says about itself when it is asked.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    /// The number of its processors.
+    cpus: i64,
+    /// Whether files have other owners in its containers than on its disk, or labels of SELinux.
+    maps_or_labels: bool,
 }
 
 impl Docker {
@@ -118,11 +124,22 @@ impl Docker {
         if body::share(spec.tier).nano_cpus <= 1_000_000_000 {
             return Ok(None);
         }
+        Ok(Some(self.facts().await?.cpus))
+    }
+
+    async fn facts(&self) -> Result<Facts, EngineError> {
         let ask = || async {
             let info = self.client.info().await.map_err(|e| self.error(e))?;
-            Ok(info.ncpu.unwrap_or(1))
+            let mut options = info.security_options.iter().flatten();
+            Ok(Facts {
+                cpus: info.ncpu.unwrap_or(1),
+                maps_or_labels: options.any(|option| {
+                    let name = option.split(',').next().unwrap_or_default();
+                    ["name=rootless", "name=userns", "name=selinux"].contains(&name)
+                }),
+            })
         };
-        self.cpus.get_or_try_init(ask).await.copied().map(Some)
+        self.facts.get_or_try_init(ask).await.copied()
     }
 }
 
@@ -184,6 +201,7 @@ impl Engine for Docker {
     }
 
     async fn prepare(&self, org: &OrgId) -> Result<(), EngineError> {
+        self.disk.sample_next_of(org);
         self.ensure_network(org, "bridge").await
     }
 
@@ -208,7 +226,12 @@ impl Engine for Docker {
             ..VolumeCreateRequest::default()
         };
         // For a name that exists, the engine answers with the volume that is there, with its old labels.
-        match self.client.create_volume(request).await {
+        let created = self.client.create_volume(request).await;
+        if let Ok(made) = &created {
+            let folder = &made.mountpoint;
+            self.disk.note(&self.endpoint, volume, folder).await;
+        }
+        match created {
             Ok(volume) if !names::is_of_workspace(&volume.labels, &spec.id) => Err(in_use()),
             Ok(volume)
                 if volume.labels.get(names::OPERATION).map(String::as_str)
@@ -222,11 +245,16 @@ impl Engine for Docker {
         }
     }
 
+    async fn seeds_first(&self) -> bool {
+        self.disk.root().await.is_some()
+    }
+
     async fn create(
         &self,
         spec: &Spec,
         generation: &Generation,
         operation: &OperationId,
+        verified: Option<&Verified>,
     ) -> Result<(), EngineError> {
         let Some(image) = spec.runtime.image.as_deref() else {
             return Err(EngineError::RuntimeUnsuited {
@@ -242,6 +270,7 @@ impl Engine for Docker {
             bind: mount::bind(spec).await?,
             socket: self.socket(),
             cpus: self.cpus_for(spec).await?,
+            restarts: verified.is_some_and(|verified| verified.generation() == generation),
         };
         let mut created = self.create_container(spec, &context).await;
         // Of what a create refers to, only the image can be missing.
@@ -252,7 +281,10 @@ impl Engine for Docker {
             created = self.create_container(spec, &context).await;
         }
         match created {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.disk.sample_if_next(&spec.org, generation);
+                Ok(())
+            }
             Err(error) if answer::status(&error) == Some(404) => Err(EngineError::ImageMissing {
                 image: image.to_owned(),
                 reason: "it was pulled, and then removed again".to_owned(),
@@ -273,53 +305,23 @@ impl Engine for Docker {
     }
 
     async fn put_seed(&self, generation: &Generation, archive: Vec<u8>) -> Result<(), EngineError> {
-        // Not at `/`: some engines then write to the container's layer below the volume instead of into the volume.
-        let options = UploadToContainerOptionsBuilder::default().path(CONFIGS);
-        let body = bollard::body_full(Bytes::from(archive));
-        self.client
-            .upload_to_container(&names::container(generation), Some(options.build()), body)
-            .await
-            .map_err(|e| self.error(e))
+        self.write_seed(generation, archive).await
     }
 
     async fn read_seed(&self, generation: &Generation) -> Result<ReadBack, EngineError> {
-        let options = DownloadFromContainerOptionsBuilder::default().path(CONFIGS);
-        let mut download = self
-            .client
-            .download_from_container(&names::container(generation), Some(options.build()));
-        let mut archive = Vec::new();
-        while let Some(chunk) = download.try_next().await.map_err(|e| self.error(e))? {
-            archive.extend_from_slice(&chunk);
-            if archive.len() as u64 > limits::SEED_ARCHIVE_BYTES {
-                return Err(EngineError::Refused(format!(
-                    "the files under {CONFIGS} have more than {} MiB",
-                    limits::SEED_ARCHIVE_BYTES >> 20
-                )));
-            }
-        }
-        let root = CONFIGS.trim_start_matches('/');
-        let read_back =
-            tokio::task::spawn_blocking(move || ReadBack::of_archive(archive.as_slice(), root));
-        match read_back.await {
-            Ok(Ok(read_back)) => Ok(read_back),
-            Ok(Err(error)) => Err(answer::refused(&format!(
-                "the archive that it sent is broken: {error}"
-            ))),
-            Err(error) => Err(answer::refused(&error.to_string())),
-        }
+        self.read_back(generation).await
     }
 
     async fn start(&self, verified: Verified) -> Result<(), EngineError> {
         let name = names::container(verified.generation());
-        let policy = ContainerUpdateBody {
-            restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
-                maximum_retry_count: None,
-            }),
-            ..ContainerUpdateBody::default()
-        };
-        let updated = self.client.update_container(&name, policy).await;
-        updated.map_err(|e| self.error(e))?;
+        if !verified.restarts() {
+            let policy = ContainerUpdateBody {
+                restart_policy: Some(body::restart_policy(true)),
+                ..ContainerUpdateBody::default()
+            };
+            let updated = self.client.update_container(&name, policy).await;
+            updated.map_err(|e| self.error(e))?;
+        }
         // The client treats the status 304, already started, as success.
         self.client
             .start_container(&name, None::<StartContainerOptions>)

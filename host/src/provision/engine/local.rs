@@ -46,7 +46,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use rustix::process::Signal;
 
-use super::mount;
+use super::{folder, mount};
 use crate::limits;
 use crate::model::engine_kind::EngineKind;
 use crate::model::ids::{InstanceId, OperationId, OrgId, WorkspaceId};
@@ -251,11 +251,16 @@ impl Engine for Local {
         .await
     }
 
+    async fn seeds_first(&self) -> bool {
+        false
+    }
+
     async fn create(
         &self,
         spec: &Spec,
         generation: &Generation,
         operation: &OperationId,
+        _: Option<&Verified>,
     ) -> Result<(), EngineError> {
         let (folder, org) = (self.folder(generation), spec.org.clone());
         let bind = mount::bind(spec).await?;
@@ -283,7 +288,9 @@ impl Engine for Local {
         blocking(move || {
             existing(&folder)?;
             let configs = folder.volume(VolumeKind::Configs);
-            volume::unpack(&configs, &archive).map_err(|e| unusable(&configs, &e))
+            let unpacked =
+                folder::open(&configs, &[]).and_then(|root| folder::unpack(&root, &archive, None));
+            unpacked.map_err(|e| unusable(&configs, &e))
         })
         .await
     }
@@ -293,7 +300,8 @@ impl Engine for Local {
         blocking(move || {
             existing(&folder)?;
             let configs = folder.volume(VolumeKind::Configs);
-            ReadBack::of_folder(&configs).map_err(|e| unusable(&configs, &e))
+            let read_back = folder::open(&configs, &[]).and_then(ReadBack::of_folder);
+            read_back.map_err(|e| unusable(&configs, &e))
         })
         .await
     }

@@ -253,11 +253,16 @@ impl Engine for Swarm {
         }
     }
 
+    async fn seeds_first(&self) -> bool {
+        false
+    }
+
     async fn create(
         &self,
         spec: &Spec,
         generation: &Generation,
         operation: &OperationId,
+        _: Option<&Verified>,
     ) -> Result<(), EngineError> {
         let Some(image) = spec.runtime.image.as_deref() else {
             return Err(EngineError::RuntimeUnsuited {

@@ -6,12 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::path::Path;
 
-use cap_std::ambient_authority;
 use cap_std::fs::{Dir, PermissionsExt as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::limits;
 use crate::model::digest::hex;
 use crate::planning::policy::CONFIG;
 use crate::provision::generation::Generation;
@@ -46,6 +45,8 @@ pub struct ManifestDigest(String);
 #[derive(Debug)]
 pub struct Verified {
     generation: Generation,
+    /// Whether the container was made with its restart policy, because an earlier proof came before the container.
+    restarts: bool,
 }
 
 /// What was read back differs from what was written. Names the first three differences.
@@ -96,10 +97,11 @@ impl ReadBack {
     /// Reads the files of a folder. Follows no symbolic link.
     ///
     /// # Errors
-    /// The folder cannot be read, or contains something that is neither a regular file nor a folder.
-    pub(in crate::provision) fn of_folder(folder: &Path) -> io::Result<Self> {
-        let root = Dir::open_ambient_dir(folder, ambient_authority())?;
+    /// The folder cannot be read, has more than [`limits::SEED_ARCHIVE_BYTES`], or contains something that is neither a
+    /// regular file nor a folder.
+    pub(in crate::provision) fn of_folder(root: Dir) -> io::Result<Self> {
         let mut manifest = Manifest::default();
+        let mut left = limits::SEED_ARCHIVE_BYTES;
         let mut folders = vec![(root, String::new())];
         while let Some((dir, prefix)) = folders.pop() {
             for entry in dir.entries()? {
@@ -114,10 +116,15 @@ impl ReadBack {
                     let what = format!("{path} is neither a file nor a folder");
                     return Err(io::Error::new(io::ErrorKind::InvalidData, what));
                 }
-                let mut file = entry.open()?;
+                let file = entry.open()?;
                 let mode = file.metadata()?.permissions().mode() & 0o777;
                 let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes)?;
+                // The file can grow while it is read, so the limit applies to the bytes that were read.
+                file.take(left + 1).read_to_end(&mut bytes)?;
+                left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                    let limit = limits::SEED_ARCHIVE_BYTES >> 20;
+                    io::Error::other(format!("its files have more than {limit} MiB"))
+                })?;
                 manifest.insert(&path, &bytes, mode);
             }
         }
@@ -165,6 +172,7 @@ impl Manifest {
         if self == found {
             return Ok(Verified {
                 generation: generation.clone(),
+                restarts: false,
             });
         }
         let missing_or_changed =
@@ -220,7 +228,21 @@ impl Verified {
     pub(in crate::provision) fn earlier(found: &Observed) -> Option<Self> {
         (found.state != State::Created).then(|| Self {
             generation: found.generation.clone(),
+            restarts: false,
         })
+    }
+
+    /// This proof, for a container that was made with its restart policy because the same seed was proven before.
+    pub(in crate::provision) fn after(self, before: &Self) -> Self {
+        Self {
+            restarts: self.generation == before.generation,
+            ..self
+        }
+    }
+
+    /// Whether the container has its restart policy already.
+    pub(in crate::provision) fn restarts(&self) -> bool {
+        self.restarts
     }
 
     /// The generation whose container may be started.

@@ -1,7 +1,7 @@
 //! Translates a [`Spec`] into the request that makes a container. Pure.
 //!
-//! The restart policy is always `no`: the start sets another one, after the seed is verified. Bind mounts are never given
-//! as text (`source:target`), because the engine then makes a missing source.
+//! The restart policy is `no` unless the seed was verified before. Bind mounts are never given as text (`source:target`),
+//! because the engine then makes a missing source.
 
 use std::collections::HashMap;
 
@@ -42,6 +42,8 @@ pub(super) struct Context<'a> {
     pub(super) socket: &'a str,
     /// The number of the engine's processors, which it does not let a container exceed.
     pub(super) cpus: Option<i64>,
+    /// Whether its seed was verified, so that it gets its restart policy.
+    pub(super) restarts: bool,
 }
 
 /// The request that makes a container.
@@ -91,10 +93,7 @@ fn host_config(spec: &Spec, context: &Context<'_>, port: String) -> HostConfig {
         memory: Some(share.memory),
         nano_cpus: Some(share.nano_cpus.min(cpus)),
         pids_limit: Some(share.pids),
-        restart_policy: Some(RestartPolicy {
-            name: Some(RestartPolicyNameEnum::NO),
-            maximum_retry_count: None,
-        }),
+        restart_policy: Some(restart_policy(context.restarts)),
         ..HostConfig::default()
     };
     match spec.tier {
@@ -122,6 +121,17 @@ fn host_config(spec: &Spec, context: &Context<'_>, port: String) -> HostConfig {
         config.port_bindings = Some(HashMap::from([(port, Some(vec![binding]))]));
     }
     config
+}
+
+/// The restart policy of a container whose seed was verified, or was not.
+pub(super) fn restart_policy(is_verified: bool) -> RestartPolicy {
+    RestartPolicy {
+        name: Some(match is_verified {
+            true => RestartPolicyNameEnum::UNLESS_STOPPED,
+            false => RestartPolicyNameEnum::NO,
+        }),
+        maximum_retry_count: None,
+    }
 }
 
 /// The share of the machine that a tier gets.

@@ -4,6 +4,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::pull::Pulls;
+use super::seed::Disk;
 use super::{Docker, answer};
 use crate::limits;
 use crate::provision::engine::error::EngineError;
@@ -71,7 +72,8 @@ impl Docker {
             }),
             endpoint: endpoint.to_owned(),
             pulls: Pulls::default(),
-            cpus: OnceCell::new(),
+            facts: OnceCell::new(),
+            disk: Disk::default(),
         })
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ids::OrgId;
 use crate::provision::engine::error::EngineError;
+pub(super) use crate::provision::engine::folder::unusable;
 use crate::provision::generation::Generation;
 use crate::provision::observed::{State, VolumeKind};
 
@@ -345,18 +346,6 @@ pub fn remove_file(path: &Path) -> Result<(), EngineError> {
     }
 }
 
-/// The engine error for an error of the operating system at a path.
-pub fn unusable(path: &Path, error: &io::Error) -> EngineError {
-    let path = path.display().to_string();
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => EngineError::NoSpace(path),
-        _ => EngineError::Folder {
-            path,
-            reason: error.to_string(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,12 +390,6 @@ mod tests {
         for name in ["0", "01", "+1", "scratch", "4294967296"] {
             assert_eq!(number(name), None, "{name}");
         }
-    }
-
-    #[test]
-    fn a_full_disk_has_its_own_error() {
-        let full = unusable(Path::new("/x"), &io::ErrorKind::StorageFull.into());
-        assert_eq!(full, EngineError::NoSpace("/x".to_owned()));
     }
 
     #[test]
