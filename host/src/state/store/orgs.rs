@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, Transaction, params};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::error::of_row;
 use super::workspaces::{insert, path, path_json};
-use super::{Label, Store, StoreError, WorkspaceRow};
+use super::{Label, LastOutcome, Store, StoreError, WorkspaceRow};
 use crate::model::engine_kind::EngineKind;
 use crate::model::keys;
 use crate::model::names::NamePath;
@@ -22,6 +23,15 @@ pub struct OrgRow {
     pub engine: EngineKind,
     /// The folder of the template that it was last brought up from.
     pub template: String,
+}
+
+/// An org in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedOrg {
+    /// The org.
+    pub org: OrgRow,
+    /// How many of its workspaces have each outcome. An outcome that no workspace has is missing.
+    pub outcomes: Vec<(LastOutcome, usize)>,
 }
 
 impl OrgRow {
@@ -41,6 +51,48 @@ impl Store {
             let mut query =
                 db.prepare("SELECT slug, name, engine, template FROM orgs ORDER BY slug")?;
             query.query_map([], org)?.collect()
+        })
+        .await
+    }
+
+    /// The orgs that have this slug, or this name after Unicode normalisation (NFC); ordered by slug.
+    pub async fn orgs_called(&self, slug: &str, name: &str) -> Result<Vec<OrgRow>, StoreError> {
+        let (slug, name) = (slug.to_owned(), normal(name));
+        self.read(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT slug, name, engine, template FROM orgs WHERE slug = ?1 OR normal_name = ?2 ORDER BY slug",
+            )?;
+            query.query_map([slug, name], org)?.collect()
+        })
+        .await
+    }
+
+    /// At most `limit` orgs after a slug, ordered by slug.
+    pub async fn list_orgs(&self, after: &str, limit: usize) -> Result<Vec<ListedOrg>, StoreError> {
+        let after = after.to_owned();
+        self.read(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT slug, page.name, engine, template, outcome, count(id)
+                 FROM (SELECT * FROM orgs WHERE slug > ?1 ORDER BY slug LIMIT ?2) AS page
+                 LEFT JOIN workspaces ON workspaces.org = slug GROUP BY slug, outcome ORDER BY slug",
+            )?;
+            let mut rows = query.query(params![after, limit as i64])?;
+            let mut orgs: Vec<ListedOrg> = Vec::new();
+            while let Some(row) = rows.next()? {
+                let org = org(row)?;
+                let outcome: Option<LastOutcome> =
+                    of_row(format_args!("a workspace of {}", org.slug), row.get(4))?;
+                let count = row.get::<_, i64>(5)?;
+                if orgs.last().is_none_or(|last| last.org != org) {
+                    let outcomes = Vec::new();
+                    orgs.push(ListedOrg { org, outcomes });
+                }
+                if let (Some(last), Some(outcome)) = (orgs.last_mut(), outcome) {
+                    let count = usize::try_from(count).unwrap_or(usize::MAX);
+                    last.outcomes.push((outcome, count));
+                }
+            }
+            Ok(orgs)
         })
         .await
     }
@@ -67,6 +119,32 @@ impl Store {
     }
 }
 
+/// A name in its normal form (NFC), in which equal names are equal texts.
+fn normal(name: &str) -> String {
+    name.nfc().collect()
+}
+
+/// Adds the indexes by which orgs and workspaces are found and listed in pages.
+pub(super) fn migrate_to_indexes(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    tx.execute_batch(
+        "ALTER TABLE orgs ADD COLUMN normal_name TEXT NOT NULL DEFAULT '';
+         CREATE INDEX orgs_by_name ON orgs(normal_name);
+         DROP INDEX workspaces_of_org;
+         CREATE INDEX workspaces_of_org ON workspaces(org, planned DESC, position, key);",
+    )?;
+    let names: Vec<(String, String)> = tx
+        .prepare("SELECT slug, name FROM orgs")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (slug, name) in names {
+        tx.execute(
+            "UPDATE orgs SET normal_name = ?2 WHERE slug = ?1",
+            [slug, normal(&name)],
+        )?;
+    }
+    Ok(())
+}
+
 fn org(row: &Row<'_>) -> rusqlite::Result<OrgRow> {
     let slug: String = row.get(0)?;
     let read = || {
@@ -87,9 +165,16 @@ pub(super) fn write_org(
     workspaces: &[WorkspaceRow],
 ) -> rusqlite::Result<()> {
     tx.execute(
-        "INSERT INTO orgs VALUES (?1, ?2, ?3, ?4) ON CONFLICT (slug)
-         DO UPDATE SET name = excluded.name, engine = excluded.engine, template = excluded.template",
-        params![org.slug, org.name, org.engine.as_str(), org.template],
+        "INSERT INTO orgs (slug, name, engine, template, normal_name) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (slug)
+         DO UPDATE SET name = excluded.name, engine = excluded.engine, template = excluded.template,
+                       normal_name = excluded.normal_name",
+        params![
+            org.slug,
+            org.name,
+            org.engine.as_str(),
+            org.template,
+            normal(&org.name)
+        ],
     )?;
     tx.execute(
         "UPDATE workspaces SET planned = FALSE WHERE org = ?1",
