@@ -26,6 +26,9 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The size in bytes to which the next checkpoint cuts a larger log.
 const LOG_BYTES: i64 = 16 << 20;
 
+/// The compiled statements that each connection keeps: all that the store has for ordinary requests.
+const STATEMENTS: usize = 64;
+
 /// The threads of one database. The database closes when this is dropped.
 pub(super) struct Database {
     // Dropped in this order. The connection that closes last empties the log, and that should be the writer.
@@ -77,6 +80,7 @@ impl Database {
     pub fn start(file: &Path, writer: Connection) -> Result<Self, Failed> {
         writer.pragma_update(None, "synchronous", "full")?;
         writer.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+        writer.set_prepared_statement_cache_capacity(STATEMENTS);
         let count = std::thread::available_parallelism().map_or(2, usize::from);
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
@@ -209,6 +213,7 @@ fn reader(file: &Path) -> Result<Connection, Failed> {
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "query_only", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
@@ -261,7 +266,7 @@ fn do_jobs(
     written: &mut Vec<Written>,
 ) -> Result<(), Failed> {
     while let Some(job) = jobs.pop_front() {
-        tx.execute_batch("SAVEPOINT job")?;
+        tx.prepare_cached("SAVEPOINT job")?.execute([])?;
         // A panic in a job fails only the job's own caller.
         let done = catch_unwind(AssertUnwindSafe(|| job(Ok(tx)))).ok();
         let failed = done.as_ref().map_or_else(
@@ -276,7 +281,7 @@ fn do_jobs(
             }
             tx.execute_batch("ROLLBACK TO job")?;
         }
-        tx.execute_batch("RELEASE job")?;
+        tx.prepare_cached("RELEASE job")?.execute([])?;
     }
     Ok(())
 }

@@ -164,22 +164,20 @@ pub(super) fn write_org(
     org: &OrgRow,
     workspaces: &[WorkspaceRow],
 ) -> rusqlite::Result<()> {
-    tx.execute(
+    tx.prepare_cached(
         "INSERT INTO orgs (slug, name, engine, template, normal_name) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (slug)
          DO UPDATE SET name = excluded.name, engine = excluded.engine, template = excluded.template,
                        normal_name = excluded.normal_name",
-        params![
-            org.slug,
-            org.name,
-            org.engine.as_str(),
-            org.template,
-            normal(&org.name)
-        ],
-    )?;
-    tx.execute(
-        "UPDATE workspaces SET planned = FALSE WHERE org = ?1",
-        [&org.slug],
-    )?;
+    )?
+    .execute(params![
+        org.slug,
+        org.name,
+        org.engine.as_str(),
+        org.template,
+        normal(&org.name)
+    ])?;
+    tx.prepare_cached("UPDATE workspaces SET planned = FALSE WHERE org = ?1")?
+        .execute([&org.slug])?;
     for row in workspaces {
         tx.prepare_cached("DELETE FROM identities WHERE org = ?1 AND (id = ?2 OR path = ?3)")?
             .execute(params![org.slug, row.id.as_str(), path_json(&row.path)])?;
@@ -195,9 +193,12 @@ pub(super) fn write_org(
 /// Renames the keys of workspaces that left the template, so that each key means one workspace.
 fn rename_left(tx: &Connection, org: &str, workspaces: &[WorkspaceRow]) -> rusqlite::Result<()> {
     let left: Vec<(String, NamePath)> = tx
-        .prepare("SELECT id, path FROM workspaces WHERE org = ?1 AND NOT planned")?
+        .prepare_cached("SELECT id, path FROM workspaces WHERE org = ?1 AND planned = FALSE")?
         .query_map([org], |row| Ok((row.get(0)?, path(row, 1)?)))?
         .collect::<rusqlite::Result<_>>()?;
+    if left.is_empty() {
+        return Ok(());
+    }
     let here: BTreeSet<&NamePath> = workspaces.iter().map(|row| &row.path).collect();
     let beside: Vec<&NamePath> = left.iter().map(|(_, path)| path).collect();
     let keys = keys::keys(&Vec::from_iter(here.iter().copied()), &beside);
