@@ -7,7 +7,7 @@ use orghost::model::engine_kind::EngineKind;
 use orghost::model::event::{Event, Operation, What};
 use orghost::state::encryption::Keyring;
 use orghost::state::store::{
-    Filter, KeptSource, OrgRow, SourceRow, Start, Store, StoreError, WorkspaceRow,
+    Filter, KeptSource, LastOutcome, OrgRow, SourceRow, Start, Store, StoreError, WorkspaceRow,
 };
 
 use crate::support::Operator;
@@ -102,6 +102,76 @@ async fn a_read_sees_every_finished_write() {
     }
 }
 
+fn workspaces(names: impl Iterator<Item = u32>) -> Vec<WorkspaceRow> {
+    let row = |number| {
+        serde_json::from_value(serde_json::json!({
+            "id": format!("{number:032x}"), "key": format!("k{number}"), "path": [format!("N{number}")],
+            "name": format!("N{number}"), "runtime": "claude-code", "tier": 2, "external": number % 3 == 0,
+            "outcome": if number % 3 == 0 { "external" } else { "planned" }, "wanted": "running", "planned": true,
+        }))
+    };
+    names.map(|number| row(number).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn pages_of_workspaces_are_the_whole_list_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let accept = async |rows| {
+        store
+            .accept(acme(), rows, None, Start::Queued)
+            .await
+            .unwrap()
+    };
+    accept(workspaces(0..7)).await;
+    // Two of them left the template, and the order of the others changed.
+    accept(workspaces([6, 1, 0, 4, 3].into_iter())).await;
+    let all = store.workspaces("acme").await.unwrap();
+    assert_eq!(all.iter().filter(|row| !row.planned).count(), 2);
+    for limit in [1, 2, 5, 7, 500] {
+        let mut listed = Vec::new();
+        loop {
+            let after = listed.last().map(|row: &WorkspaceRow| row.key.to_string());
+            let page = store.list_workspaces("acme", after.as_deref(), limit).await;
+            let page = page.unwrap().unwrap();
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            listed.extend(page);
+        }
+        assert_eq!(listed, all, "in pages of {limit}");
+    }
+    let unknown = store.list_workspaces("acme", Some("k9"), 5).await.unwrap();
+    assert_eq!(unknown, None);
+}
+
+#[tokio::test]
+async fn a_page_of_orgs_counts_the_outcomes_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    for (slug, numbers) in [("b", 0..4), ("a", 10..10), ("c", 20..25)] {
+        let org = OrgRow {
+            slug: slug.to_owned(),
+            name: slug.to_uppercase(),
+            ..acme()
+        };
+        let accepted = store.accept(org, workspaces(numbers), None, Start::Queued);
+        accepted.await.unwrap();
+    }
+    let page = store.list_orgs("", 2).await.unwrap();
+    let slugs: Vec<&str> = page.iter().map(|listed| listed.org.slug.as_str()).collect();
+    assert_eq!(slugs, ["a", "b"]);
+    assert_eq!(page[0].outcomes, []);
+    assert_eq!(
+        page[1].outcomes,
+        [(LastOutcome::External, 2), (LastOutcome::Planned, 2)]
+    );
+    let page = store.list_orgs("b", 2).await.unwrap();
+    assert_eq!(page.len(), 1);
+    assert_eq!(page[0].org.name, "C");
+}
+
 /// Stored data that this version does not understand is an error, never a guess.
 #[tokio::test]
 async fn an_unreadable_row_is_an_error_that_names_it() {
@@ -170,6 +240,22 @@ fn of_version_2(operator: &Operator) {
     db.execute_batch(VERSION_2).unwrap();
     let org = "INSERT INTO orgs VALUES ('acme', 'Acme', 'local', 'inline')";
     db.execute(org, []).unwrap();
+    let org = "INSERT INTO orgs VALUES ('cafe', 'Cafe\u{301}', 'local', 'inline')";
+    db.execute(org, []).unwrap();
+}
+
+/// The same name can be written in several ways in Unicode.
+#[tokio::test]
+async fn an_org_of_an_older_store_is_found_by_its_name_however_it_is_written() {
+    let operator = Operator::new();
+    of_version_2(&operator);
+    let store = Store::open(&operator.state()).unwrap();
+    for (slug, name) in [("x", "Cafe\u{301}"), ("x", "Caf\u{e9}"), ("cafe", "x")] {
+        let found = store.orgs_called(slug, name).await.unwrap();
+        let found: Vec<&str> = found.iter().map(|org| org.slug.as_str()).collect();
+        assert_eq!(found, ["cafe"], "{slug} {name}");
+    }
+    assert_eq!(store.orgs_called("x", "Cafe").await.unwrap(), []);
 }
 
 fn version(operator: &Operator) -> u32 {

@@ -5,6 +5,7 @@
 //! a crash the next process finds the open operations, plans the same snapshot again, and resumes.
 
 mod accept;
+mod acceptance;
 pub mod access;
 pub mod admission;
 pub mod agent_tokens;
@@ -46,6 +47,7 @@ use crate::plugin::sandbox::Sandbox;
 use crate::problem::Problem;
 use crate::provision::concurrency::FairSemaphore;
 use crate::provision::engine::backend::Engines;
+use crate::service::acceptance::Acceptance;
 use crate::service::agent_tokens::AgentTokens;
 use crate::service::metrics::Metrics;
 use crate::state::encryption::Keyring;
@@ -88,8 +90,7 @@ struct Inner {
     plugin_calls: Arc<FairSemaphore>,
     /// Limits the memory that templates take.
     memory: TemplateMemory,
-    /// Held while one operation is accepted, so that the store and the queues have the same order.
-    accepting: tokio::sync::Mutex<()>,
+    acceptance: Acceptance,
     /// Cancels operations that are queued or running.
     cancellations: Mutex<HashMap<OperationId, CancellationToken>>,
     liveness_checks: LivenessChecks,
@@ -145,7 +146,7 @@ impl Service {
             workspace_queues: WorkspaceQueues::default(),
             plugin_calls: FairSemaphore::new(planning::concurrent_plugin_calls()),
             memory: TemplateMemory::new(limits::TEMPLATES_HELD),
-            accepting: tokio::sync::Mutex::default(),
+            acceptance: Acceptance::default(),
             cancellations: Mutex::default(),
             liveness_checks: LivenessChecks::default(),
             agent_tokens: OnceCell::new(),

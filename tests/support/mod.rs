@@ -25,6 +25,8 @@ use tempfile::TempDir;
 pub struct Operator {
     pub home: TempDir,
     pub env: Vec<(String, String)>,
+    /// The program, which can also be another build.
+    pub program: PathBuf,
 }
 
 /// The result of a run of the program.
@@ -40,6 +42,7 @@ impl Operator {
         Self {
             home: tempfile::tempdir().unwrap(),
             env: Vec::new(),
+            program: PathBuf::from(env!("CARGO_BIN_EXE_orghost")),
         }
     }
 
@@ -54,7 +57,7 @@ impl Operator {
 
     /// The program, not yet started, with a cleared environment except for what it needs.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orghost"));
+        let mut command = Command::new(&self.program);
         command
             .args(args)
             .env_clear()

@@ -90,9 +90,9 @@ impl Service {
         let host = &self.0;
         let admitted = &prepared.admitted;
         let org = admitted.org.slug().to_owned();
-        let _one = host.accepting.lock().await;
+        let _one = host.acceptance.of(&org).await;
         let row = admitted.row.clone();
-        let known = host.store.orgs().await?;
+        let known = host.store.orgs_called(&org, &row.name).await?;
         let known = known.iter().find(|known| known.slug == org);
         let has_changed =
             known.is_some_and(|known| known.engine != row.engine || known.name != row.name);
@@ -143,7 +143,7 @@ impl Service {
         let row = self.org(org).await?;
         let (this, name) = (self.clone(), format!("accept {}", row.slug));
         let work = async move {
-            let _one = this.0.accepting.lock().await;
+            let _one = this.0.acceptance.of(&row.slug).await;
             let ticket = this.ticket(&row.slug)?;
             let request = serde_json::json!({ "volumes": volumes });
             let store = &this.0.store;

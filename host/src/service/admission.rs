@@ -12,7 +12,7 @@ use crate::config::{Config, Runtime};
 use crate::model::diagnostic::Diagnostic;
 use crate::model::engine_kind::EngineKind;
 use crate::model::identity::{Claim, Identities, Known, Unclear};
-use crate::model::ids::{InstanceId, OrgId, WorkspaceId};
+use crate::model::ids::{OrgId, WorkspaceId};
 use crate::model::isolation::Target;
 use crate::model::names::NamePath;
 use crate::model::plan::WorkspaceKey;
@@ -21,7 +21,7 @@ use crate::problem::{Class, Problem};
 use crate::provision::engine::backend::{self, Engines};
 use crate::provision::{self, Job};
 use crate::service::agent_tokens::AgentTokens;
-use crate::state::store::{OrgRow, Store};
+use crate::state::store::{OrgRow, Store, StoreError};
 use crate::template::directory::TemplateDir;
 
 /// The image of the demonstration runtime, which `scripts/demo-image` builds.
@@ -66,14 +66,14 @@ pub async fn choose_engine(
     config: &Config,
     engines: &Engines,
 ) -> Result<Target, Problem> {
-    let orgs = match store {
-        Some(store) => store.orgs().await?,
-        None => Vec::new(),
+    let known = match store {
+        Some(store) => find_org(store, name).await?.1,
+        None => None,
     };
-    let known = orgs.iter().find(|row| is_same(&row.name, name));
+    let known = known.filter(|row| is_same(&row.name, name));
     let engine = match known {
         None => engines.choose(requested.or(config.engine)).await,
-        Some(known) => check_engine(known, requested.unwrap_or(known.engine))?,
+        Some(known) => check_engine(&known, requested.unwrap_or(known.engine))?,
     };
     Ok(backend::target(engine))
 }
@@ -106,10 +106,9 @@ pub async fn admit(
         tokens,
     } = context;
     let name = approved.plan().org.name.clone();
-    let known = store.orgs().await?;
-    let (org, known) = find_org(store.instance(), &known, &name);
+    let (org, known) = find_org(store, &name).await?;
     let engine = approved.engine();
-    if let Some(known) = known {
+    if let Some(known) = &known {
         check_origin(known, &name, &origin)?;
         // The org may have been imported by another request since the plan was judged.
         check_engine(known, engine)?;
@@ -171,8 +170,7 @@ pub enum Becomes {
 /// # Errors
 /// The store does not work, or two workspaces claim one identity.
 pub async fn changes(approved: &Approved, store: &Store) -> Result<Vec<Change>, Problem> {
-    let orgs = store.orgs().await?;
-    let (org, known) = find_org(store.instance(), &orgs, &approved.plan().org.name);
+    let (org, known) = find_org(store, &approved.plan().org.name).await?;
     if known.is_none() {
         return Ok(Vec::new());
     }
@@ -200,17 +198,13 @@ pub async fn changes(approved: &Approved, store: &Store) -> Result<Vec<Change>, 
 }
 
 /// The org that has a name: a known one, whatever its slug, or else a new one. The row is that of the slug.
-fn find_org<'a>(
-    instance: &InstanceId,
-    known: &'a [OrgRow],
-    name: &str,
-) -> (OrgId, Option<&'a OrgRow>) {
-    if let Some(row) = known.iter().find(|row| is_same(&row.name, name)) {
-        return (OrgId::known(instance.clone(), &row.slug), Some(row));
+async fn find_org(store: &Store, name: &str) -> Result<(OrgId, Option<OrgRow>), StoreError> {
+    let org = OrgId::new(store.instance().clone(), name);
+    let mut known = store.orgs_called(org.slug(), name).await?.into_iter();
+    match known.clone().find(|row| is_same(&row.name, name)) {
+        Some(row) => Ok((OrgId::known(org.instance().clone(), &row.slug), Some(row))),
+        None => Ok((org, known.next())),
     }
-    let org = OrgId::new(instance.clone(), name);
-    let row = known.iter().find(|row| row.slug == org.slug());
-    (org, row)
 }
 
 /// Whether two names are equal after Unicode normalisation (NFC).

@@ -11,9 +11,8 @@ impl Service {
     /// # Errors
     /// [`Class::NotFound`] when this host has no such org.
     pub async fn org(&self, name: &str) -> Result<OrgRow, Problem> {
-        let orgs = self.0.store.orgs().await?;
-        let found = orgs.into_iter().find(|row| row.is_called(name));
-        found.ok_or_else(|| {
+        let orgs = self.0.store.orgs_called(name, name).await?;
+        orgs.into_iter().next().ok_or_else(|| {
             let message = format!("there is no org {name:?} on this host");
             Problem::one(Class::NotFound, Diagnostic::new("unknown-org", message))
         })

@@ -49,7 +49,7 @@ impl Service {
         let host = &self.0;
         let pruned = host.store.prune(host.config.server.keep()).await?;
         // An import that is being accepted has written its snapshot, but not yet its row.
-        let _one = host.accepting.lock().await;
+        let _none = host.acceptance.all().await;
         let used = host.store.snapshots().await?;
         let this = self.clone();
         blocking(move || this.0.snapshots.sweep(&used)).await??;

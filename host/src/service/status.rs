@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::engine_kind::EngineKind;
 use crate::model::ids::{OrgId, WorkspaceId};
-use crate::model::isolation::Isolation;
-use crate::model::status::{OrgStatus, WorkspaceStatus};
+use crate::model::status::{OrgStatus, WorkspaceRow, WorkspaceStatus};
 use crate::provision::engine::Engine as _;
 use crate::provision::engine::backend::Engines;
 use crate::provision::engine::error::EngineError;
@@ -19,28 +17,19 @@ use crate::state::store::{OrgRow, Store, StoreError};
 /// The store cannot be read.
 pub async fn org(store: &Store, engines: &Engines, org: OrgRow) -> Result<OrgStatus, StoreError> {
     let id = OrgId::known(store.instance().clone(), &org.slug);
-    let (mut seen, isolation, engine_error) = match observe(engines, org.engine, &id).await {
-        Ok((seen, isolation)) => (Some(seen), isolation, None),
-        Err(error) => (None, None, Some(error.to_string())),
+    let observed = async {
+        let engine = engines.get(org.engine).await?;
+        Ok((
+            shown(engine.observe(&id).await?),
+            engine.isolation(&id).await?,
+        ))
     };
-    let mut workspaces = Vec::new();
-    for mut row in store.workspaces(&org.slug).await? {
-        let found = seen.as_mut().map(|seen| seen.remove(&row.id));
-        let (state, exit_code) = match &found {
-            _ if row.external => ("external", None),
-            None => ("unknown", None),
-            Some(None) => ("absent", None),
-            Some(Some(found)) => state_text(found.state),
-        };
-        if let Some(Some(found)) = found {
-            row.url = found.url;
-        }
-        workspaces.push(WorkspaceStatus {
-            row,
-            state: state.into(),
-            exit_code,
-        });
-    }
+    let (seen, isolation, engine_error) = match observed.await {
+        Ok((seen, isolation)) => (Some(seen), isolation, None),
+        Err(error) => (None, None, Some(EngineError::to_string(&error))),
+    };
+    let rows = store.workspaces(&org.slug).await?;
+    let workspaces = statuses(rows, seen);
     let open = store.cut_off(&org.slug).await?;
     let open: Vec<_> = open
         .iter()
@@ -66,15 +55,60 @@ pub async fn org(store: &Store, engines: &Engines, org: OrgRow) -> Result<OrgSta
     })
 }
 
-async fn observe(
+/// The status of these workspaces of one org, and why its engine did not answer, if it did not.
+pub async fn workspaces(
+    store: &Store,
     engines: &Engines,
-    engine: EngineKind,
-    id: &OrgId,
-) -> Result<(BTreeMap<WorkspaceId, Observed>, Option<Isolation>), EngineError> {
-    let engine = engines.get(engine).await?;
-    let seen = Generations::by_workspace(engine.observe(id).await?).into_iter();
-    let shown = seen.filter_map(|(id, found)| Some((id, found.shown()?.clone())));
-    Ok((shown.collect(), engine.isolation(id).await?))
+    org: &OrgRow,
+    rows: Vec<WorkspaceRow>,
+) -> (Vec<WorkspaceStatus>, Option<String>) {
+    let observed = async {
+        let engine = engines.get(org.engine).await?;
+        match rows.as_slice() {
+            [one] => engine.find(&one.id).await,
+            _ => {
+                let id = OrgId::known(store.instance().clone(), &org.slug);
+                engine.observe(&id).await
+            }
+        }
+    };
+    match observed.await {
+        Ok(found) => (statuses(rows, Some(shown(found))), None),
+        Err(error) => (statuses(rows, None), Some(error.to_string())),
+    }
+}
+
+/// What is shown of each workspace, out of all that the engine has of it.
+fn shown(found: Vec<Observed>) -> BTreeMap<WorkspaceId, Observed> {
+    let found = Generations::by_workspace(found).into_iter();
+    found
+        .filter_map(|(id, found)| Some((id, found.shown()?.clone())))
+        .collect()
+}
+
+/// The status of each workspace. `seen` is what the engine has; `None` when it did not answer.
+fn statuses(
+    rows: Vec<WorkspaceRow>,
+    mut seen: Option<BTreeMap<WorkspaceId, Observed>>,
+) -> Vec<WorkspaceStatus> {
+    let status = |mut row: WorkspaceRow| {
+        let found = seen.as_mut().map(|seen| seen.remove(&row.id));
+        let (state, exit_code) = match &found {
+            _ if row.external => ("external", None),
+            None => ("unknown", None),
+            Some(None) => ("absent", None),
+            Some(Some(found)) => state_text(found.state),
+        };
+        if let Some(Some(found)) = found {
+            row.url = found.url;
+        }
+        WorkspaceStatus {
+            row,
+            state: state.into(),
+            exit_code,
+        }
+    };
+    rows.into_iter().map(status).collect()
 }
 
 fn state_text(state: State) -> (&'static str, Option<i32>) {

@@ -122,7 +122,7 @@ impl Service {
             org,
             id: workspace.id.clone(),
         };
-        let _one = host.accepting.lock().await;
+        let _one = host.acceptance.of(&name.org).await;
         if let Some(next) = self.next_operation(&name) {
             if includes(&next, operation, &request) {
                 return Ok(next);

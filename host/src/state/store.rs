@@ -41,7 +41,7 @@ pub use events::{Filter, Followed, Gap, Stored};
 use opening::FILE;
 pub use opening::WriteLock;
 pub use operations::{CutOff, OperationRow, Start, Subject};
-pub use orgs::OrgRow;
+pub use orgs::{ListedOrg, OrgRow};
 pub use retention::Pruned;
 pub use sources::{KeptSource, SourceRow};
 pub use tokens::{Admission, TokenRow};

@@ -24,7 +24,7 @@ use crate::problem::{Class, Problem};
 use crate::service::admission::changes;
 use crate::service::status;
 use crate::service::{Import, ImportOptions, Source};
-use crate::state::store::{Filter, LastOutcome, OperationRow};
+use crate::state::store::{Filter, OperationRow};
 use crate::state::token::{Caller, Scope};
 
 /// Which page of a list.
@@ -85,28 +85,18 @@ pub async fn list(
 ) -> Result<axum::Json<Orgs>, Problem> {
     let store = api.service.store();
     let limit = page.limit();
-    let after = page.after.unwrap_or_default();
-    let rows = store.orgs().await?;
-    let mut rows = rows.into_iter().filter(|row| row.slug > after);
-    let mut orgs = Vec::new();
-    for row in rows.by_ref().take(limit) {
-        let workspaces = store.workspaces(&row.slug).await?;
-        let count = |outcomes: &[LastOutcome]| {
-            let of = |w: &&crate::state::store::WorkspaceRow| outcomes.contains(&w.outcome);
-            workspaces.iter().filter(of).count()
-        };
-        orgs.push(OrgSummary {
-            workspaces: workspaces.len(),
-            up: count(&[LastOutcome::Up, LastOutcome::External]),
-            failed: count(&[LastOutcome::Failed, LastOutcome::Skipped]),
-            org: row.slug,
-            name: row.name,
-            engine: row.engine,
-            template: row.template,
-        });
-    }
-    let next = rows.next().and(orgs.last().map(|org| org.org.clone()));
-    Ok(axum::Json(Orgs { orgs, next }))
+    // One row more than the page shows whether there is a next page.
+    let mut rows = store
+        .list_orgs(page.after.as_deref().unwrap_or_default(), limit + 1)
+        .await?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let orgs: Vec<OrgSummary> = rows.into_iter().map(OrgSummary::from).collect();
+    let last = orgs.last().map(|org| org.org.clone());
+    Ok(axum::Json(Orgs {
+        next: last.filter(|_| has_more),
+        orgs,
+    }))
 }
 
 /// Import an org: provision its workspaces, or update them to the template.

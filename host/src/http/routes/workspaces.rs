@@ -68,25 +68,22 @@ pub async fn list(
     Path(org): Path<String>,
     Query(page): Query<Page>,
 ) -> Result<axum::Json<Workspaces>, Problem> {
-    let row = api.service.org(&org).await?;
-    let org = status::org(api.service.store(), api.service.engines(), row).await?;
-    let skipped = match &page.after {
-        None => 0,
-        Some(after) => {
-            let index = org
-                .workspaces
-                .iter()
-                .position(|w| w.row.key.as_str() == after);
-            1 + index.ok_or_else(|| unknown(after))?
-        }
-    };
-    let mut rest = org.workspaces.into_iter().skip(skipped);
-    let workspaces: Vec<_> = rest.by_ref().take(page.limit()).collect();
-    let last = workspaces.last().map(|w| w.row.key.to_string());
+    let store = api.service.store();
+    let org = api.service.org(&org).await?;
+    // One row more than the page shows whether there is a next page.
+    let limit = page.limit();
+    let after = page.after.as_deref();
+    let rows = store.list_workspaces(&org.slug, after, limit + 1).await?;
+    let mut rows = rows.ok_or_else(|| unknown(after.unwrap_or_default()))?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().map(|row| row.key.to_string());
+    let (workspaces, engine_error) =
+        status::workspaces(store, api.service.engines(), &org, rows).await;
     Ok(axum::Json(Workspaces {
-        engine_error: org.engine_error,
-        next: rest.next().and(last),
         workspaces,
+        engine_error,
+        next: last.filter(|_| has_more),
     }))
 }
 
@@ -101,14 +98,14 @@ pub async fn show(
     Path(id): Path<String>,
 ) -> Result<axum::Json<WorkspaceView>, Problem> {
     let store = api.service.store();
-    let (slug, _) = store.workspace(&id).await?.ok_or_else(|| unknown(&id))?;
-    let row = api.service.org(&slug).await?;
-    let org = status::org(store, api.service.engines(), row).await?;
-    let mut workspaces = org.workspaces.into_iter();
-    let workspace = workspaces.find(|workspace| workspace.row.id.as_str() == id);
+    let (slug, row) = store.workspace(&id).await?.ok_or_else(|| unknown(&id))?;
+    let org = api.service.org(&slug).await?;
+    let engines = api.service.engines();
+    let (workspaces, engine_error) = status::workspaces(store, engines, &org, vec![row]).await;
+    let workspace = workspaces.into_iter().next();
     Ok(axum::Json(WorkspaceView {
         org: slug,
-        engine_error: org.engine_error,
+        engine_error,
         workspace: workspace.ok_or_else(|| unknown(&id))?,
     }))
 }

@@ -13,7 +13,7 @@ use crate::model::engine_kind::EngineKind;
 use crate::model::env_map::EnvMap;
 use crate::model::isolation::Isolation;
 use crate::service::admission::Change;
-use crate::state::store::{OperationRow, Stored};
+use crate::state::store::{LastOutcome, ListedOrg, OperationRow, Stored};
 
 /// An import or a plan. It has exactly one source: `template`, `inline`, or an archive in a form (`multipart/form-data`).
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -166,6 +166,26 @@ pub struct EventView<'a> {
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub event: serde_json::Value,
+}
+
+impl From<ListedOrg> for OrgSummary {
+    fn from(ListedOrg { org, outcomes }: ListedOrg) -> Self {
+        let count = |wanted: &[LastOutcome]| {
+            let counted = outcomes
+                .iter()
+                .filter(|(outcome, _)| wanted.contains(outcome));
+            counted.map(|(_, count)| count).sum()
+        };
+        Self {
+            workspaces: outcomes.iter().map(|(_, count)| count).sum(),
+            up: count(&[LastOutcome::Up, LastOutcome::External]),
+            failed: count(&[LastOutcome::Failed, LastOutcome::Skipped]),
+            org: org.slug,
+            name: org.name,
+            engine: org.engine,
+            template: org.template,
+        }
+    }
 }
 
 impl From<OperationRow> for OperationView {

@@ -33,20 +33,20 @@ impl Store {
     pub async fn audit(&self, row: AuditRow) -> Result<i64, StoreError> {
         let now = self.clock.now_ms();
         self.write(move |db| {
-            db.execute(
+            db.prepare_cached(
                 "INSERT INTO audit (at_ms, caller, name, address, action, target, status, request)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![
-                    now,
-                    row.caller,
-                    row.name,
-                    row.address,
-                    row.action,
-                    row.target,
-                    row.status,
-                    row.request
-                ],
-            )?;
+            )?
+            .execute(params![
+                now,
+                row.caller,
+                row.name,
+                row.address,
+                row.action,
+                row.target,
+                row.status,
+                row.request
+            ])?;
             let seq = db.last_insert_rowid();
             // Not at every request, because it reads many rows. Refused requests are bounded apart, so that a flood of them
             // cannot push out requests that changed something.
@@ -69,11 +69,9 @@ impl Store {
     /// Adds the status of the answer to an audited request.
     pub async fn audit_answered(&self, seq: i64, status: u16) -> Result<(), StoreError> {
         self.write(move |db| {
-            db.execute(
-                "UPDATE audit SET status = ?2 WHERE seq = ?1",
-                params![seq, status],
-            )
-            .map(drop)
+            db.prepare_cached("UPDATE audit SET status = ?2 WHERE seq = ?1")?
+                .execute(params![seq, status])
+                .map(drop)
         })
         .await
     }

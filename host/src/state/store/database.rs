@@ -9,11 +9,10 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, ffi};
 use tokio::sync::oneshot;
 
@@ -25,6 +24,9 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The size in bytes to which the next checkpoint cuts a larger log.
 const LOG_BYTES: i64 = 16 << 20;
+
+/// The compiled statements that each connection keeps: all that the store has for ordinary requests.
+const STATEMENTS: usize = 64;
 
 /// The threads of one database. The database closes when this is dropped.
 pub(super) struct Database {
@@ -77,15 +79,15 @@ impl Database {
     pub fn start(file: &Path, writer: Connection) -> Result<Self, Failed> {
         writer.pragma_update(None, "synchronous", "full")?;
         writer.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+        writer.set_prepared_statement_cache_capacity(STATEMENTS);
         let count = std::thread::available_parallelism().map_or(2, usize::from);
-        let (jobs, queue) = mpsc::channel();
-        let queue = Arc::new(Mutex::new(queue));
+        let (jobs, queue) = unbounded();
         let mut readers = Threads::new(jobs);
         for _ in 0..count.clamp(2, 8) {
             let (file, queue) = (file.to_owned(), queue.clone());
             readers.start("store-read", move || read_jobs(&file, &queue))?;
         }
-        let (jobs, queue) = mpsc::channel();
+        let (jobs, queue) = unbounded();
         let mut writers = Threads::new(jobs);
         writers.start("store-write", move || write_jobs(writer, &queue))?;
         Ok(Self {
@@ -101,9 +103,10 @@ impl Database {
     ) -> Result<T, Failed> {
         let (sender, answer) = oneshot::channel();
         self.readers.add(Box::new(move |db| {
-            // The transaction gives all queries of this read the same state.
-            let read =
-                db.and_then(|db| db.unchecked_transaction().and_then(|_transaction| work(db)));
+            let read = db.and_then(|db| {
+                let _snapshot = Snapshot::of(db)?;
+                work(db)
+            });
             let _ = sender.send(read);
         }));
         answer.await.unwrap_or_else(|_| Err(no_answer()))
@@ -185,15 +188,27 @@ impl<Job> Drop for Threads<Job> {
     }
 }
 
+/// A read transaction until it is dropped, so that all queries of a read see the same state.
+struct Snapshot<'a>(&'a Connection);
+
+impl<'a> Snapshot<'a> {
+    fn of(db: &'a Connection) -> Result<Self, Failed> {
+        db.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Self(db))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        let ended = self.0.prepare_cached("COMMIT");
+        let _ = ended.and_then(|mut end| end.execute([]));
+    }
+}
+
 /// The loop of a reader thread. Its connection cannot write.
-fn read_jobs(file: &Path, queue: &Mutex<Receiver<ReadJob>>) {
+fn read_jobs(file: &Path, queue: &Receiver<ReadJob>) {
     let mut connection = None;
-    loop {
-        let job = {
-            let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.recv()
-        };
-        let Ok(job) = job else { return };
+    for job in queue {
         let connected = connection.take().map_or_else(|| reader(file), Ok);
         // A panic in a job fails only the job's own caller.
         let _ = catch_unwind(AssertUnwindSafe(|| {
@@ -209,6 +224,7 @@ fn reader(file: &Path) -> Result<Connection, Failed> {
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "query_only", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
@@ -261,7 +277,7 @@ fn do_jobs(
     written: &mut Vec<Written>,
 ) -> Result<(), Failed> {
     while let Some(job) = jobs.pop_front() {
-        tx.execute_batch("SAVEPOINT job")?;
+        tx.prepare_cached("SAVEPOINT job")?.execute([])?;
         // A panic in a job fails only the job's own caller.
         let done = catch_unwind(AssertUnwindSafe(|| job(Ok(tx)))).ok();
         let failed = done.as_ref().map_or_else(
@@ -276,7 +292,7 @@ fn do_jobs(
             }
             tx.execute_batch("ROLLBACK TO job")?;
         }
-        tx.execute_batch("RELEASE job")?;
+        tx.prepare_cached("RELEASE job")?.execute([])?;
     }
     Ok(())
 }

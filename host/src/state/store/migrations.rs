@@ -4,14 +4,16 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::orgs::migrate_to_indexes;
 use super::version_3::migrate_to_names;
 
 /// Entry N migrates a store of version N to version N + 1. Released entries never change.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration::Sql(FIRST),
     Migration::Sql(SECOND),
     Migration::Code(migrate_to_names),
     Migration::Sql(FOURTH),
+    Migration::Code(migrate_to_indexes),
 ];
 
 /// One step of [`MIGRATIONS`].

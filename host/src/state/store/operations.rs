@@ -130,12 +130,12 @@ impl Store {
     pub async fn end(&self, org: &str, failed: usize) -> Result<(), StoreError> {
         let (org, now) = (org.to_owned(), self.clock.now_ms());
         self.write(move |db| {
-            db.execute(
+            db.prepare_cached(
                 "UPDATE operations SET ended_ms = ?2, failed = ?3, state =
                  iif(?3 > 0, iif(cancel_ms IS NULL, 'failed', 'cancelled'), 'done')
                  WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'",
-                params![org, now, failed as i64],
-            )
+            )?
+            .execute(params![org, now, failed as i64])
             .map(drop)
         })
         .await
@@ -205,7 +205,9 @@ impl Store {
         let id = id.to_owned();
         self.read(move |db| {
             let query = format!("SELECT {COLUMNS} FROM operations WHERE id = ?1");
-            db.query_row(&query, [id], operation).optional()
+            db.prepare_cached(&query)?
+                .query_row([id], operation)
+                .optional()
         })
         .await
     }
@@ -234,7 +236,7 @@ impl Store {
                  WHERE org = ?1 AND (?2 IS NULL OR rowid < (SELECT rowid FROM operations WHERE id = ?2))
                  ORDER BY rowid DESC LIMIT ?3"
             );
-            db.prepare(&query)?
+            db.prepare_cached(&query)?
                 .query_map(params![org, before, limit as i64], operation)?
                 .collect()
         })
@@ -263,12 +265,12 @@ impl Store {
     pub async fn cut_off(&self, org: &str) -> Result<Vec<CutOff>, StoreError> {
         let org = org.to_owned();
         self.read(move |db| {
-            let mut operations = db.prepare(
+            let mut operations = db.prepare_cached(
                 "SELECT id, kind FROM operations WHERE org = ?1 AND ended_ms IS NULL AND state = 'running'
                  ORDER BY rowid",
             )?;
             // A workspace whose newest event is a step was interrupted at that step.
-            let mut steps = db.prepare(
+            let mut steps = db.prepare_cached(
                 "SELECT workspace, step FROM (SELECT workspace, step, max(seq) FROM events
                  WHERE operation = ?1 AND workspace IS NOT NULL GROUP BY workspace) WHERE step IS NOT NULL",
             )?;
@@ -295,11 +297,10 @@ impl Store {
 
 /// Marks an operation as running, unless it was cancelled or has ended. Returns whether it was marked.
 fn start_operation(db: &Connection, id: &OperationId) -> rusqlite::Result<bool> {
-    let started = db.execute(
+    let mut start = db.prepare_cached(
         "UPDATE operations SET state = 'running' WHERE id = ?1 AND ended_ms IS NULL AND cancel_ms IS NULL",
-        [&id.0],
-    );
-    started.map(|rows| rows > 0)
+    )?;
+    start.execute([&id.0]).map(|rows| rows > 0)
 }
 
 fn insert(
@@ -310,9 +311,11 @@ fn insert(
     request: &str,
     now_ms: i64,
 ) -> rusqlite::Result<OperationId> {
-    db.query_row(
+    db.prepare_cached(
         "INSERT INTO operations (org, kind, began_ms, state, workspace, workspace_id, request)
          VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6) RETURNING id",
+    )?
+    .query_row(
         params![
             org,
             operation.as_str(),

@@ -69,14 +69,17 @@ pub(super) fn write_source(
         db.execute("DELETE FROM sealed WHERE name = ?1", [label.as_str()])?;
         return Ok(());
     };
-    db.execute(
+    db.prepare_cached(
         "INSERT INTO sources VALUES (?1, ?2, ?3, ?4) ON CONFLICT (org)
          DO UPDATE SET snapshot = excluded.snapshot, request = excluded.request, at_ms = excluded.at_ms",
-        params![org, row.snapshot, row.request.to_string(), now_ms],
-    )?;
-    db.execute(
-        "INSERT OR REPLACE INTO sealed VALUES (?1, ?2)",
-        params![label.as_str(), vars.0],
-    )?;
+    )?
+    .execute(params![
+        org,
+        row.snapshot,
+        row.request.to_string(),
+        now_ms
+    ])?;
+    db.prepare_cached("INSERT OR REPLACE INTO sealed VALUES (?1, ?2)")?
+        .execute(params![label.as_str(), vars.0])?;
     Ok(())
 }

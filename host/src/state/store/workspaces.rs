@@ -62,10 +62,46 @@ impl Store {
     pub async fn workspaces(&self, org: &str) -> Result<Vec<WorkspaceRow>, StoreError> {
         let org = org.to_owned();
         self.read(move |db| {
-            let mut query = db.prepare(&format!(
+            let mut query = db.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM workspaces WHERE org = ?1 ORDER BY planned DESC, position, key"
             ))?;
             query.query_map([org], workspace)?.collect()
+        })
+        .await
+    }
+
+    /// At most `limit` workspaces of an org, in the order of [`Store::workspaces`]; only those after the key `after`, when it
+    /// is given. `None` when no workspace has this key.
+    pub async fn list_workspaces(
+        &self,
+        org: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Vec<WorkspaceRow>>, StoreError> {
+        let (org, after) = (org.to_owned(), after.map(str::to_owned));
+        self.read(move |db| {
+            let of_after = "SELECT planned, position FROM workspaces WHERE org = ?1 AND key = ?2";
+            let of_after = match &after {
+                None => Some((true, i64::MIN)),
+                Some(after) => db
+                    .prepare_cached(of_after)?
+                    .query_row([&org, after], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()?,
+            };
+            let Some((planned, position)) = of_after else {
+                return Ok(None);
+            };
+            let query = format!(
+                "SELECT {COLUMNS} FROM workspaces WHERE org = ?1 AND planned <= ?2
+                 AND (planned < ?2 OR (position, key) > (?3, ?4)) ORDER BY planned DESC, position, key LIMIT ?5"
+            );
+            db.prepare_cached(&query)?
+                .query_map(
+                    params![org, planned, position, after.unwrap_or_default(), limit as i64],
+                    workspace,
+                )?
+                .collect::<rusqlite::Result<_>>()
+                .map(Some)
         })
         .await
     }
@@ -74,12 +110,10 @@ impl Store {
     pub async fn workspace(&self, id: &str) -> Result<Option<(String, WorkspaceRow)>, StoreError> {
         let id = id.to_owned();
         self.read(move |db| {
-            db.query_row(
-                &format!("SELECT {COLUMNS}, org FROM workspaces WHERE id = ?1"),
-                [id],
-                |row| Ok((row.get(12)?, workspace(row)?)),
-            )
-            .optional()
+            let query = format!("SELECT {COLUMNS}, org FROM workspaces WHERE id = ?1");
+            db.prepare_cached(&query)?
+                .query_row([id], |row| Ok((row.get(12)?, workspace(row)?)))
+                .optional()
         })
         .await
     }
@@ -88,7 +122,7 @@ impl Store {
     pub async fn identities(&self, org: &str) -> Result<Vec<Known>, StoreError> {
         let org = org.to_owned();
         self.read(move |db| {
-            let mut query = db.prepare(
+            let mut query = db.prepare_cached(
                 "SELECT identities.path, identities.id, workspaces.planned
                  FROM identities LEFT JOIN workspaces ON workspaces.id = identities.id
                  WHERE identities.org = ?1 ORDER BY identities.path",
