@@ -160,7 +160,7 @@ async fn bench() -> Result<()> {
                 &what,
                 &rows(&[
                     ("docker compose up", of(&compose), Target::Open),
-                    ("orghost up", of(&command), Target::Ratio(1.0 / 1.2)),
+                    ("orghost up", of(&command), Target::Ratio(0.83)),
                 ]),
             );
         }
