@@ -47,11 +47,12 @@ impl Service {
         let bundle = Arc::new(bundle);
         let permit = host.plugin_calls.take(org).await;
         let planned = self.plan_bundle(permit, bundle.clone(), vars, &request);
-        let (template, judgement) = planned.await?;
+        let (template, judgement, is_known) = planned.await?;
         let draft = Draft {
             bundle,
             template,
             judgement,
+            is_known,
             memory,
         };
         self.prepare(draft, request).await
