@@ -4,7 +4,8 @@
 //! on the disk (`synchronous=FULL`). So an answered write survives a power failure, and many writes cost one wait for the
 //! disk. A write that fails is rolled back alone.
 //!
-//! The reader threads are our own because the pool crates (`deadpool-sqlite`, `r2d2_sqlite`) need an older rusqlite than 0.43.
+//! The threads are our own because the crates for them (`deadpool-sqlite` 0.14, `r2d2_sqlite` 0.35, `tokio-rusqlite` 0.8,
+//! `async-sqlite` 0.7) need an older rusqlite than 0.43.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
