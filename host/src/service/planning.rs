@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::capacity::busy;
@@ -92,8 +91,10 @@ impl Service {
         let bundle = Arc::new(import.template.load(&host.templates).await?);
         memory.shrink(bundle.size() as u64);
         self.check_plugin_calls()?;
+        let engine = self.engine_of_new_org(&import.request).await;
         let permit = host.plugin_calls.take(&import.caller).await;
-        let planned = self.plan_bundle(permit, bundle.clone(), import.vars, &import.request);
+        let request = &import.request;
+        let planned = self.plan_bundle(permit, bundle.clone(), import.vars, request, engine);
         let (template, judgement, is_known) = planned.await?;
         Ok(Draft {
             bundle,
@@ -196,6 +197,7 @@ impl Service {
         bundle: Arc<Bundle>,
         vars: EnvMap,
         request: &ImportOptions,
+        engine_of_new: EngineKind,
     ) -> Result<(TemplateDir, Judgement, bool), Problem> {
         let plan_request = PlanRequest {
             plugin: request.plugin.clone(),
@@ -206,17 +208,17 @@ impl Service {
             ..PlanRequest::default()
         };
         let began = Instant::now();
-        let (this, engine, runtime) = (self.clone(), request.engine, Handle::current());
+        let (this, requested) = (self.clone(), request.engine);
         let work = move || {
+            // Held until the work ends, even if the caller disconnects: only then is the thread free again.
+            let _permit = permit;
             let host = &this.0;
             #[cfg(feature = "fault-injection")]
             crate::fault::at("planning");
             let template = TemplateDir::of_bundle(bundle);
             let planned = host.planner.plan(&host.loaded, &template, &plan_request);
-            // Held until the call ends, even if the caller disconnects: only then is the thread free again.
-            drop(permit);
-            let judgement = planned.and_then(|planned| this.judge(planned, engine, &runtime));
-            (template, judgement)
+            let judged = planned.and_then(|planned| this.judge(planned, requested, engine_of_new));
+            (template, judged)
         };
         let (template, judgement) = blocking(work).await?;
         let result = match &judgement {
@@ -229,18 +231,24 @@ impl Service {
         Ok((template, judgement, is_known))
     }
 
+    /// The engine of an org that this host does not know. It may have to ask an engine, so no plugin call waits for it.
+    pub(super) async fn engine_of_new_org(&self, request: &ImportOptions) -> EngineKind {
+        let host = &self.0;
+        host.engines
+            .choose(request.engine.or(host.config.engine))
+            .await
+    }
+
     /// Judges a plan for the engine that its org is on, or will be on. Blocks.
     fn judge(
         &self,
         planned: planner::Planned,
         requested: Option<EngineKind>,
-        runtime: &Handle,
+        engine_of_new: EngineKind,
     ) -> Result<(Judgement, bool), Problem> {
         let host = &self.0;
-        let default = requested.or(host.config.engine);
-        let choose = || runtime.block_on(host.engines.choose(default));
         let name = &planned.plan.org.name;
-        let (target, is_known) = choose_engine_here(name, requested, &host.store, choose)?;
+        let (target, is_known) = choose_engine_here(name, requested, &host.store, engine_of_new)?;
         Ok((planned.judge(&host.policy, target), is_known))
     }
 }

@@ -45,8 +45,9 @@ impl Service {
         let vars: EnvMap =
             serde_json::from_slice(&vars).map_err(|error| unreadable(org, &error))?;
         let bundle = Arc::new(bundle);
+        let engine = self.engine_of_new_org(&request).await;
         let permit = host.plugin_calls.take(org).await;
-        let planned = self.plan_bundle(permit, bundle.clone(), vars, &request);
+        let planned = self.plan_bundle(permit, bundle.clone(), vars, &request, engine);
         let (template, judgement, is_known) = planned.await?;
         let draft = Draft {
             bundle,
