@@ -39,7 +39,7 @@ const CALLERS: usize = 32;
 /// How many orgs are imported at once.
 const ORGS: usize = 200;
 /// How many workspaces are listed.
-const LISTED: usize = 10_000;
+const LISTED: i64 = 10_000;
 /// How many listeners receive events.
 const LISTENERS: usize = 1_000;
 /// How often each program is measured when there are two.
@@ -216,7 +216,7 @@ impl Host {
         let file = self.operator.state().join("orghost.db");
         let db = rusqlite::Connection::open(file).unwrap();
         db.busy_timeout(Duration::from_secs(10)).unwrap();
-        let org = |slug: &str, workspaces: usize| {
+        let org = |slug: &str, workspaces: i64| {
             db.execute(
                 "INSERT INTO orgs (slug, name, engine, template) VALUES (?1, ?1, 'docker', 'inline')",
                 [slug],

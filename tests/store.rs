@@ -10,6 +10,8 @@ use orghost::state::store::{
     Filter, KeptSource, LastOutcome, OrgRow, SourceRow, Start, Store, StoreError, WorkspaceRow,
 };
 
+use orghost::state::token::{Scope, mint};
+
 use crate::support::Operator;
 
 /// The schema of version 2, as released.
@@ -170,6 +172,33 @@ async fn a_page_of_orgs_counts_the_outcomes_of_each() {
     let page = store.list_orgs("b", 2).await.unwrap();
     assert_eq!(page.len(), 1);
     assert_eq!(page[0].org.name, "C");
+}
+
+/// `orghost token` is another process with connections of its own.
+#[tokio::test]
+async fn tokens_that_another_connection_makes_or_revokes_count_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Store::open(folder.path()).unwrap();
+    let command = Store::open(folder.path()).unwrap();
+    let (_, digest) = mint().unwrap();
+    let knows = async || {
+        let admission = server.admission(Some(digest)).await.unwrap();
+        (admission.any, admission.token.is_some())
+    };
+    // More than once each, because what was read before is used again.
+    for _ in 0..3 {
+        assert_eq!(knows().await, (false, false));
+    }
+    let made = command.put_token("t", "me", Scope::Read, None, digest);
+    made.await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(knows().await, (true, true));
+    }
+    assert!(command.revoke_token("t").await.unwrap());
+    for _ in 0..3 {
+        assert_eq!(knows().await, (true, false));
+    }
+    assert_eq!(server.admission(None).await.unwrap().token, None);
 }
 
 /// Stored data that this version does not understand is an error, never a guess.

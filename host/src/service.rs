@@ -56,7 +56,7 @@ use crate::state::store::{Store, WriteLock};
 pub use import::{Import, ImportOptions, JudgedImport, Source};
 use last_lines::LastLines;
 use memory::TemplateMemory;
-pub use planning::Prepared;
+pub use planning::{Prepared, Preview};
 use queue::OrgQueues;
 use sweep::Orphan;
 use tasks::Tasks;

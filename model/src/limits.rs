@@ -303,6 +303,10 @@ pub const HEAD_READ: Duration = Duration::from_secs(30);
 /// Connections of a server, including one for each event stream. Further connections are closed at once.
 pub const CONNECTIONS: usize = 2_048;
 
+/// Files that a server asks the system to let it open: one for each of [`CONNECTIONS`], and as many for engines, agents,
+/// templates and the store.
+pub const OPEN_FILES: u64 = 2 * CONNECTIONS as u64;
+
 /// The longest wait for an operation that a request can ask for, in seconds.
 pub const WAIT_SECONDS: u64 = 3_600;
 

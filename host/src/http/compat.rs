@@ -255,7 +255,7 @@ pub async fn import(
 ) -> Result<Response, Refused> {
     let Json(body) = body?;
     let import = to_import(&api, caller, body)?;
-    let judged = api.service.plan(import.clone()).await?;
+    let judged = api.service.plan(import.clone()).await?.judgement;
     let plan = match &judged.verdict {
         Ok(approved) => approved.plan(),
         Err(rejected) => &rejected.plan,

@@ -32,7 +32,7 @@ impl Service {
     pub async fn import(&self, import: Import) -> Result<OperationRow, Problem> {
         self.check_capacity()?;
         let (vars, request) = (import.vars.clone(), import.request.clone());
-        let (bundle, draft) = self.draft(import).await?;
+        let (bundle, _, draft) = self.draft(import).await?;
         let prepared = self.prepare(draft, request).await?;
         self.check_prune(&prepared).await?;
         let name = format!("accept {}", prepared.admitted.org.slug());

@@ -78,6 +78,26 @@ pub async fn choose_engine(
     Ok(backend::target(engine))
 }
 
+/// As [`choose_engine`], on a thread that may wait for the disk, and with the engine for a new org. Also returns whether this
+/// host has an org of this name or its slug.
+///
+/// # Errors
+/// As [`choose_engine`].
+pub fn choose_engine_here(
+    name: &str,
+    requested: Option<EngineKind>,
+    store: &Store,
+    engine_of_new: EngineKind,
+) -> Result<(Target, bool), Problem> {
+    let org = OrgId::new(store.instance().clone(), name);
+    let called = store.orgs_called_here(org.slug(), name)?;
+    let engine = match called.iter().find(|row| is_same(&row.name, name)) {
+        None => engine_of_new,
+        Some(known) => check_engine(known, requested.unwrap_or(known.engine))?,
+    };
+    Ok((backend::target(engine), !called.is_empty()))
+}
+
 /// Where the template of an org comes from.
 #[derive(Debug, Clone, Default)]
 pub struct TemplateOrigin {

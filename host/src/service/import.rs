@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::blocking;
 use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::engine_kind::EngineKind;
@@ -124,7 +125,15 @@ impl Source {
     ///
     /// # Errors
     /// [`Class::NotFound`] when no template has the name; otherwise the folder or the archive cannot be read, or is too large.
-    pub(super) fn load(self, templates: &Path) -> Result<Bundle, Problem> {
+    pub(super) async fn load(self, templates: &Path) -> Result<Bundle, Problem> {
+        if let Self::Text(text) = &self {
+            return Ok(Bundle::of_text(text));
+        }
+        let templates = templates.to_owned();
+        blocking(move || self.load_here(&templates)).await?
+    }
+
+    fn load_here(self, templates: &Path) -> Result<Bundle, Problem> {
         match self {
             Self::Text(text) => Ok(Bundle::of_text(&text)),
             Self::Archive(archive) => {

@@ -20,7 +20,9 @@ use crate::planning::planner::{self, Judgement, PlanRequest};
 use crate::planning::policy::Violation;
 use crate::problem::{Class, Problem};
 use crate::provision::concurrency::Permit;
-use crate::service::admission::{AdmissionContext, Admitted, TemplateOrigin, admit, choose_engine};
+use crate::service::admission::{
+    AdmissionContext, Admitted, Change, TemplateOrigin, admit, changes, choose_engine_here,
+};
 use crate::service::metrics::PlanResult;
 use crate::template::bundle::Bundle;
 use crate::template::directory::TemplateDir;
@@ -33,6 +35,14 @@ pub struct Prepared {
     pub request: ImportOptions,
     /// The memory of its template, from which the seeds are read.
     _memory: MemoryPermit,
+}
+
+/// What an import would do.
+pub struct Preview {
+    /// The plan and the policy's verdict on it.
+    pub judgement: Judgement,
+    /// How the workspaces of an approved plan differ from those of its org.
+    pub changes: Vec<Change>,
 }
 
 /// A planned and judged template.
@@ -50,37 +60,46 @@ pub(super) fn concurrent_plugin_calls() -> usize {
 }
 
 impl Service {
-    /// Plans and judges a template. Changes nothing.
+    /// Plans and judges a template, and compares the plan with the org of this host. Changes nothing.
     ///
     /// # Errors
     /// The request asks for something that callers may not, the template cannot be loaded, the plugin makes no plan, or the host
     /// has too much to do ([`Class::Busy`]). A plan that policy refuses is no error.
-    pub async fn plan(&self, import: Import) -> Result<Judgement, Problem> {
-        Ok(self.draft(import).await?.1.judgement)
+    pub async fn plan(&self, import: Import) -> Result<Preview, Problem> {
+        let (_, is_known, Draft { judgement, .. }) = self.draft(import).await?;
+        let changes = match &judgement.verdict {
+            Ok(approved) if is_known => changes(approved, &self.0.store).await?,
+            _ => Vec::new(),
+        };
+        Ok(Preview { judgement, changes })
     }
 
-    /// Loads a template when there is memory for it, then plans and judges it. Fails as [`Service::plan`].
-    pub(super) async fn draft(&self, import: Import) -> Result<(Arc<Bundle>, Draft), Problem> {
+    /// Loads a template when there is memory for it, then plans and judges it. Also says whether this host has an org of its
+    /// name or its slug. Fails as [`Service::plan`].
+    pub(super) async fn draft(
+        &self,
+        import: Import,
+    ) -> Result<(Arc<Bundle>, bool, Draft), Problem> {
         let host = &self.0;
         self.check_options(&import.request)?;
         let memory = host.memory.request(import.template.max_bytes());
         let memory = timeout(limits::MEMORY_WAIT, memory).await;
         let mut memory =
             memory.map_err(|_| busy("the templates that are being imported fill the memory"))?;
-        let templates = host.templates.clone();
-        let source = import.template;
-        let bundle = Arc::new(blocking(move || source.load(&templates)).await??);
+        let bundle = Arc::new(import.template.load(&host.templates).await?);
         memory.shrink(bundle.size() as u64);
         self.check_plugin_calls()?;
+        let engine = self.engine_of_new_org(&import.request).await;
         let permit = host.plugin_calls.take(&import.caller).await;
-        let planned = self.plan_bundle(permit, bundle.clone(), import.vars, &import.request);
-        let (template, judgement) = planned.await?;
+        let request = &import.request;
+        let planned = self.plan_bundle(permit, bundle.clone(), import.vars, request, engine);
+        let (template, judgement, is_known) = planned.await?;
         let draft = Draft {
             template,
             judgement,
             memory,
         };
-        Ok((bundle, draft))
+        Ok((bundle, is_known, draft))
     }
 
     /// Admits a draft to this host. Fails when policy refuses it, or as [`admit`].
@@ -168,14 +187,16 @@ impl Service {
         Ok(())
     }
 
-    /// Plans a bundle with the permit of its caller, and judges the plan.
+    /// Plans a bundle with the permit of its caller, and judges the plan. Also returns whether this host knows the org. All of
+    /// it is one piece of work for one thread, because handing a small plan from thread to thread costs more than making it.
     pub(super) async fn plan_bundle(
         &self,
         permit: Permit,
         bundle: Arc<Bundle>,
         vars: EnvMap,
         request: &ImportOptions,
-    ) -> Result<(TemplateDir, Judgement), Problem> {
+        engine_of_new: EngineKind,
+    ) -> Result<(TemplateDir, Judgement, bool), Problem> {
         let plan_request = PlanRequest {
             plugin: request.plugin.clone(),
             vars,
@@ -185,42 +206,48 @@ impl Service {
             ..PlanRequest::default()
         };
         let began = Instant::now();
-        let this = self.clone();
+        let (this, requested) = (self.clone(), request.engine);
         let work = move || {
-            // Held until the call ends, even if the caller disconnects: only then is the thread free again.
+            // Held until the work ends, even if the caller disconnects: only then is the thread free again.
             let _permit = permit;
             let host = &this.0;
             #[cfg(feature = "fault-injection")]
             crate::fault::at("planning");
             let template = TemplateDir::of_bundle(bundle);
             let planned = host.planner.plan(&host.loaded, &template, &plan_request);
-            (template, planned)
+            let judged = planned.and_then(|planned| this.judge(planned, requested, engine_of_new));
+            (template, judged)
         };
-        let (template, planned) = blocking(work).await?;
-        let judgement = match planned {
-            Ok(planned) => self.judge(planned, request.engine).await,
-            Err(problem) => Err(problem),
-        };
+        let (template, judgement) = blocking(work).await?;
         let result = match &judgement {
-            Ok(judgement) if judgement.verdict.is_ok() => PlanResult::Approved,
+            Ok((judgement, _)) if judgement.verdict.is_ok() => PlanResult::Approved,
             Ok(_) => PlanResult::Refused,
             Err(_) => PlanResult::Nothing,
         };
         self.0.metrics.plan(result, began.elapsed());
-        Ok((template, judgement?))
+        let (judgement, is_known) = judgement?;
+        Ok((template, judgement, is_known))
     }
 
-    /// Judges a plan for the engine that its org is on, or will be on.
-    async fn judge(
+    /// The engine of an org that this host does not know. It may have to ask an engine, so no plugin call waits for it.
+    pub(super) async fn engine_of_new_org(&self, request: &ImportOptions) -> EngineKind {
+        let host = &self.0;
+        host.engines
+            .choose(request.engine.or(host.config.engine))
+            .await
+    }
+
+    /// Judges a plan for the engine that its org is on, or will be on. Blocks.
+    fn judge(
         &self,
         planned: planner::Planned,
         requested: Option<EngineKind>,
-    ) -> Result<Judgement, Problem> {
+        engine_of_new: EngineKind,
+    ) -> Result<(Judgement, bool), Problem> {
         let host = &self.0;
-        let (name, store) = (&planned.plan.org.name, Some(&host.store));
-        let target = choose_engine(name, requested, store, &host.config, &host.engines).await?;
-        let this = self.clone();
-        blocking(move || planned.judge(&this.0.policy, target)).await
+        let name = &planned.plan.org.name;
+        let (target, is_known) = choose_engine_here(name, requested, &host.store, engine_of_new)?;
+        Ok((planned.judge(&host.policy, target), is_known))
     }
 }
 

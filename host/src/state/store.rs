@@ -24,7 +24,7 @@ mod words;
 mod workspaces;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 use tokio::sync::broadcast;
@@ -44,12 +44,14 @@ pub use operations::{CutOff, OperationRow, Start, Subject};
 pub use orgs::{ListedOrg, OrgRow};
 pub use retention::Pruned;
 pub use sources::{KeptSource, SourceRow};
+use tokens::KnownTokens;
 pub use tokens::{Admission, TokenRow};
 
 /// An open store. Cheap to clone; the database closes with the last clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Arc<Database>,
+    known_tokens: Arc<Mutex<KnownTokens>>,
     /// Sends every event after it was stored.
     stored: broadcast::Sender<Arc<Stored>>,
     instance: InstanceId,
@@ -67,6 +69,15 @@ impl Store {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let read = self.database.read(work).await;
+        read.map_err(|reason| StoreError::of(&self.file, reason))
+    }
+
+    /// Runs a query on this thread, which may wait for the disk.
+    fn read_here<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let read = self.database.read_here(work);
         read.map_err(|reason| StoreError::of(&self.file, reason))
     }
 

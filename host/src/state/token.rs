@@ -54,7 +54,7 @@ const PREFIX: &str = "orgh_";
 const BYTES: usize = 32;
 
 /// The SHA-256 of a token's text; the text is not kept. It has 256 random bits, so a fast digest is safe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest(pub(crate) [u8; 32]);
 
 impl TokenDigest {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::args::ServeCommand;
 use crate::cli::exit::Exit;
@@ -100,7 +101,26 @@ pub async fn service(
     }))
 }
 
+/// Lets this process open a file for every connection. Many systems allow a program 1 024 until it asks for more.
+fn allow_open_files() {
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now
+        .maximum
+        .map_or(limits::OPEN_FILES, |most| most.min(limits::OPEN_FILES));
+    if now.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: now.maximum,
+        };
+        // Without it, the server works with fewer connections.
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+        }
+    }
+}
+
 async fn run(host: &Host, service: Service) -> Result<Exit, Problem> {
+    allow_open_files();
     let server = service.config().server.clone();
     let listener = std::net::TcpListener::bind(server.listen).and_then(|listener| {
         listener.set_nonblocking(true)?;

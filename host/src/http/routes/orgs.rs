@@ -21,9 +21,8 @@ use crate::model::diagnostic::Diagnostic;
 use crate::model::status::OrgStatus;
 use crate::planning::planner::Giver;
 use crate::problem::{Class, Problem};
-use crate::service::admission::changes;
 use crate::service::status;
-use crate::service::{Import, ImportOptions, Source};
+use crate::service::{Import, ImportOptions, Preview, Source};
 use crate::state::store::{Filter, OperationRow};
 use crate::state::token::{Caller, Scope};
 
@@ -134,14 +133,13 @@ pub async fn plan(
     CallerKey(caller): CallerKey,
     upload: Upload,
 ) -> Result<axum::Json<PlanAnswer>, Problem> {
-    let judged = api.service.plan(to_import(caller, upload)?).await?;
+    let Preview {
+        judgement: judged,
+        changes,
+    } = api.service.plan(to_import(caller, upload)?).await?;
     let (plan, violations) = match &judged.verdict {
         Ok(approved) => (approved.plan(), &[][..]),
         Err(rejected) => (&rejected.plan, &rejected.violations[..]),
-    };
-    let changes = match &judged.verdict {
-        Ok(approved) => changes(approved, api.service.store()).await?,
-        Err(_) => Vec::new(),
     };
     Ok(axum::Json(PlanAnswer {
         changes,

@@ -188,7 +188,7 @@ async fn plan(api: &Api, caller: &str, name: &str) -> Result<PlannedTemplate, Pr
             ..ImportOptions::default()
         },
     };
-    let judged = api.service.plan(import).await?;
+    let judged = api.service.plan(import).await?.judgement;
     Ok(match &judged.verdict {
         Ok(approved) => PlannedTemplate::of(name, approved.plan()),
         Err(rejected) => PlannedTemplate::of(name, &rejected.plan),

@@ -4,11 +4,13 @@
 //! on the disk (`synchronous=FULL`). So an answered write survives a power failure, and many writes cost one wait for the
 //! disk. A write that fails is rolled back alone.
 //!
-//! The reader threads are our own because the pool crates (`deadpool-sqlite`, `r2d2_sqlite`) need an older rusqlite than 0.43.
+//! The threads are our own because the crates for them (`deadpool-sqlite` 0.14, `r2d2_sqlite` 0.35, `tokio-rusqlite` 0.8,
+//! `async-sqlite` 0.7) need an older rusqlite than 0.43.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,10 +30,18 @@ const LOG_BYTES: i64 = 16 << 20;
 /// The compiled statements that each connection keeps: all that the store has for ordinary requests.
 const STATEMENTS: usize = 64;
 
+/// The connections that are kept for reads on other threads. Each takes some hundred kilobytes.
+const SPARE: usize = 8;
+
 /// The threads of one database. The database closes when this is dropped.
 pub(super) struct Database {
     // Dropped in this order. The connection that closes last empties the log, and that should be the writer.
     readers: Threads<ReadJob>,
+    /// Connections for reads on the caller's own thread.
+    spare: Mutex<Vec<Connection>>,
+    /// Notices what other connections commit.
+    watch: Mutex<Connection>,
+    file: PathBuf,
     writer: Threads<WriteJob>,
 }
 
@@ -90,10 +100,39 @@ impl Database {
         let (jobs, queue) = unbounded();
         let mut writers = Threads::new(jobs);
         writers.start("store-write", move || write_jobs(writer, &queue))?;
+        let watch = reader(file)?;
+        watch.busy_timeout(Duration::ZERO)?;
         Ok(Self {
             readers,
+            spare: Mutex::default(),
+            watch: Mutex::new(watch),
+            file: file.to_owned(),
             writer: writers,
         })
+    }
+
+    /// A number that is another one after any connection, also of another process, has committed. It is read from the shared
+    /// memory of the log, so a thread that serves requests may ask. `None` when it cannot be known without waiting.
+    pub fn version(&self) -> Option<i64> {
+        let watch = self.watch.try_lock().ok()?;
+        let mut version = watch.prepare_cached("PRAGMA data_version").ok()?;
+        version.query_row([], |row| row.get(0)).ok()
+    }
+
+    /// Runs a read as [`Database::read`] does, on this thread, which may wait for the disk.
+    pub fn read_here<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = spare().pop();
+        let db = found.map_or_else(|| reader(&self.file), Ok)?;
+        let read = read(&db, work);
+        let mut spare = spare();
+        if spare.len() < SPARE {
+            spare.push(db);
+        }
+        read
     }
 
     /// Runs a read beside other reads and the one write. It sees everything that was stored before it began.
@@ -103,11 +142,7 @@ impl Database {
     ) -> Result<T, Failed> {
         let (sender, answer) = oneshot::channel();
         self.readers.add(Box::new(move |db| {
-            let read = db.and_then(|db| {
-                let _snapshot = Snapshot::of(db)?;
-                work(db)
-            });
-            let _ = sender.send(read);
+            let _ = sender.send(db.and_then(|db| read(db, work)));
         }));
         answer.await.unwrap_or_else(|_| Err(no_answer()))
     }
@@ -188,7 +223,16 @@ impl<Job> Drop for Threads<Job> {
     }
 }
 
-/// A read transaction until it is dropped, so that all queries of a read see the same state.
+/// Runs a read in a transaction, so that all its queries see the same state.
+fn read<T>(
+    db: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    let _snapshot = Snapshot::of(db)?;
+    work(db)
+}
+
+/// A read transaction, until it is dropped.
 struct Snapshot<'a>(&'a Connection);
 
 impl<'a> Snapshot<'a> {

@@ -132,6 +132,7 @@ impl Store {
         let database = Database::start(&file, connection).map_err(failed)?;
         Ok(Self {
             database: Arc::new(database),
+            known_tokens: Arc::default(),
             stored: broadcast::channel(EVENTS_AHEAD).0,
             instance,
             file: Arc::new(file),

@@ -59,13 +59,12 @@ impl Store {
     /// The orgs that have this slug, or this name after Unicode normalisation (NFC); ordered by slug.
     pub async fn orgs_called(&self, slug: &str, name: &str) -> Result<Vec<OrgRow>, StoreError> {
         let (slug, name) = (slug.to_owned(), normal(name));
-        self.read(move |db| {
-            let mut query = db.prepare_cached(
-                "SELECT slug, name, engine, template FROM orgs WHERE slug = ?1 OR normal_name = ?2 ORDER BY slug",
-            )?;
-            query.query_map([slug, name], org)?.collect()
-        })
-        .await
+        self.read(move |db| called(db, &slug, &name)).await
+    }
+
+    /// As [`Store::orgs_called`], on this thread, which may wait for the disk.
+    pub fn orgs_called_here(&self, slug: &str, name: &str) -> Result<Vec<OrgRow>, StoreError> {
+        self.read_here(|db| called(db, slug, &normal(name)))
     }
 
     /// At most `limit` orgs after a slug, ordered by slug.
@@ -124,6 +123,13 @@ impl Store {
         })
         .await
     }
+}
+
+fn called(db: &Connection, slug: &str, normal_name: &str) -> rusqlite::Result<Vec<OrgRow>> {
+    let mut query = db.prepare_cached(
+        "SELECT slug, name, engine, template FROM orgs WHERE slug = ?1 OR normal_name = ?2 ORDER BY slug",
+    )?;
+    query.query_map([slug, normal_name], org)?.collect()
 }
 
 /// A name in its normal form (NFC), in which equal names are equal texts.

@@ -1,5 +1,8 @@
 //! API tokens: their digests, scopes and lifetimes. `orghost token` may add one while a server runs.
 
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Store, StoreError};
@@ -31,6 +34,15 @@ pub struct Admission {
     pub any: bool,
     /// The presented token, if it is known and valid.
     pub token: Option<TokenRow>,
+}
+
+/// The tokens that were presented since the last commit to the database. The key is the digest.
+#[derive(Debug, Default)]
+pub(super) struct KnownTokens {
+    /// The version of the database that this is known of. `None`: nothing is known.
+    version: Option<i64>,
+    any: bool,
+    tokens: HashMap<TokenDigest, TokenRow>,
 }
 
 /// The shortest time between two stored uses of a token, in milliseconds.
@@ -108,6 +120,42 @@ impl Store {
 
     /// Looks up a presented token, and stores that it was used.
     pub async fn admission(&self, presented: Option<TokenDigest>) -> Result<Admission, StoreError> {
+        let (any, found) = self.look_up(presented).await?;
+        let now = self.clock.now_ms();
+        let token = found.filter(|token| token.is_valid(now));
+        let is_new_use = |used: i64| now - used >= USED_MS;
+        if let Some(token) = token.as_ref().filter(|t| t.used_ms.is_none_or(is_new_use)) {
+            let id = token.id.clone();
+            let used = self.write(move |db| {
+                let used = "UPDATE tokens SET used_ms = ?2 WHERE id = ?1";
+                db.execute(used, params![id, now]).map(drop)
+            });
+            // A full disk must not lock callers out.
+            let _ = used.await;
+        }
+        Ok(Admission { any, token })
+    }
+
+    /// Whether a token was ever made, and the presented one. `orghost token` is another process, so what is known here is
+    /// only used while nobody has committed anything.
+    async fn look_up(
+        &self,
+        presented: Option<TokenDigest>,
+    ) -> Result<(bool, Option<TokenRow>), StoreError> {
+        // Before the read, so that a commit between them is noticed the next time.
+        let version = self.database.version();
+        let known_tokens = || {
+            self.known_tokens
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if version.is_some() {
+            let known = known_tokens();
+            let token = presented.map(|digest| known.tokens.get(&digest));
+            if known.version == version && token != Some(None) {
+                return Ok((known.any, token.flatten().cloned()));
+            }
+        }
         let lookup = self.read(move |db| {
             let any = "SELECT EXISTS (SELECT 1 FROM tokens)";
             let any = db.prepare_cached(any)?.query_row([], |row| row.get(0))?;
@@ -122,19 +170,21 @@ impl Store {
             Ok((any, found))
         });
         let (any, found) = lookup.await?;
-        let now = self.clock.now_ms();
-        let token = found.filter(|token| token.is_valid(now));
-        let is_new_use = |used: i64| now - used >= USED_MS;
-        if let Some(token) = token.as_ref().filter(|t| t.used_ms.is_none_or(is_new_use)) {
-            let id = token.id.clone();
-            let used = self.write(move |db| {
-                let used = "UPDATE tokens SET used_ms = ?2 WHERE id = ?1";
-                db.execute(used, params![id, now]).map(drop)
-            });
-            // A full disk must not lock callers out.
-            let _ = used.await;
+        if version.is_none() {
+            return Ok((any, found));
         }
-        Ok(Admission { any, token })
+        let mut known = known_tokens();
+        if known.version != version {
+            *known = KnownTokens {
+                version,
+                any,
+                tokens: HashMap::new(),
+            };
+        }
+        if let (Some(digest), Some(token)) = (presented, &found) {
+            known.tokens.insert(digest, token.clone());
+        }
+        Ok((any, found))
     }
 }
 
