@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use miette::Severity;
+use tokio::task::JoinSet;
 
 use super::Host;
 use super::args::{EnvArgs, PlanArgs, PolicyArgs};
@@ -18,6 +19,7 @@ use crate::planning::policy::{Approved, Rejected};
 use crate::plugin::sandbox::PluginInput;
 use crate::problem::{Class, Problem};
 use crate::service::admission::choose_engine;
+use crate::state::store::Store;
 use crate::template::directory::TemplateDir;
 
 /// A template and the policy's judgement of its plan.
@@ -32,6 +34,8 @@ pub struct JudgedTemplate {
     pub planned_by: Option<String>,
     /// The other input of the plan: variables, grants and the plugin's name.
     pub request: PlanRequest,
+    /// The store, if there is one.
+    pub store: Option<Store>,
 }
 
 /// Plans a template and judges its plan.
@@ -50,13 +54,21 @@ pub async fn judge(
     request.skip_external = flags.skip_external;
     request.plugin.clone_from(&args.plugin.plugin);
     request.wasi = args.plugin.wasi.wasi;
+    // Docker answers while the plugin plans. An org that is known needs no answer; then the set ends the request.
+    let (mut asking, engines) = (JoinSet::new(), host.engines()?);
+    let wanted = engine.or(host.config.engine);
+    asking.spawn(async move { engines.choose(wanted).await });
     let loaded = Loaded::new(host.sandbox()?);
     let planned = host.planner.plan(&loaded, &template, &request)?;
     print_log(&planned.log);
     warn_of_unset(&planned.unset);
-    let (store, engines) = (host.existing_store()?, host.engines()?);
+    let store = host.existing_store()?;
     let name = &planned.plan.org.name;
-    let target = choose_engine(name, engine, store.as_ref(), &host.config, &engines).await?;
+    let choice = async {
+        let answer = asking.join_next().await;
+        answer.and_then(Result::ok).unwrap_or(EngineKind::Local)
+    };
+    let target = choose_engine(name, engine, store.as_ref(), choice).await?;
     let judged = planned.judge(&host.planner.policy(&flags), target);
     Ok(JudgedTemplate {
         template,
@@ -64,6 +76,7 @@ pub async fn judge(
         target: judged.target,
         planned_by: judged.planned_by,
         request,
+        store,
     })
 }
 

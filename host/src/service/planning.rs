@@ -217,7 +217,8 @@ impl Service {
     ) -> Result<Judgement, Problem> {
         let host = &self.0;
         let (name, store) = (&planned.plan.org.name, Some(&host.store));
-        let target = choose_engine(name, requested, store, &host.config, &host.engines).await?;
+        let chosen = host.engines.choose(requested.or(host.config.engine));
+        let target = choose_engine(name, requested, store, chosen).await?;
         let this = self.clone();
         blocking(move || planned.judge(&this.0.policy, target)).await
     }

@@ -55,8 +55,8 @@ async fn on_this_machine(host: &Host, command: &PlanCommand) -> Result<Exit, Pro
     if let (Ok(approved), Some(out)) = (&judged.verdict, &command.render) {
         render(host, approved, &judged.template, out, &command.plan)?;
     }
-    let changes = match (&judged.verdict, host.existing_store()?) {
-        (Ok(approved), Some(store)) => changes(approved, &store).await?,
+    let changes = match (&judged.verdict, &judged.store) {
+        (Ok(approved), Some(store)) => changes(approved, store).await?,
         _ => Vec::new(),
     };
     if host.json {

@@ -55,6 +55,7 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
         verdict,
         target,
         request,
+        store,
         ..
     } = judged;
     let approved = match verdict {
@@ -71,7 +72,7 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
     } else {
         print_warnings(&approved.plan().warnings, &command.plan.template);
     }
-    let store = host.store()?;
+    let store = store.map_or_else(|| host.store(), Ok)?;
     let _lock = store.lock()?;
     let path = std::path::absolute(&command.plan.template);
     let path = path.unwrap_or_else(|_| command.plan.template.clone());
