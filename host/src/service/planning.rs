@@ -14,7 +14,7 @@ use crate::limits;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::engine_kind::EngineKind;
 use crate::model::env_map::EnvMap;
-use crate::planning::planner::{self, Judgement, PlanRequest};
+use crate::planning::planner::{self, Judgement, PlanRequest, Planned};
 use crate::planning::policy::Violation;
 use crate::plugin::sandbox::Expansion;
 use crate::problem::{Class, Problem};
@@ -188,11 +188,11 @@ impl Service {
         let work = move || {
             // Held until the call ends, even if the caller disconnects: only then is the thread free again.
             let _permit = permit;
-            let host = &this.0;
             #[cfg(feature = "fault-injection")]
             crate::fault::at("planning");
+            let digest = bundle.digest();
             let template = TemplateDir::of_bundle(bundle);
-            let planned = host.planner.plan(&host.loaded, &template, &plan_request);
+            let planned = this.plan_or_repeat(&template, &digest, &plan_request);
             (template, planned)
         };
         let (template, planned) = blocking(work).await?;
@@ -209,10 +209,31 @@ impl Service {
         Ok((template, judgement?))
     }
 
+    /// Calls the plugin, unless the same call gave a plan before.
+    fn plan_or_repeat(
+        &self,
+        template: &TemplateDir,
+        digest: &[u8; 32],
+        request: &PlanRequest,
+    ) -> Result<Planned, Problem> {
+        let host = &self.0;
+        // The plugin is chosen anew: it can have been replaced, or its requirements can refuse it.
+        let call = host.planner.call(&host.loaded, template, request)?;
+        let key = call.key(digest, request.giver);
+        let known = host.plans.get(&key);
+        host.metrics.plan_cache(known.is_some());
+        if let Some(earlier) = known {
+            return Ok(call.repeat(&earlier));
+        }
+        let planned = call.run(template, request)?;
+        host.plans.put(key, call.repeat(&planned));
+        Ok(planned)
+    }
+
     /// Judges a plan for the engine that its org is on, or will be on.
     async fn judge(
         &self,
-        planned: planner::Planned,
+        planned: Planned,
         requested: Option<EngineKind>,
     ) -> Result<Judgement, Problem> {
         let host = &self.0;
