@@ -1,10 +1,13 @@
-//! Measures a plugin with many callers at once: the same number of plans, divided among 1, 8 and 64 threads.
+//! Measures a plugin with many callers at once: the same number of plans, divided among 1, 8 and 64 threads. Also measures
+//! a server that is asked for the same plan again.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
     reason = "a benchmark may panic when it cannot continue"
 )]
 
+#[path = "../tests/support/service.rs"]
+mod service;
 mod sides;
 mod table;
 
@@ -12,8 +15,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use orghost::config::Config;
+use orghost::model::env_map::EnvMap;
 use orghost::model::plugin::PluginLimits;
 use orghost::plugin::sandbox::{ORG_IMPORT, PluginInput, Sandbox};
+use orghost::service::Source;
+use orghost::state::store::Store;
 use orghost::template::directory::TemplateDir;
 use sides::Sides;
 use table::Target;
@@ -54,5 +61,42 @@ fn callers(criterion: &mut Criterion) {
     .print();
 }
 
-criterion_group!(benches, callers);
+/// The template comes as an archive each time. Only a plan from memory needs no plugin.
+fn again(criterion: &mut Criterion) {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/forty/template");
+    let bundle = TemplateDir::open(&case).unwrap().bundle().unwrap();
+    let archive = bytes::Bytes::from(bundle.to_tar().unwrap());
+    let state = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = Store::open(state.path()).unwrap();
+    // The engine is named, so it is not asked.
+    let engine = "tcp://127.0.0.1:1".to_owned();
+    let service = runtime
+        .block_on(async { service::service(state.path(), store, Config::default(), engine) });
+    let plan = |variable: String| {
+        let mut import = service::import("");
+        import.template = Source::Archive(archive.clone());
+        import.vars = EnvMap::from([("VARIABLE".to_owned(), variable)]);
+        runtime.block_on(service.plan(import)).unwrap()
+    };
+    let mut number = 0;
+    Sides::new(
+        criterion,
+        "callers: a plan of 40 workspaces in a server",
+        50,
+        Duration::from_secs(3),
+    )
+    .side(
+        "from the plugin, another variable each",
+        Target::Open,
+        || {
+            number += 1;
+            plan(number.to_string())
+        },
+    )
+    .side("from memory", Target::Ratio(0.5), || plan(String::new()))
+    .print();
+}
+
+criterion_group!(benches, callers, again);
 criterion_main!(benches);

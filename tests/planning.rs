@@ -1,4 +1,4 @@
-//! Tests that slow plans do not delay other requests of a server.
+//! Tests that slow plans do not delay other requests of a server, and that it gives known plans from memory.
 
 use std::time::Instant;
 
@@ -6,6 +6,13 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use reqwest::Method;
 use serde_json::json;
+
+use orghost::config::Config;
+use orghost::model::env_map::EnvMap;
+use orghost::planning::planner::{Giver, Loaded, PlanKey, PlanRequest, Planner};
+use orghost::plugin::sandbox::{ORG_IMPORT, Sandbox};
+use orghost::template::bundle::Bundle;
+use orghost::template::directory::TemplateDir;
 
 use crate::support::Operator;
 use crate::support::component::of_wat;
@@ -138,4 +145,114 @@ async fn planning_is_fair_among_callers() {
     assert!(ended < 150, "{ended} of 200 slow plans ended first");
     drop(slow);
     server.kill();
+}
+
+/// How many plans came from memory, and how many a plugin had to make.
+async fn looks(server: &Server) -> (usize, usize) {
+    let of = async |result: &str| {
+        let name = format!("orghost_plan_cache_total{{result=\"{result}\"}}");
+        metric(server, &name).await
+    };
+    (of("hit").await, of("miss").await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_plan_comes_from_memory_until_something_changes() {
+    let operator = Operator::new();
+    let install = |note: u8| {
+        // An added custom section changes the file's digest and not the behaviour.
+        let mut bytes = ORG_IMPORT.to_vec();
+        bytes.extend([0, 6, 4, b'n', b'o', b't', b'e', note]);
+        let file = operator.file("acme.wasm", bytes);
+        let file = file.to_str().unwrap();
+        let add = ["plugin", "add", file, "--name", "acme"];
+        operator.run(&add).exits(0);
+    };
+    install(1);
+    let server = Server::start(&operator, &["--demo", "--engine", "local"]);
+    assert_eq!(looks(&server).await, (0, 0));
+    let plan = async |org: &str, token: &str| {
+        let body = json!({"inline": org, "plugin": "acme", "env": {"TOKEN": token}});
+        let (status, plan) = server.ask(Method::POST, "/v1/plans", Some(body)).await;
+        assert_eq!(status, 200, "{plan}");
+        plan
+    };
+    let first = plan(ORG, "one").await;
+    assert_eq!(looks(&server).await, (0, 1));
+    assert_eq!(plan(ORG, "one").await, first);
+    assert_eq!(looks(&server).await, (1, 1));
+
+    plan(ORG, "two").await;
+    assert_eq!(looks(&server).await, (1, 2), "another value");
+    let other = plan(&ORG.replace("One", "Other"), "one").await;
+    assert_eq!(other["workspaces"][0]["name"], "Other");
+    assert_eq!(looks(&server).await, (1, 3), "another template");
+    install(2);
+    let second = plan(ORG, "one").await;
+    assert_ne!(second["planned_by"], first["planned_by"]);
+    assert_eq!(looks(&server).await, (1, 4), "another plugin");
+    plan(ORG, "one").await;
+    assert_eq!(looks(&server).await, (2, 4));
+
+    // What a plugin rejects is not kept.
+    for _ in 0..2 {
+        let body = json!({"inline": "name: [", "plugin": "acme"});
+        let (status, _) = server.ask(Method::POST, "/v1/plans", Some(body)).await;
+        assert_eq!(status, 422);
+    }
+    assert_eq!(looks(&server).await, (2, 6));
+    server.kill();
+}
+
+/// A request and a configuration file, in which one thing differs.
+#[test]
+fn the_key_of_a_plan_differs_with_everything_that_a_plan_depends_on() {
+    let bundle = Bundle::of_text(ORG);
+    let key = |config: &str, request: &PlanRequest, bundle: &Bundle| -> PlanKey {
+        let operator = Operator::new();
+        let file = operator.file("orghost.toml", config);
+        let config = Config::read(&file).unwrap();
+        let planner = Planner::new(config.into(), Default::default(), &operator.state());
+        let loaded = Loaded::new(Sandbox::new(None).unwrap());
+        let template = TemplateDir::of_bundle(bundle.clone().into());
+        let call = planner.call(&loaded, &template, request).unwrap();
+        call.key(&bundle.digest(), request.giver)
+    };
+    let vars = |pairs: &[(&str, &str)]| -> EnvMap {
+        let owned = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        owned.collect()
+    };
+    let plain = PlanRequest::default();
+    let with = |vars| PlanRequest {
+        vars,
+        ..PlanRequest::default()
+    };
+    let by_operator = PlanRequest {
+        giver: Giver::Operator,
+        ..PlanRequest::default()
+    };
+    let skipping = PlanRequest {
+        skip_external: true,
+        ..PlanRequest::default()
+    };
+    let keys = [
+        key("", &plain, &bundle),
+        key("", &plain, &Bundle::of_text("name: Acme\n")),
+        key("", &with(vars(&[("A", "1")])), &bundle),
+        key("", &with(vars(&[("A", "2")])), &bundle),
+        key("", &with(vars(&[("A", ""), ("B", "1")])), &bundle),
+        key("", &with(vars(&[("A", "B"), ("B", "1")])), &bundle),
+        key("", &by_operator, &bundle),
+        key("", &skipping, &bundle),
+        key("[plugins.org-import]\ndeadline_ms = 7\n", &plain, &bundle),
+        key("[plugins.org-import]\nmemory_mib = 7\n", &plain, &bundle),
+        key("[plugins.org-import]\nwasi = \"closed\"\n", &plain, &bundle),
+    ];
+    for (number, one) in keys.iter().enumerate() {
+        let same = keys.iter().filter(|other| *other == one);
+        assert_eq!(same.count(), 1, "key {number}");
+    }
+    assert_eq!(keys[0], key("", &plain, &bundle));
 }

@@ -8,8 +8,11 @@ use base64::prelude::BASE64_STANDARD;
 use orghost::model::env_map::EnvMap;
 use orghost::model::plan::{Former, Origin};
 use orghost::model::plugin::PluginLimits;
-use orghost::plugin::sandbox::{CallError, ORG_IMPORT, Plugin, PluginInput, Sandbox};
+use orghost::plugin::sandbox::{
+    BUILT_IN_WORLD, CallError, ORG_IMPORT, Plugin, PluginInput, Sandbox,
+};
 use orghost::template::directory::TemplateDir;
+use orghost_build::inspect::Grant;
 use orghost_build::{Guest, Inputs, Provenance};
 use serde_json::{Value, json};
 
@@ -37,6 +40,9 @@ fn the_component_imports_only_the_templates_files() {
         ["orghost:plugin/template-files@0.2.0-dev"]
     );
     assert!(inspection.has_expander());
+    // The host does not check it again when it loads it.
+    let world = orghost_build::inspect::check(&inspection, Grant::Strict).unwrap();
+    assert_eq!(world, BUILT_IN_WORLD);
 }
 
 #[test]

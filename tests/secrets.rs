@@ -10,7 +10,7 @@ use orghost::model::ids::OrgId;
 use orghost::model::plan::{
     AgentPlugin, Channel, ConfigEntry, Content, EnvVar, Org, Origin, Plan, SeedFile,
 };
-use orghost::planning::planner::PlanRequest;
+use orghost::planning::planner::{PlanRequest, Planned};
 use orghost::planning::policy::Policy;
 use orghost::provision;
 use orghost::provision::engine::backend;
@@ -133,6 +133,13 @@ fn debug_output_of_secret_types_is_redacted() {
     shows_none("the configuration file", &config);
 
     shows_none("a plan", &plan());
+    let planned = Planned {
+        plan: plan(),
+        planned_by: None,
+        log: Vec::new(),
+        unset: Vec::new(),
+    };
+    shows_none("what a server keeps of a plan", &planned);
     let policy = Policy {
         runtimes: ["agent".to_owned()].into(),
         ..Policy::default()

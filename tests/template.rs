@@ -1,10 +1,12 @@
 //! Tests of reading a template: a plugin can read nothing outside the template's folder.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use orghost::model::plugin::PluginLimits;
 use orghost::plugin::sandbox::{ORG_IMPORT, PluginInput, Sandbox};
 use orghost::template::bundle::Bundle;
 use orghost::template::directory::TemplateDir;
-use orghost::template::path::{EntryKind, FileError, TemplatePath};
+use orghost::template::path::{Entry, EntryKind, FileError, TemplatePath};
 
 use crate::support::{own_templates, shared_templates};
 
@@ -102,6 +104,118 @@ fn only_regular_files_are_read_and_a_pipe_does_not_block() {
     assert_eq!(read("folder"), Err(FileError::WrongKind));
     assert_eq!(read("missing"), Err(FileError::NotFound));
     assert_eq!(read("org.yaml/x"), Err(FileError::WrongKind));
+}
+
+/// A folder and a link to another place change their names all the time.
+#[test]
+fn a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere() {
+    const TIMES: usize = 3_000;
+    let operator = Operator::new();
+    operator.template(&[("org.yaml", "name: x"), ("deep/er/file", "inside")]);
+    operator.file("outside/er/file", "outside");
+    operator.file("outside/er/secret", "outside");
+    let folder = operator.home.path().join("template");
+    std::os::unix::fs::symlink("../outside", folder.join("other")).unwrap();
+    let template = open(&operator);
+    let path = |path: &str| TemplatePath::new(path).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (one, other) = (folder.join("deep"), folder.join("other"));
+            while !done.load(Ordering::Relaxed) {
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                let here = rustix::fs::CWD;
+                rustix::fs::renameat_with(here, &one, here, &other, exchange).unwrap();
+            }
+        });
+        let mut seen = [0, 0];
+        for _ in 0..TIMES {
+            match template.read(&path("deep/er/file")) {
+                Ok(file) => {
+                    assert_eq!(file.bytes, b"inside");
+                    seen[0] += 1;
+                }
+                Err(error) => {
+                    assert!(is_harmless(&error), "{error}");
+                    seen[1] += 1;
+                }
+            }
+            for listed in [
+                template.entries(&path("deep/er")),
+                template.names(&path("deep/er")),
+            ] {
+                match listed {
+                    Ok(entries) => assert_eq!(entries.len(), 1, "{entries:?}"),
+                    Err(error) => assert!(is_harmless(&error), "{error}"),
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
+    });
+}
+
+/// An error of a path that leads out, or that changed while it was resolved.
+fn is_harmless(error: &FileError) -> bool {
+    let changed = FileError::Unreadable(std::io::ErrorKind::WouldBlock.to_string());
+    matches!(
+        error,
+        FileError::InvalidPath | FileError::NotFound | FileError::WrongKind
+    ) || *error == changed
+}
+
+/// The size that a file has when it is opened says nothing about the bytes that are read.
+#[test]
+fn a_file_that_grows_and_shrinks_while_it_is_read_is_read_to_an_end() {
+    const TIMES: usize = 2_000;
+    const LARGE: usize = 300_000;
+    let operator = Operator::new();
+    operator.template(&[("org.yaml", "name: x"), ("file", "")]);
+    let file = operator.home.path().join("template/file");
+    let template = open(&operator);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let large = vec![b'a'; LARGE];
+            while !done.load(Ordering::Relaxed) {
+                std::fs::write(&file, &large).unwrap();
+                std::fs::write(&file, b"a").unwrap();
+            }
+        });
+        for _ in 0..TIMES {
+            let read = template.read(&TemplatePath::new("file").unwrap());
+            let bytes = read.unwrap().bytes;
+            assert!(bytes.len() <= LARGE);
+            assert!(bytes.iter().all(|byte| *byte == b'a'));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_large_folder_is_listed_to_its_end_and_a_too_large_one_is_refused() {
+    let operator = Operator::new();
+    operator.template(&[("org.yaml", "name: x")]);
+    let folder = operator.home.path().join("template/many");
+    std::fs::create_dir(&folder).unwrap();
+    let put = |number: usize| {
+        std::fs::write(folder.join(format!("{number:05}{}", "x".repeat(200))), "12").unwrap();
+    };
+    (0..1_000).for_each(put);
+    let template = open(&operator);
+    let many = TemplatePath::new("many").unwrap();
+    let entries = template.entries(&many).unwrap();
+    assert_eq!(entries.len(), 1_000);
+    assert!(entries.is_sorted_by(|a, b| a.name < b.name));
+    assert!(entries.iter().all(|entry| entry.size == 2));
+    let named = template.names(&many).unwrap();
+    assert!(named.iter().all(|entry| entry.kind == EntryKind::File));
+    let names = |entries: &[Entry]| entries.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&named), names(&entries));
+
+    (1_000..=orghost::limits::TEMPLATE_ENTRIES).for_each(put);
+    assert_eq!(template.entries(&many), Err(FileError::TooLarge));
+    assert_eq!(template.names(&many), Err(FileError::TooLarge));
 }
 
 #[test]

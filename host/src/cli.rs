@@ -14,6 +14,7 @@ mod tls;
 mod traces;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -111,6 +112,10 @@ fn run(cli: Cli, environment: Environment) -> Result<Exit, Problem> {
             return Ok(Exit::Done);
         }
         Command::Man { folder } => return man(&folder),
+        Command::Compile { folder } => {
+            Sandbox::ship(&folder)?;
+            return Ok(Exit::Done);
+        }
         Command::Openapi => {
             text::write(crate::http::document_text().as_bytes());
             return Ok(Exit::Done);
@@ -203,7 +208,8 @@ impl Host {
 
     /// Makes a sandbox that keeps compiled plugins in the cache folder.
     fn sandbox(&self) -> Result<Sandbox, Problem> {
-        Ok(Sandbox::new(Some(&self.folders.cache))?)
+        let sandbox = Sandbox::new(Some(&self.folders.cache))?;
+        Ok(sandbox.with_shipped(shipped_code(&own_program()?)))
     }
 
     fn store(&self) -> Result<Store, Problem> {
@@ -227,7 +233,18 @@ impl Host {
     }
 }
 
-fn own_program() -> Result<std::path::PathBuf, Problem> {
+/// The folder with the compiled code of the built-in plugin that a release has: `lib/orghost` beside the folder `bin` of the
+/// program, or beside the program in an unpacked archive.
+fn shipped_code(program: &Path) -> Option<PathBuf> {
+    let folder = program.parent()?;
+    let prefix = match folder.ends_with("bin") {
+        true => folder.parent()?,
+        false => folder,
+    };
+    Some(prefix.join("lib/orghost"))
+}
+
+fn own_program() -> Result<PathBuf, Problem> {
     std::env::current_exe().map_err(|error| {
         let message = format!("orghost cannot find its own program: {error}");
         Problem::one(Class::Failed, Diagnostic::new("no-program", message))
@@ -242,7 +259,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Prob
     runtime.block_on(work)
 }
 
-fn man(folder: &std::path::Path) -> Result<Exit, Problem> {
+fn man(folder: &Path) -> Result<Exit, Problem> {
     let written = std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
     written.map_err(|error| {

@@ -18,6 +18,7 @@ pub mod last_lines;
 mod lookup;
 mod memory;
 pub mod metrics;
+mod plan_cache;
 mod planning;
 pub mod queue;
 mod replan;
@@ -56,6 +57,7 @@ use crate::state::store::{Store, WriteLock};
 pub use import::{Import, ImportOptions, JudgedImport, Source};
 use last_lines::LastLines;
 use memory::TemplateMemory;
+use plan_cache::PlanCache;
 pub use planning::{Prepared, Preview};
 use queue::OrgQueues;
 use sweep::Orphan;
@@ -72,6 +74,7 @@ struct Inner {
     config: Arc<Config>,
     planner: Planner,
     loaded: Loaded,
+    plans: PlanCache,
     policy: Policy,
     store: Store,
     keyring: Keyring,
@@ -134,6 +137,7 @@ impl Service {
             config: parts.config,
             planner: parts.planner,
             loaded: parts.loaded,
+            plans: PlanCache::default(),
             policy: parts.policy,
             store: parts.store,
             keyring: parts.keyring,

@@ -150,6 +150,13 @@ pub enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
+    /// Compile the built-in plugin for a package
+    #[command(hide = true)]
+    Compile {
+        /// Where to write the code: a package installs it in `lib/orghost` beside the program's folder
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Print the OpenAPI document of the server
     #[command(hide = true)]
     Openapi,

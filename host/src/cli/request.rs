@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use miette::Severity;
+use tokio::task::JoinSet;
 use tracing::{Instrument as _, info_span};
 
 use super::Host;
@@ -17,6 +18,7 @@ use crate::planning::planner::{Giver, Judgement, Loaded, PlanRequest};
 use crate::plugin::sandbox::PluginInput;
 use crate::problem::{Class, Problem};
 use crate::service::admission::choose_engine;
+use crate::state::store::Store;
 use crate::template::directory::TemplateDir;
 
 /// A template and the policy's judgement of its plan.
@@ -29,6 +31,8 @@ pub struct JudgedTemplate {
     pub request: PlanRequest,
     /// The sandbox that ran the plugin.
     pub loaded: Loaded,
+    /// The store, if there is one.
+    pub store: Option<Store>,
 }
 
 /// Plans a template and judges its plan.
@@ -47,14 +51,22 @@ pub async fn judge(
     request.skip_external = flags.skip_external;
     request.plugin.clone_from(&args.plugin.plugin);
     request.wasi = args.plugin.wasi.wasi;
+    // Docker answers while the plugin plans. An org that is known needs no answer; then the set ends the request.
+    let (mut asking, engines) = (JoinSet::new(), host.engines()?);
+    let wanted = engine.or(host.config.engine);
+    asking.spawn(async move { engines.choose(wanted).await });
     let loaded = info_span!("start the sandbox").in_scope(|| host.sandbox().map(Loaded::new))?;
     let plan = || host.planner.plan(&loaded, &template, &request);
     let planned = info_span!("plan").in_scope(plan)?;
     print_log(&planned.log);
     warn_of_unset(&planned.unset);
-    let (store, engines) = (host.existing_store()?, host.engines()?);
+    let store = host.existing_store()?;
     let name = &planned.plan.org.name;
-    let target = choose_engine(name, engine, store.as_ref(), &host.config, &engines)
+    let choice = async {
+        let answer = asking.join_next().await;
+        answer.and_then(Result::ok).unwrap_or(EngineKind::Local)
+    };
+    let target = choose_engine(name, engine, store.as_ref(), choice)
         .instrument(info_span!("choose the engine"));
     let target = target.await?;
     let judge = || planned.judge(&host.planner.policy(&flags), target);
@@ -63,6 +75,7 @@ pub async fn judge(
         judgement: info_span!("judge the plan").in_scope(judge),
         request,
         loaded,
+        store,
     })
 }
 

@@ -3,6 +3,7 @@
 //! A plugin is neither compiled nor run before the operator's requirements are checked. The planner judges nothing and
 //! changes nothing.
 
+mod call;
 mod choice;
 mod loaded;
 mod origins;
@@ -26,6 +27,7 @@ use crate::plugin::installer::Installer;
 use crate::plugin::sandbox::{ORG_IMPORT, Plugin, PluginInput, Sandbox};
 use crate::problem::{Class, Problem};
 use crate::template::directory::TemplateDir;
+pub use call::{PlanKey, PluginCall};
 use choice::Choice;
 pub use choice::Chosen;
 pub use loaded::Loaded;
@@ -169,26 +171,33 @@ impl Planner {
     /// Plans a template.
     ///
     /// # Errors
-    /// No plugin can be chosen or loaded, a granted name is invalid, or the plugin rejects the template, fails, or returns an
-    /// invalid plan.
+    /// Those of [`Planner::call`] and [`PluginCall::run`].
     pub fn plan(
         &self,
         loaded: &Loaded,
         template: &TemplateDir,
         request: &PlanRequest,
     ) -> Result<Planned, Problem> {
+        self.call(loaded, template, request)?.run(template, request)
+    }
+
+    /// Chooses and loads the plugin for a template, and collects its input.
+    ///
+    /// # Errors
+    /// No plugin can be chosen or loaded, or a granted name is invalid.
+    pub fn call(
+        &self,
+        loaded: &Loaded,
+        template: &TemplateDir,
+        request: &PlanRequest,
+    ) -> Result<PluginCall, Problem> {
         let chosen = self.choose(request.plugin.as_deref(), request.wasi, Some(template))?;
         let (input, unset) = self.request(request, &chosen.grant)?;
         let (plugin, planned_by) = loaded.get(self, &chosen)?;
-        let reply = plugin.plan_measured(template, &input);
-        let mut plan = reply
-            .result
-            .map_err(|error| error.into_problem(Some(template)))?;
-        origins::set(&mut plan, request, template);
-        Ok(Planned {
-            plan,
+        Ok(PluginCall {
+            plugin,
             planned_by,
-            log: reply.log,
+            input,
             unset,
         })
     }

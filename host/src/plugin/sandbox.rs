@@ -18,10 +18,11 @@ mod v0_1_0;
 mod wasi;
 mod world;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use orghost_build::WorldVersion;
 use orghost_build::inspect::{self, Grant};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
@@ -39,15 +40,21 @@ use world::World;
 
 pub use error::{CallError, LoadError, SandboxError};
 
-/// The built-in plugin, built from `guest/org-import`.
-pub const ORG_IMPORT: &[u8] = include_bytes!("../../../guest/org-import.wasm");
+/// The built-in plugin, built from `guest/org-import`. A static, because it is known by its address.
+pub static ORG_IMPORT: &[u8] = include_bytes!("../../../guest/org-import.wasm");
+
+/// The version of the contract that [`ORG_IMPORT`] was built for.
+pub const BUILT_IN_WORLD: WorldVersion = WorldVersion::V0_2_0_DEV;
 
 /// The wasmtime engine of the process, and the linkers with everything that a plugin can import.
 pub struct Sandbox {
     engine: Engine,
     strict: Linker<Call>,
-    with_wasi: Linker<Call>,
+    /// Made when a plugin needs it, because most need none of its many functions.
+    with_wasi: OnceLock<Linker<Call>>,
     cache: Option<CodeCache>,
+    /// The folder with the code that was compiled when orghost was packaged.
+    shipped: Option<PathBuf>,
     ticker: Arc<Ticker>,
 }
 
@@ -113,16 +120,38 @@ impl Sandbox {
         let engine = Engine::new(&config()).map_err(SandboxError)?;
         let mut strict = Linker::new(&engine);
         link::contract(&mut strict).map_err(SandboxError)?;
-        let mut with_wasi = strict.clone();
-        link::closed_wasi(&mut with_wasi).map_err(SandboxError)?;
         let ticker = Ticker::new(engine.weak());
         Ok(Self {
             cache: cache.and_then(|folder| CodeCache::open(folder, &engine)),
+            shipped: None,
             engine,
             strict,
-            with_wasi,
+            with_wasi: OnceLock::new(),
             ticker,
         })
+    }
+
+    /// Also uses the compiled code that [`Sandbox::ship`] wrote to this folder, so that the first start after an installation
+    /// need not compile.
+    #[must_use]
+    pub fn with_shipped(mut self, folder: Option<PathBuf>) -> Self {
+        self.shipped = folder;
+        self
+    }
+
+    /// Compiles the built-in plugin for every processor of this machine's architecture, and writes the code to a folder.
+    ///
+    /// # Errors
+    /// [`SandboxError`] when it cannot be compiled or written.
+    pub fn ship(folder: &Path) -> Result<(), SandboxError> {
+        let written = || {
+            let mut config = config();
+            // With a target, the compiler does not use what only some of its processors have.
+            config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))?;
+            let code = Engine::new(&config)?.precompile_component(ORG_IMPORT)?;
+            Ok(cache::ship(folder, &digest_of(ORG_IMPORT), &code)?)
+        };
+        written().map_err(SandboxError)
     }
 
     /// Checks, compiles and links a plugin. Its imports and the version of its world are checked before it is compiled.
@@ -130,12 +159,16 @@ impl Sandbox {
     /// # Errors
     /// [`LoadError`], when the bytes are not a component, or the component violates the contract or cannot be compiled.
     pub fn load(&self, bytes: &[u8], limits: &PluginLimits) -> Result<Plugin, LoadError> {
+        let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
         let (grant, linker) = match limits.wasi {
             Wasi::None => (Grant::Strict, &self.strict),
-            Wasi::Closed => (Grant::ClosedWasi, &self.with_wasi),
+            Wasi::Closed => (Grant::ClosedWasi, self.with_wasi().map_err(invalid)?),
         };
-        let version = inspect::check(&inspect::inspect(bytes)?, grant)?;
-        let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
+        let version = match is_built_in(bytes) {
+            // It was checked when it was built, and a test holds it.
+            true => BUILT_IN_WORLD,
+            false => inspect::check(&inspect::inspect(bytes)?, grant)?,
+        };
         let digest = digest_of(bytes);
         let component = self.compiled(bytes, &digest).map_err(invalid)?;
         let pre = linker.instantiate_pre(&component).map_err(invalid)?;
@@ -148,15 +181,29 @@ impl Sandbox {
         })
     }
 
+    fn with_wasi(&self) -> wasmtime::Result<&Linker<Call>> {
+        if let Some(linker) = self.with_wasi.get() {
+            return Ok(linker);
+        }
+        let mut linker = self.strict.clone();
+        link::closed_wasi(&mut linker)?;
+        Ok(self.with_wasi.get_or_init(|| linker))
+    }
+
     fn compiled(&self, bytes: &[u8], digest: &PluginDigest) -> wasmtime::Result<Component> {
-        let Some(cache) = &self.cache else {
-            return Component::from_binary(&self.engine, bytes);
+        let cache = self.cache.as_ref();
+        let known = cache.and_then(|cache| cache.get(&self.engine, digest));
+        let shipped = || {
+            let folder = self.shipped.as_ref()?;
+            cache::shipped(folder, &self.engine, digest, cache)
         };
-        if let Some(component) = cache.get(&self.engine, digest) {
+        if let Some(component) = known.or_else(shipped) {
             return Ok(component);
         }
         let component = Component::from_binary(&self.engine, bytes)?;
-        cache.put(digest, &component);
+        if let Some(cache) = cache {
+            cache.store(digest, &component);
+        }
         Ok(component)
     }
 }
@@ -165,6 +212,11 @@ impl Plugin {
     /// The sha-256 of the plugin's file.
     pub fn digest(&self) -> &PluginDigest {
         &self.digest
+    }
+
+    /// The limits of its calls, and what it may import.
+    pub fn limits(&self) -> &PluginLimits {
+        &self.limits
     }
 
     /// Calls `describe`.
@@ -302,6 +354,8 @@ fn config() -> Config {
         .total_core_instances(limits::CONCURRENT_CALLS * 64)
         .total_memories(limits::CONCURRENT_CALLS * 2)
         .total_tables(limits::CONCURRENT_CALLS * 8)
+        // Calls run on the stacks of their threads. Each stack for asynchronous calls would cost a system call at the start.
+        .total_stacks(0)
         // The limit of each plugin is lower. The slots reserve the whole 32-bit address range anyway.
         .max_memory_size(1 << 32)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS)
@@ -323,15 +377,20 @@ fn config() -> Config {
     config
 }
 
+/// Whether these bytes are [`ORG_IMPORT`] itself, and no copy of it.
+fn is_built_in(bytes: &[u8]) -> bool {
+    std::ptr::eq(bytes, ORG_IMPORT)
+}
+
 /// The digest of a plugin file. The digest of [`ORG_IMPORT`] is read from its lock, because hashing takes longer than loading.
-fn digest_of(bytes: &[u8]) -> PluginDigest {
+pub fn digest_of(bytes: &[u8]) -> PluginDigest {
     const LOCK: &str = include_str!("../../../guest/org-import.lock");
     let locked = LOCK.split_once("[artifact]").and_then(|(_, artifact)| {
         let digest = |line: &'static str| line.strip_prefix("sha256 = \"")?.strip_suffix('"');
         artifact.lines().find_map(digest)
     });
     match locked {
-        Some(locked) if std::ptr::eq(bytes, ORG_IMPORT) => PluginDigest::known(locked),
+        Some(locked) if is_built_in(bytes) => PluginDigest::known(locked),
         _ => PluginDigest::of(bytes),
     }
 }

@@ -54,8 +54,9 @@ pub struct AdmissionContext<'a> {
     pub tokens: &'a AgentTokens,
 }
 
-/// Chooses the engine for an org. A known org stays on its engine. A new one gets the requested engine, else the one in the
-/// configuration file, else Docker if it answers, else the local engine. Changes nothing.
+/// Chooses the engine for an org. A known org stays on its engine. A new one gets the engine that [`Engines::choose`] finds, which
+/// `chosen` waits for: the requested engine, else the one in the configuration file, else Docker if it answers, else the local
+/// engine. Changes nothing.
 ///
 /// # Errors
 /// [`Class::Conflict`] when a known org is on another engine than the requested one; or the store does not work.
@@ -63,8 +64,7 @@ pub async fn choose_engine(
     name: &str,
     requested: Option<EngineKind>,
     store: Option<&Store>,
-    config: &Config,
-    engines: &Engines,
+    chosen: impl Future<Output = EngineKind>,
 ) -> Result<Target, Problem> {
     let known = match store {
         Some(store) => find_org(store, name).await?.1,
@@ -72,7 +72,7 @@ pub async fn choose_engine(
     };
     let known = known.filter(|row| is_same(&row.name, name));
     let engine = match known {
-        None => engines.choose(requested.or(config.engine)).await,
+        None => chosen.await,
         Some(known) => check_engine(&known, requested.unwrap_or(known.engine))?,
     };
     Ok(backend::target(engine))

@@ -26,6 +26,7 @@ struct Inner {
     requests: Family<[(&'static str, String); 3], Counter>,
     seconds: Family<[(&'static str, String); 2], Histogram>,
     plans: Family<[(&'static str, &'static str); 1], Histogram>,
+    plan_cache: Family<[(&'static str, &'static str); 1], Counter>,
     listeners: Gauge,
 }
 
@@ -91,6 +92,10 @@ impl Default for Metrics {
         let requests = Family::default();
         let seconds = Family::new_with_constructor(requests_buckets as fn() -> Histogram);
         let plans = Family::new_with_constructor(plan_buckets as fn() -> Histogram);
+        let plan_cache = Family::<_, Counter>::default();
+        for result in ["hit", "miss"] {
+            drop(plan_cache.get_or_create(&[("result", result)]));
+        }
         let listeners = Gauge::default();
         registry.register("requests", "Requests that were answered", requests.clone());
         registry.register_with_unit(
@@ -106,6 +111,11 @@ impl Default for Metrics {
             plans.clone(),
         );
         registry.register(
+            "plan_cache",
+            "Plans that were in memory, and plans that a plugin had to make",
+            plan_cache.clone(),
+        );
+        registry.register(
             "event_listeners",
             "Streams of events that are open",
             listeners.clone(),
@@ -115,6 +125,7 @@ impl Default for Metrics {
             requests,
             seconds,
             plans,
+            plan_cache,
             listeners,
         }))
     }
@@ -155,6 +166,12 @@ impl Metrics {
         };
         let plans = self.0.plans.get_or_create(&[("result", label)]);
         plans.observe(took.as_secs_f64());
+    }
+
+    /// Counts a look into the cache of plans.
+    pub fn plan_cache(&self, is_hit: bool) {
+        let result = if is_hit { "hit" } else { "miss" };
+        self.0.plan_cache.get_or_create(&[("result", result)]).inc();
     }
 
     /// Counts a new stream of events.

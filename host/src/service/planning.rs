@@ -16,7 +16,7 @@ use crate::model::diagnostic::Diagnostic;
 use crate::model::engine_kind::EngineKind;
 use crate::model::env_map::EnvMap;
 use crate::model::expansion::Expansion;
-use crate::planning::planner::{self, Judgement, PlanRequest};
+use crate::planning::planner::{self, Judgement, PlanRequest, Planned};
 use crate::planning::policy::Violation;
 use crate::problem::{Class, Problem};
 use crate::provision::concurrency::Permit;
@@ -210,11 +210,11 @@ impl Service {
         let work = move || {
             // Held until the work ends, even if the caller disconnects: only then is the thread free again.
             let _permit = permit;
-            let host = &this.0;
             #[cfg(feature = "fault-injection")]
             crate::fault::at("planning");
+            let digest = bundle.digest();
             let template = TemplateDir::of_bundle(bundle);
-            let planned = host.planner.plan(&host.loaded, &template, &plan_request);
+            let planned = this.plan_or_repeat(&template, &digest, &plan_request);
             let judged = planned.and_then(|planned| this.judge(planned, requested, engine_of_new));
             (template, judged)
         };
@@ -237,10 +237,31 @@ impl Service {
             .await
     }
 
+    /// Calls the plugin, unless the same call gave a plan before.
+    fn plan_or_repeat(
+        &self,
+        template: &TemplateDir,
+        digest: &[u8; 32],
+        request: &PlanRequest,
+    ) -> Result<Planned, Problem> {
+        let host = &self.0;
+        // The plugin is chosen anew: it can have been replaced, or its requirements can refuse it.
+        let call = host.planner.call(&host.loaded, template, request)?;
+        let key = call.key(digest, request.giver);
+        let known = host.plans.get(&key);
+        host.metrics.plan_cache(known.is_some());
+        if let Some(earlier) = known {
+            return Ok(call.repeat(&earlier));
+        }
+        let planned = call.run(template, request)?;
+        host.plans.put(key, call.repeat(&planned));
+        Ok(planned)
+    }
+
     /// Judges a plan for the engine that its org is on, or will be on. Blocks.
     fn judge(
         &self,
-        planned: planner::Planned,
+        planned: Planned,
         requested: Option<EngineKind>,
         engine_of_new: EngineKind,
     ) -> Result<(Judgement, bool), Problem> {

@@ -144,6 +144,26 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// A BLAKE3 digest of all entries: templates with the same digest give the same plans.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut digest = blake3::Hasher::new();
+        let mut part = |kind: &[u8], bytes: &[u8]| {
+            digest.update(kind);
+            digest.update(&(bytes.len() as u64).to_le_bytes());
+            digest.update(bytes);
+        };
+        for (path, entry) in &self.entries {
+            part(b"path", path.as_bytes());
+            match entry {
+                Entry::File { bytes, executable } if *executable => part(b"prog", bytes),
+                Entry::File { bytes, .. } => part(b"file", bytes),
+                Entry::Link(target) => part(b"link", target.as_bytes()),
+                Entry::Folder => part(b"fold", b""),
+            }
+        }
+        digest.finalize().into()
+    }
+
     /// The bytes of all files together.
     pub fn size(&self) -> usize {
         let sizes = self.entries.values().map(|entry| match entry {

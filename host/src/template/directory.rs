@@ -1,16 +1,22 @@
 //! Read-only, bounded access to a template in a folder or in memory. No path, `..` or symbolic link leads out of it: cap-std
 //! opens every component relative to the folder's descriptor, and a bundle is in memory.
 
-use std::io::Read;
+use std::io;
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir};
 
 use super::bundle::{Bundle, BundleError};
 use super::path::{Entry, EntryKind, FileError, TemplateFile, TemplatePath, is_by_product};
 use crate::limits;
+
+/// Bytes of the buffer for the listing of a folder. A larger folder is listed in several pieces.
+const LISTING_BYTES: usize = 8 << 10;
 
 /// An opened template. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -30,7 +36,7 @@ impl TemplateDir {
     ///
     /// # Errors
     /// The error of the operating system when `path` is not a readable folder.
-    pub fn open(path: &Path) -> std::io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             source: Source::Folder(Arc::new(Dir::open_ambient_dir(path, ambient_authority())?)),
             path: path.to_owned(),
@@ -60,14 +66,7 @@ impl TemplateDir {
             Source::Folder(dir) => dir,
             Source::Bundle(bundle) => return bundle.read(path),
         };
-        // Without NONBLOCK, opening a pipe would wait for its other end.
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-        let file = dir
-            .open_with(named(path), &options)
-            .map_err(|e| refused(&e))?;
+        let file = open(dir, path, OFlags::empty())?;
         let metadata = file.metadata().map_err(|e| refused(&e))?;
         if !metadata.is_file() {
             return Err(FileError::WrongKind);
@@ -75,11 +74,8 @@ impl TemplateDir {
         if metadata.len() > limits::TEMPLATE_FILE_BYTES {
             return Err(FileError::TooLarge);
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
         // The file can grow while it is read, so the limit applies to the bytes that were read.
-        file.take(limits::TEMPLATE_FILE_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| refused(&e))?;
+        let bytes = read_to_end(&file, metadata.len()).map_err(|e| refused(&e))?;
         if bytes.len() as u64 > limits::TEMPLATE_FILE_BYTES {
             return Err(FileError::TooLarge);
         }
@@ -110,41 +106,59 @@ impl TemplateDir {
     /// [`FileError`], when there is no such folder, it has more than [`limits::TEMPLATE_ENTRIES`] entries, or it cannot be
     /// read.
     pub fn entries(&self, path: &TemplatePath) -> Result<Vec<Entry>, FileError> {
+        self.list(path, true)
+    }
+
+    /// As [`TemplateDir::entries`], but the files' sizes are not looked up: they are 0 for a template in a folder.
+    ///
+    /// # Errors
+    /// Those of [`TemplateDir::entries`].
+    pub fn names(&self, path: &TemplatePath) -> Result<Vec<Entry>, FileError> {
+        self.list(path, false)
+    }
+
+    fn list(&self, path: &TemplatePath, with_sizes: bool) -> Result<Vec<Entry>, FileError> {
         path.check_visible()?;
         let dir = match &self.source {
             Source::Folder(dir) => dir,
             Source::Bundle(bundle) => return bundle.list(path),
         };
-        let listing = dir.read_dir(named(path)).map_err(|e| refused(&e))?;
+        let folder = open(dir, path, OFlags::DIRECTORY)?;
+        let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
+        let mut listing = RawDir::new(&folder, &mut buffer);
         let mut entries = Vec::new();
-        for entry in listing {
-            let entry = entry.map_err(|e| refused(&e))?;
-            let Ok(name) = entry.file_name().into_string() else {
+        while let Some(found) = listing.next() {
+            let found = found.map_err(|e| refused(&e.into()))?;
+            let Ok(name) = found.file_name().to_str() else {
                 continue;
             };
-            if is_by_product(&name) {
+            if matches!(name, "." | "..") || is_by_product(name) {
                 continue;
             }
-            let kind = entry.file_type().map_err(|e| refused(&e))?;
-            let kind = if kind.is_file() {
-                EntryKind::File
-            } else if kind.is_dir() {
-                EntryKind::Directory
-            } else if kind.is_symlink() {
-                EntryKind::Symlink
-            } else {
-                EntryKind::Other
-            };
-            let size = match kind {
-                EntryKind::File => entry.metadata().map_err(|e| refused(&e))?.len(),
-                _ => 0,
+            let mut kind = found.file_type();
+            let mut size = 0;
+            // Some file systems do not say in the listing what an entry is.
+            if kind == FileType::Unknown || (with_sizes && kind == FileType::RegularFile) {
+                let stat =
+                    rustix::fs::statat(&folder, found.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+                let stat = stat.map_err(|e| refused(&e.into()))?;
+                kind = FileType::from_raw_mode(stat.st_mode);
+                size = u64::try_from(stat.st_size).unwrap_or(0);
+            }
+            let (kind, size) = match kind {
+                FileType::RegularFile if with_sizes => (EntryKind::File, size),
+                FileType::RegularFile => (EntryKind::File, 0),
+                FileType::Directory => (EntryKind::Directory, 0),
+                FileType::Symlink => (EntryKind::Symlink, 0),
+                _ => (EntryKind::Other, 0),
             };
             if entries.len() == limits::TEMPLATE_ENTRIES {
                 return Err(FileError::TooLarge);
             }
+            let name = name.to_owned();
             entries.push(Entry { name, kind, size });
         }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
@@ -163,7 +177,7 @@ impl TemplateDir {
                 reason,
             };
             let path = TemplatePath::new(&folder).map_err(|e| failed(&folder, e))?;
-            let entries = self.entries(&path).map_err(|e| failed(&folder, e))?;
+            let entries = self.names(&path).map_err(|e| failed(&folder, e))?;
             if entries.is_empty() && !folder.is_empty() {
                 bundle.put_folder(folder.clone());
             }
@@ -196,6 +210,33 @@ impl TemplateDir {
     }
 }
 
+/// Opens a file or a folder for reading, beneath the template's folder.
+fn open(dir: &Dir, path: &TemplatePath, flags: OFlags) -> Result<File, FileError> {
+    // Without NONBLOCK, opening a pipe would wait for its other end.
+    let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags);
+    dir.open_with(named(path), &options)
+        .map_err(|e| refused(&e))
+}
+
+/// Reads a file that should have `size` bytes to its end, but at most a few bytes beyond the limit of a file. A file that has
+/// exactly `size` bytes takes one read: there was room for one more byte, and none came.
+fn read_to_end(file: &File, size: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    loop {
+        let read = match rustix::io::read(file, spare_capacity(&mut bytes)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            read => read?,
+        };
+        let length = bytes.len() as u64;
+        if read == 0 || length == size || length > limits::TEMPLATE_FILE_BYTES {
+            return Ok(bytes);
+        }
+        bytes.reserve(1);
+    }
+}
+
 fn named(path: &TemplatePath) -> &str {
     if path.as_str().is_empty() {
         "."
@@ -204,8 +245,8 @@ fn named(path: &TemplatePath) -> &str {
     }
 }
 
-fn refused(error: &std::io::Error) -> FileError {
-    use std::io::ErrorKind;
+fn refused(error: &io::Error) -> FileError {
+    use io::ErrorKind;
     if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
         return FileError::InvalidPath;
     }

@@ -56,8 +56,8 @@ async fn on_this_machine(host: &Host, command: &PlanCommand) -> Result<Exit, Pro
     if let (Ok(approved), Some(out)) = (&judgement.verdict, &command.render) {
         render(host, approved, &judged.template, out, &command.plan)?;
     }
-    let changes = match (&judgement.verdict, host.existing_store()?) {
-        (Ok(approved), Some(store)) => changes(approved, &store).await?,
+    let changes = match (&judgement.verdict, &judged.store) {
+        (Ok(approved), Some(store)) => changes(approved, store).await?,
         _ => Vec::new(),
     };
     if host.json {

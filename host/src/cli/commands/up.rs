@@ -50,6 +50,7 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
         judgement,
         request,
         loaded,
+        store,
     } = judged;
     if !host.json {
         note_plugin(judgement.planned_by.as_deref());
@@ -72,7 +73,8 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
     let mut config = (*host.config).clone();
     config.concurrency = command.concurrency.map(usize::from).or(config.concurrency);
     let policy = PolicyKeys::default();
-    let service = serve::service(host, config, &policy, host.store()?, loaded).await?;
+    let store = store.map_or_else(|| host.store(), Ok)?;
+    let service = serve::service(host, config, &policy, store, loaded).await?;
     let path = std::path::absolute(&command.plan.template);
     let path = path.unwrap_or_else(|_| command.plan.template.clone());
     let label = path.display().to_string();

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::report;
-use super::text::{count, in_line, note, print_line, printable};
+use super::text::{count, in_line, note, print_line, printable, write};
 use crate::cli::print_json;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::expansion::Expansion;
@@ -185,10 +185,12 @@ pub fn print_plan(plan: &Shown) {
         ]);
     }
     let workspaces = count(plan.workspaces.len(), "workspace");
-    print_line(&format!("{}: {workspaces}", in_line(&plan.org.name)));
+    let mut text = format!("{}: {workspaces}\n", in_line(&plan.org.name));
     for line in table.lines() {
-        print_line(line.trim_end());
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
+    write(text.as_bytes());
 }
 
 /// Prints warnings, one line each. Equal warnings about different places are printed once, with their number, because a

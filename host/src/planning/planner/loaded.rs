@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Planner;
 use super::choice::{Choice, Chosen};
 use crate::model::plugin::PluginDigest;
-use crate::plugin::sandbox::{ORG_IMPORT, Plugin, Sandbox};
+use crate::plugin::sandbox::{ORG_IMPORT, Plugin, Sandbox, digest_of};
 use crate::problem::Problem;
 
 /// Loaded plugins by their digest. After a pin has moved, the next call gets the new plugin; a call that is under way
@@ -45,9 +45,7 @@ impl Loaded {
             // A file may change at any time, so it is read at every call.
             Choice::File(_) => None,
             Choice::Installed(plugin) if plugin.is_built_in() => {
-                static BUILT_IN: std::sync::LazyLock<PluginDigest> =
-                    std::sync::LazyLock::new(|| PluginDigest::of(ORG_IMPORT));
-                Some((BUILT_IN.clone(), None))
+                Some((digest_of(ORG_IMPORT), None))
             }
             Choice::Installed(plugin) => {
                 let digest = planner.catalog.pin(plugin)?.digest;

@@ -5,7 +5,7 @@ use super::signature::{self, SignatureError};
 use crate::config::Config;
 use crate::model::diagnostic::Diagnostic;
 use crate::model::plugin::{PluginDigest, PluginLimits, PluginName, PublicKey};
-use crate::plugin::sandbox::{CallError, Description, LoadError, Plugin, Sandbox};
+use crate::plugin::sandbox::{CallError, Description, LoadError, Plugin, Sandbox, digest_of};
 use crate::problem::{Class, Problem};
 
 /// What the operator requires of a plugin, and the limits of its calls.
@@ -85,7 +85,7 @@ impl PluginRequirements {
     /// [`Refusal::Pinned`] when the digest is another one, [`Refusal::Unsigned`] and [`Refusal::Signature`] when a required
     /// signature is missing or not accepted.
     pub fn admit(&self, bytes: &[u8], signature: Option<&str>) -> Result<VerifiedPlugin, Refusal> {
-        let digest = PluginDigest::of(bytes);
+        let digest = digest_of(bytes);
         if let Some(pinned) = self.digest.as_ref().filter(|pinned| **pinned != digest) {
             return Err(Refusal::Pinned {
                 pinned: pinned.clone(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct Engines {
     local: PathBuf,
     program: PathBuf,
     home: Option<PathBuf>,
+    /// Whether a Docker engine has answered that nobody named.
+    has_docker: AtomicBool,
     connected: Mutex<BTreeMap<EngineKind, Arc<Backend>>>,
 }
 
@@ -51,6 +54,7 @@ impl Engines {
             local,
             program,
             home: None,
+            has_docker: AtomicBool::new(false),
             connected: Mutex::default(),
         }
     }
@@ -93,9 +97,16 @@ impl Engines {
             Some(kind) => kind,
             // An engine that is named must be used, also when it does not answer.
             None if self.docker_host.is_some() => EngineKind::Docker,
-            None if self.get(EngineKind::Docker).await.is_ok() => EngineKind::Docker,
+            None if self.has_docker().await => EngineKind::Docker,
             None => EngineKind::Local,
         }
+    }
+
+    /// Whether a Docker engine answers. It is asked until it has answered.
+    async fn has_docker(&self) -> bool {
+        let has = self.has_docker.load(Ordering::Relaxed) || Docker::answers().await;
+        self.has_docker.store(has, Ordering::Relaxed);
+        has
     }
 
     /// The `orghost` program: the supervisor of the local engine, and the demonstration runtime.

@@ -20,39 +20,17 @@ impl Docker {
     /// [`EngineError::Away`], within [`limits::CONNECT`], when no engine answers there.
     pub async fn connect(endpoint: Option<&str>) -> Result<Self, EngineError> {
         let endpoint = endpoint.unwrap_or(DEFAULT_ENDPOINT);
-        let away = |reason: String| EngineError::Away {
-            engine: "docker",
-            endpoint: endpoint.to_owned(),
-            reason,
-        };
-        let newest = bollard::API_DEFAULT_VERSION;
-        let seconds = limits::ENGINE_CALL.as_secs();
-        let client = match endpoint.split_once("://") {
-            Some(("unix", _)) => bollard::Docker::connect_with_unix(endpoint, seconds, newest),
-            Some(("tcp" | "http", host)) => {
-                bollard::Docker::connect_with_http(&with_port(host), seconds, newest)
-            }
-            Some((scheme, _)) => {
-                return Err(away(format!(
-                    "{scheme}:// is not supported; unix://, tcp:// and http:// are"
-                )));
-            }
-            None => {
-                return Err(away(
-                    "an endpoint begins with unix://, tcp:// or http://".to_owned(),
-                ));
-            }
-        };
-        let client = client.map_err(|e| answer::error(e, endpoint))?;
+        let client = client(endpoint)?;
         let client = match timeout(limits::CONNECT, client.negotiate_version()).await {
             Err(_) => {
                 let seconds = limits::CONNECT.as_secs();
-                return Err(away(format!("no answer within {seconds} seconds")));
+                let reason = format!("no answer within {seconds} seconds");
+                return Err(away(endpoint, reason));
             }
             Ok(Err(error)) => {
                 return Err(match answer::error(error, endpoint) {
                     // Something other than a Docker engine listens there.
-                    EngineError::Refused(reason) => away(reason),
+                    EngineError::Refused(reason) => away(endpoint, reason),
                     error => error,
                 });
             }
@@ -77,11 +55,50 @@ impl Docker {
         })
     }
 
+    /// Whether an engine answers at the default endpoint, within [`limits::CONNECT`]. It is asked for less than by
+    /// [`Docker::connect`]: to tell its version, an engine starts other programs.
+    pub async fn answers() -> bool {
+        let Ok(client) = client(DEFAULT_ENDPOINT) else {
+            return false;
+        };
+        let answer = timeout(limits::CONNECT, client.ping()).await;
+        matches!(answer, Ok(Ok(answer)) if answer == "OK")
+    }
+
     /// The path of the engine's socket on its own machine.
     pub(super) fn socket(&self) -> &str {
         self.endpoint
             .strip_prefix("unix://")
             .unwrap_or("/var/run/docker.sock")
+    }
+}
+
+/// A client that has not connected yet.
+fn client(endpoint: &str) -> Result<bollard::Docker, EngineError> {
+    let newest = bollard::API_DEFAULT_VERSION;
+    let seconds = limits::ENGINE_CALL.as_secs();
+    let client = match endpoint.split_once("://") {
+        Some(("unix", _)) => bollard::Docker::connect_with_unix(endpoint, seconds, newest),
+        Some(("tcp" | "http", host)) => {
+            bollard::Docker::connect_with_http(&with_port(host), seconds, newest)
+        }
+        Some((scheme, _)) => {
+            let reason = format!("{scheme}:// is not supported; unix://, tcp:// and http:// are");
+            return Err(away(endpoint, reason));
+        }
+        None => {
+            let reason = "an endpoint begins with unix://, tcp:// or http://";
+            return Err(away(endpoint, reason.to_owned()));
+        }
+    };
+    client.map_err(|e| answer::error(e, endpoint))
+}
+
+fn away(endpoint: &str, reason: String) -> EngineError {
+    EngineError::Away {
+        engine: "docker",
+        endpoint: endpoint.to_owned(),
+        reason,
     }
 }
 
