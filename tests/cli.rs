@@ -494,7 +494,7 @@ fn timings_show_every_part_and_write_a_trace() {
         let found = text.lines().find(|line| line.starts_with(name));
         found.map(str::to_owned).unwrap_or_default()
     };
-    for part in ["open the template", "plan", "admit", "total"] {
+    for part in ["open the template", "call the plugin", "admit", "total"] {
         assert!(row(&waterfall, part).ends_with('s'), "{part}: {waterfall}");
     }
     let lead = row(&waterfall, "lead ");

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tracing::info_span;
 
 use crate::config::{Config, Environment, PolicyKeys};
 use crate::model::diagnostic::Diagnostic;
@@ -193,7 +194,8 @@ impl Planner {
     ) -> Result<PluginCall, Problem> {
         let chosen = self.choose(request.plugin.as_deref(), request.wasi, Some(template))?;
         let (input, unset) = self.request(request, &chosen.grant)?;
-        let (plugin, planned_by) = loaded.get(self, &chosen)?;
+        let (plugin, planned_by) =
+            info_span!("load the plugin").in_scope(|| loaded.get(self, &chosen))?;
         Ok(PluginCall {
             plugin,
             planned_by,

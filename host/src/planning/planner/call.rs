@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tracing::info_span;
+
 use super::{Giver, PlanRequest, Planned, origins};
 use crate::model::env_map::EnvMap;
 use crate::plugin::sandbox::{Plugin, PluginInput};
@@ -63,11 +65,13 @@ impl PluginCall {
     /// # Errors
     /// The plugin rejects the template, fails, or returns an invalid plan.
     pub fn run(&self, template: &TemplateDir, request: &PlanRequest) -> Result<Planned, Problem> {
-        let reply = self.plugin.plan_measured(template, &self.input);
+        let reply = info_span!("call the plugin")
+            .in_scope(|| self.plugin.plan_measured(template, &self.input));
         let mut plan = reply
             .result
             .map_err(|error| error.into_problem(Some(template)))?;
-        origins::set(&mut plan, request, template);
+        let set = || origins::set(&mut plan, request, template);
+        info_span!("find who set the variables").in_scope(set);
         Ok(Planned {
             plan,
             planned_by: self.planned_by.clone(),
