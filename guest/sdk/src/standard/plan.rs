@@ -14,7 +14,7 @@ use super::requirements::{self, Has, Scope};
 use super::settings::{Defaults, Inputs};
 use super::steps::{Settings, Steps};
 use super::{
-    entry, identity, include, key, limits, plugin, read, routing, schema, seed, settings,
+    entry, identity, include, key, limits, plugin, prompt, read, routing, schema, seed, settings,
 };
 use crate::{
     Canvas, Content, Diagnostic, EnvVar, Former, Org, Origin, Plan, Refusal, Request, SeedFile,
@@ -61,6 +61,7 @@ fn assemble(
     steps: &mut dyn Steps,
     problems: &mut Problems,
 ) -> Plan {
+    template.read_ahead(prompt::files(org));
     let granted = expand::variables(&request.environment.granted);
     let layers = Layers::new(
         expand::variables(&request.environment.vars),
