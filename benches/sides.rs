@@ -42,18 +42,27 @@ impl<'a> Sides<'a> {
 
     /// Measures one side.
     pub fn side<T>(
-        mut self,
+        self,
         name: &'static str,
         target: Target,
         mut routine: impl FnMut() -> T + 'a,
     ) -> Self {
-        let mut run = move |iterations| {
+        self.timed(name, target, move |iterations| {
             let start = Instant::now();
             for _ in 0..iterations {
                 black_box(routine());
             }
             start.elapsed()
-        };
+        })
+    }
+
+    /// Measures one side that says itself how long a number of runs took.
+    pub fn timed(
+        mut self,
+        name: &'static str,
+        target: Target,
+        mut run: impl FnMut(u64) -> Duration + 'a,
+    ) -> Self {
         let mut times = Vec::new();
         let mut ratios = Vec::new();
         self.group.bench_function(name, |bencher| {

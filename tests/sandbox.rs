@@ -250,6 +250,78 @@ fn two_contract_versions_work_side_by_side() {
     assert_eq!(plan.workspaces.len(), 4);
 }
 
+/// A plugin that reads with `read-all`, and whose memory has a list of paths at 65536.
+fn that_reads_all(import_org: &str) -> Vec<u8> {
+    let text = module(
+        "0.2.0-dev",
+        r#"(import "orghost:plugin/template-files@0.2.0-dev" "read-all" (func $read_all (param i32 i32 i32)))
+           (data (i32.const 160) "org.yamlnone")"#,
+        import_org,
+    );
+    let text = text.replace(
+        r#"(memory (export "memory") 1)"#,
+        r#"(memory (export "memory") 200)"#,
+    );
+    of_wat_in("0.2.0-dev", &text, "plugin")
+}
+
+/// `org.yaml`, `none`, and `org.yaml` again: the bytes of two files, and why there is no third.
+#[test]
+fn read_all_answers_for_each_path_as_read_does() {
+    let org = b"name: x\n";
+    let operator = Operator::new();
+    let template = operator.template(&[("org.yaml", std::str::from_utf8(org).unwrap())]);
+    let sandbox = Sandbox::new(None).unwrap();
+    // The answer at 200 has the address and length of the bytes, and of the sizes. A size has 24 bytes: whether it is an
+    // error, and at 8 the number, or which error.
+    let plugin = that_reads_all(
+        "(i32.store (i32.const 65536) (i32.const 160)) (i32.store (i32.const 65540) (i32.const 8))
+         (i32.store (i32.const 65544) (i32.const 168)) (i32.store (i32.const 65548) (i32.const 4))
+         (i32.store (i32.const 65552) (i32.const 160)) (i32.store (i32.const 65556) (i32.const 8))
+         (call $read_all (i32.const 65536) (i32.const 3) (i32.const 200))
+         (if (i32.ne (i32.load (i32.const 204)) (i32.const 16)) (then unreachable))
+         (if (i64.ne (i64.load (i32.load (i32.const 200))) (i64.load (i32.add (i32.load (i32.const 200)) (i32.const 8))))
+             (then unreachable))
+         (if (i32.ne (i32.load (i32.const 212)) (i32.const 3)) (then unreachable))
+         (local.set $at (i32.load (i32.const 208)))
+         (if (i32.load8_u (local.get $at)) (then unreachable))
+         (if (i64.ne (i64.load offset=8 (local.get $at)) (i64.const 8)) (then unreachable))
+         (if (i32.eqz (i32.load8_u offset=24 (local.get $at))) (then unreachable))
+         (if (i32.load8_u offset=32 (local.get $at)) (then unreachable))
+         (if (i64.ne (i64.load offset=56 (local.get $at)) (i64.const 8)) (then unreachable))",
+    );
+    let plugin = sandbox.load(&plugin, &PluginLimits::default()).unwrap();
+    let template = TemplateDir::open(template.as_ref()).unwrap();
+    let plan = plugin.plan(&template, &PluginInput::default()).unwrap();
+    assert_eq!(plan.org.name, "the-name");
+}
+
+/// Each path of `read-all` counts as a read, and the deadline holds while the host reads.
+#[test]
+fn read_all_has_the_limits_of_read() {
+    let sandbox = Sandbox::new(None).unwrap();
+    let ask = |paths: u32, limits: &PluginLimits| {
+        let plugin = that_reads_all(&format!(
+            "(local.set $at (i32.const 65536))
+             (loop $again
+                (i32.store (local.get $at) (i32.const 160)) (i32.store offset=4 (local.get $at) (i32.const 8))
+                (local.set $at (i32.add (local.get $at) (i32.const 8)))
+                (br_if $again (i32.lt_u (local.get $at) (i32.const {}))))
+             (call $read_all (i32.const 65536) (i32.const {paths}) (i32.const 200))",
+            65_536 + 8 * paths
+        ));
+        let plugin = sandbox.load(&plugin, limits).unwrap();
+        reason(plugin.plan_measured(&studio(), &PluginInput::default()))
+    };
+    let usual = PluginLimits::default();
+    assert!(ask(20_001, &usual).contains("20000 times"));
+    let short = PluginLimits {
+        deadline: Duration::ZERO,
+        ..usual
+    };
+    assert!(ask(10_000, &short).contains("longer than"));
+}
+
 #[test]
 fn log_lines_are_shown_beside_the_plan() {
     let operator = Operator::new();

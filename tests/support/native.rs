@@ -43,7 +43,6 @@ impl TemplateFiles for Files {
                 path::EntryKind::Symlink => EntryKind::Symlink,
                 path::EntryKind::Other => EntryKind::Other,
             },
-            size: entry.size,
         };
         listed
             .map(|entries| entries.into_iter().map(entry).collect())

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use crate::bindings::v0_2_0_dev::exports::orghost::plugin::{expander, importer};
 use crate::bindings::v0_2_0_dev::orghost::plugin::template_files;
-use crate::{Entry, FileError, Plugin, TemplateFiles};
+use crate::{Contents, Entry, FileError, Plugin, TemplateFiles};
 
 /// Implements the traits of the generated bindings with a plugin.
 pub struct Component<P>(PhantomData<P>);
@@ -18,6 +18,10 @@ struct HostFiles;
 impl TemplateFiles for HostFiles {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
         template_files::read(path)
+    }
+
+    fn read_all(&self, paths: &[String]) -> Contents {
+        template_files::read_all(paths)
     }
 
     fn entries(&self, path: &str) -> Result<Vec<Entry>, FileError> {

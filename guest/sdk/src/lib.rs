@@ -78,7 +78,9 @@ pub use bindings::v0_2_0_dev::exports::orghost::plugin::importer::{
     Environment, Former, Memory, MemoryScope, Options, Org, Origin, Place, Plan, Request,
     Requirement, Schedule, SeedFile, SkippedChannel, Variable, Workspace, WorkspaceAccess,
 };
-pub use bindings::v0_2_0_dev::orghost::plugin::template_files::{Entry, EntryKind, FileError};
+pub use bindings::v0_2_0_dev::orghost::plugin::template_files::{
+    Contents, Entry, EntryKind, FileError,
+};
 pub use diagnostic::Refusal;
 pub use files::{MemoryFiles, TemplateFiles};
 pub use plugin::Plugin;

@@ -8,12 +8,12 @@
 //! | step | modules |
 //! |---|---|
 //! | find and read files | `files`, `text`, `entry` |
-//! | compose the document | `node`, `tabs`, `yaml`, `include` |
+//! | compose the document | `node`, `tabs`, `input`, `yaml`, `include` |
 //! | read typed fields | `fields`, `data`, `schema`, `read` |
 //! | name the workspaces | `name`, `identity`, `key` |
 //! | find variables, expand references | `expand`, [`dotenv`], `environment` |
 //! | resolve each part of a workspace | `url`, `mount`, `prompt`, `cron`, `schedule`, [`merge`], `plugin`, `channel`, `routing`, `steps`, `settings` |
-//! | write its files | [`render`], `secret`, `seed` |
+//! | write its files | [`render`], `config`, `secret`, `seed` |
 //! | list the required variables | `requirements` |
 //! | assemble the plan | `canvas`, `plan` |
 //!
@@ -24,6 +24,7 @@
 
 mod canvas;
 mod channel;
+mod config;
 mod cron;
 mod data;
 pub mod dotenv;
@@ -34,6 +35,7 @@ mod fields;
 mod files;
 mod identity;
 mod include;
+mod input;
 mod key;
 mod limits;
 pub mod merge;

@@ -115,8 +115,6 @@ pub mod orghost {
                 /// The last component of the path.
                 pub name: _rt::String,
                 pub kind: EntryKind,
-                /// Size in bytes; 0 unless `kind` is `file`.
-                pub size: u64,
             }
             impl ::core::fmt::Debug for Entry {
                 fn fmt(
@@ -126,7 +124,26 @@ pub mod orghost {
                     f.debug_struct("Entry")
                         .field("name", &self.name)
                         .field("kind", &self.kind)
-                        .field("size", &self.size)
+                        .finish()
+                }
+            }
+            /// The files that `read-all` read.
+            #[derive(Clone, PartialEq)]
+            pub struct Contents {
+                /// The bytes of all files, one file after the other.
+                pub bytes: _rt::Vec<u8>,
+                /// For each path, in the order of the paths: the size of its file in
+                /// bytes, or why it cannot be read.
+                pub sizes: _rt::Vec<::core::result::Result<u64, FileError>>,
+            }
+            impl ::core::fmt::Debug for Contents {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Contents")
+                        .field("bytes", &self.bytes)
+                        .field("sizes", &self.sizes)
                         .finish()
                 }
             }
@@ -220,6 +237,136 @@ pub mod orghost {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Reads several files with one call, such as those of a folder. Each of
+            /// them is read, limited and counted as `read` does it.
+            #[allow(async_fn_in_trait)]
+            pub fn read_all(paths: &[_rt::String]) -> Contents {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec1 = paths;
+                    let len1 = vec1.len();
+                    let layout1 = _rt::alloc::Layout::from_size_align(
+                            vec1.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result1, _cleanup1) = wit_bindgen::rt::Cleanup::new(layout1);
+                    for (i, e) in vec1.into_iter().enumerate() {
+                        let base = result1
+                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let vec0 = e;
+                            let ptr0 = vec0.as_ptr().cast::<u8>();
+                            let len0 = vec0.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len0;
+                            *base.add(0).cast::<*mut u8>() = ptr0.cast_mut();
+                        }
+                    }
+                    let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(
+                        wasm_import_module = "orghost:plugin/template-files@0.2.0-dev"
+                    )]
+                    unsafe extern "C" {
+                        #[link_name = "read-all"]
+                        fn wit_import3(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import3(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import3(result1, len1, ptr2);
+                    let l4 = *ptr2.add(0).cast::<*mut u8>();
+                    let l5 = *ptr2
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len6 = l5;
+                    let l7 = *ptr2
+                        .add(2 * ::core::mem::size_of::<*const u8>())
+                        .cast::<*mut u8>();
+                    let l8 = *ptr2
+                        .add(3 * ::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let base16 = l7;
+                    let len16 = l8;
+                    let mut result16 = _rt::Vec::with_capacity(len16);
+                    for i in 0..len16 {
+                        let base = base16
+                            .add(i * (16 + 2 * ::core::mem::size_of::<*const u8>()));
+                        let e16 = {
+                            let l9 = i32::from(*base.add(0).cast::<u8>());
+                            match l9 {
+                                0 => {
+                                    let e = {
+                                        let l10 = *base.add(8).cast::<i64>();
+                                        l10 as u64
+                                    };
+                                    Ok(e)
+                                }
+                                1 => {
+                                    let e = {
+                                        let l11 = i32::from(*base.add(8).cast::<u8>());
+                                        let v15 = match l11 {
+                                            0 => FileError::NotFound,
+                                            1 => FileError::InvalidPath,
+                                            2 => FileError::WrongKind,
+                                            3 => FileError::TooLarge,
+                                            n => {
+                                                debug_assert_eq!(n, 4, "invalid enum discriminant");
+                                                let e15 = {
+                                                    let l12 = *base
+                                                        .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<*mut u8>();
+                                                    let l13 = *base
+                                                        .add(8 + 2 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<usize>();
+                                                    let len14 = l13;
+                                                    let bytes14 = _rt::Vec::from_raw_parts(
+                                                        l12.cast(),
+                                                        len14,
+                                                        len14,
+                                                    );
+                                                    _rt::string_lift(bytes14)
+                                                };
+                                                FileError::Unreadable(e15)
+                                            }
+                                        };
+                                        v15
+                                    };
+                                    Err(e)
+                                }
+                                _ => _rt::invalid_enum_discriminant(),
+                            }
+                        };
+                        result16.push(e16);
+                    }
+                    _rt::cabi_dealloc(
+                        base16,
+                        len16 * (16 + 2 * ::core::mem::size_of::<*const u8>()),
+                        8,
+                    );
+                    let result17 = Contents {
+                        bytes: <_ as From<
+                            _rt::Vec<_>,
+                        >>::from(_rt::Vec::from_raw_parts(l4.cast(), len6, len6)),
+                        sizes: result16,
+                    };
+                    result17
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
             /// Lists the entries of one folder, sorted by the bytes of their names,
             /// without the contents of its subfolders. Entries whose names are not
             /// UTF-8 are left out.
@@ -257,7 +404,7 @@ pub mod orghost {
                     }
                     wit_import2(ptr0.cast_mut(), len0, ptr1);
                     let l3 = i32::from(*ptr1.add(0).cast::<u8>());
-                    let result17 = match l3 {
+                    let result16 = match l3 {
                         0 => {
                             let e = {
                                 let l4 = *ptr1
@@ -266,13 +413,13 @@ pub mod orghost {
                                 let l5 = *ptr1
                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
-                                let base11 = l4;
-                                let len11 = l5;
-                                let mut result11 = _rt::Vec::with_capacity(len11);
-                                for i in 0..len11 {
-                                    let base = base11
-                                        .add(i * (16 + 2 * ::core::mem::size_of::<*const u8>()));
-                                    let e11 = {
+                                let base10 = l4;
+                                let len10 = l5;
+                                let mut result10 = _rt::Vec::with_capacity(len10);
+                                for i in 0..len10 {
+                                    let base = base10
+                                        .add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                                    let e10 = {
                                         let l6 = *base.add(0).cast::<*mut u8>();
                                         let l7 = *base
                                             .add(::core::mem::size_of::<*const u8>())
@@ -288,63 +435,59 @@ pub mod orghost {
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<u8>(),
                                         );
-                                        let l10 = *base
-                                            .add(8 + 2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<i64>();
                                         Entry {
                                             name: _rt::string_lift(bytes8),
                                             kind: EntryKind::_lift(l9 as u8),
-                                            size: l10 as u64,
                                         }
                                     };
-                                    result11.push(e11);
+                                    result10.push(e10);
                                 }
                                 _rt::cabi_dealloc(
-                                    base11,
-                                    len11 * (16 + 2 * ::core::mem::size_of::<*const u8>()),
-                                    8,
+                                    base10,
+                                    len10 * (3 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
                                 );
-                                result11
+                                result10
                             };
                             Ok(e)
                         }
                         1 => {
                             let e = {
-                                let l12 = i32::from(
+                                let l11 = i32::from(
                                     *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                let v16 = match l12 {
+                                let v15 = match l11 {
                                     0 => FileError::NotFound,
                                     1 => FileError::InvalidPath,
                                     2 => FileError::WrongKind,
                                     3 => FileError::TooLarge,
                                     n => {
                                         debug_assert_eq!(n, 4, "invalid enum discriminant");
-                                        let e16 = {
-                                            let l13 = *ptr1
+                                        let e15 = {
+                                            let l12 = *ptr1
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
-                                            let l14 = *ptr1
+                                            let l13 = *ptr1
                                                 .add(3 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<usize>();
-                                            let len15 = l14;
-                                            let bytes15 = _rt::Vec::from_raw_parts(
-                                                l13.cast(),
-                                                len15,
-                                                len15,
+                                            let len14 = l13;
+                                            let bytes14 = _rt::Vec::from_raw_parts(
+                                                l12.cast(),
+                                                len14,
+                                                len14,
                                             );
-                                            _rt::string_lift(bytes15)
+                                            _rt::string_lift(bytes14)
                                         };
-                                        FileError::Unreadable(e16)
+                                        FileError::Unreadable(e15)
                                     }
                                 };
-                                v16
+                                v15
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result17
+                    result16
                 }
             }
         }
@@ -3788,6 +3931,7 @@ mod _rt {
             unsafe { core::hint::unreachable_unchecked() }
         }
     }
+    pub use alloc_crate::alloc;
     pub unsafe fn cabi_dealloc(ptr: *mut u8, size: usize, align: usize) {
         if size == 0 {
             return;
@@ -3801,7 +3945,6 @@ mod _rt {
     pub fn run_ctors_once() {
         wit_bindgen::rt::run_ctors_once();
     }
-    pub use alloc_crate::alloc;
     pub unsafe fn bool_lift(val: u8) -> bool {
         if cfg!(debug_assertions) {
             match val {
@@ -3925,52 +4068,54 @@ macro_rules! __export_v0_2_0_dev_impl {
         (link_section =
         "component-type:wit-bindgen:0.61.1:orghost:plugin@0.2.0-dev:plugin-with-expander:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2071] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2133] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8c\x0f\x01A\x02\x01\
-A\x09\x01B\x0e\x01q\x05\x09not-found\0\0\x0cinvalid-path\0\0\x0awrong-kind\0\0\x09\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xca\x0f\x01A\x02\x01\
+A\x09\x01B\x15\x01q\x05\x09not-found\0\0\x0cinvalid-path\0\0\x0awrong-kind\0\0\x09\
 too-large\0\0\x0aunreadable\x01s\0\x04\0\x0afile-error\x03\0\0\x01m\x04\x04file\x09\
-directory\x07symlink\x05other\x04\0\x0aentry-kind\x03\0\x02\x01r\x03\x04names\x04\
-kind\x03\x04sizew\x04\0\x05entry\x03\0\x04\x01p}\x01j\x01\x06\x01\x01\x01@\x01\x04\
-paths\0\x07\x04\0\x04read\x01\x08\x01p\x05\x01j\x01\x09\x01\x01\x01@\x01\x04path\
-s\0\x0a\x04\0\x07entries\x01\x0b\x03\0'orghost:plugin/template-files@0.2.0-dev\x05\
-\0\x01B\x02\x01@\x01\x04texts\x01\0\x04\0\x04line\x01\0\x03\0\x1corghost:plugin/\
-log@0.2.0-dev\x05\x01\x01BH\x01ps\x01r\x03\x04names\x07versions\x07handles\0\x04\
-\0\x0bdescription\x03\0\x01\x01r\x02\x04names\x05values\x04\0\x08variable\x03\0\x03\
-\x01p\x04\x01r\x02\x04vars\x05\x07granted\x05\x04\0\x0benvironment\x03\0\x06\x01\
-r\x01\x0dskip-external\x7f\x04\0\x07options\x03\0\x08\x01r\x03\x05entrys\x0benvi\
-ronment\x07\x07options\x09\x04\0\x07request\x03\0\x0a\x01r\x03\x04files\x04liney\
-\x06columny\x04\0\x05place\x03\0\x0c\x01k\x0d\x01ks\x01r\x06\x04codes\x07message\
-s\x05place\x0e\x05field\x0f\x09workspace\x0f\x04help\x0f\x04\0\x0adiagnostic\x03\
-\0\x10\x01p}\x01q\x03\x06inline\x01\x12\0\x08template\x01s\0\x0dtemplate-text\x01\
-s\0\x04\0\x07content\x03\0\x13\x01r\x03\x04paths\x07content\x14\x06secret\x7f\x04\
-\0\x09seed-file\x03\0\x15\x01q\x03\x08template\x01\x0d\0\x06plugin\0\0\x08operat\
-or\0\0\x04\0\x06origin\x03\0\x17\x01r\x04\x04names\x05values\x06secret\x7f\x06or\
-igin\x18\x04\0\x07env-var\x03\0\x19\x01m\x03\x04none\x09read-only\x0aread-write\x04\
-\0\x10workspace-access\x03\0\x1b\x01r\x02\x06sources\x06config\x0f\x04\0\x0cagen\
-t-plugin\x03\0\x1d\x01r\x05\x04names\x04crons\x08timezones\x06prompts\x07enabled\
-\x7f\x04\0\x08schedule\x03\0\x1f\x01r\x03\x04names\x05values\x06secret\x7f\x04\0\
-\x0cconfig-entry\x03\0!\x01p\"\x01r\x04\x04kinds\x06config#\x0dallowed-users\0\x07\
-enabled\x7f\x04\0\x07channel\x03\0$\x01r\x02\x04kinds\x06reasons\x04\0\x0fskippe\
-d-channel\x03\0&\x01m\x03\x05local\x04team\x06global\x04\0\x0cmemory-scope\x03\0\
-(\x01r\x02\x07contents\x05scope)\x04\0\x06memory\x03\0*\x01r\x02\x01xu\x01yu\x04\
-\0\x06canvas\x03\0,\x01q\x02\x04name\x01s\0\x04path\x01\0\0\x04\0\x06former\x03\0\
-.\x01p/\x01p\x1e\x01p\x16\x01p\x1a\x01p\x20\x01p%\x01p'\x01p+\x01r\x14\x03keys\x04\
-names\x0crenamed-from0\x04roles\x07runtimes\x05model\x0f\x04tier}\x08external\x7f\
-\x03url\x0f\x0dworkspace-dir\x0f\x10workspace-access\x1c\x07plugins1\x05files2\x03\
-env3\x09schedules4\x08channels5\x10skipped-channels6\x08memories7\x14max-concurr\
-ent-tasksy\x06canvas-\x04\0\x09workspace\x03\08\x01r\x02\x06any-of\0\x0bmissing-\
-for\0\x04\0\x0brequirement\x03\0:\x01r\x02\x04names\x0bdescriptions\x04\0\x03org\
-\x03\0<\x01p9\x01p;\x01p\x11\x01r\x05\x03org=\x0aworkspaces>\x0crequired-env?\x0f\
-recommended-env?\x08warnings\xc0\0\x04\0\x04plan\x03\0A\x01@\0\0\x02\x04\0\x08de\
-scribe\x01C\x01j\x01\xc2\0\x01\xc0\0\x01@\x01\x07request\x0b\0\xc4\0\x04\0\x0aim\
-port-org\x01E\x04\0!orghost:plugin/importer@0.2.0-dev\x05\x02\x02\x03\0\x02\x0be\
-nvironment\x01B\x07\x02\x03\x02\x01\x03\x04\0\x0benvironment\x03\0\0\x01ps\x01r\x03\
-\x04texts\x0aunresolved\x02\x09malformed\x02\x04\0\x09expansion\x03\0\x03\x01@\x02\
-\x04texts\x0benvironment\x01\0\x04\x04\0\x06expand\x01\x05\x04\0!orghost:plugin/\
-expander@0.2.0-dev\x05\x04\x04\0-orghost:plugin/plugin-with-expander@0.2.0-dev\x04\
-\0\x0b\x1a\x01\0\x14plugin-with-expander\x03\0\0\0G\x09producers\x01\x0cprocesse\
-d-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+directory\x07symlink\x05other\x04\0\x0aentry-kind\x03\0\x02\x01r\x02\x04names\x04\
+kind\x03\x04\0\x05entry\x03\0\x04\x01p}\x01j\x01w\x01\x01\x01p\x07\x01r\x02\x05b\
+ytes\x06\x05sizes\x08\x04\0\x08contents\x03\0\x09\x01j\x01\x06\x01\x01\x01@\x01\x04\
+paths\0\x0b\x04\0\x04read\x01\x0c\x01ps\x01@\x01\x05paths\x0d\0\x0a\x04\0\x08rea\
+d-all\x01\x0e\x01p\x05\x01j\x01\x0f\x01\x01\x01@\x01\x04paths\0\x10\x04\0\x07ent\
+ries\x01\x11\x03\0'orghost:plugin/template-files@0.2.0-dev\x05\0\x01B\x02\x01@\x01\
+\x04texts\x01\0\x04\0\x04line\x01\0\x03\0\x1corghost:plugin/log@0.2.0-dev\x05\x01\
+\x01BH\x01ps\x01r\x03\x04names\x07versions\x07handles\0\x04\0\x0bdescription\x03\
+\0\x01\x01r\x02\x04names\x05values\x04\0\x08variable\x03\0\x03\x01p\x04\x01r\x02\
+\x04vars\x05\x07granted\x05\x04\0\x0benvironment\x03\0\x06\x01r\x01\x0dskip-exte\
+rnal\x7f\x04\0\x07options\x03\0\x08\x01r\x03\x05entrys\x0benvironment\x07\x07opt\
+ions\x09\x04\0\x07request\x03\0\x0a\x01r\x03\x04files\x04liney\x06columny\x04\0\x05\
+place\x03\0\x0c\x01k\x0d\x01ks\x01r\x06\x04codes\x07messages\x05place\x0e\x05fie\
+ld\x0f\x09workspace\x0f\x04help\x0f\x04\0\x0adiagnostic\x03\0\x10\x01p}\x01q\x03\
+\x06inline\x01\x12\0\x08template\x01s\0\x0dtemplate-text\x01s\0\x04\0\x07content\
+\x03\0\x13\x01r\x03\x04paths\x07content\x14\x06secret\x7f\x04\0\x09seed-file\x03\
+\0\x15\x01q\x03\x08template\x01\x0d\0\x06plugin\0\0\x08operator\0\0\x04\0\x06ori\
+gin\x03\0\x17\x01r\x04\x04names\x05values\x06secret\x7f\x06origin\x18\x04\0\x07e\
+nv-var\x03\0\x19\x01m\x03\x04none\x09read-only\x0aread-write\x04\0\x10workspace-\
+access\x03\0\x1b\x01r\x02\x06sources\x06config\x0f\x04\0\x0cagent-plugin\x03\0\x1d\
+\x01r\x05\x04names\x04crons\x08timezones\x06prompts\x07enabled\x7f\x04\0\x08sche\
+dule\x03\0\x1f\x01r\x03\x04names\x05values\x06secret\x7f\x04\0\x0cconfig-entry\x03\
+\0!\x01p\"\x01r\x04\x04kinds\x06config#\x0dallowed-users\0\x07enabled\x7f\x04\0\x07\
+channel\x03\0$\x01r\x02\x04kinds\x06reasons\x04\0\x0fskipped-channel\x03\0&\x01m\
+\x03\x05local\x04team\x06global\x04\0\x0cmemory-scope\x03\0(\x01r\x02\x07content\
+s\x05scope)\x04\0\x06memory\x03\0*\x01r\x02\x01xu\x01yu\x04\0\x06canvas\x03\0,\x01\
+q\x02\x04name\x01s\0\x04path\x01\0\0\x04\0\x06former\x03\0.\x01p/\x01p\x1e\x01p\x16\
+\x01p\x1a\x01p\x20\x01p%\x01p'\x01p+\x01r\x14\x03keys\x04names\x0crenamed-from0\x04\
+roles\x07runtimes\x05model\x0f\x04tier}\x08external\x7f\x03url\x0f\x0dworkspace-\
+dir\x0f\x10workspace-access\x1c\x07plugins1\x05files2\x03env3\x09schedules4\x08c\
+hannels5\x10skipped-channels6\x08memories7\x14max-concurrent-tasksy\x06canvas-\x04\
+\0\x09workspace\x03\08\x01r\x02\x06any-of\0\x0bmissing-for\0\x04\0\x0brequiremen\
+t\x03\0:\x01r\x02\x04names\x0bdescriptions\x04\0\x03org\x03\0<\x01p9\x01p;\x01p\x11\
+\x01r\x05\x03org=\x0aworkspaces>\x0crequired-env?\x0frecommended-env?\x08warning\
+s\xc0\0\x04\0\x04plan\x03\0A\x01@\0\0\x02\x04\0\x08describe\x01C\x01j\x01\xc2\0\x01\
+\xc0\0\x01@\x01\x07request\x0b\0\xc4\0\x04\0\x0aimport-org\x01E\x04\0!orghost:pl\
+ugin/importer@0.2.0-dev\x05\x02\x02\x03\0\x02\x0benvironment\x01B\x07\x02\x03\x02\
+\x01\x03\x04\0\x0benvironment\x03\0\0\x01ps\x01r\x03\x04texts\x0aunresolved\x02\x09\
+malformed\x02\x04\0\x09expansion\x03\0\x03\x01@\x02\x04texts\x0benvironment\x01\0\
+\x04\x04\0\x06expand\x01\x05\x04\0!orghost:plugin/expander@0.2.0-dev\x05\x04\x04\
+\0-orghost:plugin/plugin-with-expander@0.2.0-dev\x04\0\x0b\x1a\x01\0\x14plugin-w\
+ith-expander\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
+0.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -3983,19 +4128,21 @@ pub use __export_v0_2_0_dev_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 588] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa1\x03\x01A\x02\x01\
-A\x04\x01B\x0e\x01q\x05\x09not-found\0\0\x0cinvalid-path\0\0\x0awrong-kind\0\0\x09\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 650] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xdf\x03\x01A\x02\x01\
+A\x04\x01B\x15\x01q\x05\x09not-found\0\0\x0cinvalid-path\0\0\x0awrong-kind\0\0\x09\
 too-large\0\0\x0aunreadable\x01s\0\x04\0\x0afile-error\x03\0\0\x01m\x04\x04file\x09\
-directory\x07symlink\x05other\x04\0\x0aentry-kind\x03\0\x02\x01r\x03\x04names\x04\
-kind\x03\x04sizew\x04\0\x05entry\x03\0\x04\x01p}\x01j\x01\x06\x01\x01\x01@\x01\x04\
-paths\0\x07\x04\0\x04read\x01\x08\x01p\x05\x01j\x01\x09\x01\x01\x01@\x01\x04path\
-s\0\x0a\x04\0\x07entries\x01\x0b\x03\0'orghost:plugin/template-files@0.2.0-dev\x05\
-\0\x01B\x02\x01@\x01\x04texts\x01\0\x04\0\x04line\x01\0\x03\0\x1corghost:plugin/\
-log@0.2.0-dev\x05\x01\x04\0Morghost:plugin/plugin-with-expander-with-all-of-its-\
-exports-removed@0.2.0-dev\x04\0\x0b:\x01\04plugin-with-expander-with-all-of-its-\
-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\
-\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+directory\x07symlink\x05other\x04\0\x0aentry-kind\x03\0\x02\x01r\x02\x04names\x04\
+kind\x03\x04\0\x05entry\x03\0\x04\x01p}\x01j\x01w\x01\x01\x01p\x07\x01r\x02\x05b\
+ytes\x06\x05sizes\x08\x04\0\x08contents\x03\0\x09\x01j\x01\x06\x01\x01\x01@\x01\x04\
+paths\0\x0b\x04\0\x04read\x01\x0c\x01ps\x01@\x01\x05paths\x0d\0\x0a\x04\0\x08rea\
+d-all\x01\x0e\x01p\x05\x01j\x01\x0f\x01\x01\x01@\x01\x04paths\0\x10\x04\0\x07ent\
+ries\x01\x11\x03\0'orghost:plugin/template-files@0.2.0-dev\x05\0\x01B\x02\x01@\x01\
+\x04texts\x01\0\x04\0\x04line\x01\0\x03\0\x1corghost:plugin/log@0.2.0-dev\x05\x01\
+\x04\0Morghost:plugin/plugin-with-expander-with-all-of-its-exports-removed@0.2.0\
+-dev\x04\0\x0b:\x01\04plugin-with-expander-with-all-of-its-exports-removed\x03\0\
+\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bi\
+ndgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

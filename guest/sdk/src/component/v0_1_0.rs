@@ -72,7 +72,6 @@ fn entry(entry: template_files::Entry) -> Entry {
             template_files::EntryKind::Symlink => EntryKind::Symlink,
             template_files::EntryKind::Other => EntryKind::Other,
         },
-        size: entry.size,
     }
 }
 

@@ -52,6 +52,9 @@ impl Layers {
 
 /// Reads the `.env` of a folder. A missing file is read as an empty one.
 fn read(folder: &str, template: &mut Template<'_>, problems: &mut Problems) -> Variables {
+    if template.lacks(folder, ".env") {
+        return Variables::new();
+    }
     let file = if folder.is_empty() {
         ".env".to_owned()
     } else {

@@ -1,7 +1,7 @@
 //! Reads typed values from nodes, as leniently as org-template.md §1 says, and reports values of a wrong type. It knows
 //! the types of fields, and not the fields of a template.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::node::{Node, Pair, Value};
@@ -39,7 +39,9 @@ pub(crate) struct Field<'a> {
 
 /// A mapping whose fields are read one after the other. The keys that were never asked for are unknown keys.
 pub(crate) struct Fields<'a> {
-    pairs: BTreeMap<&'a str, &'a Pair>,
+    pairs: &'a [Pair],
+    /// Whether each pair was asked for.
+    asked: Vec<bool>,
     pub at: At,
     known: Vec<&'static str>,
 }
@@ -94,7 +96,7 @@ impl<'a> Field<'a> {
                     reader.problems.error(problem);
                     return None;
                 }
-                let text = text.replace("\r\n", "\n");
+                let text = text::line_feeds(text);
                 (!text.is_empty()).then(|| Text {
                     text,
                     at: self.at.clone(),
@@ -217,9 +219,10 @@ impl<'a> Field<'a> {
             return None;
         };
         Some(Fields {
-            pairs: pairs.iter().map(|pair| (&*pair.key, pair)).collect(),
+            pairs,
+            asked: vec![false; pairs.len()],
             at: self.at.clone(),
-            known: Vec::new(),
+            known: Vec::with_capacity(32),
         })
     }
 
@@ -255,7 +258,9 @@ impl<'a> Fields<'a> {
     /// A field; `None` when it is missing or null.
     pub fn get(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.known.push(key);
-        let pair = *self.pairs.get(key)?;
+        let mut pairs = self.pairs.iter().zip(&mut self.asked);
+        let (pair, asked) = pairs.find(|(pair, _)| *pair.key == *key)?;
+        *asked = true;
         let absent = pair.value.is_null() || matches!(pair.value.value, Value::Omitted);
         (!absent).then(|| Field::of(pair, &self.at))
     }
@@ -271,7 +276,7 @@ impl<'a> Fields<'a> {
         let text = self
             .text(key, reader)
             .filter(|text| !text.text.trim().is_empty());
-        let pair = self.pairs.get(key);
+        let pair = self.pairs.iter().find(|pair| *pair.key == *key);
         let explained = reader.problems.errors() > before
             || pair.is_some_and(|pair| matches!(pair.value.value, Value::Omitted));
         if text.is_none() && !explained {
@@ -324,12 +329,14 @@ impl<'a> Fields<'a> {
 
     /// Warns of the unknown keys, once per key and file.
     pub fn finish(self, reader: &mut Reader<'_>) {
-        for (key, pair) in self.pairs {
-            if self.known.contains(&key)
-                || !reader
-                    .unknown
-                    .insert((Rc::clone(&pair.pos.file), Rc::clone(&pair.key)))
-            {
+        let pairs = self.pairs.iter().zip(&self.asked);
+        let unknown = pairs.filter(|(_, asked)| !**asked).map(|(pair, _)| pair);
+        let mut unknown: Vec<&Pair> = unknown.collect();
+        unknown.sort_by(|a, b| a.key.cmp(&b.key));
+        for pair in unknown {
+            let key = &*pair.key;
+            let place = (Rc::clone(&pair.pos.file), Rc::clone(&pair.key));
+            if !reader.unknown.insert(place) {
                 continue;
             }
             let known = self.known.iter().copied();

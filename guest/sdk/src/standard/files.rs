@@ -1,6 +1,6 @@
 //! Reads the files of the template, each once, by normalised paths that never lead out of the template's root.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::problems::{At, Pos, Problems, quoted};
@@ -47,10 +47,36 @@ impl<'a> Template<'a> {
         let read = self
             .files
             .read(path)
-            .map_err(|error| unreadable(error, "it is a folder"))
+            .map_err(|error| unreadable(error, FOLDER))
             .and_then(|bytes| decode(path, &bytes));
         self.texts.insert(path.to_owned(), read.clone());
         read
+    }
+
+    /// Reads the files that are asked for later, with as few calls to the host as possible.
+    pub fn read_ahead(&mut self, paths: BTreeSet<String>) {
+        /// Files of one call. Their bytes are in memory twice for a moment.
+        const MOST: usize = 256;
+        let unread = paths
+            .into_iter()
+            .filter(|path| !self.texts.contains_key(path));
+        let unread: Vec<String> = unread.collect();
+        for paths in unread.chunks(MOST) {
+            let contents = self.files.read_all(paths);
+            for (path, read) in paths.iter().zip(contents.files()) {
+                let text = match read {
+                    Ok(bytes) => decode(path, bytes),
+                    Err(error) => Err(unreadable(error.clone(), FOLDER)),
+                };
+                self.texts.insert(path.clone(), text);
+            }
+        }
+    }
+
+    /// Whether a folder that was listed before has no entry with this name.
+    pub fn lacks(&self, folder: &str, name: &str) -> bool {
+        let by_name = |entry: &Entry| entry.name.as_str().cmp(name);
+        matches!(self.folders.get(folder), Some(Ok(entries)) if entries.binary_search_by(by_name).is_err())
     }
 
     /// The entries of a folder.
@@ -127,6 +153,9 @@ impl Unreadable {
         }
     }
 }
+
+/// Why a folder cannot be read as a file.
+const FOLDER: &str = "it is a folder";
 
 fn unreadable(error: FileError, wrong_kind: &str) -> Unreadable {
     match error {

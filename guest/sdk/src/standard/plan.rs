@@ -13,7 +13,9 @@ use super::problems::Problems;
 use super::requirements::{self, Has, Scope};
 use super::settings::{Defaults, Inputs};
 use super::steps::{Settings, Steps};
-use super::{entry, identity, include, key, limits, plugin, read, routing, schema, seed, settings};
+use super::{
+    entry, identity, include, key, limits, plugin, prompt, read, routing, schema, seed, settings,
+};
 use crate::{
     Canvas, Content, Diagnostic, EnvVar, Former, Org, Origin, Plan, Refusal, Request, SeedFile,
     TemplateFiles, Workspace,
@@ -33,7 +35,14 @@ pub(crate) fn import(
     let skip_external = request.options.skip_external;
     let org = entry::find(&request.entry, &mut template, &mut problems)
         .and_then(|entry| include::load(&mut template, &entry, skip_external, &mut problems))
-        .and_then(|root| read::org(&root, &mut Reader::new(&mut problems)));
+        .and_then(|root| {
+            let org = read::org(&root, &mut Reader::new(&mut problems));
+            // An instance answers one call. Its memory is freed as a whole, which is faster than node by node.
+            if cfg!(target_family = "wasm") {
+                std::mem::forget(root);
+            }
+            org
+        });
     let plan = org.map(|org| assemble(&org, request, &mut template, steps, &mut problems));
     let warnings = problems.finish()?;
     let Some(plan) = plan else {
@@ -52,6 +61,7 @@ fn assemble(
     steps: &mut dyn Steps,
     problems: &mut Problems,
 ) -> Plan {
+    template.read_ahead(prompt::files(org));
     let granted = expand::variables(&request.environment.granted);
     let layers = Layers::new(
         expand::variables(&request.environment.vars),
@@ -251,7 +261,7 @@ impl<'a> Assembly<'a, '_> {
             workspace_access: settings.workspace_access,
             plugins: settings
                 .plugins
-                .iter()
+                .into_iter()
                 .map(|plugin| plugin::planned(plugin, self.problems))
                 .collect(),
             files,

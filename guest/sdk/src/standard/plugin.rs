@@ -35,7 +35,7 @@ pub(crate) fn resolve(
 }
 
 /// A plugin in the form of the plan.
-pub(crate) fn planned(plugin: &ListedPlugin, problems: &mut Problems) -> AgentPlugin {
+pub(crate) fn planned(plugin: ListedPlugin, problems: &mut Problems) -> AgentPlugin {
     let config = plugin
         .config
         .as_ref()
@@ -51,7 +51,7 @@ pub(crate) fn planned(plugin: &ListedPlugin, problems: &mut Problems) -> AgentPl
             }
         });
     AgentPlugin {
-        source: plugin.source.clone(),
+        source: plugin.source,
         config,
     }
 }

@@ -246,6 +246,7 @@ fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -
     candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(text.len()) <= farthest)
+        .filter(|candidate| letters_apart(&lower, candidate) <= farthest)
         .map(|candidate| {
             (
                 strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()),
@@ -256,6 +257,27 @@ fn did_you_mean<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| format!(", did you mean `{candidate}`?"))
         .unwrap_or_default()
+}
+
+/// A lower bound of the distance of two texts, which is computed faster than the distance.
+fn letters_apart(a: &str, b: &str) -> usize {
+    if !a.is_ascii() || !b.is_ascii() {
+        return 0;
+    }
+    // Letters with the same last five bits, such as small and capital ones, count as equal.
+    let mut counts = [0_i32; 32];
+    let mut count = |text: &str, by: i32| {
+        for byte in text.bytes() {
+            if let Some(count) = counts.get_mut(usize::from(byte & 31)) {
+                *count += by;
+            }
+        }
+    };
+    count(a, 1);
+    count(b, -1);
+    let more: i32 = counts.iter().filter(|count| **count > 0).sum();
+    let less: i32 = counts.iter().filter(|count| **count < 0).sum();
+    usize::try_from(more.max(-less)).unwrap_or_default()
 }
 
 /// The first names of a list, separated by commas, and the number of the others.

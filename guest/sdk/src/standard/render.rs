@@ -1,5 +1,5 @@
-//! Renders the generated files: `config.yaml`, `channels.yaml` and `memories.yaml` (org-template.md §6). `config.yaml`
-//! holds no secret.
+//! Renders YAML: the generated files `channels.yaml` and `memories.yaml` (org-template.md §6), and the parts of
+//! `config.yaml` that need more than its own [writer](super::config).
 
 use std::collections::BTreeMap;
 
@@ -9,53 +9,18 @@ use serde_saphyr::DoubleQuoted;
 pub use serde_saphyr::SerializeError as Error;
 
 use super::data::Data;
-use super::merge::ListedPlugin;
-use super::steps::Settings;
 use crate::{Channel, Memory, MemoryScope, Schedule};
-
-/// The content of `config.yaml`. Its fields are in the order of the file.
-#[derive(Serialize)]
-struct Config<'a> {
-    name: Text<'a>,
-    /// The workspace's role.
-    description: Text<'a>,
-    /// The version of the file's layout.
-    version: &'static str,
-    tier: u8,
-    runtime: Text<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runtime_config: Option<RuntimeConfig>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "routing")]
-    category_routing: &'a BTreeMap<String, Vec<String>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    plugins: Vec<PluginEntry<'a>>,
-    #[serde(skip_serializing_if = "is_one")]
-    max_concurrent_tasks: u32,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    schedules: Vec<ScheduleEntry<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    initial_prompt: Option<Text<'a>>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    idle: Option<Idle<'a>>,
-}
 
 /// A text of the template. It is quoted when its first line that is not empty begins with a tab, because libyaml
 /// refuses such a text as a block scalar.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Text<'a>(&'a str);
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a>(pub &'a str);
 
+/// An agent plugin with a configuration.
 #[derive(Serialize)]
-struct RuntimeConfig {
-    timeout: u32,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum PluginEntry<'a> {
-    Name(Text<'a>),
-    Configured { source: Text<'a>, config: &'a Data },
+struct PluginEntry<'a> {
+    source: Text<'a>,
+    config: &'a Data,
 }
 
 #[derive(Serialize)]
@@ -64,15 +29,6 @@ struct ScheduleEntry<'a> {
     cron_expr: &'a str,
     timezone: &'a str,
     enabled: bool,
-    prompt: Text<'a>,
-}
-
-/// The prompt that an idle workspace gets, and the number of seconds until it is idle.
-#[derive(Serialize)]
-struct Idle<'a> {
-    #[serde(rename = "idle_interval_seconds")]
-    interval: i64,
-    #[serde(rename = "idle_prompt")]
     prompt: Text<'a>,
 }
 
@@ -121,23 +77,6 @@ impl Serialize for Data {
     }
 }
 
-impl RuntimeConfig {
-    /// Two runtimes do not have this setting.
-    fn of(runtime: &str) -> Option<Self> {
-        (!matches!(runtime, "langgraph" | "deepagents")).then_some(Self { timeout: 0 })
-    }
-}
-
-impl<'a> From<&'a ListedPlugin> for PluginEntry<'a> {
-    fn from(plugin: &'a ListedPlugin) -> Self {
-        let source = Text(&plugin.source);
-        match &plugin.config {
-            None => Self::Name(source),
-            Some(config) => Self::Configured { source, config },
-        }
-    }
-}
-
 impl<'a> From<&'a Schedule> for ScheduleEntry<'a> {
     fn from(schedule: &'a Schedule) -> Self {
         Self {
@@ -178,46 +117,6 @@ impl<'a> From<&'a Memory> for MemoryEntry<'a> {
     }
 }
 
-fn routing<S: Serializer>(
-    routing: &BTreeMap<String, Vec<String>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let entries = routing.iter().map(|(category, roles)| {
-        let roles: Vec<Text<'_>> = roles.iter().map(|role| Text(role)).collect();
-        (category, roles)
-    });
-    serializer.collect_map(entries)
-}
-
-fn is_one(number: &u32) -> bool {
-    *number == 1
-}
-
-/// Renders `config.yaml`.
-///
-/// # Errors
-/// As [`yaml`].
-pub(crate) fn config(settings: &Settings) -> Result<Vec<u8>, Error> {
-    yaml(&Config {
-        name: Text(&settings.name),
-        description: Text(&settings.role),
-        version: "1.0.0",
-        tier: settings.tier,
-        runtime: Text(&settings.runtime),
-        model: settings.model.as_deref().map(Text),
-        runtime_config: RuntimeConfig::of(&settings.runtime),
-        category_routing: &settings.category_routing,
-        plugins: settings.plugins.iter().map(PluginEntry::from).collect(),
-        max_concurrent_tasks: settings.max_concurrent_tasks,
-        schedules: settings.schedules.iter().map(ScheduleEntry::from).collect(),
-        initial_prompt: settings.initial_prompt.as_deref().map(Text),
-        idle: settings.idle_prompt.as_deref().map(|prompt| Idle {
-            interval: settings.idle_interval_seconds,
-            prompt: Text(prompt),
-        }),
-    })
-}
-
 /// Writes a YAML document that readers of YAML 1.1 (such as PyYAML) and of YAML 1.2 understand in the same way: `yes`
 /// and `12:30` are in quotes. Texts with several lines are block scalars, and no line is folded.
 ///
@@ -231,8 +130,29 @@ pub(crate) fn config(settings: &Settings) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// When the document cannot be written as YAML.
 pub fn yaml(document: &impl Serialize) -> Result<Vec<u8>, Error> {
+    written(document).map(String::into_bytes)
+}
+
+fn written(document: &impl Serialize) -> Result<String, Error> {
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-    serde_saphyr::to_string_with_options(document, options).map(String::into_bytes)
+    serde_saphyr::to_string_with_options(document, options)
+}
+
+/// A text as the value of a key, with a line feed.
+pub(crate) fn text(text: &str) -> Result<String, Error> {
+    written(&Text(text))
+}
+
+/// A category with its roles, as a mapping.
+pub(crate) fn route(category: &str, roles: &[String]) -> Result<String, Error> {
+    let roles: Vec<Text<'_>> = roles.iter().map(|role| Text(role)).collect();
+    written(&BTreeMap::from([(category, roles)]))
+}
+
+/// A plugin with a configuration, as a list.
+pub(crate) fn plugin(source: &str, config: &Data) -> Result<String, Error> {
+    let source = Text(source);
+    written(&[PluginEntry { source, config }])
 }
 
 /// Renders `channels.yaml`. This is a secret file, because it may hold tokens.

@@ -13,8 +13,7 @@ pub(crate) enum Secret {
 
 /// The kind of a file or folder, by its name and the names of the folders above it.
 pub(crate) fn by_name(path: &str) -> Option<Secret> {
-    path.split('/')
-        .find_map(|name| part(&name.to_ascii_lowercase()))
+    path.to_ascii_lowercase().split('/').find_map(part)
 }
 
 fn part(name: &str) -> Option<Secret> {

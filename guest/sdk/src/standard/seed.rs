@@ -10,7 +10,7 @@ use super::problems::{At, Pos, Problems, quoted};
 use super::schema::Workspace;
 use super::secret::{self, Secret};
 use super::steps::Settings;
-use super::{limits, render};
+use super::{config, limits, render};
 use crate::{Content, Diagnostic, Entry, EntryKind, SeedFile};
 
 /// Lists the files of folders. A folder is listed once, even when several workspaces use it.
@@ -155,7 +155,7 @@ pub(crate) fn files(
     settings: &Settings,
     problems: &mut Problems,
 ) -> Vec<SeedFile> {
-    let config = render::config(settings);
+    let config = config::render(settings);
     let system_prompt = settings
         .system_prompt
         .as_ref()
@@ -182,10 +182,8 @@ pub(crate) fn files(
             false,
         ),
     ];
-    let mut files: BTreeMap<String, SeedFile> = copied
-        .iter()
-        .map(|file| (file.path.clone(), file.clone()))
-        .collect();
+    let mut files = Vec::with_capacity(copied.len() + generated.len());
+    files.extend_from_slice(copied);
     for (path, bytes, secret) in generated {
         let Some(bytes) = bytes else { continue };
         let bytes = bytes.unwrap_or_else(|error| {
@@ -193,18 +191,17 @@ pub(crate) fn files(
             problems.error(settings.problem("not-rendered", message));
             Vec::new()
         });
-        let path = path.to_owned();
-        let content = Content::Inline(bytes);
-        files.insert(
-            path.clone(),
-            SeedFile {
-                path,
-                content,
-                secret,
-            },
-        );
+        let file = SeedFile {
+            path: path.to_owned(),
+            content: Content::Inline(bytes),
+            secret,
+        };
+        match files.binary_search_by(|known: &SeedFile| known.path.as_str().cmp(path)) {
+            Ok(place) => files.splice(place..=place, [file]).for_each(drop),
+            Err(place) => files.insert(place, file),
+        }
     }
-    files.into_values().collect()
+    files
 }
 
 /// What happens to an entry of a folder.

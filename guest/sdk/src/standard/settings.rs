@@ -1,5 +1,8 @@
 //! Resolves the settings of a workspace: its own values, or else the defaults, or else the rule of org-template.md.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use super::expand::Sources;
 use super::fields::{Number, Text};
 use super::files::Template;
@@ -23,6 +26,7 @@ pub(crate) struct Defaults<'a> {
     runtime: Option<String>,
     tier: Option<u8>,
     plugins: Vec<ListedPlugin>,
+    routing: Rc<BTreeMap<String, Vec<String>>>,
     initial_prompt: Option<String>,
     idle_prompt: Option<String>,
 }
@@ -42,6 +46,7 @@ impl<'a> Defaults<'a> {
                 .as_ref()
                 .and_then(|number| in_range(number, problems)),
             plugins: plugin::resolve(&spec.plugins, root, template, problems),
+            routing: Rc::new(routing::merge(&spec.routing, &[])),
             initial_prompt: prompt::resolve(&spec.prompts.initial, root, template, problems),
             idle_prompt: prompt::resolve(&spec.prompts.idle, root, template, problems),
             spec,
@@ -131,7 +136,11 @@ pub(crate) fn resolve(
             .map(|interval| interval.number)
             .filter(|seconds| *seconds > 0)
             .unwrap_or(DEFAULT_IDLE_INTERVAL),
-        category_routing: routing::merge(&defaults.spec.routing, &spec.routing),
+        category_routing: if spec.routing.is_empty() {
+            Rc::clone(&defaults.routing)
+        } else {
+            Rc::new(routing::merge(&defaults.spec.routing, &spec.routing))
+        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! The steps of the standard import that a plugin can change.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::merge::ListedPlugin;
 use super::problems::At;
@@ -82,8 +83,9 @@ pub struct Settings {
     pub idle_prompt: Option<String>,
     /// Seconds until it is idle, at least 1. Default: 600. Without an `idle_prompt` it has no effect.
     pub idle_interval_seconds: i64,
-    /// For each category, the names of the workspaces that it is routed to.
-    pub category_routing: BTreeMap<String, Vec<String>>,
+    /// For each category, the names of the workspaces that it is routed to. Workspaces without routes of their own share
+    /// those of the defaults; [`Rc::make_mut`] changes them for this workspace alone.
+    pub category_routing: Rc<BTreeMap<String, Vec<String>>>,
 }
 
 impl Settings {

@@ -1,12 +1,17 @@
 //! Finds lines of a YAML file that are indented with tabs. YAML forbids them where indentation matters, and the
 //! parser's message about such a line does not mention the tab.
 
+use memchr::memchr;
+
 /// The lines of a file. Empty when no line is indented with a tab, and for a file in brackets (JSON), in which
 /// indentation does not matter.
 pub(crate) struct Tabs<'a>(Vec<&'a str>);
 
 impl<'a> Tabs<'a> {
     pub fn of(text: &'a str) -> Self {
+        if memchr(b'\t', text.as_bytes()).is_none() {
+            return Self(Vec::new());
+        }
         let lines: Vec<&str> = text.lines().collect();
         let brackets = text.trim_start().starts_with(['[', '{']);
         let tabs = lines.iter().any(|line| indentation(line).contains('\t'));

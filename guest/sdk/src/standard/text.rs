@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use memchr::memchr;
+
 use super::problems::Pos;
 
 /// A character that a text must not contain, and its position.
@@ -11,34 +13,51 @@ pub(crate) struct Forbidden {
     column: u32,
 }
 
+/// The characters of a text that are neither printable ASCII, nor a line feed, nor a tab, with their offsets in bytes.
+/// Most texts have few, and the search looks at many bytes at once.
+pub(crate) fn unusual(text: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let rest = text.get(from..).unwrap_or_default();
+        let at = from + usual(rest.as_bytes());
+        let character = text.get(at..).unwrap_or_default().chars().next()?;
+        from = at + character.len_utf8();
+        Some((at, character))
+    })
+}
+
+/// The length of the longest beginning without an unusual byte.
+fn usual(bytes: &[u8]) -> usize {
+    /// Bytes that are checked without a branch, so that the compiler uses vector instructions.
+    const CHUNK: usize = 16;
+    let unusual = |byte: &u8| !matches!(byte, b' '..=b'~' | b'\n' | b'\t');
+    let mask = |byte: &u8| if unusual(byte) { u8::MAX } else { 0 };
+    let clean = |chunk: &[u8; CHUNK]| chunk.iter().map(mask).fold(0, |a, b| a | b) == 0;
+    let (chunks, _) = bytes.as_chunks();
+    let clean = chunks.iter().take_while(|chunk| clean(chunk)).count();
+    let rest = bytes.get(clean * CHUNK..).unwrap_or_default();
+    clean * CHUNK + rest.iter().position(unusual).unwrap_or(rest.len())
+}
+
 /// The first character that is not printable, except line feeds, CR LF and tabs.
 ///
 /// Control characters, the line separators of Unicode and byte order marks are invisible, YAML 1.1 and YAML 1.2 read
 /// them differently, and they are always mistakes.
 pub(crate) fn forbidden(text: &str) -> Option<Forbidden> {
-    let (mut line, mut column) = (1, 0);
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        column += 1;
-        let allowed = match character {
-            '\n' => {
-                (line, column) = (line + 1, 0);
-                true
-            }
-            '\t' => true,
-            '\r' => characters.peek() == Some(&'\n'),
-            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => false,
-            other => !other.is_control(),
-        };
-        if !allowed {
-            return Some(Forbidden {
-                character,
-                line,
-                column,
-            });
-        }
-    }
-    None
+    let after = |at: usize| text.as_bytes().get(at + 1);
+    let (at, character) = unusual(text).find(|(at, character)| match character {
+        '\r' => after(*at) != Some(&b'\n'),
+        '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => true,
+        other => other.is_control(),
+    })?;
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Some(Forbidden {
+        character,
+        line: number(1 + before.bytes().filter(|byte| *byte == b'\n').count()),
+        column: number(1 + line.chars().count()),
+    })
 }
 
 impl Forbidden {
@@ -58,6 +77,26 @@ impl fmt::Display for Forbidden {
     }
 }
 
+/// The text with LF instead of CR LF.
+pub(crate) fn line_feeds(text: &str) -> String {
+    match memchr(b'\r', text.as_bytes()) {
+        None => text.to_owned(),
+        Some(_) => text.replace("\r\n", "\n"),
+    }
+}
+
+/// The lines of a text, without their line feeds. An empty last line is left out.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text).filter(|text| !text.is_empty());
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr(b'\n', text.as_bytes()).unwrap_or(text.len());
+        let (line, after) = text.split_at_checked(end)?;
+        rest = after.get(1..).filter(|after| !after.is_empty());
+        Some(line)
+    })
+}
+
 /// Normalises a prompt (org-template.md §6): trims the whole and the end of each line, and ends it with one line feed.
 /// `None` when nothing is left.
 pub(crate) fn prompt(text: &str) -> Option<String> {
@@ -66,7 +105,7 @@ pub(crate) fn prompt(text: &str) -> Option<String> {
         return None;
     }
     let mut prompt = String::with_capacity(trimmed.len() + 1);
-    for line in trimmed.split('\n') {
+    for line in lines(trimmed) {
         prompt.push_str(line.trim_end_matches([' ', '\t', '\r']));
         prompt.push('\n');
     }

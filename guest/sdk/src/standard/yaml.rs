@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
+use super::input::Characters;
 use super::limits;
 use super::node::{Node, Pair, Size, Value};
 use super::problems::{Pos, quoted};
@@ -37,7 +38,7 @@ pub(crate) fn compose(
         root: None,
         tabs: Tabs::of(text),
     };
-    let mut parser = Parser::new_from_str(text);
+    let mut parser = Parser::new(Characters(text));
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| composer.syntax(&error))?;
         composer.event(event, span.start)?;
@@ -77,11 +78,46 @@ enum Items {
 #[derive(Default)]
 struct Mapping {
     pairs: Vec<Pair>,
-    /// The place of each key.
-    keys: BTreeMap<Rc<str>, Pos>,
+    keys: Keys,
     next: Next,
     /// The value of `<<`. It is merged when the mapping is complete, because the mapping's own keys win.
     merge: Option<Rc<Node>>,
+}
+
+/// The keys of a mapping, with their places. Most mappings have few keys, and comparing them all is fastest.
+#[derive(Default)]
+struct Keys {
+    list: Vec<(Rc<str>, Pos)>,
+    /// Their numbers in the list, when there are more than [`Keys::FEW`].
+    many: BTreeMap<Rc<str>, usize>,
+}
+
+impl Keys {
+    const FEW: usize = 16;
+
+    fn get(&self, key: &str) -> Option<&Pos> {
+        let found = if self.list.len() > Self::FEW {
+            self.many.get(key).and_then(|number| self.list.get(*number))
+        } else {
+            self.list.iter().find(|(known, _)| **known == *key)
+        };
+        found.map(|(_, pos)| pos)
+    }
+
+    /// Adds a key that is not among them.
+    fn add(&mut self, key: Rc<str>, pos: Pos) {
+        let number = self.list.len();
+        if number == Self::FEW {
+            let known = self.list.iter().zip(0..);
+            self.many = known
+                .map(|((key, _), number)| (Rc::clone(key), number))
+                .collect();
+        }
+        if number >= Self::FEW {
+            self.many.insert(Rc::clone(&key), number);
+        }
+        self.list.push((key, pos));
+    }
 }
 
 /// What the next node of a mapping is.
@@ -260,11 +296,11 @@ impl Composer<'_> {
             // Every pair counts, even when the mapping has its key already, because looking at it takes time.
             for pair in from {
                 self.total.add(Size::text(&pair.key), &source.pos)?;
-                if !keys.contains_key(&pair.key) {
+                if keys.get(&pair.key).is_none() {
                     self.total.add(pair.value.size, &source.pos)?;
                     added.add(Size::text(&pair.key), &source.pos)?;
                     added.add(pair.value.size, &source.pos)?;
-                    keys.insert(Rc::clone(&pair.key), pair.pos.clone());
+                    keys.add(Rc::clone(&pair.key), pair.pos.clone());
                     pairs.push(Pair {
                         alias: source.alias.clone().or_else(|| pair.alias.clone()),
                         ..pair.clone()
@@ -340,7 +376,7 @@ impl Mapping {
             let problem = Diagnostic::new("duplicate-key", message).on(pos);
             return Err(Box::new(problem.help("remove one of them")));
         }
-        self.keys.insert(Rc::clone(&text), pos.clone());
+        self.keys.add(Rc::clone(&text), pos.clone());
         if *plain && &*text == MERGE {
             return Ok(Next::Merge);
         }

@@ -31,7 +31,6 @@ impl TemplateFiles for Folder {
                 } else {
                     EntryKind::File
                 },
-                size: 0,
             }
         };
         let mut entries: Vec<Entry> = listed.map(entry).collect();

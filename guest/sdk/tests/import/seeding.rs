@@ -94,7 +94,6 @@ impl TemplateFiles for Odd {
         let entry = |name: &str, kind| Entry {
             name: name.to_owned(),
             kind,
-            size: 0,
         };
         match path {
             "d" => Ok(vec![

@@ -1,13 +1,15 @@
 //! One call into a plugin: the state of its store, its limits, and the implementation of the contract's imports.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, ResourceLimiter, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use super::CallError;
 use super::bindings::latest::orghost::plugin::log;
-use super::bindings::latest::orghost::plugin::template_files::{Entry, EntryKind, FileError, Host};
+use super::bindings::latest::orghost::plugin::template_files::{
+    Contents, Entry, EntryKind, FileError, Host,
+};
 use super::exceeded::Exceeded;
 use super::log::Log;
 use super::wasi::Closed;
@@ -24,6 +26,8 @@ pub struct Call {
     bytes_read: u64,
     /// How often the call has read or listed files.
     requests: u32,
+    /// When the call has to end. Compiled code is interrupted then; this is for the host's own loops.
+    end: Instant,
     memory: Memory,
     /// Whether a growth of a table was refused.
     table_denied: bool,
@@ -59,6 +63,7 @@ impl Call {
                 template,
                 bytes_read: 0,
                 requests: 0,
+                end: Instant::now() + limits.deadline,
                 memory: Memory {
                     limit: limits.memory,
                     held: 0,
@@ -97,6 +102,18 @@ impl Call {
             .get_or_insert_with(|| Box::new(Closed::new(&self.seed, &self.log)))
     }
 
+    /// Lists a folder.
+    pub fn list(
+        &mut self,
+        path: &str,
+    ) -> wasmtime::Result<Result<Vec<path::Entry>, path::FileError>> {
+        self.count_request()?;
+        let Some(template) = &self.template else {
+            return Ok(Err(path::FileError::NotFound));
+        };
+        Ok(TemplatePath::new(path).and_then(|path| template.entries(&path)))
+    }
+
     /// Counts one read or listing of a file.
     fn count_request(&mut self) -> wasmtime::Result<()> {
         self.requests += 1;
@@ -124,12 +141,22 @@ impl Host for Call {
         Ok(Ok(bytes))
     }
 
+    fn read_all(&mut self, paths: Vec<String>) -> wasmtime::Result<Contents> {
+        let (mut bytes, mut sizes) = (Vec::new(), Vec::with_capacity(paths.len()));
+        for path in paths {
+            if Instant::now() > self.end {
+                return Err(Trap::Interrupt.into());
+            }
+            sizes.push(self.read(path)?.map(|file| {
+                bytes.extend_from_slice(&file);
+                file.len() as u64
+            }));
+        }
+        Ok(Contents { bytes, sizes })
+    }
+
     fn entries(&mut self, path: String) -> wasmtime::Result<Result<Vec<Entry>, FileError>> {
-        self.count_request()?;
-        let Some(template) = &self.template else {
-            return Ok(Err(FileError::NotFound));
-        };
-        let listed = TemplatePath::new(&path).and_then(|path| template.entries(&path));
+        let listed = self.list(&path)?;
         Ok(listed
             .map(|entries| entries.into_iter().map(Entry::from).collect())
             .map_err(FileError::from))
@@ -276,7 +303,6 @@ impl From<path::Entry> for Entry {
                 path::EntryKind::Symlink => EntryKind::Symlink,
                 path::EntryKind::Other => EntryKind::Other,
             },
-            size: entry.size,
         }
     }
 }

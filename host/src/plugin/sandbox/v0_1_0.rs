@@ -1,5 +1,6 @@
 //! Converts version 0.1.0 of the contract to the latest version. In 0.1.0 a workspace has a field `parent`, although its key
-//! already contains the parent; there is no `log`, no origin of variables, and no former names of workspaces.
+//! already contains the parent; an entry of a folder has a size; there is no `log`, no `read-all`, no origin of variables, and
+//! no former names of workspaces.
 
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
@@ -11,6 +12,7 @@ use super::bindings::v0_1_0::exports::orghost::plugin::{expander, importer};
 use super::bindings::v0_1_0::orghost::plugin::template_files;
 use super::call::Call;
 use super::convert::shortened;
+use crate::template::path;
 
 /// Links the imports of version 0.1.0.
 pub fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
@@ -96,9 +98,10 @@ impl template_files::Host for Call {
         &mut self,
         path: String,
     ) -> wasmtime::Result<Result<Vec<template_files::Entry>, template_files::FileError>> {
-        Ok(files::Host::entries(self, path)?
+        Ok(self
+            .list(&path)?
             .map(|entries| all(entries, entry))
-            .map_err(file_error))
+            .map_err(|error| file_error(error.into())))
     }
 }
 
@@ -112,14 +115,14 @@ fn file_error(error: files::FileError) -> template_files::FileError {
     }
 }
 
-fn entry(entry: files::Entry) -> template_files::Entry {
+fn entry(entry: path::Entry) -> template_files::Entry {
     template_files::Entry {
         name: entry.name,
         kind: match entry.kind {
-            files::EntryKind::File => template_files::EntryKind::File,
-            files::EntryKind::Directory => template_files::EntryKind::Directory,
-            files::EntryKind::Symlink => template_files::EntryKind::Symlink,
-            files::EntryKind::Other => template_files::EntryKind::Other,
+            path::EntryKind::File => template_files::EntryKind::File,
+            path::EntryKind::Directory => template_files::EntryKind::Directory,
+            path::EntryKind::Symlink => template_files::EntryKind::Symlink,
+            path::EntryKind::Other => template_files::EntryKind::Other,
         },
         size: entry.size,
     }
