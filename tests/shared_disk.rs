@@ -42,6 +42,13 @@ const ORG: [&str; 3] = [
     "POST networks/create",
 ];
 
+/// What is done before the first workspace is provisioned.
+type Prepare<'a> = &'a dyn Fn(&Shared);
+/// What is done to the content of a volume.
+type Change = fn(&Path);
+/// What happens during a call.
+type Happens = Arc<dyn Fn() + Send + Sync>;
+
 /// An engine that keeps its volumes in a folder of this machine.
 struct Shared {
     fake: FakeDocker,
@@ -184,7 +191,7 @@ async fn a_real_engine_of_this_machine_shares_its_disk() {
 #[tokio::test]
 async fn an_engine_that_does_not_share_the_disk_is_sent_archives() {
     let other = tempfile::tempdir().unwrap();
-    let cases: [(&str, &dyn Fn(&Shared)); 6] = [
+    let cases: [(&str, Prepare); 7] = [
         ("it has another folder of the same name", &|shared| {
             shared.fake.claim(other.path());
             for key in ["a", "b"] {
@@ -204,6 +211,10 @@ async fn an_engine_that_does_not_share_the_disk_is_sent_archives() {
         }),
         ("it says that it maps users", &|shared| {
             shared.fake.report_security_option("name=userns");
+        }),
+        ("it may not be asked about itself", &|shared| {
+            let refused = Fault::Answer(403, "Forbidden");
+            shared.fake.fault(When::Call("GET info"), refused);
         }),
         ("it labels files", &|shared| {
             shared.fake.report_security_option("name=selinux");
@@ -343,7 +354,7 @@ async fn a_volume_that_is_a_link_is_not_followed() {
 /// The seed is compared again after the container was made, whatever happened to it since it was written.
 #[tokio::test]
 async fn a_seed_that_changes_before_the_start_is_never_started() {
-    let changes: [(&str, fn(&Path)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("seed-mismatch", |seed| {
             fs::write(seed.join("config.yaml"), "name: d\nruntime: agent\n").unwrap();
         }),
@@ -418,14 +429,14 @@ async fn a_seed_that_cannot_be_written_is_never_started() {
     shared.make_known().await;
     let disk = Arc::new(disk);
     let (full, read_only) = (disk.clone(), disk.clone());
-    let faults: [(&str, Box<dyn Fn() + Send + Sync>); 2] = [
-        ("seed no-space", Box::new(move || drop(full.fill()))),
-        ("seed folder", Box::new(move || read_only.make_read_only())),
+    let faults: [(&str, Happens); 2] = [
+        ("seed no-space", Arc::new(move || drop(full.fill()))),
+        ("seed folder", Arc::new(move || read_only.make_read_only())),
     ];
     for (failure, fault) in faults {
         shared.fake.fault(
             When::Call("POST volumes/create ws-b-workspace"),
-            Fault::After(Arc::new(fault)),
+            Fault::After(fault),
         );
         let outcomes = shared.world.up(&pair()).await;
         assert_eq!(outcomes.failure("b"), failure, "{outcomes:?}");

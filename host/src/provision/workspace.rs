@@ -118,7 +118,11 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         let verified = match &self.state {
             Created(None) => self.put().await,
             Created(Some(before)) => {
-                let again = self.read_back().await;
+                // This is journalled already, and changes nothing.
+                let late = EngineError::TimedOut(limits::ENGINE_CALL.as_secs());
+                let again = timeout(limits::ENGINE_CALL, self.read_back()).await;
+                let again = again.unwrap_or_else(|_| Err(late.into()));
+                let again = again.map_err(|error| (Step::Verify, error));
                 again.map(|verified| verified.after(before))
             }
         };
@@ -137,17 +141,14 @@ impl<'a, E: Engine> Workspace<'a, E, Created> {
         };
         let written = run.step(spec, Step::Seed, write).await;
         written.map_err(|error| (Step::Seed, error))?;
-        self.read_back().await
+        let verified = run.step(spec, Step::Verify, self.read_back()).await;
+        verified.map_err(|error| (Step::Verify, error))
     }
 
-    async fn read_back(&self) -> Result<Verified, (Step, StepError)> {
-        let Self { run, spec, .. } = self;
-        let read_back = async {
-            let found = run.engine.read_seed(&self.generation).await?;
-            Ok::<_, StepError>(spec.seed.manifest().verify(&found, &self.generation)?)
-        };
-        let verified = run.step(spec, Step::Verify, read_back).await;
-        verified.map_err(|error| (Step::Verify, error))
+    async fn read_back(&self) -> Result<Verified, StepError> {
+        let found = self.run.engine.read_seed(&self.generation).await?;
+        let manifest = self.spec.seed.manifest();
+        Ok(manifest.verify(&found, &self.generation)?)
     }
 
     /// Adds to `made` the volumes of this generation that have this operation's label.

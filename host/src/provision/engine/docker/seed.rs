@@ -163,8 +163,12 @@ impl Docker {
     /// Whether a file that this machine writes below `root` is in the engine's own archive of the same volume. Leaves nothing
     /// behind.
     async fn is_here(&self, root: &Path, generation: &Generation) -> Result<bool, EngineError> {
-        if !root.is_dir() || self.facts().await?.maps_or_labels {
+        if !root.is_dir() {
             return Ok(false);
+        }
+        match answered(self.facts().await)? {
+            Some(facts) if !facts.maps_or_labels => {}
+            _ => return Ok(false),
         }
         let (Ok(name), Ok(content)) = (random::<8>(), random::<32>()) else {
             return Ok(false);
@@ -186,11 +190,8 @@ impl Docker {
             volume.remove_file(&name)
         });
         remove.await?;
-        match seen {
-            Ok(archive) => Ok(is_probe(&archive, &content).unwrap_or(false)),
-            Err(error @ (EngineError::Away { .. } | EngineError::TimedOut(_))) => Err(error),
-            Err(_) => Ok(false),
-        }
+        let archive = answered(seen)?;
+        Ok(archive.is_some_and(|archive| is_probe(&archive, &content).unwrap_or(false)))
     }
 
     /// Does work in the folder of a seed's volume, below `root` on this machine.
@@ -264,6 +265,15 @@ fn root_of(folder: &str, volume: &str) -> Option<PathBuf> {
     let root = Path::new(folder).parent()?.parent()?;
     let is_as_usual = root.is_absolute() && root.join(volume).join(DATA) == Path::new(folder);
     is_as_usual.then(|| root.to_owned())
+}
+
+/// `None`: the engine refused. Only an engine that does not answer is an error.
+fn answered<T>(answer: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error @ (EngineError::Away { .. } | EngineError::TimedOut(_))) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 fn write_probe(volume: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
