@@ -1,5 +1,5 @@
 //! Renders YAML: the generated files `channels.yaml` and `memories.yaml` (org-template.md §6), and the parts of
-//! `config.yaml` that need more than its own [writer](super::config).
+//! `config.yaml` that may need quotes.
 
 use std::collections::BTreeMap;
 

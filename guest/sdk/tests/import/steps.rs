@@ -1,5 +1,7 @@
 //! The standard import with changed steps, reading of YAML files, and the test harness.
 
+use std::rc::Rc;
+
 use orghost_plugin::standard::{self, Data, ListedPlugin, Settings, Steps};
 use orghost_plugin::testing::Template;
 use orghost_plugin::{
@@ -56,7 +58,7 @@ impl Steps for Rules {
             settings.initial_prompt = None;
             settings.max_concurrent_tasks = 5;
             settings.plugins.push(ListedPlugin::named("audit"));
-            settings.category_routing.clear();
+            Rc::make_mut(&mut settings.category_routing).clear();
             let warning = settings.problem("changed", "the house rules apply");
             settings.warn(warning);
         }
