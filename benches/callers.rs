@@ -63,8 +63,15 @@ fn callers(criterion: &mut Criterion) {
 
 /// The template comes as an archive each time. Only a plan from memory needs no plugin.
 fn again(criterion: &mut Criterion) {
-    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/forty/template");
-    let bundle = TemplateDir::open(&case).unwrap().bundle().unwrap();
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/forty");
+    let template = TemplateDir::open(&case.join("template")).unwrap();
+    let bundle = template.bundle().unwrap();
+    let variables = std::fs::read_to_string(case.join("env")).unwrap();
+    let vars: EnvMap = variables
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     let archive = bytes::Bytes::from(bundle.to_tar().unwrap());
     let state = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -76,7 +83,8 @@ fn again(criterion: &mut Criterion) {
     let plan = |variable: String| {
         let mut import = service::import("");
         import.template = Source::Archive(archive.clone());
-        import.vars = EnvMap::from([("VARIABLE".to_owned(), variable)]);
+        import.vars = vars.clone();
+        import.vars.insert("VARIABLE".to_owned(), variable);
         runtime.block_on(service.plan(import)).unwrap()
     };
     let mut number = 0;

@@ -274,3 +274,36 @@ fn shipped_code_is_used_when_it_fits() {
     set_mode(&shipped, 0o755);
     assert_eq!(compiled(ORG_IMPORT), 0);
 }
+
+/// As a package installs it, and as an archive is unpacked.
+#[test]
+fn the_program_finds_the_code_that_a_release_has() {
+    for (program, code_is_in) in [
+        ("usr/bin/orghost", "usr/lib/orghost"),
+        ("orghost-1/orghost", "orghost-1/lib/orghost"),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let at = |path: &str| home.path().join(path);
+        std::fs::create_dir_all(at(program).parent().unwrap()).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_orghost"), at(program)).unwrap();
+        let run = |args: &[&str]| {
+            let output = std::process::Command::new(at(program))
+                .args(args)
+                .env_clear()
+                .env("HOME", home.path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{output:?}");
+        };
+        run(&["expand", "$A", "--env", "A=1"]);
+        assert_eq!(codes(&code_folder(&at(".cache/orghost"))).len(), 1);
+        std::fs::remove_dir_all(at(".cache")).unwrap();
+        run(&["compile", at(code_is_in).to_str().unwrap()]);
+        run(&["expand", "$A", "--env", "A=1"]);
+        assert_eq!(
+            codes(&code_folder(&at(".cache/orghost"))).len(),
+            0,
+            "{program}"
+        );
+    }
+}

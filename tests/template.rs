@@ -106,6 +106,15 @@ fn only_regular_files_are_read_and_a_pipe_does_not_block() {
     assert_eq!(read("org.yaml/x"), Err(FileError::WrongKind));
 }
 
+/// Ends the loop of another thread when it is dropped, also when the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A folder and a link to another place change their names all the time.
 #[test]
 fn a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere() {
@@ -120,6 +129,7 @@ fn a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere() {
     let path = |path: &str| TemplatePath::new(path).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = Ends(&done);
         scope.spawn(|| {
             let (one, other) = (folder.join("deep"), folder.join("other"));
             while !done.load(Ordering::Relaxed) {
@@ -150,7 +160,6 @@ fn a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere() {
                 }
             }
         }
-        done.store(true, Ordering::Relaxed);
         assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
     });
 }
@@ -167,14 +176,15 @@ fn is_harmless(error: &FileError) -> bool {
 /// The size that a file has when it is opened says nothing about the bytes that are read.
 #[test]
 fn a_file_that_grows_and_shrinks_while_it_is_read_is_read_to_an_end() {
-    const TIMES: usize = 2_000;
-    const LARGE: usize = 300_000;
+    const TIMES: usize = 500;
+    const LARGE: usize = 100_000;
     let operator = Operator::new();
     operator.template(&[("org.yaml", "name: x"), ("file", "")]);
     let file = operator.home.path().join("template/file");
     let template = open(&operator);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = Ends(&done);
         scope.spawn(|| {
             let large = vec![b'a'; LARGE];
             while !done.load(Ordering::Relaxed) {
@@ -188,7 +198,6 @@ fn a_file_that_grows_and_shrinks_while_it_is_read_is_read_to_an_end() {
             assert!(bytes.len() <= LARGE);
             assert!(bytes.iter().all(|byte| *byte == b'a'));
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits;
+use crate::model::plan::Content;
 use crate::planning::planner::{PlanKey, Planned};
 
 /// The plans that were used last, at most [`limits::PLANS_KEPT`] and [`limits::PLANS_KEPT_BYTES`].
@@ -62,15 +63,29 @@ impl PlanCache {
     }
 }
 
-/// The memory of a plan: about four times its text, because a short text takes several times its length.
+/// The memory of a plan: about four times its text, because a short text takes several times its length. The text that is shown
+/// leaves out secrets, so all values and contents are added, which counts some twice.
 fn bytes(planned: &Planned) -> usize {
-    let mut counted = Counter(0);
-    let plan = serde_json::to_writer(&mut counted, &planned.plan.revealed());
-    let log = planned.log.iter().map(String::len).sum::<usize>();
-    match plan {
-        Ok(()) => 4 * (counted.0 + log),
-        Err(_) => usize::MAX,
+    let mut text = Counter(0);
+    if serde_json::to_writer(&mut text, &planned.plan).is_err() {
+        return usize::MAX;
     }
+    let values = planned.plan.workspaces.iter().map(|workspace| {
+        let env = workspace.env.iter().map(|variable| variable.value.len());
+        let files = workspace.files.iter().map(|file| match &file.content {
+            Content::Inline(bytes) => bytes.len(),
+            Content::Template { .. } => 0,
+        });
+        let channels = workspace
+            .channels
+            .iter()
+            .flat_map(|channel| &channel.config);
+        env.chain(files)
+            .chain(channels.map(|entry| entry.value.len()))
+            .sum::<usize>()
+    });
+    let log = planned.log.iter().map(String::len);
+    4 * text.0 + values.chain(log).sum::<usize>()
 }
 
 /// Counts what is written.

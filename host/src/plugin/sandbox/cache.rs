@@ -14,7 +14,7 @@ use std::fs::File;
 use std::hash::{Hash as _, Hasher};
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -146,11 +146,15 @@ pub fn shipped(
     }
 }
 
-/// Writes the code of a plugin to a folder, as [`shipped`] finds it.
+/// Writes the code of a plugin to a folder, as [`shipped`] finds it: no other user can write to it.
 pub fn ship(folder: &Path, plugin: &PluginDigest, code: &[u8]) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let bytes = [code, &checksum_of(plugin, code)].concat();
-    std::fs::write(folder.join(name(plugin)), bytes)
+    let mut folders = std::fs::DirBuilder::new();
+    folders.recursive(true).mode(0o755).create(folder)?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o644);
+    let mut file = options.open(folder.join(name(plugin)))?;
+    file.write_all(code)?;
+    file.write_all(&checksum_of(plugin, code))
 }
 
 fn name(plugin: &PluginDigest) -> String {
