@@ -47,6 +47,10 @@ struct Case {
 impl Case {
     fn open() -> Self {
         let own = root().join("tests/cases/forty");
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a benchmark is told in this way what to measure"
+        )]
         let other = std::env::var_os("ORGHOST_BENCH_TEMPLATE").map(PathBuf::from);
         let variables = match &other {
             Some(_) => String::new(),

@@ -8,7 +8,11 @@
 //! engines and this benchmark; on a machine with other load, it says more than the time. `scripts/bench-provision` starts
 //! an old and a new engine and sets the variables. The benchmark removes everything that it created, also when it fails or is
 //! interrupted.
-#![allow(missing_docs, reason = "a benchmark has no users")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    reason = "a benchmark has no users, and its tasks end with it"
+)]
 
 mod table;
 
@@ -137,7 +141,7 @@ async fn bench() -> Result<()> {
         world.sweep().await?;
     }
     for (world, [floor, archive, orghost, command, compose]) in worlds.iter().zip(measured?) {
-        let kinds: [(&str, fn(&Taken) -> &[f64]); 2] = [
+        let kinds: [(&str, Samples); 2] = [
             ("time", |taken| &taken.time),
             ("processor time", |taken| &taken.processor),
         ];
@@ -208,6 +212,9 @@ async fn rounds(worlds: &[World], counted: Option<&Path>) -> Result<Vec<Rounds>>
 
 /// What each round took, for each side.
 type Rounds = [Taken; SIDES.len()];
+
+/// Gives the samples of one kind.
+type Samples = fn(&Taken) -> &[f64];
 
 /// What each round of one side took (seconds).
 #[derive(Clone, Default)]

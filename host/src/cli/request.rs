@@ -1,9 +1,11 @@
 //! Turns arguments into requests: variables, policy, template, and the judged plan that `plan` and `up` share.
 
+use std::future::ready;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
+use futures_util::future::{Either, select};
 use miette::Severity;
-use tokio::task::JoinSet;
 use tracing::{Instrument as _, info_span};
 
 use super::Host;
@@ -18,6 +20,7 @@ use crate::planning::planner::{Giver, Judgement, Loaded, PlanRequest};
 use crate::plugin::sandbox::PluginInput;
 use crate::problem::{Class, Problem};
 use crate::service::admission::choose_engine;
+use crate::service::blocking;
 use crate::state::store::Store;
 use crate::template::directory::TemplateDir;
 
@@ -51,21 +54,26 @@ pub async fn judge(
     request.skip_external = flags.skip_external;
     request.plugin.clone_from(&args.plugin.plugin);
     request.wasi = args.plugin.wasi.wasi;
-    // Docker answers while the plugin plans. An org that is known needs no answer; then the set ends the request.
-    let (mut asking, engines) = (JoinSet::new(), host.engines()?);
-    let wanted = engine.or(host.config.engine);
-    asking.spawn(async move { engines.choose(wanted).await });
+    let engines = host.engines()?;
+    let choosing = pin!(engines.choose(engine.or(host.config.engine)));
     let loaded = info_span!("start the sandbox").in_scope(|| host.sandbox().map(Loaded::new))?;
-    let plan = || host.planner.plan(&loaded, &template, &request);
-    let planned = info_span!("plan").in_scope(plan)?;
+    let planner = host.planner.clone();
+    let planning = pin!(blocking(move || {
+        let plan = || planner.plan(&loaded, &template, &request);
+        let planned = info_span!("plan").in_scope(plan);
+        (planned, template, request, loaded)
+    }));
+    // Docker answers while the plugin plans. An org that is known needs no answer, and then nothing waits for it.
+    let (planned, choice) = match select(planning, choosing).await {
+        Either::Left((planned, choosing)) => (planned, Either::Left(choosing)),
+        Either::Right((kind, planning)) => (planning.await, Either::Right(ready(kind))),
+    };
+    let (planned, template, request, loaded) = planned?;
+    let planned = planned?;
     print_log(&planned.log);
     warn_of_unset(&planned.unset);
     let store = host.existing_store()?;
     let name = &planned.plan.org.name;
-    let choice = async {
-        let answer = asking.join_next().await;
-        answer.and_then(Result::ok).unwrap_or(EngineKind::Local)
-    };
     let target = choose_engine(name, engine, store.as_ref(), choice)
         .instrument(info_span!("choose the engine"));
     let target = target.await?;

@@ -102,16 +102,18 @@ impl Call {
             .get_or_insert_with(|| Box::new(Closed::new(&self.seed, &self.log)))
     }
 
-    /// Lists a folder.
+    /// Lists a folder by `list`, which is [`TemplateDir::names`] or, where the contract asks for sizes,
+    /// [`TemplateDir::entries`].
     pub fn list(
         &mut self,
         path: &str,
+        list: fn(&TemplateDir, &TemplatePath) -> Result<Vec<path::Entry>, path::FileError>,
     ) -> wasmtime::Result<Result<Vec<path::Entry>, path::FileError>> {
         self.count_request()?;
         let Some(template) = &self.template else {
             return Ok(Err(path::FileError::NotFound));
         };
-        Ok(TemplatePath::new(path).and_then(|path| template.entries(&path)))
+        Ok(TemplatePath::new(path).and_then(|path| list(template, &path)))
     }
 
     /// Counts one read or listing of a file.
@@ -156,7 +158,7 @@ impl Host for Call {
     }
 
     fn entries(&mut self, path: String) -> wasmtime::Result<Result<Vec<Entry>, FileError>> {
-        let listed = self.list(&path)?;
+        let listed = self.list(&path, TemplateDir::names)?;
         Ok(listed
             .map(|entries| entries.into_iter().map(Entry::from).collect())
             .map_err(FileError::from))

@@ -12,6 +12,7 @@ use super::bindings::v0_1_0::exports::orghost::plugin::{expander, importer};
 use super::bindings::v0_1_0::orghost::plugin::template_files;
 use super::call::Call;
 use super::convert::shortened;
+use crate::template::directory::TemplateDir;
 use crate::template::path;
 
 /// Links the imports of version 0.1.0.
@@ -99,7 +100,7 @@ impl template_files::Host for Call {
         path: String,
     ) -> wasmtime::Result<Result<Vec<template_files::Entry>, template_files::FileError>> {
         Ok(self
-            .list(&path)?
+            .list(&path, TemplateDir::entries)?
             .map(|entries| all(entries, entry))
             .map_err(|error| file_error(error.into())))
     }
