@@ -98,6 +98,10 @@ async fn measure(
         )
         .await,
     );
+    report(
+        "the same plan of 40 workspaces, 32 callers",
+        host.plans(2000, || json!({"template": "forty"})).await,
+    );
     let (accepted, up) = host.imports().await;
     report("200 imports at once, until accepted", accepted);
     report("200 imports at once, until up", up);
