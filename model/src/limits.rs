@@ -233,7 +233,7 @@ pub const PLANS_WAITING: usize = 1_024;
 /// Plans that a server keeps in memory to give them again. Each has its own template, plugin or variables.
 pub const PLANS_KEPT: usize = 128;
 
-/// Bytes of these plans together: a hundred plans of forty workspaces. A plan that takes more than an eighth is not kept.
+/// Bytes of these plans together: about fifty plans of forty workspaces. A plan that takes more than an eighth is not kept.
 pub const PLANS_KEPT_BYTES: usize = 16 << 20;
 
 /// Time that a change of a workspace waits for an engine that is restarting.
