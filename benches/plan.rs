@@ -102,10 +102,7 @@ impl Go {
         let here = std::env::current_exe().unwrap();
         let program = here.ancestors().nth(3)?.join("plan-go");
         if !program.is_file() {
-            println!(
-                "\nno {}: `scripts/plan-go` builds it, and without it Go is left out",
-                program.display()
-            );
+            println!("\nGo is left out: `scripts/plan-go` builds its program\n");
             return None;
         }
         let mut child = Command::new(program)
@@ -153,7 +150,8 @@ fn plan(criterion: &mut Criterion) {
     let (sandbox, plugin) = load();
     let workspaces = case.plan(&plugin).workspaces.len();
     assert_eq!(case.plan_natively().workspaces.len(), workspaces);
-    println!("{}: {workspaces} workspaces", case.folder.display());
+    let name = case.folder.file_name().unwrap_or_default();
+    println!("{}: {workspaces} workspaces", name.display());
 
     let mut sides = Sides::new(criterion, "plan: one template", 100, SHORT)
         .side("native crate", Target::Open, || case.plan_natively())

@@ -654,7 +654,12 @@ impl World {
             let listing = ListNetworksOptionsBuilder::default().filters(&filter);
             let networks = self.client.list_networks(Some(listing.build())).await?;
             for id in networks.into_iter().filter_map(|network| network.id) {
-                self.client.remove_network(&id).await?;
+                // An engine takes a moment to see that a container that it removed by force has left the network.
+                let mut tries = 0..20;
+                while let Err(error) = self.client.remove_network(&id).await {
+                    tries.next().ok_or(error)?;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
         Ok(())
