@@ -6,7 +6,7 @@ use orghost::model::plan::{
     Access, Canvas, Content, EnvVar, Org, Origin, Plan, Requirement, SeedFile, Workspace,
     WorkspaceKey,
 };
-use orghost::planning::policy::{Policy, Tier};
+use orghost::planning::policy::{Policy, RuntimeName, SeedContent, Tier};
 
 /// A plan of one harmless workspace.
 fn plan() -> Plan {
@@ -352,4 +352,44 @@ fn the_limits_of_variables_are_the_largest_allowed_values() {
     let long = |bytes| vec![var("LONG", &"x".repeat(bytes))];
     assert_eq!(with(long(ENV_VALUE_BYTES)), [""; 0]);
     assert_eq!(with(long(ENV_VALUE_BYTES + 1)), ["env-value"]);
+}
+
+#[test]
+fn the_limits_of_seeded_files_are_the_largest_allowed_values() {
+    use orghost::limits::{SEED_BYTES, SEED_FILES};
+    let with = |more: Vec<SeedFile>| {
+        let mut plan = plan();
+        plan.workspaces[0].files.extend(more);
+        codes(&policy(), plan)
+    };
+    // Beside `config.yaml`, which has one byte.
+    let many = |count: usize| {
+        (1..count)
+            .map(|n| inline(&format!("notes/{n}.md")))
+            .collect()
+    };
+    assert_eq!(with(many(SEED_FILES)), [""; 0]);
+    for count in [SEED_FILES + 1, SEED_FILES + 2] {
+        assert_eq!(with(many(count)), ["too-many-files"]);
+    }
+    let large = |bytes: u64| {
+        let mut file = inline("large");
+        file.content = Content::Inline(vec![b'x'; usize::try_from(bytes).unwrap() - 1]);
+        vec![file]
+    };
+    assert_eq!(with(large(SEED_BYTES)), [""; 0]);
+    for bytes in [SEED_BYTES + 1, SEED_BYTES + 2] {
+        assert_eq!(with(large(bytes)), ["seed-too-large"]);
+    }
+}
+
+#[test]
+fn an_approved_plan_keeps_tiers_and_runtimes_and_shows_no_content() {
+    let numbers = (0..=5).filter_map(Tier::new).map(u8::from);
+    assert_eq!(numbers.collect::<Vec<u8>>(), [1, 2, 3, 4]);
+    let configured = RuntimeName::Configured("claude-code".to_owned());
+    assert_eq!(configured.as_str(), "claude-code");
+    assert_eq!(RuntimeName::Demo.as_str(), "demo");
+    let secret = SeedContent::Inline(b"swordfish".to_vec());
+    assert_eq!(format!("{secret:?}"), "Inline(9 bytes)");
 }
