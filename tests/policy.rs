@@ -393,3 +393,17 @@ fn an_approved_plan_keeps_tiers_and_runtimes_and_shows_no_content() {
     let secret = SeedContent::Inline(b"swordfish".to_vec());
     assert_eq!(format!("{secret:?}"), "Inline(9 bytes)");
 }
+
+#[test]
+fn a_seeded_path_has_at_most_1024_bytes() {
+    let with = |bytes: usize| {
+        let path: String = "folder/".chars().cycle().take(bytes - 1).collect();
+        let mut plan = plan();
+        plan.workspaces[0].files.push(inline(&format!("{path}x")));
+        codes(&policy(), plan)
+    };
+    assert_eq!(with(1024), [""; 0]);
+    for bytes in [1025, 1026] {
+        assert_eq!(with(bytes), ["file-path"]);
+    }
+}
