@@ -250,6 +250,30 @@ fn down_removes_it_from(fake: &FakeDocker) {
     }
 }
 
+/// Otherwise a server that is started much later would carry out the `down`.
+#[test]
+fn an_up_ends_the_down_that_was_killed_before_it() {
+    let operator = Operator::new();
+    let template = operator.template(&[("org.yaml", ORG)]);
+    let up = ["up", &template, "--demo", "--engine", "local"];
+    operator.run(&up).exits(0);
+    let mut down = operator.command(&["down", "crash"]);
+    down.env("ORGHOST_KILL_AT", "accepted");
+    assert_eq!(down.output().unwrap().status.signal(), Some(9));
+    let cut_off = || {
+        let status = operator.run(&["status", "--json"]).exits(0).json();
+        status["orgs"][0]["cut_off"].clone()
+    };
+    assert_eq!(cut_off(), json!(["down"]));
+    operator.run(&up).exits(0);
+    assert_eq!(cut_off(), Value::Null);
+    let db = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();
+    let open = "SELECT count(*) FROM operations WHERE ended_ms IS NULL";
+    let open: i64 = db.query_row(open, [], |row| row.get(0)).unwrap();
+    assert_eq!(open, 0);
+    operator.run(&["down", "crash", "--volumes"]).exits(0);
+}
+
 /// The names of all events of an org's workspaces, in order.
 fn journal(operator: &Operator) -> Vec<(String, String)> {
     let db = rusqlite::Connection::open(operator.state().join("orghost.db")).unwrap();

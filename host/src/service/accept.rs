@@ -118,12 +118,9 @@ impl Service {
         .await??;
         let rows = provision::rows(&admitted.approved, &admitted.identities);
         let store = &host.store;
-        // A follower's process has nothing else to do.
-        let start = match follower {
-            Some(_) => Start::AtOnce,
-            None => Start::Queued,
-        };
-        let id = store.accept(row, rows, kept, start).await?;
+        let id = store
+            .accept(row, rows, kept, start(follower.as_ref()))
+            .await?;
         self.start_stored(id, ticket, Work::Apply(Box::new(prepared)), follower)
             .await
     }
@@ -148,7 +145,13 @@ impl Service {
             let request = serde_json::json!({ "volumes": volumes });
             let store = &this.0.store;
             let id = store
-                .enqueue(&row.slug, Operation::Down, None, request)
+                .enqueue(
+                    &row.slug,
+                    Operation::Down,
+                    None,
+                    request,
+                    start(follower.as_ref()),
+                )
                 .await?;
             this.start_stored(id, ticket, Work::Destroy, follower).await
         };
@@ -204,5 +207,14 @@ impl Service {
             let diagnostic = Diagnostic::new("broke", "a defect of orghost, or the disk hangs");
             Err(Problem::one(Class::Failed, diagnostic))
         })
+    }
+}
+
+/// A command's operation is never queued in the store: if the command is killed, the next command on the org must be able to end
+/// it. A server would otherwise carry it out much later, when that command has already done something else.
+fn start(follower: Option<&Follower>) -> Start {
+    match follower {
+        Some(_) => Start::AtOnce,
+        None => Start::Queued,
     }
 }

@@ -126,35 +126,32 @@ impl Source {
     /// # Errors
     /// [`Class::NotFound`] when no template has the name; otherwise the folder or the archive cannot be read, or is too large.
     pub(super) async fn load(self, templates: &Path) -> Result<Bundle, Problem> {
-        if let Self::Text(text) = &self {
-            return Ok(Bundle::of_text(text));
-        }
-        let templates = templates.to_owned();
-        blocking(move || self.load_here(&templates)).await?
-    }
-
-    fn load_here(self, templates: &Path) -> Result<Bundle, Problem> {
         match self {
             Self::Text(text) => Ok(Bundle::of_text(&text)),
             Self::Archive(archive) => {
-                Ok(Bundle::of_archive(&archive).map_err(SnapshotError::from)?)
+                let bundle = blocking(move || Bundle::of_archive(&archive)).await?;
+                Ok(bundle.map_err(SnapshotError::from)?)
             }
             Self::Named(name) => {
-                let unknown = || {
-                    let message = format!("there is no template {name:?} on this server");
-                    Problem::one(
-                        Class::NotFound,
-                        Diagnostic::new("unknown-template", message),
-                    )
-                };
-                let is_plain =
-                    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
-                if !is_plain {
-                    return Err(unknown());
-                }
-                let folder = TemplateDir::open(&templates.join(&name)).map_err(|_| unknown())?;
-                Ok(folder.bundle().map_err(SnapshotError::from)?)
+                let templates = templates.to_owned();
+                blocking(move || load_named(&name, &templates)).await?
             }
         }
     }
+}
+
+fn load_named(name: &str, templates: &Path) -> Result<Bundle, Problem> {
+    let unknown = || {
+        let message = format!("there is no template {name:?} on this server");
+        Problem::one(
+            Class::NotFound,
+            Diagnostic::new("unknown-template", message),
+        )
+    };
+    let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
+    if !is_plain {
+        return Err(unknown());
+    }
+    let folder = TemplateDir::open(&templates.join(name)).map_err(|_| unknown())?;
+    Ok(folder.bundle().map_err(SnapshotError::from)?)
 }

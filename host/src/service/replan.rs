@@ -44,7 +44,8 @@ impl Service {
             .decrypt(Label::vars(org).as_str(), &encrypted)?;
         let vars: EnvMap =
             serde_json::from_slice(&vars).map_err(|error| unreadable(org, &error))?;
-        let engine = self.engine_of_new_org(&request).await;
+        // The org is known, so no engine is asked.
+        let engine = self.org(org).await?.engine;
         let permit = host.plugin_calls.take(org).await;
         let planned = self.plan_bundle(permit, Arc::new(bundle), vars, &request, engine);
         let (template, judgement, _) = planned.await?;

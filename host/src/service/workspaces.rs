@@ -16,7 +16,7 @@ use crate::model::ids::WorkspaceId;
 use crate::model::names::NamePath;
 use crate::model::plan::WorkspaceKey;
 use crate::problem::{Class, Problem};
-use crate::state::store::{LastOutcome, OperationRow, Subject, WorkspaceRow};
+use crate::state::store::{LastOutcome, OperationRow, Start, Subject, WorkspaceRow};
 
 /// Names a workspace of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -137,7 +137,7 @@ impl Service {
         };
         let id = host
             .store
-            .enqueue(&name.org, operation, Some(subject), request);
+            .enqueue(&name.org, operation, Some(subject), request, Start::Queued);
         let id = id.await?;
         let row = host.store.operation(id.as_str()).await?;
         let row = row.ok_or_else(|| {

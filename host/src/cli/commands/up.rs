@@ -103,11 +103,12 @@ async fn on_this_machine(host: &Host, command: &UpCommand) -> Result<Exit, Probl
     let engine = judged.judgement.target.engine;
     let cancel = CancellationToken::new();
     let (follower, following) = follow(cancel.clone());
-    let accepted = service.import_judged(judged, follower).await?;
+    // Before the operation begins, so that an interrupt always undoes what it did.
     host.interrupts.cancel(
         &cancel,
         "stopping: unfinished workspaces are undone (interrupt again to stop at once)",
     );
+    let accepted = service.import_judged(judged, follower).await?;
     let progress = Progress::new(host.json, &keys);
     let report = following.end(|event| progress.show(event)).await?;
     drop(progress);

@@ -72,27 +72,32 @@ pub enum Start {
 const COLUMNS: &str = "id, org, kind, workspace, state, request, failed, errors, began_ms, ended_ms, workspace_id, cancel_ms";
 
 impl Store {
-    /// Adds an operation that runs at once. It counts as interrupted until [`Store::end`].
+    /// Adds an operation on a whole org that runs at once. It counts as interrupted until [`Store::end`].
     pub async fn begin(&self, org: &str, operation: Operation) -> Result<OperationId, StoreError> {
-        let id = self
-            .enqueue(org, operation, None, serde_json::Value::Null)
-            .await?;
-        self.run(&id).await?;
-        Ok(id)
+        let request = serde_json::Value::Null;
+        self.enqueue(org, operation, None, request, Start::AtOnce)
+            .await
     }
 
-    /// Adds a queued operation.
+    /// Adds an operation.
     pub async fn enqueue(
         &self,
         org: &str,
         operation: Operation,
         workspace: Option<Subject>,
         request: serde_json::Value,
+        start: Start,
     ) -> Result<OperationId, StoreError> {
         let (org, now) = (org.to_owned(), self.clock.now_ms());
         let request = request.to_string();
-        self.write(move |db| insert(db, &org, operation, workspace.as_ref(), &request, now))
-            .await
+        self.write(move |db| {
+            let id = insert(db, &org, operation, workspace.as_ref(), &request, now)?;
+            if start == Start::AtOnce {
+                start_operation(db, &id)?;
+            }
+            Ok(id)
+        })
+        .await
     }
 
     /// Stores an accepted import in one transaction: the org, its workspaces, its source, and the operation that brings it
